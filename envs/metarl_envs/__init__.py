@@ -1,0 +1,29 @@
+"""Task families for meta-reinforcement learning: robots whose physics and goals vary."""
+
+from __future__ import annotations
+
+from metarl_envs.batch_env import BatchEnv, BatchStep
+from metarl_envs.errors import InputError
+from metarl_envs.family import SPLITS, Split, TaskFamily
+from metarl_envs.parameters import ModelEffect, Parameter
+from metarl_envs.registry import FAMILIES, get_family
+from metarl_envs.robots.base import AnalyticRobot, MujocoRobot, Robot, Transition
+from metarl_envs.tasks import Tasks
+
+__all__ = [
+    "FAMILIES",
+    "SPLITS",
+    "AnalyticRobot",
+    "BatchEnv",
+    "BatchStep",
+    "InputError",
+    "ModelEffect",
+    "MujocoRobot",
+    "Parameter",
+    "Robot",
+    "Split",
+    "TaskFamily",
+    "Tasks",
+    "Transition",
+    "get_family",
+]

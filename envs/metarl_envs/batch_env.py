@@ -1,0 +1,144 @@
+"""A task family on an engine: M x E worlds, torch tensors in and out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from metarl_envs.engines import make_engine
+from metarl_envs.errors import InputError
+from metarl_envs.family import TaskFamily
+from metarl_envs.parameters import model_fields, varied_fields
+from metarl_envs.robots.base import AnalyticRobot, Transition
+from metarl_envs.tasks import Tasks
+
+
+@dataclass(frozen=True)
+class BatchStep:
+    """What one control step gives, for N worlds in task-major order."""
+
+    observations: Tensor  # (N, O)
+    rewards: Tensor  # (N,)
+    terminated: Tensor  # (N,) the MDP ended
+    truncated: Tensor  # (N,) the horizon was reached
+    faulted: Tensor  # (N,) the simulation diverged; observation and reward are zeroed
+    transition: Transition
+    """The step's raw material, for quantities; live until the next call."""
+
+
+class BatchEnv:
+    """`num_tasks` x `episodes_per_task` worlds of one family; world m*E + e runs task m.
+
+    There is no automatic reset: the caller says which worlds to reset and which to step.
+    """
+
+    def __init__(
+        self,
+        family: TaskFamily,
+        num_tasks: int,
+        episodes_per_task: int,
+        *,
+        horizon: int | None = None,
+        sim_threads: int = 1,
+    ) -> None:
+        """Makes the worlds, all with the nominal task.
+
+        Raises:
+            InputError: for sizes below 1.
+        """
+        self.family = family
+        self.horizon = family.horizon if horizon is None else horizon
+        sizes = {
+            "meta_batch_size": num_tasks,
+            "episodes_per_task": episodes_per_task,
+            "horizon": self.horizon,
+        }
+        for name, size in sizes.items():
+            if size < 1:
+                raise InputError(f"{name} = {size}: must be at least 1")
+        self.num_tasks = num_tasks
+        self.episodes_per_task = episodes_per_task
+        self.num_worlds = num_tasks * episodes_per_task
+        robot = family.robot
+        self.engine = make_engine(
+            robot, self.num_worlds, varied=varied_fields(family.parameters), threads=sim_threads
+        )
+        self.action_low, self.action_high = family.action_bounds()
+        self._frame_skip = 1 if isinstance(robot, AnalyticRobot) else robot.frame_skip
+        self._dt_s = family.dt_s
+        self._initial = self._initial_state()
+        self._elapsed = torch.zeros(self.num_worlds, dtype=torch.long, device=self.device)
+        self.set_tasks(family.nominal_tasks(num_tasks))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the engine's tensors live."""
+        return self.engine.device
+
+    @property
+    def tasks(self) -> Tasks:
+        """The M tasks in force."""
+        return self._tasks
+
+    def set_tasks(self, tasks: Tasks) -> None:
+        """Give world m*E + e the m-th task. Takes effect on physics at once; resets nothing.
+
+        Raises:
+            InputError: if there are not exactly `num_tasks` tasks, or one is out of range.
+        """
+        if len(tasks) != self.num_tasks:
+            raise InputError(f"{len(tasks)} tasks given, this environment runs {self.num_tasks}")
+        self.family.check_tasks(tasks)
+        values = tasks.repeat(self.episodes_per_task).values
+        fields = model_fields(self.family.parameters, self.engine.base_fields(), values)
+        self.engine.set_model_fields(fields)
+        self._tasks = tasks
+        self._task_values = {name: value.to(self.device) for name, value in values.items()}
+
+    def reset(self, generator: Generator, mask: Tensor | None = None) -> Tensor:
+        """Start new episodes in the worlds of `mask` (None: all); observations (N, O).
+
+        Noise is drawn for all worlds whatever the mask, so the stream does not depend on it.
+        """
+        qpos, qvel = self.family.robot.reset_state(*self._initial, self.num_worlds, generator)
+        self.engine.reset(mask, qpos, qvel)
+        self._elapsed[slice(None) if mask is None else mask] = 0
+        return self.family.robot.observation(self.engine.data)
+
+    def step(self, actions: Tensor, mask: Tensor | None = None) -> BatchStep:
+        """Apply controls (N, A) to the worlds of `mask` (None: all) for one control step.
+
+        Controls are used as given; MuJoCo clamps forces to the actuator range, rewards see the
+        raw values (as Gymnasium does). Rows outside the mask keep their state and mean nothing.
+        """
+        data = self.engine.data
+        before = {name: data[name].clone() for name in self.family.robot.remembered}
+        data["ctrl"].copy_(actions)
+        self.engine.step(self._frame_skip, mask)
+        self._elapsed += 1 if mask is None else mask.long()
+        transition = Transition(before, data, data["ctrl"], self._dt_s, self._task_values)
+        observations = self.family.robot.observation(data)
+        rewards = self.family.reward(transition)
+        finite = torch.isfinite(observations).all(dim=1) & torch.isfinite(rewards)
+        faulted = (self.engine.faults() > 0) | ~finite
+        if faulted.any():
+            observations = torch.where(faulted[:, None], 0.0, observations)
+            rewards = torch.where(faulted, 0.0, rewards)
+        return BatchStep(
+            observations,
+            rewards,
+            self.family.termination(transition) & ~faulted,
+            self._elapsed >= self.horizon,
+            faulted,
+            transition,
+        )
+
+    def _initial_state(self) -> tuple[Tensor, Tensor]:
+        data = self.engine.data
+        if isinstance(self.family.robot, AnalyticRobot):
+            return torch.zeros_like(data["qpos"][0]), torch.zeros_like(data["qvel"][0])
+        model = self.family.robot.load_model()
+        qpos = torch.from_numpy(model.qpos0.copy()).to(self.device, self.engine.dtype)
+        return qpos, torch.zeros_like(data["qvel"][0])

@@ -1,0 +1,56 @@
+"""The engine protocol: what steps N worlds at once, each with its own model parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Engine(Protocol):
+    """N worlds stepped together.
+
+    The varied model fields and the wanted outputs are declared when an engine is made, since a
+    GPU engine allocates them before it captures its graphs. Tensors in `data` are live: they are
+    valid until the next call, so copy what must outlive it.
+    """
+
+    num_worlds: int
+    device: torch.device
+    dtype: torch.dtype
+    data: Mapping[str, Tensor]
+    """`qpos`, `qvel`, `ctrl`, `time` and the declared outputs, each (N, ...)."""
+
+    def base_fields(self) -> dict[str, Tensor]:
+        """The template's values of the varied fields, without a world axis: copies."""
+        ...
+
+    def set_model_fields(self, fields: Mapping[str, Tensor]) -> None:
+        """Write varied fields, each (N, ...), and refresh the constants derived from them."""
+        ...
+
+    def reset(self, mask: Tensor | None, qpos: Tensor, qvel: Tensor) -> None:
+        """Put the worlds of `mask` (N,) (None: all) into a fresh state with these positions.
+
+        `qpos` and `qvel` are (N, ...); rows outside the mask are ignored. Everything else of the
+        state (time, warm starts, controls, fault counters) is cleared.
+        """
+        ...
+
+    def step(self, n_substeps: int, mask: Tensor | None = None) -> None:
+        """Advance the worlds of `mask` (None: all) by n substeps under `data["ctrl"]`."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that a bit-equal replay needs: copies of state rows and varied fields."""
+        ...
+
+    def set_state(self, state: Mapping[str, Tensor]) -> None:
+        """Return to a state saved by `state`, of an engine with the same worlds and fields."""
+        ...
+
+    def faults(self) -> Tensor:
+        """Simulator faults of each world since its last reset: (N,) int64, 0 = sound."""
+        ...

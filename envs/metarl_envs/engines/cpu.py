@@ -1,0 +1,124 @@
+"""The CPU engine: MuJoCo's own threaded batch of worlds."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mujoco
+import mujoco.batch
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl_envs.errors import InputError
+
+
+def _ignore_warning(message: str | bytes) -> None:
+    """Faults are counted per world by the engine; MuJoCo's log file would only litter."""
+
+
+class CpuEngine:
+    """N MuJoCo worlds on `mujoco.batch`, bit-identical to a plain `mj_step` loop.
+
+    Results do not depend on `threads`. MuJoCo's automatic reset of a diverged world is switched
+    off: it would turn a fault into what looks like a fresh episode.
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        num_worlds: int,
+        *,
+        varied: Sequence[str] = (),
+        outputs: Sequence[str] = (),
+        threads: int = 1,
+    ) -> None:
+        """Makes the worlds.
+
+        Args:
+            model: the template; the engine works on a copy.
+            num_worlds: N, at least 1.
+            varied: model fields that differ between worlds.
+            outputs: further fields of `data`, such as "xpos".
+            threads: simulator threads, at least 1.
+        """
+        if num_worlds < 1:
+            raise InputError(f"num_worlds = {num_worlds}: must be at least 1")
+        if threads < 1:
+            raise InputError(f"sim_threads = {threads}: must be at least 1")
+        mujoco.set_mju_user_warning(_ignore_warning)
+        self.num_worlds = num_worlds
+        self.device = torch.device("cpu")
+        self.dtype = torch.float64
+        self.model = _with_autoreset_off(model)
+        self._batch: Any = mujoco.batch.Batch(self.model, nsim=num_worlds, nthread=threads)
+        self._varied = {name: torch.from_numpy(self._batch.expand(name)) for name in varied}
+        self._base = {name: field[0].clone() for name, field in self._varied.items()}
+        # Outputs must be bound before the first call: later they read 0 until the next one.
+        self.data: Mapping[str, Tensor] = {
+            name: _view(self._batch.bind(name))
+            for name in ("qpos", "qvel", "ctrl", "time", *outputs)
+        }
+
+    def base_fields(self) -> dict[str, Tensor]:
+        """The template's varied fields, without a world axis: copies."""
+        return {name: field.clone() for name, field in self._base.items()}
+
+    def set_model_fields(self, fields: Mapping[str, Tensor]) -> None:
+        """Write varied fields (N, ...) and run `mj_setConst` in every world."""
+        for name, field in fields.items():
+            self._varied[name].copy_(field)
+        if fields:
+            self._batch.set_const()
+
+    def reset(self, mask: Tensor | None, qpos: Tensor, qvel: Tensor) -> None:
+        """Fresh state at these positions and velocities, then forward kinematics."""
+        ids = None if mask is None else mask.numpy()
+        self._batch.reset(ids, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
+        if mask is None:
+            self.data["qpos"].copy_(qpos)
+            self.data["qvel"].copy_(qvel)
+        else:
+            self.data["qpos"][mask] = qpos[mask]
+            self.data["qvel"][mask] = qvel[mask]
+        self._batch.forward(ids)
+
+    def step(self, n_substeps: int, mask: Tensor | None = None) -> None:
+        """Advance the worlds of `mask` by n substeps."""
+        self._batch.step(None if mask is None else mask.numpy(), nstep=n_substeps)
+
+    def state(self) -> dict[str, Tensor]:
+        """Integration rows (with warm starts) and varied fields, as copies."""
+        rows = torch.from_numpy(self._batch.state.copy())
+        return {"rows": rows} | {name: field.clone() for name, field in self._varied.items()}
+
+    def set_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore: fields, then their derived constants, then rows, then outputs."""
+        self.set_model_fields({name: state[name] for name in self._varied})
+        self._batch.state[:] = state["rows"].numpy()
+        self._batch.forward()
+
+    def faults(self) -> Tensor:
+        """MuJoCo's warning counters summed over kinds: (N,)."""
+        return torch.from_numpy(self._batch.warning[:, :, 1].sum(axis=1, dtype=np.int64))
+
+    def host_world(self, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """One world as ordinary MuJoCo objects, for rendering and debugging: copies."""
+        model, data = self._batch.get_model(index), self._batch.get_data(index)
+        mujoco.mj_forward(model, data)
+        return model, data
+
+
+def _with_autoreset_off(model: mujoco.MjModel) -> mujoco.MjModel:
+    model = copy.copy(model)
+    model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+    return model
+
+
+def _view(array: np.ndarray) -> Tensor:
+    """A tensor on the engine's own memory; robots only ever read outputs."""
+    if not array.flags.writeable:
+        array = np.lib.stride_tricks.as_strided(array, writeable=True)
+    return torch.from_numpy(array)

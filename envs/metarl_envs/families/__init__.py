@@ -1,0 +1,1 @@
+"""The shipped task families, one file per robot."""

@@ -1,0 +1,142 @@
+"""Half-cheetah families: direction, velocity, dynamics, crippled."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from metarl_envs.distributions import Choice, LogUniform, interval
+from metarl_envs.family import TaskFamily
+from metarl_envs.parameters import Parameter, kill_actuators, scale_field, scale_mass
+from metarl_envs.robots.base import Transition
+from metarl_envs.robots.half_cheetah import HALF_CHEETAH, forward_velocity
+
+
+def control_cost(transition: Transition, weight: float) -> Tensor:
+    """weight * |a|^2: (N,)."""
+    return weight * transition.action.square().sum(dim=1)
+
+
+def direction_reward(transition: Transition) -> Tensor:
+    """d v - 0.05 |a|^2: (N,)."""
+    progress = transition.task["direction"] * forward_velocity(transition)
+    return progress - control_cost(transition, 0.05)
+
+
+def velocity_reward(transition: Transition) -> Tensor:
+    """-|v - v*| - 0.05 |a|^2: (N,)."""
+    error = (forward_velocity(transition) - transition.task["velocity"]).abs()
+    return -error - control_cost(transition, 0.05)
+
+
+def run_reward(transition: Transition) -> Tensor:
+    """v - 0.1 |a|^2, the reward of HalfCheetah-v5: (N,)."""
+    return forward_velocity(transition) - control_cost(transition, 0.1)
+
+
+def crippled_reward(transition: Transition) -> Tensor:
+    """v - 0.05 |a|^2: (N,)."""
+    return forward_velocity(transition) - control_cost(transition, 0.05)
+
+
+DIRECTION = TaskFamily(
+    name="half-cheetah-direction",
+    robot=HALF_CHEETAH,
+    parameters=(
+        Parameter(
+            name="direction",
+            unit="1",
+            description="+1 runs forward, -1 backward",
+            nominal=1.0,
+            train=Choice((-1.0, 1.0)),
+        ),
+    ),
+    reward=direction_reward,
+    horizon=100,
+    quantity="forward_velocity_m_per_s",
+    source=(
+        "HalfCheetah forward/backward of MAML (Finn et al. 2017) in the form of ProMP (Rothfuss et "
+        "al. 2019): reward = d v - 0.05 |a|^2, d in {-1, +1}, dt 0.05 s, 100 steps, 17 "
+        "observations. Two tasks in all: nothing is held out."
+    ),
+)
+
+VELOCITY = TaskFamily(
+    name="half-cheetah-velocity",
+    robot=HALF_CHEETAH,
+    parameters=(
+        Parameter(
+            name="velocity",
+            unit="m/s",
+            description="the forward velocity to hold",
+            nominal=1.0,
+            train=interval(0.0, 2.0),
+            extrapolation=interval(2.0, 3.0),
+        ),
+    ),
+    reward=velocity_reward,
+    horizon=100,
+    quantity="forward_velocity_m_per_s",
+    source=(
+        "HalfCheetah goal velocity of MAML (Finn et al. 2017): reward = -|v - v*| - 0.05 |a|^2, "
+        "v* ~ U(0, 2) m/s, dt 0.05 s, 100 steps. Other codes draw U(0, 3) or U(0, 7) under the "
+        "same name."
+    ),
+)
+
+
+def _log_scale(name: str, description: str, effect: str | None) -> Parameter:
+    return Parameter(
+        name=name,
+        unit="1",
+        description=description,
+        nominal=1.0,
+        train=LogUniform(2.0, ((-1.0, 1.0),)),
+        extrapolation=LogUniform(2.0, ((-1.5, -1.0), (1.0, 1.5))),
+        effect=scale_mass() if effect is None else scale_field(effect),
+    )
+
+
+DYNAMICS = TaskFamily(
+    name="half-cheetah-dynamics",
+    robot=HALF_CHEETAH,
+    parameters=(
+        _log_scale("mass_scale", "factor on all masses and inertias", None),
+        _log_scale("friction_scale", "factor on all friction coefficients", "geom_friction"),
+        _log_scale("damping_scale", "factor on all joint dampings", "dof_damping"),
+    ),
+    reward=run_reward,
+    horizon=200,
+    quantity="forward_velocity_m_per_s",
+    source=(
+        "Ours, after the mass and body variants of RoML (Greenberg et al. 2023): one factor "
+        "2^U(-1, 1) each on mass, friction and joint damping; reward of HalfCheetah-v5, "
+        "v - 0.1 |a|^2. Unlike there, inertia scales with mass, and no size changes."
+    ),
+)
+
+CRIPPLED = TaskFamily(
+    name="half-cheetah-crippled",
+    robot=HALF_CHEETAH,
+    parameters=(
+        Parameter(
+            name="dead_actuator",
+            unit="1",
+            description=(
+                "the actuator without force: 0-2 back thigh, shin, foot; 3-5 front thigh, shin, foot"
+            ),
+            nominal=-1.0,
+            train=Choice((0.0, 1.0, 2.0, 3.0)),
+            extrapolation=Choice((4.0, 5.0)),
+            # Row -1 is the last group, the empty one: the nominal robot is whole.
+            effect=kill_actuators([(0,), (1,), (2,), (3,), (4,), (5,), ()]),
+        ),
+    ),
+    reward=crippled_reward,
+    horizon=200,
+    quantity="forward_velocity_m_per_s",
+    source=(
+        "Disabled joint of GrBAL (Nagabandi et al. 2019): one actuator gives no force; reward = "
+        "v - 0.05 |a|^2. Ours: actuators 0-3 train, 4 and 5 only in extrapolation; 200 steps "
+        "instead of 1,000; v from the position of the root, not of the torso's centre of mass."
+    ),
+)

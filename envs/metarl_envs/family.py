@@ -1,0 +1,169 @@
+"""Task families: a robot, the parameters that vary, a reward and a horizon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from metarl_envs.distributions import within_any
+from metarl_envs.errors import InputError, unknown_name
+from metarl_envs.parameters import Parameter
+from metarl_envs.robots.base import AnalyticRobot, Robot, Transition
+from metarl_envs.tasks import Tasks
+
+Split = Literal["train", "test", "extrapolation"]
+SPLITS: tuple[Split, ...] = ("train", "test", "extrapolation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskFamily:
+    """Tasks that share robot, spaces and the form of the reward.
+
+    Splits: `train`; `test`, held-out draws from the same ranges (for a family with finitely many
+    tasks, the same tasks: then nothing is held out, see `is_finite`); `extrapolation`, draws from
+    outside the training ranges of every parameter that has such values.
+    """
+
+    name: str
+    robot: Robot
+    parameters: tuple[Parameter, ...]
+    reward: Callable[[Transition], Tensor]  # -> (N,)
+    horizon: int
+    """Steps per episode; the episode is truncated there."""
+    source: str
+    """Where the definition comes from, the exact formula, and what differs."""
+    terminated: Callable[[Transition], Tensor] | None = None  # None: the robot's own rule
+    quantity: str = ""
+    """The robot's quantity that tells a person what the return means."""
+
+    def __post_init__(self) -> None:
+        if self.quantity not in self.robot.quantities:
+            raise unknown_name(f"quantity of {self.robot.name}", self.quantity, self.robot.quantities)
+
+    @property
+    def observation_size(self) -> int:
+        """O."""
+        return self.robot.observation_size
+
+    @property
+    def termination(self) -> Callable[[Transition], Tensor]:
+        """The rule that ends an episode."""
+        return self.terminated or self.robot.terminated
+
+    def action_bounds(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest control, each (A,) float64."""
+        if isinstance(self.robot, AnalyticRobot):
+            high = torch.full((self.robot.action_size,), self.robot.control_limit).double()
+            return -high, high
+        bounds = torch.from_numpy(self.robot.load_model().actuator_ctrlrange.copy())
+        return bounds[:, 0].clone(), bounds[:, 1].clone()
+
+    @property
+    def dt_s(self) -> float:
+        """Seconds per control step."""
+        if isinstance(self.robot, AnalyticRobot):
+            return self.robot.dt_s
+        return self.robot.load_model().opt.timestep * self.robot.frame_skip
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether training has finitely many tasks, so that `test` holds nothing out."""
+        from metarl_envs.distributions import Choice
+
+        return all(isinstance(parameter.train, Choice) for parameter in self.parameters)
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that this family has."""
+        extrapolates = any(p.extrapolation is not None for p in self.parameters)
+        return SPLITS if extrapolates else SPLITS[:2]
+
+    def sample_tasks(self, n: int, generator: Generator, split: Split) -> Tasks:
+        """n tasks: a pure function of (n, generator state, split).
+
+        Each split draws from a random stream of its own, so `train` and `test` differ even from
+        equal generators.
+
+        Raises:
+            InputError: for n < 1 or a split that the family does not have.
+        """
+        if n < 1:
+            raise InputError(f"number of tasks = {n}: must be at least 1")
+        if split not in self.splits:
+            raise InputError(
+                f"split '{split}' of {self.name}: allowed are {', '.join(self.splits)}"
+            )
+        root = int(torch.randint(2**60, (), generator=generator, device=generator.device))
+        stream = Generator().manual_seed(3 * root + SPLITS.index(split))
+        values = {}
+        for parameter in self.parameters:
+            outside = split == "extrapolation" and parameter.extrapolation is not None
+            distribution = parameter.extrapolation if outside else parameter.train
+            assert distribution is not None
+            values[parameter.name] = distribution.sample(n, parameter.shape, stream)
+        return Tasks(values)
+
+    def nominal_tasks(self, n: int = 1) -> Tasks:
+        """n copies of the nominal task."""
+        return Tasks(
+            {
+                p.name: torch.tensor(p.nominal, dtype=torch.float64).expand(n, *p.shape).clone()
+                for p in self.parameters
+            }
+        )
+
+    def make_task(self, values: Mapping[str, float | Sequence[float]]) -> Tasks:
+        """One task from named values; parameters not named are nominal.
+
+        A single number given for a vector parameter holds for all its entries.
+
+        Raises:
+            InputError: for an unknown name, a wrong length, or a value outside every range.
+        """
+        tasks = dict(self.nominal_tasks().values)
+        for name, value in values.items():
+            if name not in tasks:
+                raise unknown_name(f"task parameter of {self.name}", name, tasks)
+            shape = tasks[name].shape[1:]
+            given = torch.as_tensor(value, dtype=torch.float64)
+            if given.numel() not in (1, shape.numel()):
+                raise InputError(
+                    f"{name} = {value}: {self.name} takes {shape.numel()} numbers, "
+                    f"got {given.numel()}"
+                )
+            tasks[name] = given.expand(1, *shape) if given.dim() == 0 else given.reshape(1, *shape)
+        made = Tasks(tasks)
+        self.check_tasks(made)
+        return made
+
+    def check_tasks(self, tasks: Tasks) -> None:
+        """Refuse tasks with wrong names, shapes, or values outside every range.
+
+        Raises:
+            InputError: naming parameter, value and allowed range.
+        """
+        expected = {parameter.name for parameter in self.parameters}
+        for name in tasks.values:
+            if name not in expected:
+                raise unknown_name(f"task parameter of {self.name}", name, expected)
+        for parameter in self.parameters:
+            if parameter.name not in tasks.values:
+                raise InputError(f"{self.name}: task parameter '{parameter.name}' is missing")
+            value = tasks.values[parameter.name]
+            if tuple(value.shape[1:]) != parameter.shape:
+                raise InputError(
+                    f"{parameter.name} has shape {tuple(value.shape[1:])} per task, "
+                    f"{self.name} takes {parameter.shape}"
+                )
+            nominal = torch.tensor(parameter.nominal, dtype=torch.float64)
+            is_nominal = (value == nominal).reshape(len(value), -1).all(dim=1)
+            bad = ~(within_any(parameter.supports, value) | is_nominal)
+            if bad.any():
+                raise InputError(
+                    f"{parameter.name} = {value[bad][0].tolist()}: allowed in {self.name} is "
+                    f"{parameter.describe_range()}"
+                )

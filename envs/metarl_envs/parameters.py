@@ -1,0 +1,148 @@
+"""Task parameters, and how the physical ones change a model consistently."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metarl_envs.distributions import Distribution
+
+Fields = Mapping[str, Tensor]
+"""Model fields by name, each (N, *field shape), float64."""
+
+
+@dataclass(frozen=True)
+class ModelEffect:
+    """How a parameter changes the model: a pure function of model fields.
+
+    `transform(fields, value)` receives the fields named in `fields`, each (N, *shape) and holding
+    the template's values (or what the parameters before this one made of them), and the parameter
+    (N, *parameter shape). It returns the changed fields. As every application starts from the
+    template, scaling never compounds.
+    """
+
+    fields: tuple[str, ...]
+    transform: Callable[[Fields, Tensor], Fields]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One thing that varies between the tasks of a family.
+
+    Without an `effect` it is a goal, read by the reward; with one it changes physics.
+    """
+
+    name: str
+    unit: str
+    """SI unit, or "1" for a ratio or a choice."""
+    description: str
+    nominal: float | tuple[float, ...]
+    """The value at which the plain, unmodified robot results (a goal's reference value)."""
+    train: Distribution
+    """Values of the splits `train` and `test`."""
+    extrapolation: Distribution | None = None
+    """Values of the split `extrapolation`, outside the training range; None if there are none."""
+    effect: ModelEffect | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """() for a number, (d,) for a vector."""
+        return () if isinstance(self.nominal, (int, float)) else (len(self.nominal),)
+
+    @property
+    def supports(self) -> tuple[Distribution, ...]:
+        """Everything that a task may ask for: training and extrapolation values."""
+        return (self.train,) if self.extrapolation is None else (self.train, self.extrapolation)
+
+    def describe_range(self) -> str:
+        """The allowed values in words."""
+        text = f"{self.train.describe()} (train)"
+        if self.extrapolation is not None:
+            text += f" or {self.extrapolation.describe()} (extrapolation)"
+        return text
+
+
+def _per_element(value: Tensor, field: Tensor) -> Tensor:
+    """Shape a scale (N,) or (N, n) so that it multiplies a field (N, n, ...)."""
+    value = value.to(field)
+    if value.dim() == 1:
+        value = value.unsqueeze(1)
+    return value.reshape(*value.shape, *([1] * (field.dim() - 2)))
+
+
+def scale_mass() -> ModelEffect:
+    """Multiply body masses by the parameter, and inertias with them.
+
+    Scaling density scales mass and inertia by the same factor, so the result is a body that can
+    exist; scaling one without the other need not be.
+    """
+
+    def transform(fields: Fields, value: Tensor) -> Fields:
+        return {name: field * _per_element(value, field) for name, field in fields.items()}
+
+    return ModelEffect(("body_mass", "body_inertia"), transform)
+
+
+def scale_field(name: str) -> ModelEffect:
+    """Multiply a model field by the parameter: one factor for all, or one per element."""
+
+    def transform(fields: Fields, value: Tensor) -> Fields:
+        return {name: fields[name] * _per_element(value, fields[name])}
+
+    return ModelEffect((name,), transform)
+
+
+def kill_actuators(groups: Sequence[Sequence[int]]) -> ModelEffect:
+    """Actuators of group number `value` give no force (their gear becomes zero)."""
+    size = 1 + max(index for group in groups for index in group)
+    table = torch.zeros(len(groups), size, dtype=torch.bool)
+    for row, group in enumerate(groups):
+        table[row, list(group)] = True
+
+    def transform(fields: Fields, value: Tensor) -> Fields:
+        gear = fields["actuator_gear"].clone()
+        dead = torch.zeros(gear.shape[:2], dtype=torch.bool)
+        dead[:, :size] = table[value.long()]
+        gear[dead] = 0.0
+        return {"actuator_gear": gear}
+
+    return ModelEffect(("actuator_gear",), transform)
+
+
+def model_fields(
+    parameters: Sequence[Parameter], base: Fields, values: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Model fields of every world, from the template's `base` fields and N tasks.
+
+    Args:
+        parameters: the family's parameters; goals are passed over.
+        base: the template's fields, without a leading axis.
+        values: parameter values, (N,) or (N, d).
+
+    Returns:
+        Every varied field, (N, *field shape), float64.
+    """
+    n = len(next(iter(values.values())))
+    fields = {
+        name: field.expand(n, *field.shape) for name, field in base.items()
+    }
+    for parameter in parameters:
+        if parameter.effect is not None:
+            own = {name: fields[name] for name in parameter.effect.fields}
+            fields |= parameter.effect.transform(own, values[parameter.name])
+    return {name: field.contiguous() for name, field in fields.items()}
+
+
+def varied_fields(parameters: Sequence[Parameter]) -> tuple[str, ...]:
+    """The model fields that any parameter changes, in order and without repeats."""
+    names = [f for p in parameters if p.effect is not None for f in p.effect.fields]
+    return tuple(dict.fromkeys(names))
+
+
+def parameter_size(parameters: Sequence[Parameter]) -> int:
+    """P, the number of scalars in one task."""
+    return sum(math.prod(parameter.shape) for parameter in parameters)

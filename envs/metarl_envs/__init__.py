@@ -5,8 +5,14 @@ from __future__ import annotations
 from metarl_envs.batch_env import BatchEnv, BatchStep
 from metarl_envs.errors import InputError
 from metarl_envs.family import SPLITS, Split, TaskFamily
+from metarl_envs.gym_env import MetaEnv
 from metarl_envs.parameters import ModelEffect, Parameter
-from metarl_envs.registry import FAMILIES, get_family
+from metarl_envs.registry import (
+    FAMILIES,
+    get_family,
+    gymnasium_id,
+    register_gymnasium_ids,
+)
 from metarl_envs.robots.base import AnalyticRobot, MujocoRobot, Robot, Transition
 from metarl_envs.tasks import Tasks
 
@@ -17,6 +23,7 @@ __all__ = [
     "BatchEnv",
     "BatchStep",
     "InputError",
+    "MetaEnv",
     "ModelEffect",
     "MujocoRobot",
     "Parameter",
@@ -26,4 +33,7 @@ __all__ = [
     "Tasks",
     "Transition",
     "get_family",
+    "gymnasium_id",
 ]
+
+register_gymnasium_ids()

@@ -11,7 +11,7 @@ from metarl_envs.engines import make_engine
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
 from metarl_envs.parameters import model_fields, varied_fields
-from metarl_envs.robots.base import AnalyticRobot, Transition
+from metarl_envs.robots.base import Transition
 from metarl_envs.tasks import Tasks
 
 
@@ -66,9 +66,12 @@ class BatchEnv:
             robot, self.num_worlds, varied=varied_fields(family.parameters), threads=sim_threads
         )
         self.action_low, self.action_high = family.action_bounds()
-        self._frame_skip = 1 if isinstance(robot, AnalyticRobot) else robot.frame_skip
-        self._dt_s = family.dt_s
-        self._initial = self._initial_state()
+        self._dt_s = robot.dt_s
+        qpos, qvel = robot.initial_state()
+        self._initial = (
+            qpos.to(self.device, self.engine.dtype),
+            qvel.to(self.device, self.engine.dtype),
+        )
         self._elapsed = torch.zeros(self.num_worlds, dtype=torch.long, device=self.device)
         self.set_tasks(family.nominal_tasks(num_tasks))
 
@@ -95,7 +98,9 @@ class BatchEnv:
         fields = model_fields(self.family.parameters, self.engine.base_fields(), values)
         self.engine.set_model_fields(fields)
         self._tasks = tasks
-        self._task_values = {name: value.to(self.device) for name, value in values.items()}
+        self._task_values = {
+            name: value.to(self.device, self.engine.dtype) for name, value in values.items()
+        }
 
     def reset(self, generator: Generator, mask: Tensor | None = None) -> Tensor:
         """Start new episodes in the worlds of `mask` (None: all); observations (N, O).
@@ -116,7 +121,7 @@ class BatchEnv:
         data = self.engine.data
         before = {name: data[name].clone() for name in self.family.robot.remembered}
         data["ctrl"].copy_(actions)
-        self.engine.step(self._frame_skip, mask)
+        self.engine.step(self.family.robot.frame_skip, mask)
         self._elapsed += 1 if mask is None else mask.long()
         transition = Transition(before, data, data["ctrl"], self._dt_s, self._task_values)
         observations = self.family.robot.observation(data)
@@ -134,11 +139,3 @@ class BatchEnv:
             faulted,
             transition,
         )
-
-    def _initial_state(self) -> tuple[Tensor, Tensor]:
-        data = self.engine.data
-        if isinstance(self.family.robot, AnalyticRobot):
-            return torch.zeros_like(data["qpos"][0]), torch.zeros_like(data["qvel"][0])
-        model = self.family.robot.load_model()
-        qpos = torch.from_numpy(model.qpos0.copy()).to(self.device, self.engine.dtype)
-        return qpos, torch.zeros_like(data["qvel"][0])

@@ -20,7 +20,10 @@ class Distribution(ABC):
 
     @abstractmethod
     def contains(self, values: Tensor) -> Tensor:
-        """Whether each value lies in the support: (n, *shape) -> (n,) bool."""
+        """Whether each entry lies in the support: (n, *shape) -> (n, *shape) bool.
+
+        A distribution over points answers for the whole point, with the same flag in each entry.
+        """
 
     @abstractmethod
     def describe(self) -> str:
@@ -29,10 +32,6 @@ class Distribution(ABC):
 
 def _uniform(n: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
     return torch.rand((n, *shape), generator=generator, dtype=torch.float64)
-
-
-def _all_entries(flags: Tensor) -> Tensor:
-    return flags.reshape(len(flags), -1).all(dim=1)
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Uniform(Distribution):
         inside = torch.zeros_like(values, dtype=torch.bool)
         for low, high in self.intervals:
             inside |= (values >= low) & (values <= high)
-        return _all_entries(inside)
+        return inside
 
     def describe(self) -> str:
         return " or ".join(f"[{low:g}, {high:g}]" for low, high in self.intervals)
@@ -80,7 +79,7 @@ class LogUniform(Distribution):
         exponents = torch.log(values.clamp(min=1e-300)) / math.log(self.base)
         # A bound given in decimal digits must count as inside, hence the slack of 1e-6.
         slack = tuple((low - 1e-6, high + 1e-6) for low, high in self.exponents)
-        return _all_entries(positive) & Uniform(slack).contains(exponents)
+        return positive & Uniform(slack).contains(exponents)
 
     def describe(self) -> str:
         return " or ".join(
@@ -107,7 +106,7 @@ class Choice(Distribution):
 
     def contains(self, values: Tensor) -> Tensor:
         options = torch.tensor(self.options, dtype=values.dtype)
-        return _all_entries((values.unsqueeze(-1) == options).any(-1))
+        return (values.unsqueeze(-1) == options).any(-1)
 
     def describe(self) -> str:
         return "{" + ", ".join(f"{option:g}" for option in self.options) + "}"
@@ -129,8 +128,8 @@ class Ring(Distribution):
         return torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)
 
     def contains(self, values: Tensor) -> Tensor:
-        radius = values.norm(dim=-1)
-        return (radius >= self.inner) & (radius <= self.outer)
+        radius = values.norm(dim=-1, keepdim=True)
+        return ((radius >= self.inner) & (radius <= self.outer)).expand_as(values)
 
     def describe(self) -> str:
         return f"{self.inner:g} <= |p| <= {self.outer:g}"
@@ -156,8 +155,8 @@ class SquareFrame(Distribution):
         return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=1)
 
     def contains(self, values: Tensor) -> Tensor:
-        size = values.abs().amax(dim=-1)
-        return (size >= self.inner) & (size <= self.outer)
+        size = values.abs().amax(dim=-1, keepdim=True)
+        return ((size >= self.inner) & (size <= self.outer)).expand_as(values)
 
     def describe(self) -> str:
         return f"{self.inner:g} <= max(|x|, |y|) <= {self.outer:g}"
@@ -169,5 +168,5 @@ def interval(low: float, high: float) -> Uniform:
 
 
 def within_any(distributions: Sequence[Distribution], values: Tensor) -> Tensor:
-    """Whether each value lies in the support of at least one distribution: -> (n,) bool."""
+    """Whether each entry lies in the support of at least one distribution: -> (n, *shape) bool."""
     return torch.stack([d.contains(values) for d in distributions]).any(dim=0)

@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from metarl_envs.distributions import within_any
+from metarl_envs.distributions import Choice, within_any
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.parameters import Parameter
-from metarl_envs.robots.base import AnalyticRobot, Robot, Transition
+from metarl_envs.robots.base import Robot, Transition
 from metarl_envs.tasks import Tasks
 
 Split = Literal["train", "test", "extrapolation"]
@@ -42,7 +42,9 @@ class TaskFamily:
 
     def __post_init__(self) -> None:
         if self.quantity not in self.robot.quantities:
-            raise unknown_name(f"quantity of {self.robot.name}", self.quantity, self.robot.quantities)
+            raise unknown_name(
+                f"quantity of {self.robot.name}", self.quantity, self.robot.quantities
+            )
 
     @property
     def observation_size(self) -> int:
@@ -56,24 +58,16 @@ class TaskFamily:
 
     def action_bounds(self) -> tuple[Tensor, Tensor]:
         """Lowest and highest control, each (A,) float64."""
-        if isinstance(self.robot, AnalyticRobot):
-            high = torch.full((self.robot.action_size,), self.robot.control_limit).double()
-            return -high, high
-        bounds = torch.from_numpy(self.robot.load_model().actuator_ctrlrange.copy())
-        return bounds[:, 0].clone(), bounds[:, 1].clone()
+        return self.robot.action_bounds()
 
     @property
     def dt_s(self) -> float:
         """Seconds per control step."""
-        if isinstance(self.robot, AnalyticRobot):
-            return self.robot.dt_s
-        return self.robot.load_model().opt.timestep * self.robot.frame_skip
+        return self.robot.dt_s
 
     @property
     def is_finite(self) -> bool:
         """Whether training has finitely many tasks, so that `test` holds nothing out."""
-        from metarl_envs.distributions import Choice
-
         return all(isinstance(parameter.train, Choice) for parameter in self.parameters)
 
     @property
@@ -160,8 +154,8 @@ class TaskFamily:
                     f"{self.name} takes {parameter.shape}"
                 )
             nominal = torch.tensor(parameter.nominal, dtype=torch.float64)
-            is_nominal = (value == nominal).reshape(len(value), -1).all(dim=1)
-            bad = ~(within_any(parameter.supports, value) | is_nominal)
+            allowed = within_any(parameter.supports, value) | (value == nominal)
+            bad = ~allowed.reshape(len(value), -1).all(dim=1)
             if bad.any():
                 raise InputError(
                     f"{parameter.name} = {value[bad][0].tolist()}: allowed in {self.name} is "

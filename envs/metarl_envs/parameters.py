@@ -66,34 +66,33 @@ class Parameter:
         return text
 
 
-def _per_element(value: Tensor, field: Tensor) -> Tensor:
-    """Shape a scale (N,) or (N, n) so that it multiplies a field (N, n, ...)."""
-    value = value.to(field)
-    if value.dim() == 1:
-        value = value.unsqueeze(1)
-    return value.reshape(*value.shape, *([1] * (field.dim() - 2)))
+def _scaled(field: Tensor, value: Tensor, elements: Sequence[int] | None) -> Tensor:
+    """A field (N, n, ...) times a scale (N,) or (N, k), of all elements or the k chosen ones."""
+    factor = value.to(field).reshape(len(value), -1)
+    if elements is not None:
+        whole = torch.ones_like(field[:, :, *([0] * (field.dim() - 2))])
+        whole[:, list(elements)] = factor
+        factor = whole
+    return field * factor.reshape(*factor.shape, *([1] * (field.dim() - 2)))
 
 
-def scale_mass() -> ModelEffect:
+def scale_mass(bodies: Sequence[int] | None = None) -> ModelEffect:
     """Multiply body masses by the parameter, and inertias with them.
 
     Scaling density scales mass and inertia by the same factor, so the result is a body that can
-    exist; scaling one without the other need not be.
+    exist; scaling one without the other need not be. With `bodies`, a vector parameter has one
+    entry for each of these; without, one factor holds for all.
     """
+    return scale_fields(("body_mass", "body_inertia"), bodies)
+
+
+def scale_fields(names: tuple[str, ...], elements: Sequence[int] | None = None) -> ModelEffect:
+    """Multiply model fields by the parameter: one factor for all elements, or one for each."""
 
     def transform(fields: Fields, value: Tensor) -> Fields:
-        return {name: field * _per_element(value, field) for name, field in fields.items()}
+        return {name: _scaled(field, value, elements) for name, field in fields.items()}
 
-    return ModelEffect(("body_mass", "body_inertia"), transform)
-
-
-def scale_field(name: str) -> ModelEffect:
-    """Multiply a model field by the parameter: one factor for all, or one per element."""
-
-    def transform(fields: Fields, value: Tensor) -> Fields:
-        return {name: fields[name] * _per_element(value, fields[name])}
-
-    return ModelEffect((name,), transform)
+    return ModelEffect(names, transform)
 
 
 def kill_actuators(groups: Sequence[Sequence[int]]) -> ModelEffect:
@@ -104,11 +103,10 @@ def kill_actuators(groups: Sequence[Sequence[int]]) -> ModelEffect:
         table[row, list(group)] = True
 
     def transform(fields: Fields, value: Tensor) -> Fields:
-        gear = fields["actuator_gear"].clone()
-        dead = torch.zeros(gear.shape[:2], dtype=torch.bool)
-        dead[:, :size] = table[value.long()]
-        gear[dead] = 0.0
-        return {"actuator_gear": gear}
+        gear = fields["actuator_gear"]
+        dead = torch.zeros(gear.shape[:2], dtype=torch.bool, device=gear.device)
+        dead[:, :size] = table.to(gear.device)[value.long()]
+        return {"actuator_gear": torch.where(dead.unsqueeze(-1), 0.0, gear)}
 
     return ModelEffect(("actuator_gear",), transform)
 
@@ -127,9 +125,7 @@ def model_fields(
         Every varied field, (N, *field shape), float64.
     """
     n = len(next(iter(values.values())))
-    fields = {
-        name: field.expand(n, *field.shape) for name, field in base.items()
-    }
+    fields = {name: field.expand(n, *field.shape) for name, field in base.items()}
     for parameter in parameters:
         if parameter.effect is not None:
             own = {name: fields[name] for name in parameter.effect.fields}

@@ -1,9 +1,11 @@
-"""Names of the shipped task families."""
+"""Names of the shipped task families, and their Gymnasium ids."""
 
 from __future__ import annotations
 
+import gymnasium
+
 from metarl_envs.errors import unknown_name
-from metarl_envs.families import half_cheetah, navigation
+from metarl_envs.families import ant, half_cheetah, hopper, navigation, walker2d
 from metarl_envs.family import TaskFamily
 
 FAMILIES: dict[str, TaskFamily] = {
@@ -14,6 +16,12 @@ FAMILIES: dict[str, TaskFamily] = {
         half_cheetah.VELOCITY,
         half_cheetah.DYNAMICS,
         half_cheetah.CRIPPLED,
+        ant.DIRECTION,
+        ant.VELOCITY,
+        ant.GOAL,
+        ant.CRIPPLED,
+        hopper.DYNAMICS,
+        walker2d.DYNAMICS,
     )
 }
 
@@ -27,3 +35,20 @@ def get_family(name: str) -> TaskFamily:
     if name not in FAMILIES:
         raise unknown_name("task family", name, FAMILIES)
     return FAMILIES[name]
+
+
+def gymnasium_id(family_name: str) -> str:
+    """The id for `gymnasium.make`: "ant-goal" -> "MetaRL/AntGoal-v0"."""
+    return f"MetaRL/{''.join(part.capitalize() for part in family_name.split('-'))}-v0"
+
+
+def register_gymnasium_ids() -> None:
+    """Make every family known to `gymnasium.make`; a second call changes nothing."""
+    for name, family in FAMILIES.items():
+        if gymnasium_id(name) not in gymnasium.registry:
+            gymnasium.register(
+                gymnasium_id(name),
+                entry_point="metarl_envs.gym_env:MetaEnv",
+                max_episode_steps=family.horizon,
+                kwargs={"family": name},
+            )

@@ -9,12 +9,13 @@ from metarl_envs.engines.base import Engine
 from metarl_envs.engines.cpu import CpuEngine
 from metarl_envs.robots.base import AnalyticRobot, Robot
 
-__all__ = ["AnalyticEngine", "CpuEngine", "Engine", "make_engine"]
+__all__ = ["AnalyticEngine", "AnyEngine", "CpuEngine", "Engine", "make_engine"]
 
 
-def make_engine(
-    robot: Robot, num_worlds: int, *, varied: Sequence[str], threads: int
-) -> CpuEngine | AnalyticEngine:
+AnyEngine = CpuEngine | AnalyticEngine
+
+
+def make_engine(robot: Robot, num_worlds: int, *, varied: Sequence[str], threads: int) -> AnyEngine:
     """An engine with N worlds of `robot`, of which the fields `varied` may differ."""
     if isinstance(robot, AnalyticRobot):
         return AnalyticEngine(

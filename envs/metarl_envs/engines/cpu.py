@@ -13,10 +13,7 @@ import torch
 from torch import Tensor
 
 from metarl_envs.errors import InputError
-
-
-def _ignore_warning(message: str | bytes) -> None:
-    """Faults are counted per world by the engine; MuJoCo's log file would only litter."""
+from metarl_envs.mujoco_log import ignore_mujoco_warnings
 
 
 class CpuEngine:
@@ -48,7 +45,7 @@ class CpuEngine:
             raise InputError(f"num_worlds = {num_worlds}: must be at least 1")
         if threads < 1:
             raise InputError(f"sim_threads = {threads}: must be at least 1")
-        mujoco.set_mju_user_warning(_ignore_warning)
+        ignore_mujoco_warnings()
         self.num_worlds = num_worlds
         self.device = torch.device("cpu")
         self.dtype = torch.float64
@@ -57,10 +54,9 @@ class CpuEngine:
         self._varied = {name: torch.from_numpy(self._batch.expand(name)) for name in varied}
         self._base = {name: field[0].clone() for name, field in self._varied.items()}
         # Outputs must be bound before the first call: later they read 0 until the next one.
-        self.data: Mapping[str, Tensor] = {
-            name: _view(self._batch.bind(name))
-            for name in ("qpos", "qvel", "ctrl", "time", *outputs)
-        }
+        self._outputs = {name: _view(self._batch.bind(name)) for name in outputs}
+        rows = {n: torch.from_numpy(self._batch.bind(n)) for n in ("qpos", "qvel", "ctrl", "time")}
+        self.data: Mapping[str, Tensor] = rows | self._outputs
 
     def base_fields(self) -> dict[str, Tensor]:
         """The template's varied fields, without a world axis: copies."""
@@ -90,15 +86,24 @@ class CpuEngine:
         self._batch.step(None if mask is None else mask.numpy(), nstep=n_substeps)
 
     def state(self) -> dict[str, Tensor]:
-        """Integration rows (with warm starts) and varied fields, as copies."""
-        rows = torch.from_numpy(self._batch.state.copy())
-        return {"rows": rows} | {name: field.clone() for name, field in self._varied.items()}
+        """Copies of the integration rows (with warm starts), fault counters, fields and outputs.
+
+        Outputs belong to it because after a step they describe its last substep's start, which
+        cannot be computed from the rows, and a robot may remember them.
+        """
+        saved = {
+            "rows": torch.from_numpy(self._batch.state.copy()),
+            "warnings": torch.from_numpy(self._batch.warning.copy()),
+        }
+        return saved | {n: t.clone() for n, t in (self._varied | self._outputs).items()}
 
     def set_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore: fields, then their derived constants, then rows, then outputs."""
         self.set_model_fields({name: state[name] for name in self._varied})
         self._batch.state[:] = state["rows"].numpy()
-        self._batch.forward()
+        self._batch.warning[:] = state["warnings"].numpy()
+        for name, output in self._outputs.items():
+            output.copy_(state[name])
 
     def faults(self) -> Tensor:
         """MuJoCo's warning counters summed over kinds: (N,)."""
@@ -118,7 +123,7 @@ def _with_autoreset_off(model: mujoco.MjModel) -> mujoco.MjModel:
 
 
 def _view(array: np.ndarray) -> Tensor:
-    """A tensor on the engine's own memory; robots only ever read outputs."""
-    if not array.flags.writeable:
-        array = np.lib.stride_tricks.as_strided(array, writeable=True)
-    return torch.from_numpy(array)
+    """A tensor on a read-only output's memory: robots only read it, `set_state` restores it."""
+    view = array.view()
+    view.flags.writeable = True
+    return torch.from_numpy(view)

@@ -6,14 +6,9 @@ from torch import Tensor
 
 from metarl_envs.distributions import Choice, LogUniform, interval
 from metarl_envs.family import TaskFamily
-from metarl_envs.parameters import Parameter, kill_actuators, scale_field, scale_mass
-from metarl_envs.robots.base import Transition
-from metarl_envs.robots.half_cheetah import HALF_CHEETAH, forward_velocity
-
-
-def control_cost(transition: Transition, weight: float) -> Tensor:
-    """weight * |a|^2: (N,)."""
-    return weight * transition.action.square().sum(dim=1)
+from metarl_envs.parameters import ModelEffect, Parameter, kill_actuators, scale_fields, scale_mass
+from metarl_envs.robots.base import Transition, control_cost, forward_velocity
+from metarl_envs.robots.half_cheetah import HALF_CHEETAH, gymnasium_reward
 
 
 def direction_reward(transition: Transition) -> Tensor:
@@ -26,11 +21,6 @@ def velocity_reward(transition: Transition) -> Tensor:
     """-|v - v*| - 0.05 |a|^2: (N,)."""
     error = (forward_velocity(transition) - transition.task["velocity"]).abs()
     return -error - control_cost(transition, 0.05)
-
-
-def run_reward(transition: Transition) -> Tensor:
-    """v - 0.1 |a|^2, the reward of HalfCheetah-v5: (N,)."""
-    return forward_velocity(transition) - control_cost(transition, 0.1)
 
 
 def crippled_reward(transition: Transition) -> Tensor:
@@ -84,7 +74,7 @@ VELOCITY = TaskFamily(
 )
 
 
-def _log_scale(name: str, description: str, effect: str | None) -> Parameter:
+def _log_scale(name: str, description: str, effect: ModelEffect) -> Parameter:
     return Parameter(
         name=name,
         unit="1",
@@ -92,7 +82,7 @@ def _log_scale(name: str, description: str, effect: str | None) -> Parameter:
         nominal=1.0,
         train=LogUniform(2.0, ((-1.0, 1.0),)),
         extrapolation=LogUniform(2.0, ((-1.5, -1.0), (1.0, 1.5))),
-        effect=scale_mass() if effect is None else scale_field(effect),
+        effect=effect,
     )
 
 
@@ -100,11 +90,11 @@ DYNAMICS = TaskFamily(
     name="half-cheetah-dynamics",
     robot=HALF_CHEETAH,
     parameters=(
-        _log_scale("mass_scale", "factor on all masses and inertias", None),
-        _log_scale("friction_scale", "factor on all friction coefficients", "geom_friction"),
-        _log_scale("damping_scale", "factor on all joint dampings", "dof_damping"),
+        _log_scale("mass_scale", "factor on all masses and inertias", scale_mass()),
+        _log_scale("friction_scale", "factor on all friction", scale_fields(("geom_friction",))),
+        _log_scale("damping_scale", "factor on all joint damping", scale_fields(("dof_damping",))),
     ),
-    reward=run_reward,
+    reward=gymnasium_reward,
     horizon=200,
     quantity="forward_velocity_m_per_s",
     source=(
@@ -122,7 +112,8 @@ CRIPPLED = TaskFamily(
             name="dead_actuator",
             unit="1",
             description=(
-                "the actuator without force: 0-2 back thigh, shin, foot; 3-5 front thigh, shin, foot"
+                "the actuator without force: 0-2 back thigh, shin, foot; 3-5 front thigh, shin, "
+                "foot; -1 none"
             ),
             nominal=-1.0,
             train=Choice((0.0, 1.0, 2.0, 3.0)),

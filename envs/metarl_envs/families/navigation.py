@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+import dataclasses
+
 from torch import Tensor
 
 from metarl_envs.distributions import SquareFrame, Uniform
@@ -16,7 +17,7 @@ GOAL_REACHED_M = 0.01
 
 def distance_reward(transition: Transition) -> Tensor:
     """Minus the distance to the goal after the step, m: (N,)."""
-    return -(transition.after["qpos"] - transition.task["goal"]).norm(dim=1)
+    return -distance_to_goal(transition)
 
 
 def goal_reached(transition: Transition) -> Tensor:
@@ -25,9 +26,16 @@ def goal_reached(transition: Transition) -> Tensor:
     return (offset < GOAL_REACHED_M).all(dim=1)
 
 
+def distance_to_goal(transition: Transition) -> Tensor:
+    """Distance to the goal after the step, m: (N,)."""
+    return (transition.after["qpos"] - transition.task["goal"]).norm(dim=1)
+
+
 NAVIGATION = TaskFamily(
     name="navigation",
-    robot=POINT,
+    robot=dataclasses.replace(
+        POINT, quantities={**POINT.quantities, "distance_to_goal_m": distance_to_goal}
+    ),
     parameters=(
         Parameter(
             name="goal",
@@ -41,7 +49,7 @@ NAVIGATION = TaskFamily(
     reward=distance_reward,
     terminated=goal_reached,
     horizon=100,
-    quantity="speed_m_per_s",
+    quantity="distance_to_goal_m",
     source=(
         "2-D navigation of MAML (Finn et al. 2017, section 5.3) as its published code has it: "
         "goal ~ U(-0.5, 0.5)^2, start at the origin, moves clipped to 0.1 m, reward = -distance "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,8 @@ import gymnasium
 import mujoco
 import torch
 from torch import Generator, Tensor
+
+from metarl_envs.mujoco_log import ignore_mujoco_warnings
 
 State = Mapping[str, Tensor]
 """Read-only view of an engine's named tensors, each (N, ...)."""
@@ -43,6 +47,16 @@ def never(transition: Transition) -> Tensor:
     return torch.zeros(len(transition.action), dtype=torch.bool, device=transition.action.device)
 
 
+@dataclass(frozen=True)
+class Camera:
+    """Where pictures are taken from: beside the robot, moving along with it."""
+
+    distance_m: float = 3.5
+    elevation_deg: float = -15.0
+    height_m: float = 0.4
+    """Height of the point that is looked at."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MujocoRobot:
     """A robot simulated by MuJoCo."""
@@ -61,15 +75,31 @@ class MujocoRobot:
     """Fields that rewards and quantities compare with their value before the step."""
     outputs: tuple[str, ...] = ()
     """Engine outputs that the functions above read, besides qpos and qvel."""
-    camera: str | None = "track"
+    camera: Camera = Camera()
 
     def load_model(self) -> mujoco.MjModel:
-        """The nominal model, compiled anew."""
-        mujoco.set_mju_user_warning(lambda message: None)  # deprecated-attribute chatter of MJCFs
-        try:
-            return mujoco.MjModel.from_xml_path(str(self.xml))
-        finally:
-            mujoco.set_mju_user_warning(None)
+        """The nominal model: a copy that the caller may change."""
+        return copy.copy(_compiled(self.xml))
+
+    @property
+    def dt_s(self) -> float:
+        """Seconds per control step."""
+        return float(_compiled(self.xml).opt.timestep) * self.frame_skip
+
+    @property
+    def render_fps(self) -> int:
+        """Frames per second of a video in real time."""
+        return round(1 / self.dt_s)
+
+    def action_bounds(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest control, each (A,) float64."""
+        bounds = torch.from_numpy(_compiled(self.xml).actuator_ctrlrange.copy())
+        return bounds[:, 0].clone(), bounds[:, 1].clone()
+
+    def initial_state(self) -> tuple[Tensor, Tensor]:
+        """The model's own positions and velocities, (nq,) and (nv,) float64."""
+        model = _compiled(self.xml)
+        return torch.from_numpy(model.qpos0.copy()), torch.zeros(model.nv, dtype=torch.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,19 +119,77 @@ class AnalyticRobot:
     terminated: Callable[[Transition], Tensor]  # -> (N,) bool
     quantities: Mapping[str, Callable[[Transition], Tensor]] = field(default_factory=dict)
     remembered: tuple[str, ...] = ("qpos",)
+    frame_skip: int = 1
+    render_fps: int = 10
+    """Frames per second of a video, which need not be in real time."""
+
+    def action_bounds(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest control, each (A,) float64."""
+        high = torch.full((self.action_size,), self.control_limit, dtype=torch.float64)
+        return -high, high
+
+    def initial_state(self) -> tuple[Tensor, Tensor]:
+        """All zero: (nq,) and (nq,) float64."""
+        zeros = torch.zeros(self.num_positions, dtype=torch.float64)
+        return zeros, zeros.clone()
 
 
 Robot = MujocoRobot | AnalyticRobot
 
 
-def uniform_noise(
-    shape: tuple[int, ...], half_width: float, generator: Generator
-) -> Tensor:
-    """Uniform on [-half_width, half_width], float64."""
-    u = torch.rand(shape, generator=generator, dtype=torch.float64, device=generator.device)
-    return (2 * u - 1) * half_width
+def control_cost(transition: Transition, weight: float) -> Tensor:
+    """weight * |a|^2: (N,)."""
+    return weight * transition.action.square().sum(dim=1)
+
+
+def forward_velocity(transition: Transition) -> Tensor:
+    """Mean x velocity of the root over the control step, m/s: (N,)."""
+    moved = transition.after["qpos"][:, 0] - transition.before["qpos"][:, 0]
+    return moved / transition.dt_s
+
+
+def _uniform_noise(like: Tensor, num_worlds: int, scale: float, generator: Generator) -> Tensor:
+    u = torch.rand(
+        (num_worlds, len(like)), generator=generator, dtype=like.dtype, device=generator.device
+    )
+    return (2 * u - 1) * scale
+
+
+def uniform_positions_normal_velocities(scale: float) -> ResetState:
+    """qpos + U(+-scale), then qvel + scale * N(0, 1)."""
+
+    def reset_state(
+        qpos: Tensor, qvel: Tensor, num_worlds: int, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
+        position_noise = _uniform_noise(qpos, num_worlds, scale, generator)
+        velocity_noise = scale * torch.randn(
+            (num_worlds, len(qvel)), generator=generator, dtype=qvel.dtype, device=generator.device
+        )
+        return qpos + position_noise.to(qpos.device), qvel + velocity_noise.to(qvel.device)
+
+    return reset_state
+
+
+def uniform_positions_and_velocities(scale: float) -> ResetState:
+    """qpos + U(+-scale), then qvel + U(+-scale)."""
+
+    def reset_state(
+        qpos: Tensor, qvel: Tensor, num_worlds: int, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
+        position_noise = _uniform_noise(qpos, num_worlds, scale, generator)
+        velocity_noise = _uniform_noise(qvel, num_worlds, scale, generator)
+        return qpos + position_noise.to(qpos.device), qvel + velocity_noise.to(qvel.device)
+
+    return reset_state
 
 
 def gymnasium_asset(file_name: str) -> Path:
     """An MJCF file of the installed Gymnasium (MIT), found without importing its MuJoCo part."""
     return Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / file_name
+
+
+@functools.cache
+def _compiled(xml: Path) -> mujoco.MjModel:
+    """The model of an MJCF file, compiled once; never to be written to."""
+    ignore_mujoco_warnings()
+    return mujoco.MjModel.from_xml_path(str(xml))

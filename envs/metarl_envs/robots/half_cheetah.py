@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from metarl_envs.robots.base import (
     MujocoRobot,
     State,
     Transition,
+    control_cost,
+    forward_velocity,
     gymnasium_asset,
     never,
-    uniform_noise,
+    uniform_positions_normal_velocities,
 )
 
 
@@ -20,20 +22,9 @@ def observation(state: State) -> Tensor:
     return torch.cat([state["qpos"][:, 1:], state["qvel"]], dim=1)
 
 
-def forward_velocity(transition: Transition) -> Tensor:
-    """Mean x velocity over the control step, m/s: (N,)."""
-    moved = transition.after["qpos"][:, 0] - transition.before["qpos"][:, 0]
-    return moved / transition.dt_s
-
-
-def reset_state(
-    qpos: Tensor, qvel: Tensor, num_worlds: int, generator: Generator
-) -> tuple[Tensor, Tensor]:
-    """qpos + U(+-0.1), qvel + 0.1 N(0, 1), as Gymnasium v5."""
-    noise = torch.randn(
-        (num_worlds, len(qvel)), generator=generator, dtype=torch.float64, device=generator.device
-    )
-    return qpos + uniform_noise((num_worlds, len(qpos)), 0.1, generator), qvel + 0.1 * noise
+def gymnasium_reward(transition: Transition) -> Tensor:
+    """v - 0.1 |a|^2, as in HalfCheetah-v5: (N,)."""
+    return forward_velocity(transition) - control_cost(transition, 0.1)
 
 
 HALF_CHEETAH = MujocoRobot(
@@ -42,7 +33,7 @@ HALF_CHEETAH = MujocoRobot(
     frame_skip=5,
     observation=observation,
     observation_size=17,
-    reset_state=reset_state,
+    reset_state=uniform_positions_normal_velocities(0.1),
     terminated=never,
     quantities={"forward_velocity_m_per_s": forward_velocity},
 )

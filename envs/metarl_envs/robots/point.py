@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Generator, Tensor
 
 from metarl_envs.robots.base import AnalyticRobot, State, Transition, never

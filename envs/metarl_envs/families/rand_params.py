@@ -1,0 +1,70 @@
+"""The randomised-dynamics family of a walking robot, after rand_param_envs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from metarl_envs.distributions import LogUniform
+from metarl_envs.family import TaskFamily
+from metarl_envs.parameters import ModelEffect, Parameter, scale_fields, scale_mass
+from metarl_envs.robots.base import MujocoRobot, Transition
+
+_SOURCE = (
+    "{title}RandParams of rand_param_envs, the benchmark of ProMP (Rothfuss et al. 2019), PEARL "
+    "(Rakelly et al. 2019) and VariBAD (Zintgraf et al. 2020): masses 1.5^U(-3, 3) per body, "
+    "joint damping 1.3^U(-3, 3) per joint, friction 1.5^U(-3, 3) per geom, floor included; reward "
+    "= v + 1 while healthy - 0.001 |a|^2, 200 steps. Differs: inertia scales with its body's mass "
+    "(there by independent factors per axis, which need not be a possible body) and derived "
+    "constants are refreshed; model, dt 0.008 s, observation and termination of {title}-v5 "
+    "(there dt 0.016 s, and velocity components clipped alike). Extrapolation: every exponent in "
+    "[-4, -3] or [3, 4]."
+)
+
+
+def rand_params_family(
+    robot: MujocoRobot,
+    title: str,
+    reward: Callable[[Transition], Tensor],
+    *,
+    bodies: Sequence[str],
+    joints: Sequence[str],
+    geoms: Sequence[str],
+) -> TaskFamily:
+    """The family `<robot>-dynamics`; the world body and undamped root joints do not vary."""
+    model = robot.load_model()
+    body_ids = [model.body(name).id for name in bodies]
+    dof_ids = [int(model.joint(name).dofadr[0]) for name in joints]
+    geom_ids = [model.geom(name).id for name in geoms]
+    return TaskFamily(
+        name=f"{robot.name}-dynamics",
+        robot=robot,
+        parameters=(
+            _scale("mass_scale", "mass and inertia", bodies, 1.5, scale_mass(body_ids)),
+            _scale(
+                "damping_scale", "damping", joints, 1.3, scale_fields(("dof_damping",), dof_ids)
+            ),
+            _scale(
+                "friction_scale", "friction", geoms, 1.5, scale_fields(("geom_friction",), geom_ids)
+            ),
+        ),
+        reward=reward,
+        horizon=200,
+        quantity="forward_velocity_m_per_s",
+        source=_SOURCE.format(title=title),
+    )
+
+
+def _scale(
+    name: str, what: str, elements: Sequence[str], base: float, effect: ModelEffect
+) -> Parameter:
+    return Parameter(
+        name=name,
+        unit="1",
+        description=f"factors on the {what} of {', '.join(elements)}",
+        nominal=(1.0,) * len(elements),
+        train=LogUniform(base, ((-3.0, 3.0),)),
+        extrapolation=LogUniform(base, ((-4.0, -3.0), (3.0, 4.0))),
+        effect=effect,
+    )

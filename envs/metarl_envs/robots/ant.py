@@ -1,0 +1,76 @@
+"""Ant, as `Ant-v5` of Gymnasium without contact forces: dt 0.05 s, 27 observations, 8 actuators.
+
+Equal to `gym.make("Ant-v5", include_cfrc_ext_in_observation=False, contact_cost_weight=0)`.
+Contact forces are left out because a batched simulation of this model does not give them exactly.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from metarl_envs.robots.base import (
+    Camera,
+    MujocoRobot,
+    State,
+    Transition,
+    control_cost,
+    gymnasium_asset,
+    uniform_positions_normal_velocities,
+)
+
+TORSO = 1
+MIN_HEALTHY_Z_M = 0.2
+MAX_HEALTHY_Z_M = 1.0
+
+
+def observation(state: State) -> Tensor:
+    """Positions without x and y, then velocities: (N, 27)."""
+    return torch.cat([state["qpos"][:, 2:], state["qvel"]], dim=1)
+
+
+def torso_position(state: State) -> Tensor:
+    """x and y of the torso, m: (N, 2).
+
+    Of the last substep's start, as in Gymnasium: `xpos` is computed before the integration.
+    """
+    return state["xpos"][:, TORSO, :2]
+
+
+def torso_velocity(transition: Transition) -> Tensor:
+    """Mean x velocity of the torso over the control step, m/s: (N,)."""
+    moved = torso_position(transition.after)[:, 0] - torso_position(transition.before)[:, 0]
+    return moved / transition.dt_s
+
+
+def healthy(transition: Transition) -> Tensor:
+    """Finite state and torso height in [0.2, 1] m: (N,) bool."""
+    qpos, qvel = transition.after["qpos"], transition.after["qvel"]
+    finite = torch.isfinite(qpos).all(dim=1) & torch.isfinite(qvel).all(dim=1)
+    return finite & (qpos[:, 2] >= MIN_HEALTHY_Z_M) & (qpos[:, 2] <= MAX_HEALTHY_Z_M)
+
+
+def unhealthy(transition: Transition) -> Tensor:
+    """Not `healthy`: (N,) bool."""
+    return ~healthy(transition)
+
+
+def gymnasium_reward(transition: Transition) -> Tensor:
+    """v + 1 while healthy - 0.5 |a|^2, as in Ant-v5 without contact cost: (N,)."""
+    alive = healthy(transition).to(transition.action.dtype)
+    return torso_velocity(transition) + alive - control_cost(transition, 0.5)
+
+
+ANT = MujocoRobot(
+    name="ant",
+    xml=gymnasium_asset("ant.xml"),
+    frame_skip=5,
+    observation=observation,
+    observation_size=27,
+    reset_state=uniform_positions_normal_velocities(0.1),
+    terminated=unhealthy,
+    camera=Camera(distance_m=4.5, elevation_deg=-25.0, height_m=0.4),
+    quantities={"forward_velocity_m_per_s": torso_velocity},
+    remembered=("xpos",),
+    outputs=("xpos",),
+)

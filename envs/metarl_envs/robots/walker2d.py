@@ -1,0 +1,59 @@
+"""Walker2d, as `Walker2d-v5` of Gymnasium: dt 0.008 s, 17 observations, 6 actuators."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from metarl_envs.robots.base import (
+    Camera,
+    MujocoRobot,
+    State,
+    Transition,
+    control_cost,
+    forward_velocity,
+    gymnasium_asset,
+    uniform_positions_and_velocities,
+)
+
+MIN_HEALTHY_Z_M = 0.8
+MAX_HEALTHY_Z_M = 2.0
+MAX_HEALTHY_ANGLE_RAD = 1.0
+MAX_OBSERVED_VELOCITY = 10.0
+
+
+def observation(state: State) -> Tensor:
+    """Positions without x, then velocities clipped to +-10: (N, 17)."""
+    velocities = state["qvel"].clamp(-MAX_OBSERVED_VELOCITY, MAX_OBSERVED_VELOCITY)
+    return torch.cat([state["qpos"][:, 1:], velocities], dim=1)
+
+
+def healthy(transition: Transition) -> Tensor:
+    """Torso between 0.8 and 2 m and within 1 rad of upright: (N,) bool."""
+    height, angle = transition.after["qpos"][:, 1], transition.after["qpos"][:, 2]
+    high_enough = (height > MIN_HEALTHY_Z_M) & (height < MAX_HEALTHY_Z_M)
+    return high_enough & (angle.abs() < MAX_HEALTHY_ANGLE_RAD)
+
+
+def unhealthy(transition: Transition) -> Tensor:
+    """Not `healthy`: (N,) bool."""
+    return ~healthy(transition)
+
+
+def gymnasium_reward(transition: Transition) -> Tensor:
+    """v + 1 while healthy - 0.001 |a|^2, as in Walker2d-v5: (N,)."""
+    alive = healthy(transition).to(transition.action.dtype)
+    return forward_velocity(transition) + alive - control_cost(transition, 1e-3)
+
+
+WALKER2D = MujocoRobot(
+    name="walker2d",
+    xml=gymnasium_asset("walker2d_v5.xml"),
+    frame_skip=4,
+    observation=observation,
+    observation_size=17,
+    reset_state=uniform_positions_and_velocities(0.005),
+    terminated=unhealthy,
+    camera=Camera(distance_m=3.5, height_m=0.8),
+    quantities={"forward_velocity_m_per_s": forward_velocity},
+)

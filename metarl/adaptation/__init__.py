@@ -1,0 +1,1 @@
+"""Adaptations: how rollouts turn a policy into an adapted policy."""

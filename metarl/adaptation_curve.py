@@ -1,0 +1,234 @@
+"""The adaptation curve: what an evaluation measured, with its intervals, as table and records."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from metarl_envs import SPLITS, Split, TaskFamily, Tasks
+from numpy.typing import NDArray
+
+from metarl.captions import quantity_label, task_text
+from metarl.statistics import Interval, bootstrap_interval, iqm
+
+Array = NDArray[np.float64]
+MAX_TASKS_SHOWN = 8
+"""A split with more distinct tasks is shown by three of them."""
+
+
+class Point(NamedTuple):
+    """One point of an adaptation curve."""
+
+    gradient_steps: int
+    adaptation_episodes: int
+    returns: Interval
+    """Mean return over tasks."""
+    gain: Interval
+    """Mean over tasks of the return minus the same task's return before adaptation."""
+
+
+@dataclass(frozen=True)
+class SplitEvaluation:
+    """K + 1 collections on M tasks of one split, with one step of adaptation between them."""
+
+    split: Split
+    tasks: Tasks
+    returns: Array  # (K+1, M) mean over episodes; NaN where all of them diverged
+    quantity: Array  # (K+1, M) the family's physical quantity, likewise
+    faulted_episodes: int
+    failed_adaptations: int
+    """Tasks whose gradient step was not finite, so that they kept their parameters."""
+
+    @cached_property
+    def groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of the distinct tasks each task is, (M,), and where each first appears."""
+        rows = np.concatenate(
+            [value.reshape(len(self.tasks), -1).numpy() for value in self.tasks.values.values()],
+            axis=1,
+        )
+        _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+        return inverse.reshape(-1), first
+
+    @property
+    def gains(self) -> Array:
+        """Return after k steps minus before, task by task: (K+1, M)."""
+        return self.returns - self.returns[:1]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The adaptation curve of one policy on one or more splits of its family."""
+
+    family: TaskFamily
+    splits: tuple[SplitEvaluation, ...]
+    horizon: int
+    episodes_per_step: int
+    seed: int
+    metadata: dict[str, Any]
+    """Of the policy."""
+
+    @property
+    def steps(self) -> int:
+        """K, gradient steps."""
+        return len(self.splits[0].returns) - 1
+
+    @property
+    def note(self) -> str:
+        """What the splits hold out."""
+        if not self.family.is_finite:
+            return "test: tasks not trained on, from the same ranges"
+        return f"{self.family.name} trains on finitely many tasks: nothing held out"
+
+    def curve(self, result: SplitEvaluation) -> list[Point]:
+        """The curve with 95 % bootstrap intervals over tasks.
+
+        A finite family's tasks are all there, each run several times: its intervals resample the
+        runs of each task and say how sure its mean is, nothing about further tasks.
+        """
+        rng = np.random.default_rng([self.seed, SPLITS.index(result.split)])
+        strata = result.groups[0] if len(result.groups[1]) < len(result.tasks) else None
+
+        def interval(values: Array) -> Interval:
+            sound = np.isfinite(values)
+            return bootstrap_interval(
+                values[sound], rng, strata=None if strata is None else strata[sound]
+            )
+
+        return [
+            Point(
+                k, k * self.episodes_per_step, interval(result.returns[k]), interval(result.gains[k])
+            )
+            for k in range(self.steps + 1)
+        ]
+
+    def records(self) -> list[dict[str, float | int | str]]:
+        """Tidy rows, one per split, task and number of gradient steps."""
+        rows = []
+        for result in self.splits:
+            for index in range(len(result.tasks)):
+                parameters = _columns(result.tasks.describe(index))
+                rows += [
+                    {"split": result.split, "task": index}
+                    | parameters
+                    | {
+                        "gradient_steps": k,
+                        "adaptation_episodes": k * self.episodes_per_step,
+                        "return": float(result.returns[k, index]),
+                        self.family.quantity: float(result.quantity[k, index]),
+                    }
+                    for k in range(self.steps + 1)
+                ]
+        return rows
+
+    def summary(self) -> dict[str, Any]:
+        """Plain JSON values; intervals are [mean, low, high], null where undefined."""
+        return {
+            "family": self.family.name,
+            "note": self.note,
+            "horizon": self.horizon,
+            "episodes_per_step": self.episodes_per_step,
+            "seed": self.seed,
+            "interval": "95 % percentile bootstrap over tasks, 2000 resamples",
+            "policy": self.metadata,
+            "splits": {result.split: self._split_summary(result) for result in self.splits},
+        }
+
+    def _split_summary(self, result: SplitEvaluation) -> dict[str, Any]:
+        gains = result.gains[-1]
+        sound = gains[np.isfinite(gains)]
+        return {
+            "tasks": len(result.tasks),
+            "distinct_tasks": len(result.groups[1]),
+            "curve": [
+                {
+                    "gradient_steps": point.gradient_steps,
+                    "adaptation_episodes": point.adaptation_episodes,
+                    "return": _plain(point.returns),
+                    "gain": _plain(point.gain),
+                }
+                for point in self.curve(result)
+            ],
+            "iqm_gain": iqm(sound) if len(sound) else None,
+            "faulted_episodes": result.faulted_episodes,
+            "failed_adaptations": result.failed_adaptations,
+        }
+
+    def table(self) -> str:
+        """The curves and some tasks as plain text, at most 100 columns."""
+        lines = [f"{self.family.name}, {self.horizon} steps per episode, seed {self.seed}", self.note]
+        for result in self.splits:
+            lines += ["", *self._split_table(result)]
+        return "\n".join(lines)
+
+    def _split_table(self, result: SplitEvaluation) -> list[str]:
+        runs, distinct = len(result.tasks), len(result.groups[1])
+        repeated = distinct < runs
+        size = f"{distinct} tasks, {runs} runs in all" if repeated else f"{runs} tasks"
+        lines = [
+            f"{result.split}: {size}; mean return [95 % bootstrap interval over "
+            f"{'runs' if repeated else 'tasks'}]",
+            f"  {'gradient steps':>14}  {'episodes used':>13}  {'return':<26}  gain over step 0",
+        ]
+        for point in self.curve(result):
+            gain = _interval_text(point.gain, "+") if point.gradient_steps else ""
+            lines.append(
+                f"  {point.gradient_steps:>14}  {point.adaptation_episodes:>13}  "
+                f"{_interval_text(point.returns):<26}  {gain}".rstrip()
+            )
+        quantity, unit = quantity_label(self.family.quantity)
+        lines.append(f"  {'':<36}  {'return':<18}  {quantity}{f', {unit}' if unit else ''}")
+        for label, members in self._shown_tasks(result):
+            returns, amounts = (
+                f"{_mean(values[0][members]):.{digits}f} -> {_mean(values[-1][members]):.{digits}f}"
+                for values, digits in ((result.returns, 1), (result.quantity, 2))
+            )
+            lines.append(f"  {label:<36}  {returns:<18}  {amounts}")
+        if result.faulted_episodes or result.failed_adaptations:
+            lines.append(
+                f"  left out: {result.faulted_episodes} episodes that diverged; "
+                f"{result.failed_adaptations} tasks kept their parameters (gradient not finite)"
+            )
+        return lines
+
+    def _shown_tasks(self, result: SplitEvaluation) -> list[tuple[str, NDArray[np.int64]]]:
+        """Every task of a few; otherwise those with the largest, the median and no gain."""
+        group, first = result.groups
+        text = [task_text(self.family, result.tasks, int(index)) for index in first]
+        if len(first) <= MAX_TASKS_SHOWN:
+            return [(text[g], np.flatnonzero(group == g)) for g in range(len(first))]
+        gains = np.nan_to_num(result.gains[-1], nan=-math.inf)
+        order = np.argsort(-gains, kind="stable")
+        ranks = {"largest gain": 0, "median": len(order) // 2, "smallest": len(order) - 1}
+        return [
+            (f"{name}: {task_text(self.family, result.tasks, int(order[rank]))}", order[[rank]])
+            for name, rank in ranks.items()
+        ]
+
+
+def _columns(values: dict[str, float | list[float]]) -> dict[str, float]:
+    """Vectors become one column per entry: goal_0, goal_1."""
+    columns: dict[str, float] = {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            columns |= {f"{name}_{i}": entry for i, entry in enumerate(value)}
+        else:
+            columns[name] = value
+    return columns
+
+
+def _mean(values: Array) -> float:
+    sound = values[np.isfinite(values)]
+    return float(sound.mean()) if len(sound) else math.nan
+
+
+def _plain(interval: Interval) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in interval]
+
+
+def _interval_text(interval: Interval, sign: str = "") -> str:
+    if math.isnan(interval.low):
+        return f"{interval.estimate:{sign}.1f}"
+    return f"{interval.estimate:{sign}.1f} [{interval.low:{sign}.1f}, {interval.high:{sign}.1f}]"

@@ -1,0 +1,1 @@
+"""Meta-objectives: how pre- and post-adaptation rollouts move the meta-parameters."""

@@ -1,0 +1,261 @@
+"""Run folders and their checkpoints: written whole or not at all, checked when read.
+
+RUN/config.json                      the configuration, and the commands that led here
+RUN/checkpoints/latest               name of the newest checkpoint, for people and scripts
+RUN/checkpoints/000150/              a policy folder (see `metarl.policy_folder`) with also
+    training.safetensors             the state of every random stream
+    training.json                    counters, and the checksums that tie the files together
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors.torch
+
+from metarl.config import TrainConfig, to_json
+from metarl.errors import RunError
+from metarl.files import (
+    publish,
+    read_json,
+    read_tensors,
+    remove_folder,
+    replace_file,
+    sealed_json,
+    sha256,
+    temporary_folder,
+    write_synced,
+)
+from metarl.policies import GaussianMlpPolicy
+from metarl.policy_folder import (
+    CONFIG,
+    SCHEMA,
+    SavedPolicy,
+    check_format,
+    is_policy,
+    read_config,
+    read_policy,
+    save_policy,
+    write_policy,
+)
+from metarl.state import Generators, TrainState
+from metarl.versions import git_commit, versions
+from metarl_envs import get_family
+
+__all__ = [
+    "SavedPolicy",
+    "checkpoints",
+    "create_run",
+    "load_checkpoint",
+    "load_policy",
+    "load_run_config",
+    "save_checkpoint",
+    "save_policy",
+    "update_run",
+]
+
+RUN_FORMAT = "metarl-run"
+TRAINING_FORMAT = "metarl-training"
+CHECKPOINTS = "checkpoints"
+LATEST = "latest"
+TRAINING_STATE = "training.safetensors"
+TRAINING = "training.json"
+COUNTERS = ("iteration", "env_steps", "refused_in_a_row", "refused")
+MIN_FREE_BYTES = 100_000_000
+"""A run needs less; a disk that is nearly full had better be noticed before hours of training."""
+
+T = TypeVar("T")
+
+
+def create_run(run: Path, config: TrainConfig, command: list[str]) -> None:
+    """Make a run folder with its `config.json`.
+
+    Raises:
+        RunError: if the folder holds something already, cannot be written, or the disk is full.
+    """
+    if (run / CONFIG).exists() or (run / CHECKPOINTS).exists():
+        raise RunError(
+            f"{run}: already holds a run; continue it with `metarl resume {run}`, or choose "
+            "another --run"
+        )
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise RunError(f"{run}: exists and is not an empty folder; choose another --run")
+    existing = next(path for path in (run, *run.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(existing).free
+    if free < MIN_FREE_BYTES:
+        raise RunError(
+            f"{run}: {free / 1e6:.0f} MB free on this disk, a run wants "
+            f"{MIN_FREE_BYTES / 1e6:.0f} MB; free some space or choose another --run"
+        )
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        _write_run_config(run, config, [command])
+    except OSError as error:
+        raise RunError(f"{run}: cannot write ({error.strerror}); choose another --run") from error
+
+
+def update_run(run: Path, config: TrainConfig, command: list[str]) -> None:
+    """Note a resumption in `config.json`: its configuration, and its command after the others."""
+    data = read_json(run / CONFIG) if (run / CONFIG).exists() else {}
+    commands = data.get("commands")
+    _write_run_config(run, config, [*(commands if isinstance(commands, list) else []), command])
+
+
+def load_run_config(run: Path) -> TrainConfig:
+    """The configuration in a run's `config.json`.
+
+    Raises:
+        RunError: if it is missing, damaged, or too new.
+    """
+    _check_run(run)
+    path = run / CONFIG
+    data = read_json(path)
+    check_format(path, data, RUN_FORMAT)
+    return read_config(path, data)
+
+
+def save_checkpoint(run: Path, config: TrainConfig, state: TrainState, *, keep: int = 5) -> Path:
+    """Write RUN/checkpoints/<iteration>/, atomically, and drop all but the newest `keep`.
+
+    A crash at any moment leaves the checkpoints that were there, or those and this one.
+    """
+    folder = run / CHECKPOINTS / f"{state.iteration:06d}"
+    policy = _policy_for(config)
+    temporary = temporary_folder(folder)
+    try:
+        counters: dict[str, Any] = {name: getattr(state, name) for name in COUNTERS}
+        noted = {name: counters[name] for name in ("iteration", "env_steps")}
+        weights_digest = write_policy(temporary, config, policy, state.params, noted)
+        streams = safetensors.torch.save(state.generators.state())
+        write_synced(temporary / TRAINING_STATE, streams)
+        training = {
+            "format": TRAINING_FORMAT,
+            "schema": SCHEMA,
+            "versions": versions(),
+            **counters,
+            "sha256": sha256(streams),
+            "weights_sha256": weights_digest,
+        }
+        write_synced(temporary / TRAINING, sealed_json(training))
+        publish(temporary, folder)
+        replace_file(run / CHECKPOINTS / LATEST, f"{folder.name}\n".encode())
+    except OSError:
+        remove_folder(temporary)
+        raise
+    _prune(folder, keep)
+    return folder
+
+
+def load_checkpoint(run: Path, iteration: int | None = None) -> tuple[TrainConfig, TrainState]:
+    """The state of a run after `iteration` iterations; without it, the newest one that is whole.
+
+    Damaged checkpoints are passed over with a warning where a good one is left.
+
+    Raises:
+        RunError: if there is no run, no such checkpoint, or none that can be read.
+    """
+    _check_run(run)
+    if iteration is None:
+        return _newest(run, _read_checkpoint)
+    folder = run / CHECKPOINTS / f"{iteration:06d}"
+    if not folder.is_dir():
+        names = ", ".join(path.name for path in checkpoints(run)) or "none"
+        raise RunError(f"{run}: no checkpoint of iteration {iteration}; there are: {names}")
+    return _read_checkpoint(folder)
+
+
+def load_policy(path: Path) -> SavedPolicy:
+    """The policy in a policy folder, or in the newest whole checkpoint of a run.
+
+    Raises:
+        RunError: in one line, for anything that is not a sound policy.
+    """
+    if is_policy(path):
+        return read_policy(path)
+    _check_run(path)
+    return _newest(path, read_policy)
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoint folders of a run, newest first; none of them is looked into."""
+    folder = run / CHECKPOINTS
+    found = folder.iterdir() if folder.is_dir() else ()
+    named = [path for path in found if re.fullmatch(r"\d{6,}", path.name) and path.is_dir()]
+    return sorted(named, key=lambda path: int(path.name), reverse=True)
+
+
+def _newest(run: Path, read: Callable[[Path], T]) -> T:
+    problems = []
+    for folder in checkpoints(run):
+        try:
+            found = read(folder)
+        except RunError as error:
+            problems.append(str(error))
+            continue
+        for problem in problems:
+            warnings.warn(f"skipped a damaged checkpoint: {problem}", stacklevel=3)
+        return found
+    if problems:
+        raise RunError(f"{run}: none of its checkpoints can be read; the newest: {problems[0]}")
+    raise RunError(f"{run}: holds no finished checkpoint yet; `metarl resume {run}` starts it anew")
+
+
+def _read_checkpoint(folder: Path) -> tuple[TrainConfig, TrainState]:
+    saved = read_policy(folder)
+    path = folder / TRAINING
+    data = read_json(path)
+    check_format(path, data, TRAINING_FORMAT)
+    if data.get("weights_sha256") != saved.metadata["sha256"]:
+        raise RunError(f"{path}: belongs to other weights than {folder.name} holds")
+    counters = {name: data.get(name) for name in COUNTERS}
+    for name, value in counters.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise RunError(f"{path}: {name} = {value!r} is not a count")
+    if counters["iteration"] != int(folder.name):
+        raise RunError(f"{path}: of iteration {counters['iteration']}, but in {folder.name}")
+    like = Generators.from_seed(0).state()
+    streams = read_tensors(folder / TRAINING_STATE, like, str(data.get("sha256")))
+    try:
+        generators = Generators.from_state(streams)
+    except RuntimeError as error:
+        raise RunError(f"{folder / TRAINING_STATE}: {error}") from None
+    return saved.config, TrainState(saved.params, generators, **counters)
+
+
+def _prune(newest: Path, keep: int) -> None:
+    """Drop old checkpoints. Higher numbers are left alone: damaged ones that a resume went past."""
+    older = [path for path in checkpoints(newest.parents[1]) if int(path.name) < int(newest.name)]
+    for path in older[max(keep, 1) - 1 :]:
+        # Renamed first, so that a crash leaves no half-deleted folder with a checkpoint's name.
+        doomed = path.rename(path.with_name(f"{path.name}.old.tmp"))
+        remove_folder(doomed)
+    for leftover in newest.parent.glob("*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _check_run(run: Path) -> None:
+    if not run.exists():
+        raise RunError(f"{run}: no such folder; `metarl train FAMILY --run {run}` would make it")
+    if not (run / CONFIG).is_file() and not (run / CHECKPOINTS).is_dir():
+        raise RunError(f"{run}: neither a run nor a policy folder (no {CONFIG} in it)")
+
+
+def _policy_for(config: TrainConfig) -> GaussianMlpPolicy:
+    return GaussianMlpPolicy.for_family(get_family(config.family), config.policy)
+
+
+def _write_run_config(run: Path, config: TrainConfig, commands: list[list[str]]) -> None:
+    data = {
+        "format": RUN_FORMAT,
+        "schema": SCHEMA,
+        "versions": versions(),
+        "commit": git_commit(),
+        "commands": commands,
+        "config": to_json(config),
+    }
+    replace_file(run / CONFIG, sealed_json(data))

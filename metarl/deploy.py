@@ -1,0 +1,256 @@
+"""Deployment: a meta-trained policy meets one task, adapts in a few episodes, and acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from metarl_envs import BatchEnv, InputError, TaskFamily, Tasks, get_family
+from numpy.typing import ArrayLike, NDArray
+from torch import Generator
+
+from metarl.adaptation.gradient import gradient_step
+from metarl.advantages import policy_batch
+from metarl.captions import quantity_label, task_text
+from metarl.checkpoint import SavedPolicy, load_policy, save_policy
+from metarl.errors import NonFiniteUpdateError
+from metarl.evaluation import CPU, mean_quantity, mean_returns
+from metarl.gym_rollouts import collect_from_env
+from metarl.inner_loop import keep_finite, run_inner_loop
+from metarl.params import Params, expand
+
+NOT_FINITE = (
+    "adaptation step {step} is not finite, so the policy was not adapted: every episode diverged, "
+    "or the rewards are far larger than those it was trained on"
+)
+
+
+def load(path: str | Path) -> MetaPolicy:
+    """The policy in a run folder or policy folder, adapted ones included, ready to act.
+
+    Raises:
+        RunError: if there is none, or it cannot be used.
+    """
+    return MetaPolicy(load_policy(Path(path)))
+
+
+@dataclass(frozen=True)
+class MetaPolicy:
+    """A policy that acts, and that adapts to the task it finds. Adapting returns a new one."""
+
+    saved: SavedPolicy
+    _sampler: Generator = field(default_factory=lambda: Generator().manual_seed(0), repr=False)
+
+    def adapt(
+        self, env: gymnasium.Env[Any, Any], episodes: int = 5, steps: int = 1, seed: int = 0
+    ) -> MetaPolicy:
+        """Adapt to the task that `env` is in, with `episodes` episodes before each gradient step.
+
+        Steps the environment `episodes * steps` times to an episode's end or to the training
+        horizon, whichever comes first. It is reset, but never told another task.
+
+        Args:
+            env: any environment with the policy's spaces.
+            episodes: per gradient step, >= 1. Baseline and advantages come from these alone, so
+                one or two give a noisy step.
+            steps: gradient steps, >= 1.
+            seed: fixes the action noise, and is given to the environment's first reset.
+
+        Raises:
+            InputError: for other spaces or sizes below 1.
+            NonFiniteUpdateError: if a step is not finite.
+        """
+        _check_sizes(episodes, steps)
+        policy, config = self.saved.policy, self.saved.config
+        _, actions = adaptation_generators(seed)
+        params, returns = expand(self.saved.params, 1), []
+        for step in range(steps):
+            rollouts = collect_from_env(
+                env,
+                policy,
+                params,
+                episodes=episodes,
+                horizon=config.horizon,
+                actions=actions,
+                reset_seed=seed if step == 0 else None,
+            )
+            returns.append(float(mean_returns(rollouts)[0]))
+            batch = policy_batch(rollouts, config.inner.discount, config.inner.gae_lambda)
+            stepped = gradient_step(policy, params, batch, config.inner)
+            params, failed = keep_finite(params, stepped)
+            if bool(failed.any()) or bool(rollouts.faulted.all()):
+                raise NonFiniteUpdateError(NOT_FINITE.format(step=step + 1))
+        report = {"episodes": episodes, "steps": steps, "seed": seed, "returns": returns}
+        return MetaPolicy(_adapted(self.saved, _first(params), report))
+
+    def predict(
+        self,
+        observation: ArrayLike,
+        state: None = None,
+        episode_start: ArrayLike | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[np.float32], None]:
+        """Actions for observations: (O,) -> (A,) or (N, O) -> (N, A), within the action space.
+
+        The signature is Stable-Baselines3's, so that its tools take this object; `state` and
+        `episode_start` are for recurrent policies and unused. Unlike there, the mean is the
+        default: after adaptation one wants to act, not to explore.
+
+        Raises:
+            InputError: for another shape.
+        """
+        policy = self.saved.policy
+        given = torch.as_tensor(np.asarray(observation), dtype=torch.float32)
+        if given.dim() not in (1, 2) or given.shape[-1] != policy.observation_size:
+            size = policy.observation_size
+            raise InputError(
+                f"observation of shape {tuple(given.shape)}: the policy reads ({size},) or "
+                f"(N, {size})"
+            )
+        with torch.no_grad():
+            dist = policy.distribution(self.saved.params, given.view(-1, policy.observation_size))
+            outputs = dist.mean
+            if not deterministic:
+                noise = torch.randn(outputs.shape, generator=self._sampler)
+                outputs = outputs + dist.log_std.exp() * noise
+        actions = policy.controls(outputs).numpy()
+        return (actions[0] if given.dim() == 1 else actions), None
+
+    @property
+    def adapted(self) -> dict[str, Any] | None:
+        """How the policy was adapted; None if it was not."""
+        return self.saved.metadata.get("adapted")
+
+    def save(self, folder: str | Path) -> Path:
+        """Write a policy folder that `metarl.load` reads."""
+        saved = self.saved
+        return save_policy(Path(folder), saved.config, saved.policy, saved.params, saved.metadata)
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What K gradient steps did on one task."""
+
+    saved: SavedPolicy
+    """The adapted policy."""
+    family: TaskFamily
+    task: Tasks  # M = 1
+    episodes: int
+    """Per gradient step."""
+    returns: NDArray[np.float64]  # (K+1,) mean over episodes, before and after each step
+    quantity: NDArray[np.float64]  # (K+1,)
+    faulted_episodes: int
+
+    @property
+    def params(self) -> Params:
+        """The adapted parameters, without axis M."""
+        return self.saved.params
+
+    @property
+    def gain(self) -> float:
+        """Return after the last step minus before the first."""
+        return float(self.returns[-1] - self.returns[0])
+
+    def summary(self) -> str:
+        """Return and physical quantity after each step, as plain text."""
+        name, unit = quantity_label(self.family.quantity)
+        lines = [
+            f"{self.family.name}: {task_text(self.family, self.task, 0)}",
+            f"  {'gradient steps':>14}  {'episodes used':>13}  {'return':>8}  "
+            f"{name}{f', {unit}' if unit else ''}",
+        ]
+        lines += [
+            f"  {k:>14}  {k * self.episodes:>13}  {returned:>8.1f}  {amount:>{len(name)}.2f}"
+            for k, (returned, amount) in enumerate(zip(self.returns, self.quantity, strict=True))
+        ]
+        lines.append(f"  gain from adaptation {self.gain:+.1f}")
+        if self.faulted_episodes:
+            lines.append(f"  left out: {self.faulted_episodes} episodes that diverged")
+        return "\n".join(lines)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the adapted policy as a folder that `metarl.load` reads."""
+        return MetaPolicy(self.saved).save(folder)
+
+
+def adapt_to_task(
+    saved: SavedPolicy,
+    task: Tasks,
+    *,
+    episodes: int = 20,
+    steps: int = 1,
+    seed: int = 0,
+    sim_threads: int = 1,
+    device: torch.device = CPU,
+) -> Adaptation:
+    """Adapt to one simulated task, all episodes of a step in parallel worlds.
+
+    Given the rollouts, the same arithmetic as `MetaPolicy.adapt`.
+
+    Args:
+        saved: the policy.
+        task: one task of its family.
+        episodes: per gradient step, >= 1.
+        steps: K, gradient steps, >= 1.
+        seed: fixes resets and actions.
+        sim_threads: simulator threads; the result does not depend on it.
+        device: where gradients are computed.
+
+    Raises:
+        InputError: for more than one task, one out of range, or sizes below 1.
+        NonFiniteUpdateError: if a step is not finite.
+    """
+    _check_sizes(episodes, steps)
+    family = get_family(saved.config.family)
+    env = BatchEnv(family, 1, episodes, horizon=saved.config.horizon, sim_threads=sim_threads)
+    env.set_tasks(task)
+    resets, actions = adaptation_generators(seed)
+    inner = run_inner_loop(
+        env, saved.policy, saved.params, saved.config.inner, steps, resets, actions, device
+    )
+    if bool(inner.failed.any()) or any(bool(r.faulted.all()) for r in inner.rollouts[:-1]):
+        raise NonFiniteUpdateError(NOT_FINITE.format(step=f"of {steps}"))
+    returns = np.array([mean_returns(rollouts)[0] for rollouts in inner.rollouts])
+    report = {
+        "task": task.describe(0),
+        "episodes": episodes,
+        "steps": steps,
+        "seed": seed,
+        "returns": returns.tolist(),
+    }
+    return Adaptation(
+        saved=_adapted(saved, _first(inner.adapted), report),
+        family=family,
+        task=task,
+        episodes=episodes,
+        returns=returns,
+        quantity=np.array([mean_quantity(rollouts)[0] for rollouts in inner.rollouts]),
+        faulted_episodes=int(sum(rollouts.faulted.sum() for rollouts in inner.rollouts)),
+    )
+
+
+def adaptation_generators(seed: int) -> tuple[Generator, Generator]:
+    """Streams for resets and actions, from the seed alone."""
+    if seed < 0:
+        raise InputError(f"seed = {seed}: must be at least 0")
+    resets, actions = np.random.SeedSequence([seed, 0xADA7]).generate_state(2, np.uint32)
+    return Generator().manual_seed(int(resets)), Generator().manual_seed(int(actions))
+
+
+def _adapted(saved: SavedPolicy, params: Params, report: dict[str, Any]) -> SavedPolicy:
+    return replace(saved, params=params, metadata=saved.metadata | {"adapted": report})
+
+
+def _first(params: Params) -> Params:
+    """Per-task parameters of the only task, without axis M."""
+    return {name: value[0].detach().cpu() for name, value in params.items()}
+
+
+def _check_sizes(episodes: int, steps: int) -> None:
+    for name, size in (("episodes", episodes), ("steps", steps)):
+        if size < 1:
+            raise InputError(f"{name} = {size}: must be at least 1")

@@ -1,0 +1,45 @@
+"""Parameter dicts as points of a vector space: expand, flatten, combine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+Params = dict[str, Tensor]
+"""Policy parameters by name; with per-task parameters every tensor has a leading axis M."""
+
+
+def expand(params: Mapping[str, Tensor], num_tasks: int) -> Params:
+    """The same parameters for every task, as views: each (...) -> (M, ...)."""
+    return {name: value.expand(num_tasks, *value.shape) for name, value in params.items()}
+
+
+def detach(params: Mapping[str, Tensor]) -> Params:
+    """The same values without gradient history."""
+    return {name: value.detach() for name, value in params.items()}
+
+
+def to(params: Mapping[str, Tensor], device: torch.device) -> Params:
+    """The same values on another device."""
+    return {name: value.to(device) for name, value in params.items()}
+
+
+def flatten(params: Mapping[str, Tensor]) -> Tensor:
+    """All entries as one vector, in the order of the dict: (D,)."""
+    return torch.cat([value.reshape(-1) for value in params.values()])
+
+
+def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> Params:
+    """The inverse of `flatten` for parameters shaped as `like`."""
+    parts = vector.split([value.numel() for value in like.values()])
+    return {
+        name: part.reshape(value.shape)
+        for (name, value), part in zip(like.items(), parts, strict=True)
+    }
+
+
+def is_finite(params: Mapping[str, Tensor]) -> bool:
+    """Whether every entry is a finite number."""
+    return bool(torch.stack([torch.isfinite(value).all() for value in params.values()]).all())

@@ -1,0 +1,167 @@
+"""Gaussian policies as pure functions of a parameter dict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from metarl_envs import InputError, TaskFamily
+from torch import Generator, Tensor
+
+from metarl.params import Params
+
+LOG_2PI = math.log(2 * math.pi)
+NORMALISER = ("obs_mean", "obs_var", "obs_count")
+"""Entries of the parameter dict that are statistics of the data, not weights."""
+
+
+class Gaussian(NamedTuple):
+    """Diagonal Gaussians; `log_std` broadcasts against `mean`."""
+
+    mean: Tensor  # (..., A)
+    log_std: Tensor  # (..., A)
+
+
+def log_prob(dist: Gaussian, output: Tensor) -> Tensor:
+    """Log-density summed over action dimensions: (..., A) -> (...), nats.
+
+    Summed, not averaged: the joint density of independent dimensions is their product, and an
+    average would scale every likelihood ratio by 1/A.
+    """
+    z = (output - dist.mean) * torch.exp(-dist.log_std)
+    return -0.5 * z.square().sum(-1) - (dist.log_std + 0.5 * LOG_2PI).sum(-1)
+
+
+def kl_divergence(p: Gaussian, q: Gaussian) -> Tensor:
+    """KL(p || q) summed over action dimensions: (..., A) -> (...), nats."""
+    variance_ratio = torch.exp(2 * (p.log_std - q.log_std))
+    distance = ((p.mean - q.mean) * torch.exp(-q.log_std)).square()
+    return (q.log_std - p.log_std + 0.5 * (variance_ratio + distance - 1)).sum(-1)
+
+
+def entropy(dist: Gaussian) -> Tensor:
+    """Differential entropy summed over action dimensions: (..., A) -> (...), nats."""
+    return (dist.log_std + 0.5 * (1 + LOG_2PI)).sum(-1)
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Shape and scales of a Gaussian MLP policy."""
+
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Units of each hidden layer."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Nonlinearity between layers."""
+    init_std: float = 1.0
+    """Initial standard deviation of the policy's output, > 0."""
+    min_std: float = 1e-6
+    """Floor of the standard deviation."""
+    action_scale: float = 10.0
+    """Policy output that means full actuator range. 10 is the literature's (ProMP,
+    pytorch-maml-rl, garage): initial exploration then covers a tenth of the range."""
+    normalize_observations: bool = False
+    """Standardise observations by running statistics kept inside the policy."""
+
+    def __post_init__(self) -> None:
+        for name in ("init_std", "min_std", "action_scale"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"policy.{name} = {getattr(self, name)}: must be greater than 0")
+        if any(size < 1 for size in self.hidden_sizes):
+            raise InputError(f"policy.hidden_sizes = {self.hidden_sizes}: each must be at least 1")
+
+
+@dataclass(frozen=True)
+class GaussianMlpPolicy:
+    """N(mean(observation), std^2) with an MLP mean and a state-independent, learned std.
+
+    Every method is a pure function. Parameters are a dict; with a leading axis M on every tensor
+    the same functions act for M different policies at once.
+    """
+
+    config: PolicyConfig
+    observation_size: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+
+    @staticmethod
+    def for_family(family: TaskFamily, config: PolicyConfig) -> GaussianMlpPolicy:
+        """The policy that fits the family's spaces."""
+        low, high = family.action_bounds()
+        return GaussianMlpPolicy(
+            config, family.observation_size, tuple(low.tolist()), tuple(high.tolist())
+        )
+
+    @property
+    def action_size(self) -> int:
+        """A."""
+        return len(self.action_low)
+
+    @property
+    def num_layers(self) -> int:
+        """Linear layers, the last one included."""
+        return len(self.config.hidden_sizes) + 1
+
+    def init(self, generator: Generator) -> Params:
+        """Fresh float32 parameters: Xavier-uniform weights, zero biases."""
+        sizes = (self.observation_size, *self.config.hidden_sizes, self.action_size)
+        params: Params = {}
+        for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+            bound = math.sqrt(6 / (fan_in + fan_out))
+            uniform = torch.rand((fan_in, fan_out), generator=generator)
+            params[f"weight_{i}"] = (2 * uniform - 1) * bound
+            params[f"bias_{i}"] = torch.zeros(fan_out)
+        params["log_std"] = torch.full((self.action_size,), math.log(self.config.init_std))
+        if self.config.normalize_observations:
+            params["obs_mean"] = torch.zeros(self.observation_size)
+            params["obs_var"] = torch.ones(self.observation_size)
+            params["obs_count"] = torch.zeros(1)
+        return params
+
+    def split(self, params: Mapping[str, Tensor]) -> tuple[Params, Params]:
+        """(weights, statistics): what learning changes, and the normaliser's entries."""
+        weights = {name: value for name, value in params.items() if name not in NORMALISER}
+        statistics = {name: value for name, value in params.items() if name in NORMALISER}
+        return weights, statistics
+
+    def distribution(self, params: Mapping[str, Tensor], observations: Tensor) -> Gaussian:
+        """Output distribution: (..., S, O) -> mean (..., S, A), log_std (..., 1, A).
+
+        Leading axes of parameters and observations agree: none for one policy, M for M policies.
+        """
+        hidden = observations
+        if self.config.normalize_observations:
+            std = (params["obs_var"] + 1e-8).sqrt().unsqueeze(-2)
+            hidden = ((hidden - params["obs_mean"].unsqueeze(-2)) / std).clamp(-10, 10)
+        activation = torch.tanh if self.config.activation == "tanh" else torch.relu
+        for i in range(self.num_layers - 1):
+            hidden = activation(hidden @ params[f"weight_{i}"] + params[f"bias_{i}"].unsqueeze(-2))
+        last = self.num_layers - 1
+        mean = hidden @ params[f"weight_{last}"] + params[f"bias_{last}"].unsqueeze(-2)
+        log_std = params["log_std"].clamp(min=math.log(self.config.min_std)).unsqueeze(-2)
+        return Gaussian(mean, log_std)
+
+    def controls(self, outputs: Tensor) -> Tensor:
+        """Outputs (..., A) -> actuator controls: scaled, then clipped to the actuator range."""
+        low = torch.tensor(self.action_low, dtype=outputs.dtype, device=outputs.device)
+        high = torch.tensor(self.action_high, dtype=outputs.dtype, device=outputs.device)
+        unit = (outputs / self.config.action_scale).clamp(-1, 1)
+        return 0.5 * (high + low) + 0.5 * (high - low) * unit
+
+    def update_statistics(
+        self, params: Mapping[str, Tensor], observations: Tensor, valid: Tensor
+    ) -> Params:
+        """Fold observations (..., O) with `valid` (...) into the normaliser (Chan et al. 1979)."""
+        if not self.config.normalize_observations:
+            return dict(params)
+        seen = observations[valid].double()
+        count, new = params["obs_count"].double(), float(len(seen))
+        total = count + new
+        delta = seen.mean(0) - params["obs_mean"].double()
+        mean = params["obs_mean"].double() + delta * new / total
+        within = params["obs_var"].double() * count + seen.var(0, unbiased=False) * new
+        var = (within + delta.square() * count * new / total) / total
+        fresh = {"obs_mean": mean, "obs_var": var, "obs_count": total}
+        return dict(params) | {k: v.to(params[k].dtype) for k, v in fresh.items()}

@@ -1,0 +1,249 @@
+"""A policy as a folder that can be shared: weights, what they mean, and a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Generator, Tensor
+
+from metarl.config import TrainConfig, from_json, to_json
+from metarl.errors import RunError
+from metarl.files import (
+    check_seal,
+    publish,
+    read_json,
+    read_tensors,
+    remove_folder,
+    sealed_json,
+    sha256,
+    temporary_folder,
+    write_synced,
+)
+from metarl.params import Params
+from metarl.policies import GaussianMlpPolicy
+from metarl.versions import git_commit, version_of, versions
+from metarl_envs import FAMILIES, InputError, TaskFamily, get_family
+
+SCHEMA = 1
+"""Version of every file that this module and `metarl.checkpoint` write."""
+FORMAT = "metarl-policy"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class SavedPolicy:
+    """A policy read from disk."""
+
+    policy: GaussianMlpPolicy
+    params: Params
+    """Float32, on the CPU, without axis M."""
+    config: TrainConfig
+    """How it was trained."""
+    metadata: dict[str, Any]
+    """What its writer noted, with `versions`, `commit` and `sha256` of the weights."""
+
+
+def save_policy(
+    folder: Path,
+    config: TrainConfig,
+    policy: GaussianMlpPolicy,
+    params: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+) -> Path:
+    """Write a policy folder, whole or not at all, over an older policy of that name.
+
+    Args:
+        folder: what to make; its parents are made too.
+        config: how the policy was trained.
+        policy: the policy function.
+        params: one policy's parameters, without axis M.
+        metadata: JSON values worth keeping: iteration, returns, the task adapted to.
+
+    Raises:
+        RunError: if `folder` exists and is not a policy.
+    """
+    if folder.exists() and not is_policy(folder) and not _is_empty(folder):
+        raise RunError(f"{folder}: exists and is not a policy folder; choose another name")
+    temporary = temporary_folder(folder)
+    try:
+        write_policy(temporary, config, policy, params, metadata)
+        publish(temporary, folder)
+    except OSError:
+        remove_folder(temporary)  # a full disk must not stay full of half a policy
+        raise
+    return folder
+
+
+def write_policy(
+    folder: Path,
+    config: TrainConfig,
+    policy: GaussianMlpPolicy,
+    params: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+) -> str:
+    """Write a policy's files into an existing folder; the SHA-256 of the weights."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in params.items()}
+    content = safetensors.torch.save(tensors)
+    digest = sha256(content)
+    family = get_family(config.family)
+    data = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "versions": versions(),
+        "commit": git_commit(),
+        "sha256": digest,
+        "config": to_json(config),
+        "spaces": {
+            "observation_size": policy.observation_size,
+            "action_low": policy.action_low,
+            "action_high": policy.action_high,
+        },
+        "family": describe_family(family),
+        "metadata": metadata,
+    }
+    write_synced(folder / WEIGHTS, content)
+    write_synced(folder / CONFIG, sealed_json(data))
+    write_synced(folder / CARD, model_card(config, family, metadata).encode())
+    return digest
+
+
+def read_policy(folder: Path) -> SavedPolicy:
+    """The policy in a folder. Nothing in the files can run code, and all of them are checked.
+
+    Raises:
+        RunError: in one line, for a folder that is not a policy, is damaged, or is too new.
+    """
+    path = folder / CONFIG
+    data = read_json(path)
+    check_format(path, data, FORMAT)
+    config = read_config(path, data)
+    policy = _read_spaces(path, data, config)
+    try:
+        with torch.device("meta"):  # names, shapes and dtypes without memory
+            like = policy.init(Generator("cpu"))
+    except (RuntimeError, OverflowError) as error:
+        raise RunError(f"{path}: impossible network ({str(error).splitlines()[0]})") from None
+    params = read_tensors(folder / WEIGHTS, like, str(data.get("sha256")))
+    noted = data.get("metadata")
+    metadata = dict(noted) if isinstance(noted, dict) else {}
+    metadata |= {key: data.get(key) for key in ("versions", "commit", "sha256")}
+    return SavedPolicy(policy, params, config, metadata)
+
+
+def check_format(path: Path, data: dict[str, Any], expected: str) -> None:
+    """Refuse a JSON file of another kind, from a newer version, or damaged.
+
+    Raises:
+        RunError: naming the file, and for a newer schema the version that wrote it.
+    """
+    if data.get("format") != expected:
+        raise RunError(f"{path}: not a {expected} file")
+    schema = data.get("schema")
+    if not isinstance(schema, int) or schema < 1:
+        raise RunError(f"{path}: schema = {schema!r} is not a version; the file is corrupt")
+    if schema > SCHEMA:  # before the checksum, which a newer version may form differently
+        wrote = data.get("versions")
+        version = wrote.get("metarl", "unknown") if isinstance(wrote, dict) else "unknown"
+        raise RunError(
+            f"{path}: written by metarl {version} with schema {schema}; this metarl "
+            f"{version_of('metarl-robotics')} reads up to {SCHEMA}: pip install -U metarl-robotics"
+        )
+    check_seal(path, data)
+
+
+def read_config(path: Path, data: dict[str, Any]) -> TrainConfig:
+    """The training configuration in a file's object.
+
+    Raises:
+        RunError: if it is missing or holds values that this version does not allow.
+    """
+    try:
+        return from_json(data.get("config", {}))
+    except InputError as error:
+        raise RunError(f"{path}: {error}") from None
+
+
+def is_policy(folder: Path) -> bool:
+    """Whether the folder looks like a policy: nothing is checked."""
+    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
+
+
+def describe_family(family: TaskFamily) -> dict[str, Any]:
+    """A task family in JSON: what a reader needs to know what the policy was trained on."""
+    return {
+        "name": family.name,
+        "robot": family.robot.name,
+        "horizon": family.horizon,
+        "dt_s": family.dt_s,
+        "quantity": family.quantity,
+        "parameters": [
+            {
+                "name": parameter.name,
+                "unit": parameter.unit,
+                "description": parameter.description,
+                "nominal": parameter.nominal,
+                "train": parameter.train.describe(),
+                "extrapolation": parameter.extrapolation and parameter.extrapolation.describe(),
+            }
+            for parameter in family.parameters
+        ],
+    }
+
+
+def model_card(config: TrainConfig, family: TaskFamily, metadata: Mapping[str, Any]) -> str:
+    """A short README for people: what it is, what it was trained on, how to use it."""
+    parameters = "\n".join(
+        f"| {p.name} | {p.unit} | {p.describe_range()} | {p.description} |"
+        for p in family.parameters
+    )
+    noted = "\n".join(f"- {key}: {value}" for key, value in metadata.items())
+    used = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"""# metarl policy: {family.name}
+
+A policy meta-trained with MAML-TRPO (second order: {"no" if config.inner.first_order else "yes"},
+{config.inner.adaptation_steps} adaptation steps) in simulation only, seed {config.seed}.
+
+| task parameter | unit | range | meaning |
+|-|-|-|-|
+{parameters}
+
+{noted}
+
+Use: `metarl.load("this folder")`, or `metarl adapt THIS_FOLDER --task name=value`.
+
+`config.json` holds the complete configuration; the weights are `model.safetensors`.
+Written by {used}.
+"""
+
+
+def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> GaussianMlpPolicy:
+    spaces: Any = data.get("spaces")
+    try:
+        policy = GaussianMlpPolicy(
+            config.policy,
+            int(spaces["observation_size"]),
+            tuple(float(low) for low in spaces["action_low"]),
+            tuple(float(high) for high in spaces["action_high"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise RunError(f"{path}: spaces = {spaces!r} is not readable") from None
+    if config.family in FAMILIES:
+        current = GaussianMlpPolicy.for_family(FAMILIES[config.family], config.policy)
+        if current != policy:
+            raise RunError(
+                f"{path}: the spaces of {config.family} have changed since this policy was "
+                f"written ({policy.observation_size} observations and {policy.action_size} "
+                f"actions, now {current.observation_size} and {current.action_size})"
+            )
+    return policy
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())

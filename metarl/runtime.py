@@ -1,0 +1,23 @@
+"""Who owns the cores: the simulator while collecting, torch while updating."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Use `count` torch threads inside, and what was set before outside.
+
+    Torch's idle OpenMP threads spin and take cores from the simulator's thread pool; one thread
+    while collecting measured 25 % faster.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

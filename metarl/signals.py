@@ -1,0 +1,56 @@
+"""Stop signals turned into a request that the training loop reads between iterations."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+
+STOP_SIGNALS = (
+    (signal.SIGTERM, signal.SIGINT)
+    if sys.platform == "win32"
+    else (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+)
+"""What schedulers and people send. SLURM's and others' advance warning is often SIGUSR1."""
+
+
+class StopSignals:
+    """While open, a stop signal sets `requested` instead of ending the process.
+
+    A second Ctrl-C raises KeyboardInterrupt at once. Old handlers come back at the end. Outside
+    the main thread, where Python allows no handlers, nothing is changed.
+    """
+
+    def __init__(self) -> None:
+        self.requested = ""
+        """Name of the first signal received, such as "SIGTERM"; "" as long as there is none."""
+        self._old: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                self._old[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._old.items():
+            # None: the old handler was not set from Python and cannot be set again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # pyright: ignore[reportArgumentType]
+        self._old.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if number == signal.SIGINT and self.requested:
+            raise KeyboardInterrupt
+        if not self.requested:
+            self.requested = name
+            again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+            # os.write: print is not allowed to be interrupted by itself.
+            os.write(2, f"\nmetarl: {name}: stopping after this iteration{again}\n".encode())

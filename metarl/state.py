@@ -1,0 +1,61 @@
+"""The state of a training run: one object that holds everything a checkpoint needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from metarl.params import Params
+
+
+@dataclass(frozen=True)
+class Generators:
+    """One random stream per purpose, spawned from one seed; nothing uses a global generator."""
+
+    init: Generator
+    tasks: Generator
+    resets: Generator
+    actions: Generator
+    evaluation: Generator
+
+    @staticmethod
+    def from_seed(seed: int) -> Generators:
+        """Independent streams from `numpy.random.SeedSequence(seed)`."""
+        children = np.random.SeedSequence(seed).spawn(len(fields(Generators)))
+        roots = [int(child.generate_state(1, np.uint64)[0] >> np.uint64(1)) for child in children]
+        return Generators(*(Generator().manual_seed(root) for root in roots))
+
+    def state(self) -> dict[str, Tensor]:
+        """Each stream's state as a byte tensor, by name: copies."""
+        return {f.name: getattr(self, f.name).get_state().clone() for f in fields(self)}
+
+    @staticmethod
+    def from_state(state: Mapping[str, Tensor]) -> Generators:
+        """The inverse of `state`."""
+        made = {}
+        for f in fields(Generators):
+            made[f.name] = Generator()
+            made[f.name].set_state(state[f.name].to(torch.uint8))
+        return Generators(**made)
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """A run between two iterations. `generators` advance in place while an iteration runs, so a
+    state is saved only between iterations."""
+
+    params: Params
+    """Meta-parameters with the normaliser, float32, on the CPU."""
+    generators: Generators
+    iteration: int = 0
+    """Meta-iterations finished."""
+    env_steps: int = 0
+    """Environment steps simulated, over all tasks and collections."""
+    refused_in_a_row: int = 0
+    """Updates refused since the last accepted one, because they were not finite."""
+    refused: int = 0
+    """Updates refused in all."""

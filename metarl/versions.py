@@ -1,0 +1,46 @@
+"""Versions of what a result depends on, without importing it."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+DISTRIBUTIONS = {
+    "metarl": "metarl-robotics",
+    "torch": "torch",
+    "mujoco": "mujoco",
+    "gymnasium": "gymnasium",
+    "numpy": "numpy",
+}
+"""Import name -> distribution name."""
+
+
+def version_of(distribution: str) -> str:
+    """The installed version, or "not installed" (also for a source tree that pip never saw)."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Import name -> version of metarl and of everything that decides a run's numbers."""
+    return {name: version_of(distribution) for name, distribution in DISTRIBUTIONS.items()}
+
+
+@functools.cache
+def git_commit() -> str:
+    """The commit of metarl's own checkout, with "-dirty" for local changes; "" for a wheel."""
+    root = Path(__file__).resolve().parents[1]
+    # A wheel inside somebody else's repository must not report that repository's commit.
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,226 @@
+"""What the sources may never do, read from their syntax trees."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LEARNER = sorted((ROOT / "metarl").rglob("*.py"))
+FAMILIES = sorted((ROOT / "envs" / "metarl_envs").rglob("*.py"))
+
+# The learner reaches physics through metarl_envs; only these look at MuJoCo itself.
+MAY_IMPORT_MUJOCO = {"metarl/cli.py", "metarl/doctor.py"}
+
+UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+UNSAFE_CALLS = {"eval", "exec", "torch.load", "yaml.load", "yaml.full_load", "yaml.unsafe_load"}
+
+# What makes a generator of its own; everything else in numpy.random uses the global one.
+OWN_GENERATORS = {
+    "BitGenerator", "Generator", "MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64", "SeedSequence",
+    "default_rng",
+}  # fmt: skip
+GLOBAL_SEEDS = {
+    "torch.manual_seed", "torch.seed", "torch.set_rng_state", "torch.random.manual_seed",
+    "torch.cuda.manual_seed", "torch.cuda.manual_seed_all", "torch.default_generator",
+}  # fmt: skip
+TORCH_SAMPLERS = {
+    "torch.bernoulli", "torch.multinomial", "torch.normal", "torch.rand", "torch.randint",
+    "torch.randn", "torch.randperm",
+}  # fmt: skip
+TENSOR_SAMPLERS = {"bernoulli_", "exponential_", "normal_", "random_", "uniform_"}
+
+
+def runs_later(node: ast.AST) -> bool:
+    if isinstance(node, ast.If):
+        return "TYPE_CHECKING" in ast.dump(node.test)
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+
+
+def imports(tree: ast.AST, *, module_level: bool = False) -> Iterator[tuple[int, str]]:
+    """(line, full name) of everything imported absolutely, or only what runs at import time."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+        elif not (module_level and runs_later(node)):
+            yield from imports(node, module_level=module_level)
+
+
+def imported(tree: ast.AST, packages: set[str], *, module_level: bool = False) -> list[str]:
+    found = imports(tree, module_level=module_level)
+    return [f"{line}: {name}" for line, name in found if name.split(".")[0] in packages]
+
+
+def names(tree: ast.AST) -> Iterator[tuple[ast.expr, str]]:
+    """Every dotted name with its import alias resolved: np.random.seed -> numpy.random.seed."""
+    aliases = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            aliases |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+
+    def resolve(node: ast.expr) -> str | None:
+        if isinstance(node, ast.Name):
+            return aliases.get(node.id, node.id)
+        if isinstance(node, ast.Attribute) and (owner := resolve(node.value)):
+            return f"{owner}.{node.attr}"
+        return None
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute) and (name := resolve(node)):
+            yield node, name.removeprefix("builtins.")
+
+
+def unsafe(tree: ast.AST) -> list[str]:
+    """What could run code found in a file or a string."""
+    return imported(tree, UNSAFE_MODULES) + [
+        f"{node.lineno}: {name}" for node, name in names(tree) if name in UNSAFE_CALLS
+    ]
+
+
+def global_randomness(tree: ast.AST) -> list[str]:
+    """What draws from, or seeds, a generator that no checkpoint holds."""
+    found = imported(tree, {"random"})
+    resolved = {id(node): name for node, name in names(tree)}
+    for node, name in names(tree):
+        is_numpy = name.startswith("numpy.random.") and name.split(".")[2] not in OWN_GENERATORS
+        if is_numpy or name in GLOBAL_SEEDS:
+            found.append(f"{node.lineno}: {name}")
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or any(k.arg == "generator" for k in node.keywords):
+            continue
+        name = resolved.get(id(node.func), "")
+        method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        if name in TORCH_SAMPLERS or method in TENSOR_SAMPLERS:
+            found.append(f"{node.lineno}: {name or method} without generator=")
+    return found
+
+
+def offences(files: list[Path], check) -> list[str]:
+    assert files
+    return [
+        f"{path.relative_to(ROOT).as_posix()}:{offence}"
+        for path in files
+        for offence in check(ast.parse(path.read_text("utf-8")))
+    ]
+
+
+def test_no_source_can_run_code_from_data():
+    assert offences(LEARNER + FAMILIES, unsafe) == []
+
+
+def test_no_source_uses_a_global_generator():
+    assert offences(LEARNER + FAMILIES, global_randomness) == []
+
+
+def test_families_import_neither_the_learner_nor_anything_above_it():
+    above = {"metarl", "experiments", "stable_baselines3"}
+    assert offences(FAMILIES, lambda tree: imported(tree, above)) == []
+
+
+def test_learner_never_imports_experiments():
+    assert offences(LEARNER, lambda tree: imported(tree, {"experiments", "tests"})) == []
+
+
+def test_learner_imports_stable_baselines3_only_when_asked_for():
+    extra = {"stable_baselines3"}
+    assert offences(LEARNER, lambda tree: imported(tree, extra, module_level=True)) == []
+
+
+def test_learner_never_names_a_physics_engine():
+    files = [p for p in LEARNER if p.relative_to(ROOT).as_posix() not in MAY_IMPORT_MUJOCO]
+    assert offences(files, lambda tree: imported(tree, {"mujoco", "mujoco_warp"})) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "def f():\n    from cloudpickle import loads",
+        "import torch as t\nt.load('x')",
+        "from torch import load\nload('x')",
+        "from yaml import load as read\nread('x')",
+        "eval('1')",
+        "import builtins\nbuiltins.exec('1')",
+    ],
+)
+def test_unsafe_code_is_recognised(source):
+    assert unsafe(ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["policy.eval()", "json.load(f)", "safetensors.torch.load(b)", "import metarl.pickled"],
+)
+def test_safe_code_is_let_through(source):
+    assert not unsafe(ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import numpy as np\nnp.random.seed(0)",
+        "from numpy import random\nrandom.normal()",
+        "from numpy.random import rand\nrand()",
+        "import random",
+        "import torch\ntorch.manual_seed(0)",
+        "import torch\ntorch.randn(3)",
+        "x.normal_()",
+    ],
+)
+def test_global_randomness_is_recognised(source):
+    assert global_randomness(ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import numpy as np\nnp.random.default_rng(0).normal()",
+        "import torch\ntorch.randn(3, generator=g)",
+        "import torch\ntorch.Generator().manual_seed(0)",
+        "x.normal_(generator=g)",
+    ],
+)
+def test_own_generators_are_let_through(source):
+    assert not global_randomness(ast.parse(source))
+
+
+def test_lazy_and_type_only_imports_are_not_module_level():
+    source = "if TYPE_CHECKING:\n    import a\ntry:\n    import b\nexcept E:\n    pass\n"
+    source += "def f():\n    import c\nclass C:\n    import d"
+    found = imports(ast.parse(source), module_level=True)
+    assert [name for _, name in found] == ["b", "d"]
+
+
+def repository_files() -> list[Path]:
+    """Tracked files, and new ones that git does not ignore."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
+
+
+def test_no_file_names_a_path_of_one_machine():
+    of_one_machine = re.compile(rb"(?<![\w.~/-])/(?:work|root|tmp/bash_jobs)\b(?!-)")
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0].decode()}"
+        for path in repository_files()
+        if b"\0" not in (content := path.read_bytes())
+        for match in of_one_machine.finditer(content)
+    ]
+    assert found == []
+
+
+def test_no_file_is_large():
+    def limit(path: Path) -> int:
+        return 5_000_000 if path.is_relative_to(ROOT / "videos") else 1_000_000
+
+    assert [p for p in repository_files() if p.stat().st_size > limit(p)] == []

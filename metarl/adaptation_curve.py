@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from metarl_envs import SPLITS, Split, TaskFamily, Tasks
 from numpy.typing import NDArray
 
 from metarl.captions import quantity_label, task_text
 from metarl.statistics import Interval, bootstrap_interval, iqm
+from metarl_envs import SPLITS, Split, TaskFamily, Tasks
 
 Array = NDArray[np.float64]
 MAX_TASKS_SHOWN = 8
@@ -80,7 +80,10 @@ class Evaluation:
         """What the splits hold out."""
         if not self.family.is_finite:
             return "test: tasks not trained on, from the same ranges"
-        return f"{self.family.name} trains on finitely many tasks: nothing held out"
+        note = f"{self.family.name} trains on finitely many tasks: nothing held out"
+        if any(result.split == "extrapolation" for result in self.splits):
+            note += " but the tasks of extrapolation"
+        return note
 
     def curve(self, result: SplitEvaluation) -> list[Point]:
         """The curve with 95 % bootstrap intervals over tasks.
@@ -99,9 +102,12 @@ class Evaluation:
 
         return [
             Point(
-                k, k * self.episodes_per_step, interval(result.returns[k]), interval(result.gains[k])
+                k,
+                k * self.episodes_per_step,
+                interval(result.returns[k]),
+                interval(result.gains[k]),
             )
-            for k in range(self.steps + 1)
+            for k, (returns, gains) in enumerate(zip(result.returns, result.gains, strict=True))
         ]
 
     def records(self) -> list[dict[str, float | int | str]]:
@@ -158,7 +164,10 @@ class Evaluation:
 
     def table(self) -> str:
         """The curves and some tasks as plain text, at most 100 columns."""
-        lines = [f"{self.family.name}, {self.horizon} steps per episode, seed {self.seed}", self.note]
+        lines = [
+            f"{self.family.name}, {self.horizon} steps per episode, seed {self.seed}",
+            self.note,
+        ]
         for result in self.splits:
             lines += ["", *self._split_table(result)]
         return "\n".join(lines)
@@ -178,14 +187,14 @@ class Evaluation:
                 f"  {point.gradient_steps:>14}  {point.adaptation_episodes:>13}  "
                 f"{_interval_text(point.returns):<26}  {gain}".rstrip()
             )
+        shown = self._shown_tasks(result)
+        wide = max(len(label) for label, _ in shown)
         quantity, unit = quantity_label(self.family.quantity)
-        lines.append(f"  {'':<36}  {'return':<18}  {quantity}{f', {unit}' if unit else ''}")
-        for label, members in self._shown_tasks(result):
-            returns, amounts = (
-                f"{_mean(values[0][members]):.{digits}f} -> {_mean(values[-1][members]):.{digits}f}"
-                for values, digits in ((result.returns, 1), (result.quantity, 2))
-            )
-            lines.append(f"  {label:<36}  {returns:<18}  {amounts}")
+        lines.append(f"  {'':<{wide}}  {'return':<18}  {quantity}{f', {unit}' if unit else ''}")
+        for label, members in shown:
+            returns = _change(result.returns, members, 1)
+            amounts = _change(result.quantity, members, 2)
+            lines.append(f"  {label:<{wide}}  {returns:<18}  {amounts}")
         if result.faulted_episodes or result.failed_adaptations:
             lines.append(
                 f"  left out: {result.faulted_episodes} episodes that diverged; "
@@ -219,6 +228,12 @@ def _columns(values: dict[str, float | list[float]]) -> dict[str, float]:
     return columns
 
 
+def _change(values: Array, members: NDArray[np.int64], digits: int) -> str:
+    """The members' mean before the first and after the last step."""
+    before, after = (f"{_mean(row[members]):z.{digits}f}" for row in (values[0], values[-1]))
+    return f"{before} -> {after}"
+
+
 def _mean(values: Array) -> float:
     sound = values[np.isfinite(values)]
     return float(sound.mean()) if len(sound) else math.nan
@@ -230,5 +245,6 @@ def _plain(interval: Interval) -> list[float | None]:
 
 def _interval_text(interval: Interval, sign: str = "") -> str:
     if math.isnan(interval.low):
-        return f"{interval.estimate:{sign}.1f}"
-    return f"{interval.estimate:{sign}.1f} [{interval.low:{sign}.1f}, {interval.high:{sign}.1f}]"
+        return f"{interval.estimate:{sign}z.1f}"
+    estimate, low, high = (f"{value:{sign}z.1f}" for value in interval)
+    return f"{estimate} [{low}, {high}]"

@@ -44,9 +44,7 @@ def baseline_features(observations: Tensor, time: Tensor) -> Tensor:
     return torch.cat([o, o.square(), tau, tau**2, tau**3, torch.ones_like(tau)], dim=-1)
 
 
-def fit_baseline(
-    features: Tensor, targets: Tensor, weights: Tensor, ridge: float = 1e-5
-) -> Tensor:
+def fit_baseline(features: Tensor, targets: Tensor, weights: Tensor, ridge: float = 1e-5) -> Tensor:
     """Weighted ridge regression per task: (M, S, F), (M, S), (M, S) -> coefficients (M, F).
 
     The ridge grows tenfold until the solution is finite, as in the literature.
@@ -139,9 +137,9 @@ def policy_batch(rollouts: Rollouts, discount: float, gae_lambda: float) -> Poli
         log_probs=rollouts.log_probs.reshape(M, S),
         advantages=normalize(advantages.view(M, S), weights).to(dtype),
         weights=weights.to(dtype),
-        explained_variance=explained_variance(
-            values.view(M, S), returns.view(M, S), weights
-        ).to(dtype),
+        explained_variance=explained_variance(values.view(M, S), returns.view(M, S), weights).to(
+            dtype
+        ),
     )
 
 

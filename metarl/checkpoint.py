@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,6 +56,7 @@ __all__ = [
     "load_checkpoint",
     "load_policy",
     "load_run_config",
+    "locked",
     "save_checkpoint",
     "save_policy",
     "update_run",
@@ -63,6 +66,7 @@ RUN_FORMAT = "metarl-run"
 TRAINING_FORMAT = "metarl-training"
 CHECKPOINTS = "checkpoints"
 LATEST = "latest"
+LOCK = ".lock"
 TRAINING_STATE = "training.safetensors"
 TRAINING = "training.json"
 COUNTERS = ("iteration", "env_steps", "refused_in_a_row", "refused")
@@ -104,6 +108,29 @@ def update_run(run: Path, config: TrainConfig, command: list[str]) -> None:
     data = read_json(run / CONFIG) if (run / CONFIG).exists() else {}
     commands = data.get("commands")
     _write_run_config(run, config, [*(commands if isinstance(commands, list) else []), command])
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keep other processes from training in the same run; the lock of a killed one is gone.
+
+    Raises:
+        RunError: if there is no run, or another process trains in it.
+    """
+    _check_run(run)
+    if sys.platform == "win32":  # no flock
+        yield
+        return
+    import fcntl
+
+    with (run / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"{run}: another process is training in it; wait for it, or stop it"
+            ) from None
+        yield
 
 
 def load_run_config(run: Path) -> TrainConfig:
@@ -212,7 +239,7 @@ def _read_checkpoint(folder: Path) -> tuple[TrainConfig, TrainState]:
     check_format(path, data, TRAINING_FORMAT)
     if data.get("weights_sha256") != saved.metadata["sha256"]:
         raise RunError(f"{path}: belongs to other weights than {folder.name} holds")
-    counters = {name: data.get(name) for name in COUNTERS}
+    counters: dict[str, Any] = {name: data.get(name) for name in COUNTERS}
     for name, value in counters.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise RunError(f"{path}: {name} = {value!r} is not a count")
@@ -224,7 +251,24 @@ def _read_checkpoint(folder: Path) -> tuple[TrainConfig, TrainState]:
         generators = Generators.from_state(streams)
     except RuntimeError as error:
         raise RunError(f"{folder / TRAINING_STATE}: {error}") from None
+    _warn_of_other_versions(path, data)
     return saved.config, TrainState(saved.params, generators, **counters)
+
+
+def _warn_of_other_versions(path: Path, data: dict[str, Any]) -> None:
+    """Physics and arithmetic change between releases, so a run would not go on bit for bit."""
+    wrote = data.get("versions")
+    if not isinstance(wrote, dict):
+        return
+    changed = [
+        f"{name} {wrote.get(name)} (now {current})"
+        for name, current in versions().items()
+        if wrote.get(name) != current
+    ]
+    if changed:
+        warnings.warn(
+            f"{path}: written with {', '.join(changed)}; results may differ", stacklevel=4
+        )
 
 
 def _prune(newest: Path, keep: int) -> None:

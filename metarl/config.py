@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import torch
-from metarl_envs import InputError
 
 from metarl.adaptation.gradient import GradientAdaptationConfig
 from metarl.algorithms.maml_trpo import TrpoConfig
 from metarl.policies import PolicyConfig
+from metarl_envs import InputError
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -111,12 +111,14 @@ def _build(cls: type[T], data: Any, where: str) -> T:  # noqa: ANN401
     missing = set(hints) - set(data)
     if missing:
         raise InputError(f"{where}: missing fields {sorted(missing)}; another version wrote it?")
-    return cls(**{name: _convert(hint, data[name], f"{where}.{name}") for name, hint in hints.items()})
+    return cls(
+        **{name: _convert(hint, data[name], f"{where}.{name}") for name, hint in hints.items()}
+    )
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     origin = typing.get_origin(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _build(hint, value, where)
     if origin is Literal:
         if value not in typing.get_args(hint):
@@ -131,6 +133,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
         raise TypeError(f"{where}: config fields never have union types")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+    if type(value) is not hint:
         raise InputError(f"{where} = {value!r}: expected {hint.__name__}")
     return value

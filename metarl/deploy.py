@@ -9,7 +9,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from metarl_envs import BatchEnv, InputError, TaskFamily, Tasks, get_family
 from numpy.typing import ArrayLike, NDArray
 from torch import Generator
 
@@ -22,6 +21,7 @@ from metarl.evaluation import CPU, mean_quantity, mean_returns
 from metarl.gym_rollouts import collect_from_env
 from metarl.inner_loop import keep_finite, run_inner_loop
 from metarl.params import Params, expand
+from metarl_envs import BatchEnv, InputError, TaskFamily, Tasks, get_family
 
 NOT_FINITE = (
     "adaptation step {step} is not finite, so the policy was not adapted: every episode diverged, "
@@ -164,10 +164,10 @@ class Adaptation:
             f"{name}{f', {unit}' if unit else ''}",
         ]
         lines += [
-            f"  {k:>14}  {k * self.episodes:>13}  {returned:>8.1f}  {amount:>{len(name)}.2f}"
+            f"  {k:>14}  {k * self.episodes:>13}  {returned:>z8.1f}  {amount:>z{len(name)}.2f}"
             for k, (returned, amount) in enumerate(zip(self.returns, self.quantity, strict=True))
         ]
-        lines.append(f"  gain from adaptation {self.gain:+.1f}")
+        lines.append(f"  gain from adaptation {self.gain:+z.1f}")
         if self.faulted_episodes:
             lines.append(f"  left out: {self.faulted_episodes} episodes that diverged")
         return "\n".join(lines)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from metarl_envs import SPLITS, BatchEnv, InputError, Split, get_family
 from numpy.typing import NDArray
 from torch import Generator
 
@@ -14,6 +13,7 @@ from metarl.adaptation_curve import Evaluation, SplitEvaluation
 from metarl.checkpoint import SavedPolicy
 from metarl.inner_loop import run_inner_loop
 from metarl.rollouts import Rollouts
+from metarl_envs import SPLITS, BatchEnv, InputError, Split, get_family
 
 CPU = torch.device("cpu")
 
@@ -58,7 +58,7 @@ def evaluate(
         horizon=saved.config.horizon,
         sim_threads=sim_threads,
     )
-    wanted = family.splits if splits is None else tuple(splits)
+    wanted: tuple[Split, ...] = family.splits if splits is None else tuple(splits)
     if family.is_finite:
         wanted = tuple("train" if split == "test" else split for split in wanted)
     results = tuple(

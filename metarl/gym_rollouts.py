@@ -9,11 +9,11 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.spaces import Box
-from metarl_envs import InputError
 from torch import Generator, Tensor
 
 from metarl.policies import Gaussian, GaussianMlpPolicy, log_prob
 from metarl.rollouts import Rollouts
+from metarl_envs import InputError
 
 
 def check_spaces(policy: GaussianMlpPolicy, env: gymnasium.Env[Any, Any]) -> None:

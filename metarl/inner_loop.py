@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from metarl_envs import BatchEnv
 from torch import Generator, Tensor
 
 from metarl.adaptation.gradient import GradientAdaptationConfig, gradient_step
@@ -16,6 +15,7 @@ from metarl.params import Params, expand, to
 from metarl.policies import GaussianMlpPolicy
 from metarl.rollouts import Rollouts, collect
 from metarl.runtime import torch_threads
+from metarl_envs import BatchEnv
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from metarl_envs import InputError, TaskFamily
 from torch import Generator, Tensor
 
 from metarl.params import Params
+from metarl_envs import InputError, TaskFamily
 
 LOG_2PI = math.log(2 * math.pi)
 NORMALISER = ("obs_mean", "obs_var", "obs_count")
@@ -108,7 +109,7 @@ class GaussianMlpPolicy:
         """Fresh float32 parameters: Xavier-uniform weights, zero biases."""
         sizes = (self.observation_size, *self.config.hidden_sizes, self.action_size)
         params: Params = {}
-        for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
             bound = math.sqrt(6 / (fan_in + fan_out))
             uniform = torch.rand((fan_in, fan_out), generator=generator)
             params[f"weight_{i}"] = (2 * uniform - 1) * bound

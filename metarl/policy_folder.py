@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Generator, Tensor
 
+from metarl import __version__
 from metarl.config import TrainConfig, from_json, to_json
 from metarl.errors import RunError
 from metarl.files import (
@@ -26,7 +27,7 @@ from metarl.files import (
 )
 from metarl.params import Params
 from metarl.policies import GaussianMlpPolicy
-from metarl.versions import git_commit, version_of, versions
+from metarl.versions import git_commit, versions
 from metarl_envs import FAMILIES, InputError, TaskFamily, get_family
 
 SCHEMA = 1
@@ -67,10 +68,11 @@ def save_policy(
         metadata: JSON values worth keeping: iteration, returns, the task adapted to.
 
     Raises:
-        RunError: if `folder` exists and is not a policy.
+        RunError: if `folder` is there and holds anything but a policy's files.
     """
-    if folder.exists() and not is_policy(folder) and not _is_empty(folder):
-        raise RunError(f"{folder}: exists and is not a policy folder; choose another name")
+    # What replaces a folder deletes what is in it.
+    if folder.exists() and not (folder.is_dir() and _names(folder) <= {WEIGHTS, CONFIG, CARD}):
+        raise RunError(f"{folder}: exists and holds other files; choose another folder")
     temporary = temporary_folder(folder)
     try:
         write_policy(temporary, config, policy, params, metadata)
@@ -153,7 +155,7 @@ def check_format(path: Path, data: dict[str, Any], expected: str) -> None:
         version = wrote.get("metarl", "unknown") if isinstance(wrote, dict) else "unknown"
         raise RunError(
             f"{path}: written by metarl {version} with schema {schema}; this metarl "
-            f"{version_of('metarl-robotics')} reads up to {SCHEMA}: pip install -U metarl-robotics"
+            f"{__version__} reads up to {SCHEMA}: pip install -U metarl-robotics"
         )
     check_seal(path, data)
 
@@ -199,9 +201,11 @@ def describe_family(family: TaskFamily) -> dict[str, Any]:
 
 def model_card(config: TrainConfig, family: TaskFamily, metadata: Mapping[str, Any]) -> str:
     """A short README for people: what it is, what it was trained on, how to use it."""
+    # A bar would end the cell: ranges such as "|p| <= 2" have some.
+    ranges = [p.describe_range().replace("|", "\\|") for p in family.parameters]
     parameters = "\n".join(
-        f"| {p.name} | {p.unit} | {p.describe_range()} | {p.description} |"
-        for p in family.parameters
+        f"| {p.name} | {p.unit} | {allowed} | {p.description} |"
+        for p, allowed in zip(family.parameters, ranges, strict=True)
     )
     noted = "\n".join(f"- {key}: {value}" for key, value in metadata.items())
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
@@ -245,5 +249,5 @@ def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> Gauss
     return policy
 
 
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}

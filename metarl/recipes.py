@@ -1,31 +1,43 @@
-"""Complete default configurations, one function per task family that needs its own."""
+"""Complete default configurations: one function per task family that needs its own."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 
-from metarl_envs import FAMILIES, get_family
-
 from metarl.adaptation.gradient import GradientAdaptationConfig
+from metarl.algorithms.maml_trpo import TrpoConfig
 from metarl.config import TrainConfig
 from metarl.policies import PolicyConfig
+from metarl_envs import FAMILIES, get_family
 
 
 def default(family_name: str) -> TrainConfig:
-    """MAML-TRPO with the literature's settings and the family's own horizon."""
+    """MAML-TRPO with the family's own horizon.
+
+    The literature's settings (see `meta_rl` surveys: inner rate 0.1, action scale 10, 2x64 tanh)
+    but for three that learn faster per environment step on half-cheetah-direction: 20 tasks
+    instead of 40, a trust region of 0.02 instead of 0.01, and lambda 0.97 instead of 1.
+    """
     family = get_family(family_name)
-    return TrainConfig(family=family.name, horizon=family.horizon)
+    return TrainConfig(
+        family=family.name,
+        horizon=family.horizon,
+        iterations=300,
+        meta_batch_size=20,
+        inner=GradientAdaptationConfig(gae_lambda=0.97),
+        outer=TrpoConfig(max_kl=0.02),
+    )
 
 
 def navigation(family_name: str) -> TrainConfig:
-    """2-D navigation: 20 tasks, outputs in units of the largest step."""
+    """2-D navigation: outputs in units of the largest step, the literature's trust region."""
     return dataclasses.replace(
         default(family_name),
         iterations=500,
-        meta_batch_size=20,
         policy=PolicyConfig(action_scale=1.0),
-        inner=GradientAdaptationConfig(inner_lr=0.1),
+        inner=GradientAdaptationConfig(),
+        outer=TrpoConfig(max_kl=0.01),
     )
 
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import torch
-from metarl_envs import BatchEnv
 from torch import Generator, Tensor
 
 from metarl.params import to
 from metarl.policies import Gaussian, GaussianMlpPolicy, log_prob
+from metarl_envs import BatchEnv
 
 
 @dataclass(frozen=True)

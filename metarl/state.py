@@ -45,8 +45,10 @@ class Generators:
 
 @dataclass(frozen=True)
 class TrainState:
-    """A run between two iterations. `generators` advance in place while an iteration runs, so a
-    state is saved only between iterations."""
+    """A run between two iterations.
+
+    `generators` advance in place while an iteration runs, so a state is saved only between them.
+    """
 
     params: Params
     """Meta-parameters with the normaliser, float32, on the CPU."""

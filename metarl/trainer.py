@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from metarl_envs import BatchEnv, get_family
 from torch import Tensor
 
 from metarl.advantages import PolicyBatch
@@ -24,6 +23,7 @@ from metarl.policies import GaussianMlpPolicy, kl_divergence
 from metarl.progress import Progress
 from metarl.signals import StopSignals
 from metarl.state import Generators, TrainState
+from metarl_envs import BatchEnv, get_family
 
 MAX_REFUSED_IN_A_ROW = 3
 
@@ -39,9 +39,7 @@ def initial_state(config: TrainConfig) -> TrainState:
     return TrainState(policy.init(generators.init), generators)
 
 
-def train(
-    config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = False
-) -> TrainState:
+def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = False) -> TrainState:
     """Meta-train from `state` up to `config.iterations`, logging and saving into `run`.
 
     Raises:
@@ -90,6 +88,7 @@ def train(
                 inner.rollouts[0].valid,
             )
             state = next_state(state, params, metrics, inner)
+            metrics["health/refused_updates"] = float(state.refused)
             metrics |= time_metrics(inner, time.perf_counter() - began)
             logger.write(state.iteration, state.env_steps, metrics)
             progress.update(metrics)
@@ -116,9 +115,7 @@ def next_state(
     )
     if finite:
         return replace(advanced, params=params, refused_in_a_row=0)
-    return replace(
-        advanced, refused_in_a_row=state.refused_in_a_row + 1, refused=state.refused + 1
-    )
+    return replace(advanced, refused_in_a_row=state.refused_in_a_row + 1, refused=state.refused + 1)
 
 
 def failure(

@@ -7,18 +7,13 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-DISTRIBUTIONS = {
-    "metarl": "metarl-robotics",
-    "torch": "torch",
-    "mujoco": "mujoco",
-    "gymnasium": "gymnasium",
-    "numpy": "numpy",
-}
-"""Import name -> distribution name."""
+from metarl import __version__
+
+DISTRIBUTIONS = ("torch", "mujoco", "gymnasium", "numpy")
 
 
 def version_of(distribution: str) -> str:
-    """The installed version, or "not installed" (also for a source tree that pip never saw)."""
+    """The installed version, or "not installed"."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -27,8 +22,8 @@ def version_of(distribution: str) -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Import name -> version of metarl and of everything that decides a run's numbers."""
-    return {name: version_of(distribution) for name, distribution in DISTRIBUTIONS.items()}
+    """Versions of metarl and of everything that decides a run's numbers, by name."""
+    return {"metarl": __version__} | {name: version_of(name) for name in DISTRIBUTIONS}
 
 
 @functools.cache

@@ -11,8 +11,8 @@ from torch import Generator, Tensor
 
 from metarl_envs.distributions import Choice, within_any
 from metarl_envs.errors import InputError, unknown_name
-from metarl_envs.parameters import Parameter
-from metarl_envs.robots.base import Robot, Transition
+from metarl_envs.parameters import Parameter, varied_fields
+from metarl_envs.robots.base import AnalyticRobot, Robot, Transition
 from metarl_envs.tasks import Tasks
 
 Split = Literal["train", "test", "extrapolation"]
@@ -41,6 +41,18 @@ class TaskFamily:
     """The robot's quantity that tells a person what the return means."""
 
     def __post_init__(self) -> None:
+        names = [parameter.name for parameter in self.parameters]
+        if not names or len(set(names)) < len(names):
+            raise InputError(
+                f"parameters of {self.name}: names must be unique, at least one: {names}"
+            )
+        if self.horizon < 1:
+            raise InputError(f"horizon of {self.name} = {self.horizon}: must be at least 1")
+        if isinstance(self.robot, AnalyticRobot) and varied_fields(self.parameters):
+            raise InputError(
+                f"{self.name}: {self.robot.name} has no physical model, so its parameters must be "
+                f"goals; these change one: {[p.name for p in self.parameters if p.effect]}"
+            )
         if self.quantity not in self.robot.quantities:
             raise unknown_name(
                 f"quantity of {self.robot.name}", self.quantity, self.robot.quantities
@@ -123,7 +135,13 @@ class TaskFamily:
             if name not in tasks:
                 raise unknown_name(f"task parameter of {self.name}", name, tasks)
             shape = tasks[name].shape[1:]
-            given = torch.as_tensor(value, dtype=torch.float64)
+            try:
+                given = torch.as_tensor(value, dtype=torch.float64)
+            except (TypeError, ValueError, RuntimeError):
+                raise InputError(
+                    f"{name} = {value!r}: must be numbers, allowed is "
+                    f"{self._parameter(name).describe_range()}"
+                ) from None
             if given.numel() not in (1, shape.numel()):
                 raise InputError(
                     f"{name} = {value}: {self.name} takes {shape.numel()} numbers, "
@@ -133,6 +151,9 @@ class TaskFamily:
         made = Tasks(tasks)
         self.check_tasks(made)
         return made
+
+    def _parameter(self, name: str) -> Parameter:
+        return next(parameter for parameter in self.parameters if parameter.name == name)
 
     def check_tasks(self, tasks: Tasks) -> None:
         """Refuse tasks with wrong names, shapes, or values outside every range.

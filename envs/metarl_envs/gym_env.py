@@ -33,7 +33,7 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     ## Task
     Nominal at first. `reset(options={"task": {...}})` or `set_task` chooses another, which stays
-    for the following episodes. `metarl families` or `family.parameters` lists what can be chosen.
+    for the following episodes. `family.parameters` says what can be chosen.
 
     ## Info
     `task`; after a step also each of the robot's physical quantities by name, and `fault`.

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from metarl_envs import InputError
 from torch import Tensor
 
 from metarl.advantages import PolicyBatch
 from metarl.params import Params, detach
 from metarl.policies import GaussianMlpPolicy, log_prob
+from metarl_envs import InputError
 
 InnerLoss = Literal["log_prob", "ratio"]
 
@@ -55,11 +55,8 @@ def inner_loss(
     on how many others share the batch.
     """
     log_probs = log_prob(policy.distribution(params, batch.observations), batch.actions)
-    if form == "ratio":
-        # pi_old is the policy that acted: data, also when params are differentiated twice.
-        score = torch.exp(log_probs - batch.log_probs)
-    else:
-        score = log_probs
+    # pi_old is the policy that acted: data, also when params are differentiated twice.
+    score = torch.exp(log_probs - batch.log_probs) if form == "ratio" else log_probs
     return -(score * batch.advantages * batch.weights).sum(-1)
 
 
@@ -138,6 +135,6 @@ def linearise(
         def step(weights: Params, batch: PolicyBatch = batch) -> Params:
             return policy.split(gradient_step(policy, weights | statistics, batch, config))[0]
 
-        weights, pullback = torch.func.vjp(step, weights)
+        weights, pullback = torch.func.vjp(step, weights)  # pyright: ignore[reportAssignmentType]
         products.append(lambda v, pullback=pullback: pullback(v)[0])
     return LinearisedAdaptation(weights, products)

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from metarl_envs import InputError
 from torch import Tensor
 from torch.func import grad, jvp, vjp
 
@@ -31,6 +30,7 @@ from metarl.advantages import PolicyBatch
 from metarl.algorithms.trust_region import Objective, conjugate_gradient, line_search
 from metarl.params import Params, expand, flatten, unflatten
 from metarl.policies import Gaussian, GaussianMlpPolicy, entropy, kl_divergence, log_prob
+from metarl_envs import InputError
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def evaluate(
 def surrogate_gradient(
     policy: GaussianMlpPolicy, weights: Params, statistics: Params, post: PolicyBatch
 ) -> tuple[Params, Tensor, Gaussian]:
-    """Gradient of the surrogate at the adapted weights (M, ...), its value, and the policy there."""
+    """Gradient (M, ...) of the surrogate at the adapted weights, its value, and the policy."""
 
     def surrogate(weights: Params) -> tuple[Tensor, tuple[Tensor, Gaussian]]:
         dist = policy.distribution(weights | statistics, post.observations)
@@ -119,14 +119,15 @@ def fisher_vector_product(
         dist = policy.distribution(weights | statistics, post.observations)
         return dist.mean, dist.log_std
 
-    (_, log_std), pullback = vjp(distribution, at)
+    (_, log_std), pullback = vjp(distribution, at)  # pyright: ignore[reportAssignmentType]
     share = post.weights.unsqueeze(-1) / M
     mean_metric = share * torch.exp(-2 * log_std)  # Fisher metric of a Gaussian: 1/std^2
     log_std_metric = 2 * share.sum(1, keepdim=True)  # and 2 for the logarithm of std
 
     def product(vector: Params) -> Params:
         change = linear.jacobian_product(expand(vector, M))
-        _, (mean_dot, log_std_dot) = jvp(distribution, (at,), (change,))
+        _, tangents = jvp(distribution, (at,), (change,))[:2]
+        mean_dot, log_std_dot = tangents
         (pulled,) = pullback((mean_metric * mean_dot, log_std_metric * log_std_dot))
         return sum_tasks(linear.transpose_product(pulled))
 
@@ -220,7 +221,7 @@ class MamlTrpo:
 
 def first_episodes(batch: PolicyBatch, horizon: int, fraction: float) -> PolicyBatch:
     """The first episodes of every task, weights renormalised; at least one episode."""
-    M, S = batch.weights.shape
+    S = batch.weights.shape[1]
     kept = horizon * max(1, round(fraction * S / horizon))
     weights = batch.weights[:, :kept]
     return PolicyBatch(

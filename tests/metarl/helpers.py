@@ -73,6 +73,5 @@ def one_task(batch: PolicyBatch, m: int) -> PolicyBatch:
 def inner_batches(policy: GaussianMlpPolicy, theta: Params, num_tasks: int, count: int) -> list:
     """`count` batches, each drawn from a slightly different behaviour policy."""
     return [
-        random_batch(policy, expand(theta, num_tasks), num_tasks, seed=10 + k)
-        for k in range(count)
+        random_batch(policy, expand(theta, num_tasks), num_tasks, seed=10 + k) for k in range(count)
     ]

@@ -8,7 +8,6 @@ import math
 import pytest
 import torch
 from helpers import double_params, small_policy
-from metarl_envs import InputError, get_family
 from torch.distributions import Independent, Normal
 from torch.distributions import kl_divergence as torch_kl
 
@@ -21,6 +20,7 @@ from metarl.policies import (
     kl_divergence,
     log_prob,
 )
+from metarl_envs import InputError, get_family
 
 GENERATOR = torch.Generator().manual_seed(0)
 

@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 import torch
-from metarl_envs import BatchEnv, get_family
 
 from metarl.advantages import policy_batch
 from metarl.params import expand
 from metarl.policies import GaussianMlpPolicy, PolicyConfig, log_prob
 from metarl.rollouts import collect
+from metarl_envs import BatchEnv, get_family
 
 HORIZON = 12
 

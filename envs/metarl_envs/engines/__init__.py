@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from metarl_envs.engines.analytic import AnalyticEngine
 from metarl_envs.engines.base import Engine
@@ -13,6 +14,9 @@ __all__ = ["AnalyticEngine", "AnyEngine", "CpuEngine", "Engine", "make_engine"]
 
 
 AnyEngine = CpuEngine | AnalyticEngine
+
+if TYPE_CHECKING:
+    _FOLLOW_THE_PROTOCOL: tuple[type[Engine], ...] = (CpuEngine, AnalyticEngine)
 
 
 def make_engine(robot: Robot, num_worlds: int, *, varied: Sequence[str], threads: int) -> AnyEngine:

@@ -44,7 +44,7 @@ class Engine(Protocol):
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that a bit-equal replay needs: copies of state rows and varied fields."""
+        """Everything that a bit-equal replay needs, as copies: state, varied fields, outputs."""
         ...
 
     def set_state(self, state: Mapping[str, Tensor]) -> None:

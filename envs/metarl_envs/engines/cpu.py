@@ -51,6 +51,7 @@ class CpuEngine:
         self.dtype = torch.float64
         self.model = _with_autoreset_off(model)
         self._batch: Any = mujoco.batch.Batch(self.model, nsim=num_worlds, nthread=threads)
+        self._errors = torch.zeros(num_worlds, dtype=torch.long)
         self._varied = {name: torch.from_numpy(self._batch.expand(name)) for name in varied}
         self._base = {name: field[0].clone() for name, field in self._varied.items()}
         # Outputs must be bound before the first call: later they read 0 until the next one.
@@ -73,6 +74,7 @@ class CpuEngine:
         """Fresh state at these positions and velocities, then forward kinematics."""
         ids = None if mask is None else mask.numpy()
         self._batch.reset(ids, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
+        self._errors[slice(None) if mask is None else mask] = 0
         if mask is None:
             self.data["qpos"].copy_(qpos)
             self.data["qvel"].copy_(qvel)
@@ -83,7 +85,11 @@ class CpuEngine:
 
     def step(self, n_substeps: int, mask: Tensor | None = None) -> None:
         """Advance the worlds of `mask` by n substeps."""
-        self._batch.step(None if mask is None else mask.numpy(), nstep=n_substeps)
+        try:
+            self._batch.step(None if mask is None else mask.numpy(), nstep=n_substeps)
+        except mujoco.batch.SimulationError as error:
+            # Those worlds kept their state and the others are complete: a fault like any other.
+            self._errors[torch.from_numpy(error.ids)] += 1
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the integration rows (with warm starts), fault counters, fields and outputs.
@@ -94,6 +100,7 @@ class CpuEngine:
         saved = {
             "rows": torch.from_numpy(self._batch.state.copy()),
             "warnings": torch.from_numpy(self._batch.warning.copy()),
+            "errors": self._errors.clone(),
         }
         return saved | {n: t.clone() for n, t in (self._varied | self._outputs).items()}
 
@@ -102,12 +109,14 @@ class CpuEngine:
         self.set_model_fields({name: state[name] for name in self._varied})
         self._batch.state[:] = state["rows"].numpy()
         self._batch.warning[:] = state["warnings"].numpy()
+        self._errors.copy_(state["errors"])
         for name, output in self._outputs.items():
             output.copy_(state[name])
 
     def faults(self) -> Tensor:
-        """MuJoCo's warning counters summed over kinds: (N,)."""
-        return torch.from_numpy(self._batch.warning[:, :, 1].sum(axis=1, dtype=np.int64))
+        """MuJoCo's warnings and errors, summed over kinds: (N,)."""
+        warnings = self._batch.warning[:, :, 1].sum(axis=1, dtype=np.int64)
+        return torch.from_numpy(warnings) + self._errors
 
     def host_world(self, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """One world as ordinary MuJoCo objects, for rendering and debugging: copies."""

@@ -1,0 +1,137 @@
+"""Collector and meta-iteration against the physics floor, in one process.
+
+    python -m experiments.benchmark_cpu --policy metarl/data/half-cheetah-direction
+
+The floor is what physics alone costs: the same engine, worlds and substeps under random controls,
+with no policy, observation or reward. Rounds interleave the three, and ratios are taken within a
+round, so that a machine whose speed drifts still gives a fair ratio.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from torch import Generator
+
+from metarl.adaptation.gradient import GradientAdaptationConfig
+from metarl.algorithms.maml_trpo import MamlTrpo, TrpoConfig
+from metarl.checkpoint import load_policy
+from metarl.inner_loop import run_inner_loop
+from metarl.params import expand
+from metarl.policies import GaussianMlpPolicy, PolicyConfig
+from metarl.rollouts import collect
+from metarl.runtime import torch_threads
+from metarl_envs import BatchEnv, get_family
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured."""
+
+    family: str = "half-cheetah-direction"
+    """Task family."""
+    meta_batch_size: int = 40
+    """M, tasks."""
+    episodes_per_task: int = 20
+    """E, episodes per task."""
+    horizon: int = 100
+    """T, steps per episode."""
+    sim_threads: int = len(os.sched_getaffinity(0))
+    """Simulator threads."""
+    rounds: int = 5
+    """Rounds; the median is reported."""
+    policy: Path | None = None
+    """Policy folder or run; a fresh policy if not given."""
+    json: Path | None = None
+    """Write the figures here too."""
+
+
+def main(options: Options) -> None:
+    """Print seconds and ratios of every round, then the medians."""
+    family = get_family(options.family)
+    env = BatchEnv(
+        family,
+        options.meta_batch_size,
+        options.episodes_per_task,
+        horizon=options.horizon,
+        sim_threads=options.sim_threads,
+    )
+    resets, actions, tasks = (Generator().manual_seed(seed) for seed in range(3))
+    if options.policy is None:
+        policy = GaussianMlpPolicy.for_family(family, PolicyConfig())
+        params = policy.init(Generator().manual_seed(3))
+    else:
+        saved = load_policy(options.policy)
+        policy, params = saved.policy, saved.params
+    inner_config = GradientAdaptationConfig()
+    algorithm = MamlTrpo(policy, inner_config, TrpoConfig())
+
+    def floor() -> float:
+        span = env.action_high - env.action_low
+        noise = torch.rand((env.horizon, env.num_worlds, len(span)), generator=actions)
+        controls = env.action_low + span * noise.double()
+        start = time.perf_counter()
+        with torch_threads(1):
+            env.reset(resets)
+            for t in range(env.horizon):
+                env.engine.data["ctrl"].copy_(controls[t])
+                env.engine.step(family.robot.frame_skip)
+        return time.perf_counter() - start
+
+    def collection() -> float:
+        start = time.perf_counter()
+        with torch_threads(1):
+            collect(env, policy, expand(params, env.num_tasks), resets, actions)
+        return time.perf_counter() - start
+
+    def meta_iteration() -> tuple[float, float]:
+        start = time.perf_counter()
+        env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "train"))
+        inner = run_inner_loop(
+            env, policy, params, inner_config, 1, resets, actions, torch.device("cpu")
+        )
+        algorithm.update(params, inner.batches, env.horizon)
+        return time.perf_counter() - start, inner.collect_s
+
+    floor(), collection(), meta_iteration()  # warm-up
+    rows = []
+    for index in range(options.rounds):
+        before = floor()
+        collect_s = collection()
+        iteration_s, iteration_collect_s = meta_iteration()
+        floor_s = (before + floor()) / 2
+        rows.append(
+            {
+                "floor_s": floor_s,
+                "collect_s": collect_s,
+                "collect_ratio": collect_s / floor_s,
+                "iteration_s": iteration_s,
+                "update_s": iteration_s - iteration_collect_s,
+                "iteration_ratio": iteration_s / (2 * floor_s),
+            }
+        )
+        print(f"round {index + 1}: " + "  ".join(f"{k} {v:.3f}" for k, v in rows[-1].items()))
+    medians = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+    steps = env.num_worlds * env.horizon
+    figures = medians | {
+        "env_steps_per_s_collecting": steps / medians["collect_s"],
+        "env_steps_per_s_whole": 2 * steps / medians["iteration_s"],
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "torch_threads": torch.get_num_threads(),
+    }
+    print("median:  " + "  ".join(f"{key} {value:,.3f}" for key, value in figures.items()))
+    if options.json is not None:
+        settings = {k: str(v) for k, v in asdict(options).items()}
+        options.json.write_text(json.dumps({"settings": settings, "median": figures}, indent=2))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

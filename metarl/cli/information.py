@@ -1,0 +1,120 @@
+"""`metarl families`, `metarl demo` and `metarl doctor`."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from metarl_envs import TaskFamily
+
+
+@dataclass(frozen=True)
+class Families:
+    """List the task families with what varies between their tasks, or describe one."""
+
+    family: Annotated[Positional[str | None], arg(metavar="[FAMILY]", help_behavior_hint="")] = None
+    """Describe this one: its source, its parameters, its recipe."""
+
+    def run(self) -> int:
+        """Print the table; 0."""
+        from metarl_envs import FAMILIES, get_family
+
+        if self.family is None:
+            print(table(list(FAMILIES.values())))
+            print("\nmore about one of them: metarl families FAMILY")
+        else:
+            print(description(get_family(self.family)))
+        return 0
+
+
+@dataclass(frozen=True)
+class Demo:
+    """See a half-cheetah adapt, in under a minute: a bundled policy, no training."""
+
+    out: Annotated[Path, arg(metavar="DIR")] = Path("runs/demo")
+    """Folder for the video, the figure and the adapted policy."""
+
+    def run(self) -> int:
+        """Run it; 0."""
+        from metarl.demo import main
+
+        main(self.out)
+        return 0
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Check this machine, and say how to mend what is missing."""
+
+    def run(self) -> int:
+        """Print the findings; 0 if metarl can work here, else 1."""
+        from metarl.doctor import main
+
+        return main()
+
+
+def table(families: Sequence[TaskFamily]) -> str:
+    """One row per task parameter."""
+    rows = [("family", "parameter", "unit", "train", "extrapolation")]
+    for family in families:
+        for i, parameter in enumerate(family.parameters):
+            beyond = parameter.extrapolation
+            rows.append(
+                (
+                    family.name if i == 0 else "",
+                    parameter.name + (f"[{parameter.shape[0]}]" if parameter.shape else ""),
+                    parameter.unit,
+                    parameter.train.describe(),
+                    beyond.describe() if beyond else "-",
+                )
+            )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def description(family: TaskFamily) -> str:
+    """Everything that a person wants to know before training on a family."""
+    from metarl.cli.tasks import example_task
+    from metarl.recipes import recipe
+
+    config = recipe(family.name)
+    actions = len(family.action_bounds()[0])
+    parameters = [
+        textwrap.indent(
+            f"{p.name}{f'[{p.shape[0]}]' if p.shape else ''}, {p.unit}: {p.description}\n"
+            f"    {p.describe_range()}",
+            "  ",
+        )
+        for p in family.parameters
+    ]
+    return "\n".join(
+        [
+            f"{family.name}: {family.robot.name}, {family.observation_size} observations, "
+            f"{actions} actions, {family.horizon} steps of {family.dt_s:g} s",
+            "",
+            textwrap.fill(family.source, 88),
+            "",
+            "task parameters:",
+            *parameters,
+            "",
+            "recipe (defaults of `metarl train`):",
+            f"  --iterations {config.iterations} --meta-batch-size {config.meta_batch_size} "
+            f"--episodes-per-task {config.episodes_per_task} --horizon {config.horizon}",
+            f"  --adaptation-steps {config.inner.adaptation_steps} --inner-lr "
+            f"{config.inner.inner_lr:g} --inner-loss {config.inner.inner_loss} --max-kl "
+            f"{config.outer.max_kl:g} --gae-lambda {config.inner.gae_lambda:g}",
+            f"  --seed {config.seed} --checkpoint-every {config.checkpoint_every}",
+            "",
+            f"train:  metarl train {family.name}",
+            f"a task: --task {example_task(family)}",
+        ]
+    )

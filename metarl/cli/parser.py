@@ -1,0 +1,111 @@
+"""From arguments to a command: tyro over the commands' dataclasses, its errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import re
+from collections.abc import Sequence
+from typing import Annotated, Protocol
+
+import tyro
+from tyro.conf import subcommand
+
+from metarl.cli.information import Demo, Doctor, Families
+from metarl.cli.policies import Adapt, Evaluate, Record
+from metarl.cli.training import Resume, Train
+
+DESCRIPTION = """Meta-reinforcement learning for robotics: policies that adapt to a new task.
+
+Start with `metarl demo`, or train: `metarl train half-cheetah-direction`."""
+
+COMMANDS = {
+    "families": Families,
+    "train": Train,
+    "evaluate": Evaluate,
+    "adapt": Adapt,
+    "record": Record,
+    "resume": Resume,
+    "demo": Demo,
+    "doctor": Doctor,
+}
+AnyCommand = (
+    Annotated[Families, subcommand("families")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Adapt, subcommand("adapt")]
+    | Annotated[Record, subcommand("record")]
+    | Annotated[Resume, subcommand("resume")]
+    | Annotated[Demo, subcommand("demo")]
+    | Annotated[Doctor, subcommand("doctor")]
+)
+
+
+class Command(Protocol):
+    """What `metarl NAME ...` runs."""
+
+    def run(self) -> int:
+        """Do it; the exit code."""
+        ...
+
+
+class UsageError(ValueError):
+    """Arguments that make no command."""
+
+
+def parse(arguments: Sequence[str]) -> Command | None:
+    """The command that the arguments ask for; None if they asked for help and got it.
+
+    Raises:
+        UsageError: in one line, with the nearest option or command.
+    """
+    name = arguments[0] if arguments else ""
+    if name and name not in COMMANDS and not name.startswith("-"):
+        near = difflib.get_close_matches(name, COMMANDS, n=2, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(COMMANDS)}"
+        raise UsageError(f"unknown command '{name}': {hint}")
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                AnyCommand,  # pyright: ignore[reportArgumentType]  # a union is a type to tyro
+                prog="metarl",
+                description=DESCRIPTION,
+                args=list(arguments),
+                config=(
+                    tyro.conf.DisallowNone,
+                    tyro.conf.FlagCreatePairsOff,
+                    tyro.conf.PositionalMetavarFromFieldName,
+                ),
+            )
+    except SystemExit as end:
+        if end.code in (None, 0):
+            return None
+        asked = f"metarl {name}" if name in COMMANDS else "metarl"
+        raise UsageError(f"{one_line(complaint.getvalue())} (see {asked} --help)") from None
+
+
+def one_line(box: str) -> str:
+    """What tyro says in a box of several lines, in one."""
+    # Box corners and sides carry no text; a rule separates the message from hints.
+    lines = [line.strip(" │") for line in box.splitlines() if not re.match(r"\s*[╭╰]", line)]
+    sections: list[list[str]] = [[]]
+    for line in lines:
+        if set(line) == {"─"}:
+            sections.append([])
+        elif line:
+            sections[-1].append(line)
+    message = " ".join(sections[0]).partition(" Got errors:")[0]
+    if wrong := re.match(r"Error parsing (\S+): .*?(\w+) could be .* from \['(.*)'\]", message):
+        option, kind, value = wrong.groups()
+        kinds = {"INT": "a whole number", "FLOAT": "a number"}
+        message = f"{option} = {value}: must be {kinds.get(kind, kind)}"
+    elif wrong := re.match(r"invalid choice '(.*)' for argument '(.*)'\. .* \((.*)\)", message):
+        value, option, choices = wrong.groups()
+        allowed = sorted(set(re.findall(r"'(.*?)'", choices)) - {"None"})  # None: option left out
+        message = f"{option} = '{value}': allowed are {', '.join(allowed)}"
+    elif missing := re.match(r"Missing from .*?: (\S+) ", message):
+        message = f"{missing[1]} is missing"
+    nearest = [s[1].split()[0] for s in sections[1:] if len(s) > 1 and s[0].startswith("Perhaps")]
+    return message + (f"; did you mean {nearest[0]}?" if nearest else "")

@@ -1,0 +1,255 @@
+"""`metarl evaluate`, `metarl adapt` and `metarl record`: what a trained policy can do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from metarl.cli.tasks import folder_name, parse_task
+from metarl.cli.training import Device, option
+
+if TYPE_CHECKING:
+    import torch
+
+    from metarl.checkpoint import SavedPolicy
+    from metarl_envs import TaskFamily, Tasks
+
+Split = Literal["train", "test", "extrapolation"]
+RunOrPolicy = Annotated[Positional[Path], arg(name="run", metavar="RUN")]
+TaskTexts = Annotated[
+    UseAppendAction[tuple[tuple[str, ...], ...]],
+    arg(name="task", metavar="NAME=VALUE [NAME=VALUE ...]", help_behavior_hint=""),
+]
+TRAINED = "(default: as trained)"
+ALL_CORES = "(default: all cores)"
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure the adaptation curve on each split: return after 0..K adaptation steps.
+
+    Prints 95 % bootstrap intervals over tasks; writes CSV and a figure.
+    """
+
+    run_folder: RunOrPolicy
+    """A run, or a policy folder."""
+    splits: Annotated[
+        tuple[Split, ...], option("{train,test,extrapolation} ...", "(default: all)")
+    ] = ()
+    """Which tasks: of the training ranges, held out of them, outside them."""
+    tasks: Annotated[int, arg(metavar="M")] = 40
+    """Tasks per split."""
+    episodes: Annotated[int, arg(metavar="E")] = 20
+    """Adaptation episodes per task and gradient step."""
+    steps: Annotated[int | None, option("K", TRAINED)] = None
+    """Gradient steps."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """Fixes tasks, resets and actions; not those of training."""
+    device: Device = "auto"
+    """Where gradients are computed."""
+    sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
+    """Simulator threads; the result does not depend on it."""
+    out: Annotated[Path | None, option("DIR", "(default: RUN/evaluation)")] = None
+    """Folder for the files."""
+
+    def run(self) -> int:
+        """Evaluate; 0."""
+        from metarl.checkpoint import load_policy
+        from metarl.evaluation import evaluate
+        from metarl.reporting import write_evaluation
+
+        saved = load_policy(self.run_folder)
+        evaluation = evaluate(
+            saved,
+            splits=self.splits or None,
+            num_tasks=self.tasks,
+            steps=saved.config.inner.adaptation_steps if self.steps is None else self.steps,
+            episodes_per_step=self.episodes,
+            seed=self.seed,
+            sim_threads=threads(self.sim_threads),
+            device=torch_device(self.device),
+        )
+        print(evaluation.table())
+        print_written(
+            write_evaluation(evaluation, self.out or output(self.run_folder, "evaluation"))
+        )
+        return 0
+
+
+@dataclass(frozen=True)
+class Adapt:
+    """Adapt to one task: return before and after, and an adapted policy to load."""
+
+    run_folder: RunOrPolicy
+    """A run, or a policy folder."""
+    task: TaskTexts = ()
+    """The task, such as velocity=1.5 or goal=0.3,-0.2; `metarl families FAMILY` lists the names.
+    What is not named is nominal."""
+    episodes: Annotated[int, arg(metavar="E")] = 20
+    """Adaptation episodes per gradient step."""
+    steps: Annotated[int | None, option("K", TRAINED)] = None
+    """Gradient steps."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """Fixes resets and actions."""
+    device: Device = "auto"
+    """Where gradients are computed."""
+    sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
+    """Simulator threads; the result does not depend on it."""
+    out: Annotated[Path | None, option("DIR", "(default: RUN/adapted/TASK)")] = None
+    """Folder for the adapted policy."""
+
+    def run(self) -> int:
+        """Adapt; 0."""
+        from metarl.checkpoint import load_policy
+        from metarl.deploy import adapt_to_task
+
+        saved = load_policy(self.run_folder)
+        texts = joined(self.task)
+        adaptation = adapt_to_task(
+            saved,
+            given_task(saved, texts),
+            episodes=self.episodes,
+            steps=saved.config.inner.adaptation_steps if self.steps is None else self.steps,
+            seed=self.seed,
+            sim_threads=threads(self.sim_threads),
+            device=torch_device(self.device),
+        )
+        print(adaptation.summary())
+        out = self.out or output(self.run_folder, "adapted") / folder_name(texts)
+        adaptation.save(out)
+        print(f'\nsaved {out}\n  in Python: metarl.load("{out}").predict(observation)')
+        return 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """Record the same task and start before and after adaptation, side by side."""
+
+    run_folder: RunOrPolicy
+    """A run, or a policy folder."""
+    task: TaskTexts = ()
+    """The task, such as velocity=1.5; without it, tasks are drawn from a split."""
+    split: Split = "test"
+    """Where tasks are drawn from."""
+    tasks: Annotated[int, arg(metavar="N")] = 2
+    """How many are drawn."""
+    episodes: Annotated[int, arg(metavar="E")] = 20
+    """Adaptation episodes per gradient step."""
+    steps: Annotated[int | None, option("K", TRAINED)] = None
+    """Gradient steps."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """Fixes tasks, resets and actions."""
+    device: Device = "auto"
+    """Where gradients are computed."""
+    sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
+    """Simulator threads; the result does not depend on it."""
+    out: Annotated[Path | None, option("DIR", "(default: RUN/videos)")] = None
+    """Folder for the videos."""
+
+    def run(self) -> int:
+        """Record; 0."""
+        from metarl.checkpoint import load_policy
+        from metarl.recording import record
+
+        saved = load_policy(self.run_folder)
+        texts = joined(self.task)
+        written = record(
+            saved,
+            given_task(saved, texts) if texts else self.drawn_tasks(saved),
+            self.out or output(self.run_folder, "videos"),
+            steps=saved.config.inner.adaptation_steps if self.steps is None else self.steps,
+            episodes=self.episodes,
+            seed=self.seed,
+            sim_threads=threads(self.sim_threads),
+            device=torch_device(self.device),
+        )
+        print_written(written)
+        return 0
+
+    def drawn_tasks(self, saved: SavedPolicy) -> Tasks:
+        """Tasks of the split, from the seed."""
+        from torch import Generator
+
+        family = family_of(saved)
+        return family.sample_tasks(self.tasks, Generator().manual_seed(self.seed), self.split)
+
+
+def joined(groups: Sequence[Sequence[str]]) -> list[str]:
+    """`--task a=1 b=2` and `--task a=1 --task b=2` mean the same."""
+    return [text for group in groups for text in group]
+
+
+def given_task(saved: SavedPolicy, texts: Sequence[str]) -> Tasks:
+    """The task that was typed.
+
+    Raises:
+        InputError: if none was, or it is not one of the family's.
+    """
+    from metarl.cli.tasks import example_task
+    from metarl_envs import InputError
+
+    family = family_of(saved)
+    if not texts:
+        raise InputError(
+            f"--task is missing; for {family.name} such as: --task {example_task(family)}"
+        )
+    return parse_task(family, texts)
+
+
+def family_of(saved: SavedPolicy) -> TaskFamily:
+    """The family that a policy was trained on."""
+    from metarl_envs import get_family
+
+    return get_family(saved.config.family)
+
+
+def threads(given: int | None) -> int:
+    """Simulator threads: what was asked for, or every core that this process may use.
+
+    Raises:
+        InputError: for less than 1.
+    """
+    import os
+
+    from metarl_envs import InputError
+
+    if given is not None and given < 1:
+        raise InputError(f"sim_threads = {given}: must be at least 1")
+    return len(os.sched_getaffinity(0)) if given is None else given
+
+
+def torch_device(name: Device) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        InputError: for CUDA on a machine without it.
+    """
+    import torch
+
+    from metarl_envs import InputError
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device = 'cuda': torch finds no CUDA device; use --device cpu")
+    available = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(available if name == "auto" else name)
+
+
+def output(run: Path, kind: str) -> Path:
+    """Where results go: into the folder that was named, but never into a checkpoint.
+
+    Old checkpoints are deleted, so what belongs to runs/x/checkpoints/000150 goes to
+    runs/x/evaluation-000150 and the like.
+    """
+    if run.parent.name == "checkpoints":
+        return run.parents[1] / f"{kind}-{run.name}"
+    return run / kind
+
+
+def print_written(paths: Sequence[Path]) -> None:
+    """Where the files are."""
+    for path in paths:
+        print(f"wrote {path}")

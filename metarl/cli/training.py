@@ -1,0 +1,265 @@
+"""`metarl train` and `metarl resume`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from metarl.cli.tasks import example_task
+
+if TYPE_CHECKING:
+    from metarl.config import TrainConfig
+    from metarl.state import TrainState
+
+Device = Literal["auto", "cpu", "cuda"]
+SAVED = "(default: as saved)"
+
+
+def option(metavar: str, hint: str = "") -> object:
+    """How an option shows in the help: its placeholder, and what holds without it."""
+    return arg(metavar=metavar, help_behavior_hint=hint)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Meta-train a policy on a task family, from scratch, into a new run folder.
+
+    Options left out come from the family's recipe; `metarl families FAMILY`
+    shows it.
+    """
+
+    family: Positional[str]
+    """Name of a task family; `metarl families` lists them."""
+    iterations: Annotated[int | None, option("N")] = None
+    """Meta-iterations."""
+    meta_batch_size: Annotated[int | None, option("M")] = None
+    """Tasks per meta-iteration."""
+    episodes_per_task: Annotated[int | None, option("E")] = None
+    """Episodes per task, before and after each adaptation step."""
+    horizon: Annotated[int | None, option("T")] = None
+    """Steps per episode."""
+    adaptation_steps: Annotated[int | None, option("K")] = None
+    """Inner gradient steps."""
+    inner_lr: Annotated[float | None, option("RATE")] = None
+    """Size of an inner gradient step."""
+    inner_loss: Annotated[Literal["log_prob", "ratio"] | None, option("log_prob|ratio")] = None
+    """log_prob as in MAML, ratio as in ProMP."""
+    first_order: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Drop second derivatives."""
+    max_kl: Annotated[float | None, option("NATS")] = None
+    """Radius of the outer trust region."""
+    gae_lambda: Annotated[float | None, option("LAMBDA")] = None
+    """Bias-variance balance of the advantages, 0 to 1."""
+    seed: Annotated[int | None, option("S")] = None
+    """Root of all random numbers."""
+    device: Annotated[Device | None, option("auto|cpu|cuda")] = None
+    """Where meta-updates run."""
+    sim_threads: Annotated[int | None, option("N", "(default: all cores)")] = None
+    """Simulator threads; the result does not depend on it."""
+    checkpoint_every: Annotated[int | None, option("N")] = None
+    """Iterations between checkpoints."""
+    run_folder: Annotated[
+        Path | None, arg(name="run", metavar="DIR", help_behavior_hint="(default: runs/FAMILY-S)")
+    ] = None
+    """The folder to make."""
+    quiet: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Print nothing but the run folder."""
+
+    def run(self) -> int:
+        """Train; 0."""
+        from metarl.checkpoint import create_run, locked
+        from metarl.trainer import initial_state
+
+        config = self.config()
+        check_memory(config)
+        folder = self.run_folder or free_folder(Path("runs") / f"{config.family}-{config.seed}")
+        create_run(folder, config, ["metarl", *sys.argv[1:]])
+        with locked(folder):
+            train_and_report(folder, config, initial_state(config), quiet=self.quiet)
+        return 0
+
+    def config(self) -> TrainConfig:
+        """The family's recipe with what was given.
+
+        Raises:
+            InputError: for a value that is not allowed, an unknown family, or CUDA without a GPU.
+        """
+        from metarl.recipes import recipe
+
+        config = recipe(self.family)
+        given = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            # By identity: 0 is a value that was given, and has to be refused where it is wrong.
+            if getattr(self, field.name) is not None and getattr(self, field.name) is not False
+        }
+        config = dataclasses.replace(
+            config,
+            **_known_to(config, given),
+            inner=dataclasses.replace(config.inner, **_known_to(config.inner, given)),
+            outer=dataclasses.replace(config.outer, **_known_to(config.outer, given)),
+        )
+        config.torch_device()
+        return config
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Continue a run from its newest checkpoint, as if it had never stopped."""
+
+    run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
+    """The run's folder."""
+    iterations: Annotated[int | None, option("N", SAVED)] = None
+    """Meta-iterations in all, those already done included."""
+    sim_threads: Annotated[int | None, option("N", SAVED)] = None
+    """Simulator threads; the result does not depend on it."""
+    device: Annotated[Device | None, option("auto|cpu|cuda", SAVED)] = None
+    """Where meta-updates run."""
+    quiet: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Print nothing but the run folder."""
+
+    def run(self) -> int:
+        """Train on; 0, also if there was nothing left to do."""
+        from metarl.checkpoint import locked
+
+        with locked(self.run_folder):
+            return self.run_locked()
+
+    def run_locked(self) -> int:
+        """`run`, with no other process training in the folder."""
+        from metarl.checkpoint import checkpoints, load_checkpoint, load_run_config, update_run
+        from metarl.trainer import initial_state
+        from metarl_envs import InputError
+
+        folder = self.run_folder
+        if checkpoints(folder):
+            config, state = load_checkpoint(folder)
+        else:  # stopped before the first one
+            config = load_run_config(folder)
+            state = initial_state(config)
+        given = {name: getattr(self, name) for name in ("iterations", "sim_threads", "device")}
+        given = {name: value for name, value in given.items() if value is not None}
+        if given.get("iterations", state.iteration) < state.iteration:
+            raise InputError(
+                f"iterations = {self.iterations}: {folder} has done {state.iteration} already; "
+                "it is the number in all"
+            )
+        config = dataclasses.replace(config, **given)
+        config.torch_device()
+        if state.iteration >= config.iterations:
+            print(
+                f"{folder} has done all its {state.iteration} iterations; to go on: "
+                f"metarl resume {folder} --iterations {2 * state.iteration}"
+            )
+            return 0
+        update_run(folder, config, ["metarl", *sys.argv[1:]])
+        train_and_report(folder, config, state, quiet=self.quiet)
+        return 0
+
+
+def train_and_report(run: Path, config: TrainConfig, state: TrainState, *, quiet: bool) -> None:
+    """Train, with what is being done printed before and what came of it after."""
+    from metarl.trainer import Interrupted, train
+
+    if quiet:
+        print(run)
+    else:
+        print(announcement(run, config, state), flush=True)
+    try:
+        train(config, state, run, quiet=quiet)
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}\nmetarl: continue with: metarl resume {run}") from None
+    if not quiet:
+        print("\n".join(closing(run, config)))
+
+
+def announcement(run: Path, config: TrainConfig, state: TrainState) -> str:
+    """The first lines of a run: family, method, device, seed, folder, and how much is to do."""
+    collections = config.inner.adaptation_steps + 1
+    steps = config.meta_batch_size * config.episodes_per_task * config.horizon * collections
+    left = config.iterations - state.iteration
+    first = f" from iteration {state.iteration}" if state.iteration else ""
+    return (
+        f"{config.family} | MAML-TRPO | {config.torch_device()} | {config.sim_threads} simulator "
+        f"threads | seed {config.seed} | {run}\n"
+        f"{left} iterations{first} of {config.meta_batch_size} tasks x {config.episodes_per_task} "
+        f"episodes x {config.horizon} steps x {collections} collections = {steps * left:,} steps"
+    )
+
+
+def closing(run: Path, config: TrainConfig) -> list[str]:
+    """The last lines of a run: what was gained, and the exact commands that come next."""
+    from metarl.logging import read_metrics
+    from metarl_envs import get_family
+
+    lines = read_metrics(run)
+    task = example_task(get_family(config.family))
+    began, ended = (_returns(part) for part in (lines[:1], lines[-10:]))
+    return [
+        f"\n{len(lines)} iterations, {lines[-1]['rollout/env_steps']:,} environment steps",
+        f"  first iteration:     {began}",
+        f"  mean of the last {len(lines[-10:]):>2}: {ended}",
+        "next:",
+        f"  metarl evaluate {run}",
+        f"  metarl adapt {run} --task {task}",
+        f"  metarl record {run} --task {task}",
+        f"  metarl resume {run} --iterations {2 * config.iterations}",
+        f"  tensorboard --logdir {run / 'tensorboard'}",
+    ]
+
+
+def _returns(lines: list[dict[str, Any]]) -> str:
+    def mean(name: str) -> float:
+        values = [line[name] for line in lines if line.get(name) is not None]
+        return sum(values) / len(values) if values else float("nan")
+
+    return (
+        f"return {mean('rollout/return_pre'):.1f} before adaptation, "
+        f"{mean('rollout/return_post'):.1f} after, gain {mean('rollout/adaptation_gain'):+.1f}"
+    )
+
+
+def free_folder(wanted: Path) -> Path:
+    """`wanted`, or with the first free number behind it: runs/x-0, runs/x-0-2, runs/x-0-3, ..."""
+    folder, count = wanted, 1
+    while folder.exists():
+        count += 1
+        folder = wanted.with_name(f"{wanted.name}-{count}")
+    return folder
+
+
+def check_memory(config: TrainConfig) -> None:
+    """Refuse sizes whose rollouts alone cannot fit into this machine.
+
+    Raises:
+        InputError: naming what they need and what there is.
+    """
+    from metarl_envs import InputError, get_family
+
+    family = get_family(config.family)
+    numbers = (
+        2 * family.observation_size + len(family.action_bounds()[0]) + 8
+    )  # per step, at the least
+    samples = config.meta_batch_size * config.episodes_per_task * config.horizon
+    needed = 4 * numbers * samples * (config.inner.adaptation_steps + 1)
+    if sys.platform == "win32":
+        return
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > present:
+        raise InputError(
+            f"{config.meta_batch_size} tasks x {config.episodes_per_task} episodes x "
+            f"{config.horizon} steps need more than {needed / 1e9:.0f} GB, this machine has "
+            f"{present / 1e9:.0f} GB; use a smaller --meta-batch-size, --episodes-per-task or "
+            "--horizon"
+        )
+
+
+def _known_to(config: Any, given: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401
+    names = {field.name for field in dataclasses.fields(config)}
+    return {name: value for name, value in given.items() if name in names}

@@ -1,0 +1,232 @@
+"""What this machine has and lacks, each finding with the command that mends it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from metarl.versions import git_commit, version_of, versions
+
+FREE_BYTES = 1_000_000_000
+MUJOCO = "4.0."
+EXTRAS = {
+    "matplotlib": ("plot", "figures"),
+    "imageio-ffmpeg": ("video", "mp4 videos; without it GIFs are written"),
+    "stable-baselines3": ("sb3", "baselines"),
+}
+"""Distribution -> (extra that installs it, what for)."""
+GL_PACKAGES = {
+    "egl": "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri",
+    "osmesa": "apt-get install libosmesa6",
+    "glfw": "run it on a desktop, with DISPLAY set",
+}
+"""Backend -> what makes it work on Debian and Ubuntu."""
+RENDER = """
+import mujoco, numpy
+model = mujoco.MjModel.from_xml_string(
+    '<mujoco><worldbody><light pos="0 0 3"/><geom type="sphere" size="1"/></worldbody></mujoco>')
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+with mujoco.Renderer(model, 48, 64) as renderer:
+    renderer.update_scene(data)
+    picture = renderer.render()
+    print("rendered" if numpy.ptp(picture) > 0 else "blank", flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+    """What to type, where something is missing."""
+    required: bool = True
+    """Whether metarl cannot work without it."""
+
+    def line(self) -> str:
+        """One line, and the mend on the next one."""
+        mark = "ok" if self.ok else "MISSING" if self.required else "-"
+        fix = f"\n{'':>29}mend: {self.fix}" if self.fix and not self.ok else ""
+        return f"  {mark:<8}{self.name:<19}{self.detail}{fix}"
+
+
+def main() -> int:
+    """Print every finding as it is made; 0 if nothing that metarl needs is missing, else 1."""
+    print("metarl doctor")
+    missing = 0
+    for finding in findings():
+        print(finding.line(), flush=True)
+        missing += finding.required and not finding.ok
+    if missing:
+        print(f"{missing} missing: metarl cannot work until they are mended")
+        return 1
+    print("metarl can work here")
+    return 0
+
+
+def findings() -> Iterator[Finding]:
+    """Everything that is looked at, in order."""
+    yield python()
+    yield from packages()
+    yield engine()
+    yield threads()
+    yield cuda()
+    yield rendering()
+    yield from (optional(name) for name in EXTRAS)
+    yield folder(Path("runs"))
+    yield folder(Path(tempfile.gettempdir()))
+
+
+def python() -> Finding:
+    """Interpreter and system."""
+    return Finding(
+        "python",
+        sys.version_info >= (3, 11),
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "install Python 3.11 or newer",
+    )
+
+
+def packages() -> Iterator[Finding]:
+    """What metarl imports, imported: `pip check` finds no broken ones."""
+    commit = f", commit {git_commit()[:12]}" if git_commit() else ""
+    for name, version in versions().items():
+        error = import_error(name)
+        detail = version + (commit if name == "metarl" else "")
+        if name == "mujoco" and not error and not version.startswith(MUJOCO):
+            error = f"version {version}, metarl needs {MUJOCO}*"
+        fix = "python -m pip install --force-reinstall metarl-robotics"
+        yield Finding(name, not error, error or detail, fix)
+
+
+def engine() -> Finding:
+    """MuJoCo's batch of worlds, stepped once."""
+    try:
+        from metarl_envs import BatchEnv, get_family
+
+        env = BatchEnv(get_family("half-cheetah-direction"), 2, 1, sim_threads=2)
+        import torch
+
+        env.reset(torch.Generator().manual_seed(0))
+        env.step(torch.zeros(2, len(env.action_low)))
+    except Exception as error:  # whatever goes wrong is the finding
+        return Finding("CPU engine", False, first_line(error), "pip install 'mujoco==4.0.*'")
+    return Finding("CPU engine", True, "mujoco.batch steps two worlds")
+
+
+def threads() -> Finding:
+    """Cores that this process may use."""
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    limits = [f"{name}={os.environ[name]}" for name in ("OMP_NUM_THREADS",) if name in os.environ]
+    return Finding("threads", True, ", ".join([f"{count} cores", *limits]))
+
+
+def cuda() -> Finding:
+    """A GPU that torch can use."""
+    try:
+        import torch
+    except ImportError as error:
+        return Finding("CUDA", False, first_line(error), required=False)
+    if not torch.cuda.is_available():
+        return Finding(
+            "CUDA", False, "no GPU that torch can use; updates run on the CPU", required=False
+        )
+    return Finding("CUDA", True, torch.cuda.get_device_name(0))
+
+
+def rendering(render: Callable[[str], str] | None = None) -> Finding:
+    """The first GL backend that really renders a picture, tried in processes of their own."""
+    render = render or render_with
+    if sys.platform != "linux":
+        problem = render("")
+        return Finding(
+            "rendering", not problem, problem or "ok", "update the graphics driver", False
+        )
+    chosen = os.environ.get("MUJOCO_GL", "")
+    problems = {}
+    for backend in dict.fromkeys(name for name in (chosen, *GL_PACKAGES) if name):
+        problem = render(backend)
+        if not problem:
+            unlike = backend != chosen and chosen
+            return Finding(
+                "rendering",
+                not unlike,
+                f"MUJOCO_GL={chosen} fails ({problems[chosen]})"
+                if unlike
+                else f"{backend} renders",
+                f"export MUJOCO_GL={backend}",
+                required=False,
+            )
+        problems[backend] = problem
+    detail = "; ".join(f"{backend}: {problem}" for backend, problem in problems.items())
+    return Finding("rendering", False, f"no videos ({detail})", GL_PACKAGES["egl"], required=False)
+
+
+def render_with(backend: str) -> str:
+    """Render one picture in a child process; "" or what went wrong."""
+    environment = os.environ | ({"MUJOCO_GL": backend} if backend else {})
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", RENDER],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "gave no picture within 60 s"
+    # Not the exit code: a renderer may print GL errors at exit although every picture was right.
+    if "rendered" in done.stdout:
+        return ""
+    lines = done.stderr.strip().splitlines()
+    return lines[-1][:100] if lines else "gave a blank picture"
+
+
+def optional(distribution: str) -> Finding:
+    """A package of one of our extras."""
+    extra, purpose = EXTRAS[distribution]
+    version = version_of(distribution)
+    if version == "not installed":
+        fix = f"pip install 'metarl-robotics[{extra}]'"
+        return Finding(distribution, False, f"not installed: {purpose}", fix, required=False)
+    return Finding(distribution, True, version)
+
+
+def folder(path: Path) -> Finding:
+    """Whether a folder, or the nearest one above it, can be written and has room."""
+    existing = next(p for p in (path.absolute(), *path.absolute().parents) if p.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+        free = shutil.disk_usage(existing).free
+    except OSError as error:
+        fix = "choose another folder with --run, or TMPDIR for temporary files"
+        return Finding(f"write {path}", False, f"{existing}: {error.strerror}", fix)
+    detail = f"{existing} can be written, {free / 1e9:.1f} GB free"
+    return Finding(f"write {path}", free >= FREE_BYTES, detail, "free some space")
+
+
+def import_error(module: str) -> str:
+    """Why a module cannot be imported; "" if it can."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a broken package may raise anything
+        return first_line(error)
+    return ""
+
+
+def first_line(error: Exception) -> str:
+    """The error's first line, with its type."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -1,0 +1,176 @@
+"""Reports as files: the adaptation curve as CSV, JSON and figure, the learning curve as figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metarl.adaptation_curve import Evaluation, Point
+from metarl.errors import RunError
+from metarl.files import plain, replace_file
+from metarl.logging import read_metrics
+from metarl_envs import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette (2008); markers and line styles say the same without colour.
+STYLES = {
+    "train": ("#0072B2", "o", "-"),
+    "test": ("#D55E00", "s", "-"),
+    "extrapolation": ("#009E73", "^", "--"),
+}
+BEFORE, AFTER = "#E69F00", "#0072B2"
+GREY = "#5f6b7a"
+DPI = 150
+SMOOTHED_SHARE = 0.05
+"""Width of the learning curve's running mean, as a share of the run."""
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Write evaluation.csv, evaluation.json and adaptation_curve.png into `folder`.
+
+    Raises:
+        InputError: without matplotlib; the CSV and JSON files are written all the same.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    table, summary = folder / "evaluation.csv", folder / "evaluation.json"
+    records = evaluation.records()
+    # Families' parameters are the same in every row, so the first row names all columns.
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, records[0].keys())
+    writer.writeheader()
+    writer.writerows(records)
+    replace_file(table, text.getvalue().encode())
+    replace_file(summary, (json.dumps(plain(evaluation.summary()), indent=2) + "\n").encode())
+    return [table, summary, adaptation_curve(evaluation, folder / "adaptation_curve.png")]
+
+
+def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
+    """Return against adaptation episodes, one line with its 95 % band per split, as a PNG.
+
+    Raises:
+        InputError: without matplotlib.
+    """
+    figure, axes = _figure()
+    for result in evaluation.splits:
+        colour, marker, line = STYLES[result.split]
+        points = evaluation.curve(result)
+        episodes = [point.adaptation_episodes for point in points]
+        means = [point.returns.estimate for point in points]
+        low, high = (np.array([p.returns[side] for p in points]) for side in (1, 2))
+        axes.fill_between(episodes, low, high, color=colour, alpha=0.18, linewidth=0)
+        label = f"{result.split} ({_size(len(result.groups[1]), len(result.tasks))})"
+        axes.plot(episodes, means, line, color=colour, marker=marker, lw=2, ms=7, label=label)
+    _mark_steps(axes, evaluation.curve(evaluation.splits[0]))
+    axes.set_xlabel("adaptation episodes")
+    axes.set_ylabel(f"return over {evaluation.horizon} steps")
+    axes.set_title(evaluation.family.name, loc="left", fontweight="bold")
+    axes.margins(x=0.04)
+    note = "bands: 95 % bootstrap interval"
+    if evaluation.family.is_finite:
+        note += " over runs; nothing held out"
+    _footnote(axes, note)
+    axes.legend(frameon=False, loc="best")
+    return _save(figure, path)
+
+
+def learning_curve(run: Path, path: Path) -> Path:
+    """Return before and after adaptation against environment steps, from metrics.jsonl, as a PNG.
+
+    Raises:
+        RunError: if the run has no finished iteration.
+        InputError: without matplotlib.
+    """
+    metrics = read_metrics(run)
+    if not metrics:
+        raise RunError(f"{run}: no finished iteration in metrics.jsonl, so nothing to draw")
+    figure, axes = _figure()
+    steps = np.array([line["rollout/env_steps"] for line in metrics], dtype=float)
+    unit, scale = ("million", 1e6) if steps[-1] >= 1e6 else ("thousand", 1e3)
+    for key, label, colour in (
+        ("rollout/return_post", "after adaptation", AFTER),
+        ("rollout/return_pre", "before adaptation", BEFORE),
+    ):
+        values = np.array([_number(line.get(key)) for line in metrics])
+        axes.plot(steps / scale, values, color=colour, linewidth=0.8, alpha=0.35)
+        axes.plot(steps / scale, smooth(values), color=colour, linewidth=2, label=label)
+    axes.set_xlabel(f"{unit} environment steps, adaptation included")
+    axes.set_ylabel("mean return of an iteration's tasks")
+    axes.set_title("Meta-training", loc="left", fontweight="bold")
+    _footnote(axes, "thin: each iteration; thick: running mean")
+    axes.legend(frameon=False, loc="best")
+    return _save(figure, path)
+
+
+def smooth(values: np.ndarray) -> np.ndarray:
+    """Running mean over the iterations up to each one, gaps left out: (n,) -> (n,)."""
+    width = max(1, round(SMOOTHED_SHARE * len(values)))
+    known = np.isfinite(values)
+    sums = np.cumsum(np.where(known, values, 0.0))
+    counts = np.cumsum(known).astype(float)
+    for total in (sums, counts):
+        total[width:] -= total[:-width].copy()
+    return np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
+
+
+def _figure() -> tuple[Figure, Axes]:
+    """A figure that needs no display and leaves matplotlib's global state alone.
+
+    Raises:
+        InputError: without matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("figures need matplotlib: pip install 'metarl-robotics[plot]'") from None
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#d9dee4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _mark_steps(axes: Axes, points: Sequence[Point]) -> None:
+    """A tick at every point, and above the axes the number of gradient steps there."""
+    episodes = [point.adaptation_episodes for point in points]
+    axes.set_xticks(episodes)
+    above = axes.secondary_xaxis("top")
+    above.set_xticks(episodes, [f"k = {point.gradient_steps}" for point in points])
+    above.set_xlabel("gradient steps", fontsize=9, color=GREY)
+    above.tick_params(length=0, labelsize=9, labelcolor=GREY)
+    above.spines["top"].set_visible(False)
+    for episode in episodes[1:]:
+        axes.axvline(episode, color="#d9dee4", linewidth=0.8, zorder=0)
+
+
+def _footnote(axes: Axes, text: str) -> None:
+    axes.annotate(
+        text, (0, -0.2), xycoords="axes fraction", fontsize=8.5, color=GREY, annotation_clip=False
+    )
+
+
+def _size(distinct: int, runs: int) -> str:
+    return f"{runs} tasks" if distinct == runs else f"{distinct} tasks, {runs} runs"
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, buffer.getvalue())
+    return path

@@ -1,0 +1,174 @@
+"""The training loop: it learns, refuses what is not finite, and stops with a saved state."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from metarl import trainer
+from metarl.adaptation.gradient import GradientAdaptationConfig
+from metarl.algorithms.maml_trpo import MamlTrpo, TrpoConfig
+from metarl.checkpoint import create_run, load_checkpoint
+from metarl.config import TrainConfig
+from metarl.errors import FaultError, NonFiniteUpdateError
+from metarl.policies import PolicyConfig
+from metarl.recipes import RECIPES, recipe
+
+
+def tiny(**changes) -> TrainConfig:
+    config = TrainConfig(
+        family="navigation",
+        horizon=10,
+        iterations=2,
+        meta_batch_size=3,
+        episodes_per_task=4,
+        device="cpu",
+        sim_threads=1,
+        policy=PolicyConfig(hidden_sizes=(8,), action_scale=1.0),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def run_training(config, folder, state=None):
+    create_run(folder, config, ["test"])
+    return trainer.train(config, state or trainer.initial_state(config), folder, quiet=True)
+
+
+def read_metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_meta_training_learns_to_adapt_within_a_minute(tmp_path):
+    """The learning test: three seeds measured gains of 0.7-2.9 at first and 3.2-5.3 at the end."""
+    config = tiny(
+        horizon=20,
+        iterations=40,
+        meta_batch_size=20,
+        episodes_per_task=10,
+        policy=PolicyConfig(hidden_sizes=(32, 32), action_scale=1.0),
+        outer=TrpoConfig(max_kl=0.02),
+    )
+    run_training(config, tmp_path / "run")
+    metrics = read_metrics(tmp_path / "run")
+
+    def mean(key, lines):
+        return sum(line[key] for line in lines) / len(lines)
+
+    assert mean("rollout/adaptation_gain", metrics[:2]) < 2.5
+    assert mean("rollout/adaptation_gain", metrics[-10:]) > 3.0
+    assert mean("rollout/return_post", metrics[:2]) < -6.0
+    assert mean("rollout/return_post", metrics[-10:]) > -4.6
+
+
+def test_metrics_have_one_line_per_iteration_with_the_documented_keys(tmp_path):
+    config = tiny(iterations=3)
+    state = run_training(config, tmp_path / "run")
+    metrics = read_metrics(tmp_path / "run")
+    assert [line["iteration"] for line in metrics] == [1, 2, 3]
+    assert metrics[-1]["rollout/env_steps"] == state.env_steps
+    # At most M * E * T steps in each of two collections; fewer where a goal is reached.
+    assert 0 < state.env_steps <= 3 * 2 * 3 * 4 * 10
+    expected = {
+        "rollout/return_pre",
+        "rollout/return_post",
+        "rollout/adaptation_gain",
+        "rollout/ep_len_mean",
+        "inner/kl",
+        "train/policy_loss",
+        "train/approx_kl",
+        "train/grad_norm",
+        "train/entropy",
+        "train/std",
+        "train/explained_variance",
+        "time/collect_s",
+        "time/update_s",
+        "time/fps",
+        "health/nonfinite_envs",
+    }
+    assert expected <= metrics[0].keys()
+
+
+def test_same_seed_gives_the_same_bits_for_any_number_of_simulator_threads(tmp_path):
+    states = []
+    for index, threads in enumerate((1, 2, 1)):
+        config = tiny(family="half-cheetah-direction", sim_threads=threads)
+        states.append(run_training(config, tmp_path / str(index)))
+    for name, value in states[0].params.items():
+        assert torch.equal(value, states[1].params[name])
+        assert torch.equal(value, states[2].params[name])
+    other = run_training(tiny(family="half-cheetah-direction", seed=1), tmp_path / "other")
+    assert not torch.equal(other.params["weight_0"], states[0].params["weight_0"])
+
+
+def test_training_leaves_the_global_generator_alone(tmp_path):
+    before = torch.get_rng_state()
+    run_training(tiny(), tmp_path / "run")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_three_refused_updates_in_a_row_stop_the_run_with_the_last_good_state(
+    tmp_path, monkeypatch, value
+):
+    healthy = MamlTrpo.update
+    calls = []
+
+    def poisoned(self, params, batches, horizon):
+        calls.append(1)
+        new, metrics = healthy(self, params, batches, horizon)
+        if len(calls) > 2:
+            new = {name: torch.full_like(p, value) for name, p in new.items()}
+        return new, metrics
+
+    monkeypatch.setattr(MamlTrpo, "update", poisoned)
+    with pytest.raises(NonFiniteUpdateError, match="3 updates in a row"):
+        run_training(tiny(iterations=9), tmp_path / "run")
+    _, state = load_checkpoint(tmp_path / "run")
+    assert (state.iteration, state.refused) == (5, 3)
+    assert all(torch.isfinite(p).all() for p in state.params.values())
+    monkeypatch.setattr(MamlTrpo, "update", healthy)
+    good = run_training(tiny(iterations=2), tmp_path / "good")
+    assert all(torch.equal(good.params[name], p) for name, p in state.params.items())
+
+
+def test_one_refused_update_is_skipped_and_training_goes_on(tmp_path, monkeypatch):
+    healthy = MamlTrpo.update
+    calls = []
+
+    def poisoned(self, params, batches, horizon):
+        calls.append(1)
+        new, metrics = healthy(self, params, batches, horizon)
+        return new, metrics | ({"train/grad_norm": torch.nan} if len(calls) == 2 else {})
+
+    monkeypatch.setattr(MamlTrpo, "update", poisoned)
+    state = run_training(tiny(iterations=4), tmp_path / "run")
+    assert (state.iteration, state.refused, state.refused_in_a_row) == (4, 1, 0)
+    assert [line["health/refused_updates"] for line in read_metrics(tmp_path / "run")] == [
+        0,
+        1,
+        1,
+        1,
+    ]
+
+
+def test_too_many_diverged_worlds_stop_the_run(tmp_path):
+    config = tiny()
+    state = trainer.initial_state(config)
+    state.params["bias_1"][:] = torch.nan
+    with pytest.raises(FaultError, match="100% of the episodes"):
+        run_training(config, tmp_path / "run", state)
+
+
+def test_several_adaptation_steps_collect_after_each(tmp_path):
+    config = tiny(iterations=1, inner=GradientAdaptationConfig(adaptation_steps=3))
+    state = run_training(config, tmp_path / "run")
+    assert 3 * 3 * 4 < state.env_steps <= 4 * 3 * 4 * 10
+
+
+def test_every_family_has_a_complete_recipe():
+    for name in RECIPES:
+        config = recipe(name)
+        assert (config.family, config.horizon >= 1) == (name, True)

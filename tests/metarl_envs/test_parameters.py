@@ -1,0 +1,235 @@
+"""Parameters: each changes physics as it says, consistently, and always from the template."""
+
+from __future__ import annotations
+
+import mujoco
+import pytest
+import torch
+from torch import Generator
+
+from metarl_envs import FAMILIES, BatchEnv, MujocoRobot, Parameter, TaskFamily
+from metarl_envs.distributions import interval
+from metarl_envs.parameters import ModelEffect, scale_fields, scale_mass, varied_fields
+from metarl_envs.robots.half_cheetah import HALF_CHEETAH
+
+PHYSICAL = [
+    (family, parameter.name)
+    for family in FAMILIES.values()
+    for parameter in family.parameters
+    if parameter.effect is not None
+]
+PHYSICAL_IDS = [f"{family.name}-{name}" for family, name in PHYSICAL]
+MUJOCO_FAMILIES = [f for f in FAMILIES.values() if isinstance(f.robot, MujocoRobot)]
+DERIVED = ("body_subtreemass", "body_invweight0", "dof_invweight0", "actuator_acc0", "dof_M0")
+
+
+def extreme_value(parameter: Parameter) -> object:
+    """A value far from nominal: 2 for scales, the first choice for others."""
+    sample = parameter.train.sample(1, parameter.shape, Generator().manual_seed(0))[0]
+    return 2.0 if parameter.name.endswith("scale") else sample.tolist()
+
+
+def trajectory(env: BatchEnv, steps: int = 60) -> torch.Tensor:
+    """qpos (T, N, nq), all worlds from the same state under the same controls."""
+    robot = env.family.robot
+    generator = Generator().manual_seed(3)
+    qpos, qvel = robot.initial_state()
+    start = robot.reset_state(qpos, qvel, 1, generator)
+    env.engine.reset(None, *(part.expand(env.num_worlds, -1) for part in start))
+    states = []
+    for _ in range(steps):
+        action = torch.rand(len(env.action_low), generator=generator, dtype=torch.float64) * 2 - 1
+        env.step((env.action_high * action).expand(env.num_worlds, -1))
+        states.append(env.engine.data["qpos"].clone())
+    return torch.stack(states)
+
+
+@pytest.mark.parametrize(("family", "name"), PHYSICAL, ids=PHYSICAL_IDS)
+def test_each_parameter_changes_the_trajectory(family, name):
+    parameter = next(p for p in family.parameters if p.name == name)
+    env = BatchEnv(family, 2, 1)
+    changed = family.make_task({name: extreme_value(parameter)})
+    env.set_tasks(type(changed).concatenate([family.nominal_tasks(), changed]))
+    states = trajectory(env)
+    assert (states[-1, 0] - states[-1, 1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("family", MUJOCO_FAMILIES, ids=lambda f: f.name)
+def test_nominal_values_reproduce_the_plain_model_bit_for_bit(family):
+    env = BatchEnv(family, 1, 2)
+    model = family.robot.load_model()
+    for name in varied_fields(family.parameters):
+        plain = torch.from_numpy(getattr(model, name).copy())
+        assert torch.equal(env.engine.state()[name], plain.expand(2, *plain.shape))
+    states = trajectory(env, steps=30)
+    assert torch.equal(states[:, 0], states[:, 1])
+    data = mujoco.MjData(model)
+    generator = Generator().manual_seed(3)
+    qpos, qvel = family.robot.initial_state()
+    start = family.robot.reset_state(qpos, qvel, 1, generator)
+    data.qpos[:], data.qvel[:] = start[0][0].numpy(), start[1][0].numpy()
+    mujoco.mj_forward(model, data)
+    for state in states[:, 0]:
+        u = torch.rand(model.nu, generator=generator, dtype=torch.float64)
+        data.ctrl[:] = (2 * u - 1).numpy()
+        mujoco.mj_step(model, data, family.robot.frame_skip)
+        assert torch.equal(state, torch.from_numpy(data.qpos))
+
+
+@pytest.mark.parametrize(("family", "name"), PHYSICAL, ids=PHYSICAL_IDS)
+def test_derived_constants_are_refreshed(family, name):
+    parameter = next(p for p in family.parameters if p.name == name)
+    env = BatchEnv(family, 1, 1)
+    nominal = env.engine.host_world(0)[0]
+    env.set_tasks(family.make_task({name: extreme_value(parameter)}))
+    model = env.engine.host_world(0)[0]
+    expected = family.robot.load_model()
+    assert parameter.effect is not None
+    for field in parameter.effect.fields:
+        getattr(expected, field)[:] = getattr(model, field)
+    mujoco.mj_setConst(expected, mujoco.MjData(expected))
+    for field in DERIVED:
+        assert (getattr(model, field) == getattr(expected, field)).all(), field
+    changed = {f for f in DERIVED if (getattr(model, f) != getattr(nominal, f)).any()}
+    if "body_mass" in parameter.effect.fields:
+        assert {"body_subtreemass", "body_invweight0", "dof_invweight0"} <= changed
+    if "actuator_gear" in parameter.effect.fields:
+        assert changed == {"actuator_acc0"}
+
+
+@pytest.mark.parametrize("family", MUJOCO_FAMILIES, ids=lambda f: f.name)
+def test_task_a_then_b_then_a_gives_the_same_fields_and_constants(family, generator):
+    env = BatchEnv(family, 3, 1)
+    a, b = (family.sample_tasks(3, generator, "train") for _ in range(2))
+
+    def constants():
+        models = [env.engine.host_world(world)[0] for world in range(3)]
+        return [getattr(model, field).tolist() for model in models for field in DERIVED]
+
+    env.set_tasks(a)
+    fields, derived = env.engine.state(), constants()
+    env.set_tasks(b)
+    env.set_tasks(a)
+    for name in varied_fields(family.parameters):
+        assert torch.equal(env.engine.state()[name], fields[name])
+    assert constants() == derived
+
+
+def test_scaling_a_mass_scales_its_inertia_and_no_other_body():
+    family = FAMILIES["walker2d-dynamics"]
+    env = BatchEnv(family, 1, 1)
+    plain = family.robot.load_model()
+    env.set_tasks(family.make_task({"mass_scale": [1, 2, 1, 1, 1, 1, 0.5]}))
+    model = env.engine.host_world(0)[0]
+    factors = {"thigh": 2.0, "foot_left": 0.5}
+    for body in range(plain.nbody):
+        factor = factors.get(plain.body(body).name, 1.0)
+        assert model.body_mass[body] == factor * plain.body_mass[body]
+        assert (model.body_inertia[body] == factor * plain.body_inertia[body]).all()
+
+
+def test_vector_entries_reach_the_named_joint_and_geom():
+    family = FAMILIES["hopper-dynamics"]
+    env = BatchEnv(family, 1, 1)
+    plain = family.robot.load_model()
+    env.set_tasks(
+        family.make_task({"damping_scale": [1, 1, 2], "friction_scale": [1, 1, 1, 1, 0.5]})
+    )
+    model = env.engine.host_world(0)[0]
+    damping = model.dof_damping / plain.dof_damping.clip(min=1e-9)
+    assert damping.tolist() == [0, 0, 0, 1, 1, 2]
+    friction = model.geom_friction / plain.geom_friction
+    assert friction[:4].tolist() == [[1, 1, 1]] * 4
+    assert friction[plain.geom("foot_geom").id].tolist() == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("family", "parameter", "groups"),
+    [
+        ("ant-crippled", "dead_leg", [(2, 3), (4, 5), (6, 7), (0, 1)]),
+        ("half-cheetah-crippled", "dead_actuator", [(i,) for i in range(6)]),
+    ],
+)
+def test_crippling_takes_the_force_from_exactly_these_actuators(family, parameter, groups):
+    family = FAMILIES[family]
+    env = BatchEnv(family, 1, 1)
+    for value, group in enumerate(groups):
+        env.set_tasks(family.make_task({parameter: value}))
+        model, data = env.engine.host_world(0)
+        data.ctrl[:] = 1.0
+        mujoco.mj_forward(model, data)
+        force = abs(data.qfrc_actuator[6:] if "ant" in family.name else data.qfrc_actuator[3:])
+        joints = [int(model.actuator_trnid[i, 0]) for i in group]
+        dead = {int(model.jnt_dofadr[j]) - (model.nv - model.nu) for j in joints}
+        assert {i for i in range(model.nu) if force[i] == 0} == dead
+
+
+@pytest.mark.parametrize(
+    ("leg", "parts"),
+    [(0, "left_leg"), (1, "right_leg"), (2, "back_leg"), (3, "rightback_leg")],
+)
+def test_ant_legs_are_the_ones_the_description_names(leg, parts):
+    model = FAMILIES["ant-crippled"].robot.load_model()
+    hip, ankle = [(2, 3), (4, 5), (6, 7), (0, 1)][leg]
+    for actuator, suffix in ((hip, "hip"), (ankle, "ankle")):
+        joint = model.joint(int(model.actuator_trnid[actuator, 0]))
+        assert joint.name == f"{suffix}_{leg + 1}"
+    geom = model.geom(f"{parts}_geom")
+    hip_body = int(model.jnt_bodyid[model.joint(f"hip_{leg + 1}").id])
+    assert int(geom.bodyid[0]) == hip_body
+
+
+def test_effects_of_two_parameters_on_one_field_combine_and_start_from_the_template():
+    def scale(name: str) -> Parameter:
+        return Parameter(name, "1", "", 1.0, interval(0.1, 10.0), effect=scale_mass())
+
+    def heavier_torso(fields, value):
+        mass = fields["body_mass"].clone()
+        mass[:, 1] += value
+        return {"body_mass": mass}
+
+    family = TaskFamily(
+        name="own",
+        robot=HALF_CHEETAH,
+        parameters=(
+            scale("first"),
+            scale("second"),
+            Parameter(
+                "payload_kg",
+                "kg",
+                "",
+                0.0,
+                interval(0.0, 5.0),
+                effect=ModelEffect(("body_mass",), heavier_torso),
+            ),
+        ),
+        reward=FAMILIES["half-cheetah-dynamics"].reward,
+        horizon=10,
+        source="test",
+        quantity="forward_velocity_m_per_s",
+    )
+    env = BatchEnv(family, 1, 1)
+    base = env.engine.base_fields()["body_mass"]
+    for _ in range(2):
+        env.set_tasks(family.make_task({"first": 2.0, "second": 3.0, "payload_kg": 1.0}))
+        expected = base * 2.0 * 3.0
+        expected[1] += 1.0
+        assert torch.equal(env.engine.state()["body_mass"][0], expected)
+
+
+def test_gravity_can_vary():
+    gravity = Parameter(
+        "gravity", "1", "", 1.0, interval(0.5, 1.5), effect=scale_fields(("opt.gravity",))
+    )
+    family = TaskFamily(
+        name="own",
+        robot=HALF_CHEETAH,
+        parameters=(gravity,),
+        reward=FAMILIES["half-cheetah-dynamics"].reward,
+        horizon=10,
+        source="test",
+        quantity="forward_velocity_m_per_s",
+    )
+    env = BatchEnv(family, 1, 1)
+    env.set_tasks(family.make_task({"gravity": 0.5}))
+    assert env.engine.host_world(0)[0].opt.gravity.tolist() == [0, 0, -9.81 / 2]

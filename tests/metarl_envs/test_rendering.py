@@ -1,0 +1,168 @@
+"""Pictures: the robot is in them, and Gymnasium's recorders can use them."""
+
+from __future__ import annotations
+
+import gymnasium
+import mujoco
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from torch import Generator
+
+from metarl_envs import FAMILIES, BatchEnv, InputError, get_family, gymnasium_id
+from metarl_envs.rendering import MapRenderer, make_renderer
+
+
+def picture_of(family_name: str, task=None, steps: int = 5) -> np.ndarray:
+    family = get_family(family_name)
+    env = BatchEnv(family, 1, 1)
+    env.set_tasks(family.make_task(task or {}))
+    env.reset(Generator().manual_seed(0))
+    for _ in range(steps):
+        env.step(torch.zeros(1, len(env.action_low)))
+    renderer = make_renderer(family, 160, 120)
+    picture = renderer.frame(env.engine, 0, env.tasks.describe(0))
+    renderer.close()
+    renderer.close()
+    return picture
+
+
+@pytest.mark.render
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_render_gives_a_picture_with_something_in_it(family):
+    env = gymnasium.make(gymnasium_id(family), render_mode="rgb_array", width=160, height=120)
+    env.reset(seed=0)
+    first = env.render()
+    for _ in range(5):
+        env.step(env.action_space.high)
+    second = env.render()
+    env.close()
+    for picture in (first, second):
+        assert picture.shape == (120, 160, 3)
+        assert picture.dtype == np.uint8
+        middle = picture[20:100, 40:120].reshape(-1, 3)
+        assert len(np.unique(middle, axis=0)) > 20
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.render
+@pytest.mark.filterwarnings("ignore:.*A Box observation space")
+@pytest.mark.parametrize("family", ["navigation", "half-cheetah-direction"])
+def test_passes_gymnasiums_render_checks(family):
+    env = gymnasium.make(gymnasium_id(family), render_mode="rgb_array", width=64, height=64)
+    check_env(env.unwrapped)
+    env.close()
+
+
+@pytest.mark.render
+@pytest.mark.parametrize("family", ["half-cheetah-direction", "ant-direction", "hopper-dynamics"])
+def test_the_robot_is_in_the_middle_of_the_picture(family):
+    """Its colours are warm (red over blue), floor and sky are cold."""
+    picture = picture_of(family).astype(int)
+    warm = picture[:, :, 0] > picture[:, :, 2] + 20
+    assert warm.mean() > 0.01
+    rows, columns = warm.nonzero()
+    assert 0.3 * 120 < rows.mean() < 0.75 * 120
+    assert 0.4 * 160 < columns.mean() < 0.6 * 160
+    floor = picture[-10:].reshape(-1, 3)
+    assert len(np.unique(floor, axis=0)) >= 2, "no squares to see motion by"
+
+
+@pytest.mark.render
+def test_the_goal_of_the_ant_is_drawn():
+    def red(picture):
+        r, g, b = picture.astype(int).transpose(2, 0, 1)
+        return (r > 150) & (g < 120) & (b < 120)
+
+    left, right = (
+        red(picture_of("ant-goal", {"goal": [x, 0.0]})).nonzero()[1].mean() for x in (-2, 2)
+    )
+    assert left < 70 < 90 < right
+
+
+@pytest.mark.render
+def test_record_video_writes_a_file(tmp_path):
+    pytest.importorskip("moviepy", reason="gymnasium.wrappers.RecordVideo needs moviepy")
+    env = gymnasium.make("MetaRL/Navigation-v0", render_mode="rgb_array", width=64, height=64)
+    folder = tmp_path / "videos"
+    env = gymnasium.wrappers.RecordVideo(env, str(folder), episode_trigger=lambda _: True)
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(env.action_space.high)
+    env.close()
+    assert [path.suffix for path in folder.iterdir()] == [".mp4"]
+
+
+@pytest.mark.render
+def test_render_collection_keeps_every_frame():
+    env = gymnasium.make(
+        "MetaRL/HalfCheetahDirection-v0", render_mode="rgb_array", width=64, height=48
+    )
+    env = gymnasium.wrappers.RenderCollection(env)
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(env.action_space.high)
+    frames = env.render()
+    env.close()
+    assert isinstance(frames, list)
+    assert len(frames) == 4
+    assert not np.array_equal(frames[0], frames[3])
+
+
+@pytest.mark.render
+def test_rendering_does_not_disturb_the_simulation():
+    family = get_family("half-cheetah-direction")
+    envs = [BatchEnv(family, 1, 2) for _ in range(2)]
+    renderer = make_renderer(family, 64, 64)
+    for env in envs:
+        env.reset(Generator().manual_seed(0))
+        for _ in range(5):
+            env.step(torch.full((2, 6), 0.3))
+            if env is envs[0]:
+                renderer.frame(env.engine, 1, env.tasks.describe(0))
+    renderer.close()
+    one, two = (env.engine.state() for env in envs)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_map_shows_trail_within_an_episode_and_forgets_it_after():
+    env = BatchEnv(get_family("navigation"), 1, 1)
+    renderer = MapRenderer(96, 96)
+    task = {"goal": [0.5, -0.5]}
+    env.reset(Generator())
+    start = renderer.frame(env.engine, 0, task)
+    env.step(torch.tensor([[0.1, 0.1]]))
+    moved = renderer.frame(env.engine, 0, task)
+    assert np.array_equal(renderer.frame(env.engine, 0, task), moved)
+    env.reset(Generator())
+    assert np.array_equal(renderer.frame(env.engine, 0, task), start)
+    fresh = MapRenderer(96, 96)
+    env.step(torch.tensor([[0.1, 0.1]]))
+    assert not np.array_equal(fresh.frame(env.engine, 0, task), moved), "the trail is missing"
+
+
+def test_map_puts_x_right_and_y_up():
+    env = BatchEnv(get_family("navigation"), 1, 1)
+    env.reset(Generator())
+    picture = MapRenderer(96, 96).frame(env.engine, 0, {"goal": [0.5, 0.5]}).astype(int)
+    rows, columns = (picture[:, :, 0] > picture[:, :, 2] + 60).nonzero()
+    assert (columns.mean(), rows.mean()) == pytest.approx((72, 24), abs=1.5)
+
+
+def test_missing_opengl_is_told_in_one_line(monkeypatch):
+    def no_display(*args):
+        raise RuntimeError("an OpenGL platform library has not been loaded\nmore")
+
+    monkeypatch.setattr(mujoco, "Renderer", no_display)
+    with pytest.raises(InputError) as caught:
+        make_renderer(get_family("half-cheetah-direction"), 64, 64)
+    assert "MUJOCO_GL=egl" in str(caught.value)
+    assert "libegl1" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(0, 64), (64, 100000)])
+def test_impossible_picture_sizes_are_refused(size):
+    with pytest.raises(InputError, match=r"must be in \[16, 4096\]"):
+        make_renderer(get_family("navigation"), *size)

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import safetensors.torch
 
-from metarl.config import TrainConfig, to_json
+from metarl.config import TrainConfig
 from metarl.errors import RunError
 from metarl.files import (
     publish,
@@ -35,18 +33,24 @@ from metarl.files import (
 )
 from metarl.policies import GaussianMlpPolicy
 from metarl.policy_folder import (
-    CONFIG,
     SCHEMA,
     SavedPolicy,
     check_format,
     is_policy,
-    read_config,
     read_policy,
     save_policy,
     write_policy,
 )
+from metarl.run_folder import (
+    CHECKPOINTS,
+    check_run,
+    create_run,
+    load_run_config,
+    locked,
+    update_run,
+)
 from metarl.state import Generators, TrainState
-from metarl.versions import git_commit, versions
+from metarl.versions import versions
 from metarl_envs import get_family
 
 __all__ = [
@@ -62,88 +66,13 @@ __all__ = [
     "update_run",
 ]
 
-RUN_FORMAT = "metarl-run"
 TRAINING_FORMAT = "metarl-training"
-CHECKPOINTS = "checkpoints"
 LATEST = "latest"
-LOCK = ".lock"
 TRAINING_STATE = "training.safetensors"
 TRAINING = "training.json"
 COUNTERS = ("iteration", "env_steps", "refused_in_a_row", "refused")
-MIN_FREE_BYTES = 100_000_000
-"""A run needs less; a disk that is nearly full had better be noticed before hours of training."""
 
 T = TypeVar("T")
-
-
-def create_run(run: Path, config: TrainConfig, command: list[str]) -> None:
-    """Make a run folder with its `config.json`.
-
-    Raises:
-        RunError: if the folder holds something already, cannot be written, or the disk is full.
-    """
-    if (run / CONFIG).exists() or (run / CHECKPOINTS).exists():
-        raise RunError(
-            f"{run}: already holds a run; continue it with `metarl resume {run}`, or choose "
-            "another --run"
-        )
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise RunError(f"{run}: exists and is not an empty folder; choose another --run")
-    existing = next(path for path in (run, *run.absolute().parents) if path.is_dir())
-    free = shutil.disk_usage(existing).free
-    if free < MIN_FREE_BYTES:
-        raise RunError(
-            f"{run}: {free / 1e6:.0f} MB free on this disk, a run wants "
-            f"{MIN_FREE_BYTES / 1e6:.0f} MB; free some space or choose another --run"
-        )
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        _write_run_config(run, config, [command])
-    except OSError as error:
-        raise RunError(f"{run}: cannot write ({error.strerror}); choose another --run") from error
-
-
-def update_run(run: Path, config: TrainConfig, command: list[str]) -> None:
-    """Note a resumption in `config.json`: its configuration, and its command after the others."""
-    data = read_json(run / CONFIG) if (run / CONFIG).exists() else {}
-    commands = data.get("commands")
-    _write_run_config(run, config, [*(commands if isinstance(commands, list) else []), command])
-
-
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Keep other processes from training in the same run; the lock of a killed one is gone.
-
-    Raises:
-        RunError: if there is no run, or another process trains in it.
-    """
-    _check_run(run)
-    if sys.platform == "win32":  # no flock
-        yield
-        return
-    import fcntl
-
-    with (run / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"{run}: another process is training in it; wait for it, or stop it"
-            ) from None
-        yield
-
-
-def load_run_config(run: Path) -> TrainConfig:
-    """The configuration in a run's `config.json`.
-
-    Raises:
-        RunError: if it is missing, damaged, or too new.
-    """
-    _check_run(run)
-    path = run / CONFIG
-    data = read_json(path)
-    check_format(path, data, RUN_FORMAT)
-    return read_config(path, data)
 
 
 def save_checkpoint(run: Path, config: TrainConfig, state: TrainState, *, keep: int = 5) -> Path:
@@ -186,7 +115,7 @@ def load_checkpoint(run: Path, iteration: int | None = None) -> tuple[TrainConfi
     Raises:
         RunError: if there is no run, no such checkpoint, or none that can be read.
     """
-    _check_run(run)
+    check_run(run)
     if iteration is None:
         return _newest(run, _read_checkpoint)
     folder = run / CHECKPOINTS / f"{iteration:06d}"
@@ -204,7 +133,7 @@ def load_policy(path: Path) -> SavedPolicy:
     """
     if is_policy(path):
         return read_policy(path)
-    _check_run(path)
+    check_run(path)
     return _newest(path, read_policy)
 
 
@@ -282,24 +211,5 @@ def _prune(newest: Path, keep: int) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _check_run(run: Path) -> None:
-    if not run.exists():
-        raise RunError(f"{run}: no such folder; `metarl train FAMILY --run {run}` would make it")
-    if not (run / CONFIG).is_file() and not (run / CHECKPOINTS).is_dir():
-        raise RunError(f"{run}: neither a run nor a policy folder (no {CONFIG} in it)")
-
-
 def _policy_for(config: TrainConfig) -> GaussianMlpPolicy:
     return GaussianMlpPolicy.for_family(get_family(config.family), config.policy)
-
-
-def _write_run_config(run: Path, config: TrainConfig, commands: list[list[str]]) -> None:
-    data = {
-        "format": RUN_FORMAT,
-        "schema": SCHEMA,
-        "versions": versions(),
-        "commit": git_commit(),
-        "commands": commands,
-        "config": to_json(config),
-    }
-    replace_file(run / CONFIG, sealed_json(data))

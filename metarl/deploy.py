@@ -80,7 +80,7 @@ class MetaPolicy:
             )
             returns.append(float(mean_returns(rollouts)[0]))
             batch = policy_batch(rollouts, config.inner.discount, config.inner.gae_lambda)
-            stepped = gradient_step(policy, params, batch, config.inner)
+            stepped = gradient_step(policy, params, batch, config.inner, step)
             params, failed = keep_finite(params, stepped)
             if bool(failed.any()) or bool(rollouts.faulted.all()):
                 raise NonFiniteUpdateError(NOT_FINITE.format(step=step + 1))

@@ -55,7 +55,8 @@ def collect_from_env(
     """E episodes of one task (M = 1), with the action noise that `collect` would draw.
 
     Where resets and dynamics are the same, the rollouts are those of the batched path. `quantity`
-    is NaN: an arbitrary environment has none.
+    is NaN: an arbitrary environment has none. An episode is faulted if an observation or reward
+    is not finite, or `info["fault"]` says so.
 
     Args:
         env: keeps its task over resets.
@@ -85,9 +86,10 @@ def collect_from_env(
             output = mean + std * noise[t, :, e]
             outputs[0, e, t] = output[0]
             control = policy.controls(output)[0].numpy().astype(env.action_space.dtype)
-            moved, reward, ended, out_of_time, _ = env.step(control)
+            moved, reward, ended, out_of_time, info = env.step(control)
             observation = torch.as_tensor(moved, dtype=dtype)
-            if not (bool(torch.isfinite(observation).all()) and np.isfinite(float(reward))):
+            finite = bool(torch.isfinite(observation).all()) and np.isfinite(float(reward))
+            if not finite or info.get("fault", False):
                 faulted[0, e] = True
                 break
             rewards[0, e, t], valid[0, e, t] = float(reward), True

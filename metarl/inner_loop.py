@@ -66,7 +66,7 @@ def run_inner_loop(
         batches.append(policy_batch(rollouts[-1].to(device), config.discount, config.gae_lambda))
         if k < num_steps:
             with torch.no_grad():
-                stepped = gradient_step(policy, adapted, batches[-1], config)
+                stepped = gradient_step(policy, adapted, batches[-1], config, k)
             adapted, broken = keep_finite(adapted, stepped)
             failed |= broken
     return InnerLoop(rollouts, batches, adapted, failed, collect_s)

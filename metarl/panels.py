@@ -61,9 +61,9 @@ class Composer:
 
     def __post_init__(self) -> None:
         for name in ("width", "height"):
-            if getattr(self, name) % 8 or getattr(self, name) < 160:
+            if getattr(self, name) % 8 or getattr(self, name) < 64:
                 raise InputError(
-                    f"{name} = {getattr(self, name)} pixels: must be a multiple of 8, at least 160"
+                    f"{name} = {getattr(self, name)} pixels: must be a multiple of 8, at least 64"
                 )
 
     @property
@@ -113,9 +113,11 @@ class Composer:
         room = width - 3 * pad - draw.textlength(time, small)
         name, task = f"{self.family}  ", self.task
         size = 21.0
-        while draw.textlength(name + task, self._font(size)) > room and size > 9:
+        while draw.textlength(name + task, self._font(size)) > room and size > 12:
             size -= 1
         font = self._font(size)
+        while draw.textlength(name + task, font) > room and len(task) > 3:
+            task = f"{task[:-4]}..."
         draw.text((pad, middle), name, MUTED, font, anchor="lm")
         edge = pad + draw.textlength(name, font)
         draw.text((edge, middle), task, TEXT, font, anchor="lm")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from metarl.params import Params
 from metarl.policies import GaussianMlpPolicy
 from metarl.replay import Episode, before_and_after, follow, play, reset_alike
 from metarl.versions import git_commit, versions
-from metarl.video import Frame, Pace, choose_pace, video_writers
+from metarl.video import Frame, Pace, choose_pace, ffmpeg_is_missing, video_writers
 from metarl_envs import BatchEnv, TaskFamily, Tasks
 from metarl_envs.rendering import WorldRenderer, make_renderer
 
@@ -48,7 +49,7 @@ def record(
     Both worlds start from the same state and take the policy's mean action, so that all that
     differs is the adaptation. Adaptation itself explores, as `adapt_to_task` with this seed does.
     For each task an mp4 (with the `video` extra), a GIF (if asked for, or without the extra) and a
-    JSON file with the provenance are written.
+    JSON file with the provenance are written; a warning says when there is no mp4.
 
     Args:
         saved: the policy before adaptation.
@@ -70,6 +71,8 @@ def record(
         InputError: for a task out of range, sizes that are not allowed, or no OpenGL library.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if reason := ffmpeg_is_missing():
+        warnings.warn(reason, stacklevel=1)
     written = []
     for index in range(len(tasks)):
         adaptation = adapt_to_task(

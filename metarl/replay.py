@@ -72,7 +72,8 @@ def follow(env: BatchEnv, policy: GaussianMlpPolicy, params: Params, seed: int) 
         acted = alive.numpy()
         returns.append(returns[-1] + np.where(acted, rewards.numpy(), 0.0))
         lengths += acted
-        total = quantity[-1] * np.maximum(lengths - acted, 0) + np.where(acted, amount.numpy(), 0.0)
+        sound = acted & np.isfinite(amount.numpy())
+        total = quantity[-1] * (lengths - acted) + np.where(sound, amount.numpy(), 0.0)
         quantity.append(total / lengths)
         early |= ended.numpy()
     quantity[0] = quantity[1]  # before the first step there is none to show

@@ -22,8 +22,9 @@ Frame = NDArray[np.uint8]  # (H, W, 3)
 
 MIN_FPS, MAX_FPS = 10.0, 32.0
 SHORTEST_S = 3.0
-GIF_SIZES = ((640, 10.0), (560, 10.0), (480, 10.0), (480, 7.0), (400, 7.0), (320, 5.0), (240, 4.0))
-"""(width in pixels, frames per second), tried in order until the file is small enough."""
+GIF_WIDTH = 640
+GIF_SIZES = ((8, 10.0), (7, 10.0), (6, 10.0), (6, 7.0), (5, 7.0), (4, 5.0), (3, 4.0))
+"""(eighths of the width, frames per second), tried in order until the file is small enough."""
 GIF_MAX_BYTES = 2_000_000
 
 
@@ -129,8 +130,7 @@ class GifWriter:
     def add(self, frame: Frame) -> None:
         """Take one frame into account."""
         picture = Image.fromarray(frame)
-        height = round(picture.height * GIF_SIZES[0][0] / picture.width)
-        self._frames.append(picture.resize((GIF_SIZES[0][0], height), Image.Resampling.LANCZOS))
+        self._frames.append(shrunk(picture, min(1.0, GIF_WIDTH / picture.width)))
 
     def __enter__(self) -> GifWriter:
         return self
@@ -147,19 +147,26 @@ class GifWriter:
     def _encode(self) -> bytes:
         """The first size that fits, or the smallest."""
         content = b""
-        for width, fps in GIF_SIZES:
+        for eighths, fps in GIF_SIZES:
             stride = max(1, round(self._fps / fps))
-            content = encode_gif(self._frames[::stride], width, stride / self._fps)
+            frames = [shrunk(frame, eighths / 8) for frame in self._frames[::stride]]
+            content = encode_gif(frames, stride / self._fps)
             if len(content) <= self._max_bytes:
                 break
         return content
 
 
-def encode_gif(frames: list[Image.Image], width: int, frame_s: float) -> bytes:
+def shrunk(picture: Image.Image, share: float) -> Image.Image:
+    """The picture at `share` of its width and height."""
+    if share == 1:
+        return picture
+    size = (round(picture.width * share), round(picture.height * share))
+    return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def encode_gif(frames: list[Image.Image], frame_s: float) -> bytes:
     """An endless animated GIF with one palette for all frames, the last one held for a second."""
-    height = round(frames[0].height * width / frames[0].width)
-    if (width, height) != frames[0].size:
-        frames = [frame.resize((width, height), Image.Resampling.LANCZOS) for frame in frames]
+    width, height = frames[0].size
     samples = frames[:: max(1, len(frames) // 6)]
     strip = Image.new("RGB", (width, height * len(samples)))
     for row, sample in enumerate(samples):

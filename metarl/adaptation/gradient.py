@@ -22,7 +22,10 @@ class GradientAdaptationConfig:
     """Settings of the inner loop."""
 
     inner_lr: float = 0.1
-    """Step size of the inner gradient step, > 0."""
+    """Step size of the first inner gradient step, > 0."""
+    inner_lr_decay: float = 1.0
+    """Factor on the step size from each step to the next, in (0, 1]. The MAML paper halves it
+    after the first step when it tests several."""
     adaptation_steps: int = 1
     """K, gradient steps per task in meta-training, each on fresh rollouts, >= 1."""
     inner_loss: InnerLoss = "log_prob"
@@ -38,6 +41,8 @@ class GradientAdaptationConfig:
     def __post_init__(self) -> None:
         if not self.inner_lr > 0:
             raise InputError(f"inner_lr = {self.inner_lr}: must be greater than 0")
+        if not 0 < self.inner_lr_decay <= 1:
+            raise InputError(f"inner_lr_decay = {self.inner_lr_decay}: must be in (0, 1]")
         if self.adaptation_steps < 1:
             raise InputError(f"adaptation_steps = {self.adaptation_steps}: must be at least 1")
         if not 0 < self.discount <= 1:
@@ -65,8 +70,9 @@ def gradient_step(
     params: Mapping[str, Tensor],
     batch: PolicyBatch,
     config: GradientAdaptationConfig,
+    k: int = 0,
 ) -> Params:
-    """One inner step for M tasks at once: (M, ...) -> (M, ...) (Finn et al. 2017, Eq. 1).
+    """The k-th inner step, for M tasks at once: (M, ...) -> (M, ...) (Finn et al. 2017, Eq. 1).
 
     A pure function, differentiable to any order; statistics in `params` pass through unchanged.
     """
@@ -79,7 +85,8 @@ def gradient_step(
     grads = torch.func.grad(summed_loss)(weights)
     if config.first_order:
         grads = detach(grads)
-    moved = {name: value - config.inner_lr * grads[name] for name, value in weights.items()}
+    step_size = config.inner_lr * config.inner_lr_decay**k
+    moved = {name: value - step_size * grads[name] for name, value in weights.items()}
     return moved | statistics
 
 
@@ -91,8 +98,8 @@ def adapt(
 ) -> Params:
     """K inner steps, the k-th on the k-th batch: (M, ...) -> (M, ...)."""
     adapted = dict(params)
-    for batch in batches:
-        adapted = gradient_step(policy, adapted, batch, config)
+    for k, batch in enumerate(batches):
+        adapted = gradient_step(policy, adapted, batch, config, k)
     return adapted
 
 
@@ -130,10 +137,10 @@ def linearise(
     """`adapt` with the means to differentiate through it: (M, ...) -> (M, ...)."""
     weights, statistics = policy.split(params)
     products = []
-    for batch in batches:
+    for k, batch in enumerate(batches):
 
-        def step(weights: Params, batch: PolicyBatch = batch) -> Params:
-            return policy.split(gradient_step(policy, weights | statistics, batch, config))[0]
+        def step(weights: Params, batch: PolicyBatch = batch, k: int = k) -> Params:
+            return policy.split(gradient_step(policy, weights | statistics, batch, config, k))[0]
 
         weights, pullback = torch.func.vjp(step, weights)  # pyright: ignore[reportAssignmentType]
         products.append(lambda v, pullback=pullback: pullback(v)[0])

@@ -60,8 +60,10 @@ def parse(arguments: Sequence[str]) -> Command | None:
     Raises:
         UsageError: in one line, with the nearest option or command.
     """
-    name = arguments[0] if arguments else ""
-    if name and name not in COMMANDS and not name.startswith("-"):
+    if not arguments:
+        raise UsageError(f"a command is missing: {', '.join(COMMANDS)} (see metarl --help)")
+    name = arguments[0]
+    if name not in COMMANDS and not name.startswith("-"):
         near = difflib.get_close_matches(name, COMMANDS, n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(COMMANDS)}"
         raise UsageError(f"unknown command '{name}': {hint}")
@@ -96,16 +98,27 @@ def one_line(box: str) -> str:
             sections.append([])
         elif line:
             sections[-1].append(line)
-    message = " ".join(sections[0]).partition(" Got errors:")[0]
-    if wrong := re.match(r"Error parsing (\S+): .*?(\w+) could be .* from \['(.*)'\]", message):
-        option, kind, value = wrong.groups()
-        kinds = {"INT": "a whole number", "FLOAT": "a number"}
-        message = f"{option} = {value}: must be {kinds.get(kind, kind)}"
-    elif wrong := re.match(r"invalid choice '(.*)' for argument '(.*)'\. .* \((.*)\)", message):
-        value, option, choices = wrong.groups()
-        allowed = sorted(set(re.findall(r"'(.*?)'", choices)) - {"None"})  # None: option left out
-        message = f"{option} = '{value}': allowed are {', '.join(allowed)}"
-    elif missing := re.match(r"Missing from .*?: (\S+) ", message):
-        message = f"{missing[1]} is missing"
+    message = plain_words(" ".join(sections[0]))
     nearest = [s[1].split()[0] for s in sections[1:] if len(s) > 1 and s[0].startswith("Perhaps")]
     return message + (f"; did you mean {nearest[0]}?" if nearest else "")
+
+
+def plain_words(message: str) -> str:
+    """The commonest of tyro's messages in the form of ours: option, value, what is allowed."""
+    message = message.partition(" Got errors:")[0]
+    kinds = {"INT": "a whole number", "int": "a whole number", "FLOAT": "a number"}
+    kinds["float"] = kinds["FLOAT"]
+    if missing := re.match(r"Missing from .*?: (\S+) ", message):
+        return f"{missing[1]} is missing"
+    if wrong := re.match(r"invalid choice '(.*)' for argument '(.*)'\. .* \((.*)\)", message):
+        value, option, choices = wrong.groups()
+        allowed = sorted(set(re.findall(r"'(.*?)'", choices)) - {"None"})  # None: option left out
+        return f"{option} = '{value}': allowed are {', '.join(allowed)}"
+    for form in (
+        r"Error parsing (\S+): .*?(INT|FLOAT) could be .* from \['(.*)'\]",
+        r"Error parsing (\S+): .*?\b(int|float)\b.*: '(.*)'",
+    ):
+        if wrong := re.match(form, message):
+            option, kind, value = wrong.groups()
+            return f"{option} = {value}: must be {kinds[kind]}"
+    return message

@@ -29,7 +29,11 @@ def problem(form, num_steps, num_tasks=M, first_order=False, inner_lr=0.3):
     policy = small_policy()
     theta = double_params(policy)
     config = GradientAdaptationConfig(
-        inner_lr=inner_lr, adaptation_steps=num_steps, inner_loss=form, first_order=first_order
+        inner_lr=inner_lr,
+        inner_lr_decay=0.5,
+        adaptation_steps=num_steps,
+        inner_loss=form,
+        first_order=first_order,
     )
     inner = inner_batches(policy, theta, num_tasks, num_steps)
     adapted = adapt(policy, expand(theta, num_tasks), inner, config)

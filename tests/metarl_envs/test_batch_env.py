@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Generator
@@ -111,6 +113,18 @@ def test_a_diverged_world_is_flagged_zeroed_and_alone(family, kind, generator):
             assert torch.equal(step.rewards[world], reference.rewards[world])
     env.reset(generator, torch.tensor([False, True, False]))
     assert not env.step(actions[0]).faulted.any()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_reward_that_is_not_finite_is_a_fault(value, generator):
+    def reward(transition):
+        return torch.tensor([1.0, value], dtype=torch.float64)
+
+    env = BatchEnv(dataclasses.replace(get_family("navigation"), reward=reward), 1, 2)
+    env.reset(generator)
+    step = env.step(random_actions(env, 1)[0])
+    assert step.faulted.tolist() == [False, True]
+    assert step.rewards.tolist() == [1.0, 0.0]
 
 
 def test_velocity_of_the_ant_survives_save_and_restore(generator):

@@ -84,8 +84,8 @@ VELOCITY = TaskFamily(
     source=(
         "Ant goal velocity of MAML (Finn et al. 2017) in the form of pytorch-maml-rl (Deleu 2018): "
         "reward = -|v - v*| + 1.05 - 0.005 |a|^2, v* ~ U(0, 3) m/s, terminated outside torso "
-        "heights [0.2, 1] m, dt 0.05 s, 200 steps. Differs: no contact forces in the 27 "
-        "observations and in the reward."
+        "heights [0.2, 1] m, dt 0.05 s, 200 steps (there 100). Differs: no contact forces in the "
+        "27 observations and in the reward."
     ),
 )
 

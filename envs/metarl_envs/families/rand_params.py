@@ -17,9 +17,8 @@ _SOURCE = (
     "joint damping 1.3^U(-3, 3) per joint, friction 1.5^U(-3, 3) per geom, floor included; reward "
     "= v + 1 while healthy - 0.001 |a|^2, 200 steps. Differs: inertia scales with its body's mass "
     "(there by independent factors per axis, which need not be a possible body) and derived "
-    "constants are refreshed; model, dt 0.008 s, observation and termination of {title}-v5 "
-    "(there dt 0.016 s, and velocity components clipped alike). Extrapolation: every exponent in "
-    "[-4, -3] or [3, 4]."
+    "constants are refreshed; model, observation and termination are those of {title}-v5, with dt "
+    "0.008 s (there 0.016 s). Extrapolation: every exponent in [-4, -3] or [3, 4]."
 )
 
 

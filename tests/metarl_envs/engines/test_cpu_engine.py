@@ -154,6 +154,8 @@ def test_nan_in_one_world_is_counted_there_and_others_stay_bit_equal(
     robot, field, tmp_path, monkeypatch, capfd
 ):
     monkeypatch.chdir(tmp_path)
+    robot.load_model()
+    mujoco.set_mju_user_warning(None)  # as at the start of a process
     engine, reference = make_engine(robot, 4, threads=2), make_engine(robot, 4)
     actions = controls(engine, 20)
     run(engine, actions[:5])
@@ -169,8 +171,9 @@ def test_nan_in_one_world_is_counted_there_and_others_stay_bit_equal(
     assert faults[[0, 1, 3]].sum() == 0
     others = [0, 1, 3]
     assert torch.equal(engine.state()["rows"][others], reference.state()["rows"][others])
+    assert engine.data["time"][2] == engine.data["time"][0], "an automatic reset hid it"
     if field != "ctrl":
-        assert engine.data["time"][2] > engine.data["time"][0] / 2, "an automatic reset hid it"
+        assert not torch.isfinite(engine.data["qpos"][2]).all()
     mask = torch.tensor([False, False, True, False])
     qpos, qvel = robot.initial_state()
     engine.reset(mask, qpos.expand(4, -1), qvel.expand(4, -1))

@@ -1,0 +1,54 @@
+"""Tiny runs for tests of checkpoints, logs and the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from metarl.checkpoint import create_run, save_checkpoint
+from metarl.config import TrainConfig
+from metarl.policies import PolicyConfig
+from metarl.state import TrainState
+from metarl.trainer import initial_state
+
+TINY = TrainConfig(
+    family="navigation",
+    horizon=8,
+    iterations=10,
+    meta_batch_size=3,
+    episodes_per_task=3,
+    device="cpu",
+    sim_threads=1,
+    checkpoint_every=1,
+    policy=PolicyConfig(hidden_sizes=(4,), action_scale=1.0),
+)
+
+
+def state_at(iteration: int, config: TrainConfig = TINY) -> TrainState:
+    """A state that differs from every other iteration's in each of its parts."""
+    state = initial_state(dataclasses.replace(config, seed=iteration))
+    torch.rand(iteration, generator=state.generators.tasks)
+    return dataclasses.replace(
+        state, iteration=iteration, env_steps=100 * iteration, refused=iteration
+    )
+
+
+def run_with(folder: Path, *iterations: int, config: TrainConfig = TINY) -> Path:
+    """A run folder that holds these checkpoints."""
+    create_run(folder, config, ["metarl", "train"])
+    for iteration in iterations:
+        save_checkpoint(folder, config, state_at(iteration, config))
+    return folder
+
+
+def assert_same_state(found: TrainState, expected: TrainState) -> None:
+    """Bit for bit: parameters, random streams, counters."""
+    for name, value in expected.params.items():
+        assert torch.equal(found.params[name], value), name
+    assert set(found.params) == set(expected.params)
+    for name, value in expected.generators.state().items():
+        assert torch.equal(found.generators.state()[name], value), name
+    for name in ("iteration", "env_steps", "refused", "refused_in_a_row"):
+        assert getattr(found, name) == getattr(expected, name), name

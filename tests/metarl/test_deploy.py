@@ -1,0 +1,256 @@
+import subprocess
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+from tiny import tiny_policy
+
+import metarl
+from metarl.checkpoint import save_policy
+from metarl.deploy import MetaPolicy, adapt_to_task, adaptation_generators
+from metarl.errors import NonFiniteUpdateError
+from metarl.inner_loop import run_inner_loop
+from metarl.rollouts import Rollouts
+from metarl_envs import BatchEnv, InputError, get_family
+
+
+class Replay(gymnasium.Env):
+    """Plays recorded episodes of one task, whatever the actions."""
+
+    def __init__(self, family, rollouts: list[Rollouts]):
+        low, high = (bound.numpy() for bound in family.action_bounds())
+        self.action_space = Box(low.astype(np.float32), high.astype(np.float32))
+        self.observation_space = Box(-np.inf, np.inf, (family.observation_size,), np.float64)
+        self.episodes = [
+            (
+                torch.cat([r.observations[0, e], r.final_observations[0, e, None]]).numpy(),
+                r.rewards[0, e].numpy(),
+            )
+            for r in rollouts
+            for e in range(r.rewards.shape[1])
+        ]
+        self.seeds, self.options = [], []
+
+    def reset(self, *, seed=None, options=None):
+        self.seeds.append(seed)
+        self.options.append(options)
+        self.observations, self.rewards = self.episodes[len(self.seeds) - 1]
+        self.t = 0
+        return self.observations[0], {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        reward = self.rewards[self.t]
+        self.t += 1
+        return self.observations[self.t], reward, False, False, {}
+
+
+def largest_difference(first, second) -> float:
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_one_world_at_a_time_gives_the_parameters_of_the_batched_path(steps):
+    # The point starts at the origin without noise, so both paths see the same episodes.
+    saved = tiny_policy("navigation", horizon=100)
+    task = get_family("navigation").make_task({"goal": (0.3, -0.2)})
+    batched = adapt_to_task(saved, task, episodes=4, steps=steps, seed=5)
+    env = gymnasium.make("metarl_envs:MetaRL/Navigation-v0")
+    env.reset(options={"task": {"goal": [0.3, -0.2]}})
+    alone = MetaPolicy(saved).adapt(env, episodes=4, steps=steps, seed=5)
+    assert largest_difference(saved.params, batched.params) > 1e-3
+    assert largest_difference(batched.params, alone.saved.params) <= 1e-6
+    np.testing.assert_allclose(alone.adapted["returns"], batched.returns[:-1], rtol=1e-5)
+
+
+def test_same_rollouts_give_the_parameters_of_the_batched_path_on_a_robot():
+    saved, family = tiny_policy("half-cheetah-direction"), get_family("half-cheetah-direction")
+    env = BatchEnv(family, 1, 3, horizon=12)
+    env.set_tasks(family.make_task({"direction": -1}))
+    streams = adaptation_generators(2)
+    cpu = torch.device("cpu")
+    inner = run_inner_loop(env, saved.policy, saved.params, saved.config.inner, 1, *streams, cpu)
+    replay = Replay(family, inner.rollouts)
+    alone = MetaPolicy(saved).adapt(replay, episodes=3, seed=2)
+    batched = {name: value[0] for name, value in inner.adapted.items()}
+    assert largest_difference(saved.params, batched) > 1e-3
+    assert largest_difference(batched, alone.saved.params) <= 1e-6
+
+
+def test_adapting_seeds_the_first_reset_only_and_never_names_a_task():
+    saved, family = tiny_policy("navigation", horizon=3), get_family("navigation")
+    env = BatchEnv(family, 1, 4, horizon=3)
+    streams = adaptation_generators(0)
+    cpu = torch.device("cpu")
+    inner = run_inner_loop(env, saved.policy, saved.params, saved.config.inner, 1, *streams, cpu)
+    replay = Replay(family, inner.rollouts)
+    MetaPolicy(saved).adapt(replay, episodes=2, steps=2, seed=9)
+    assert replay.seeds == [9, None, None, None]
+    assert replay.options == [None] * 4
+
+
+def test_adapting_keeps_the_environment_in_its_task():
+    env = gymnasium.make("metarl_envs:MetaRL/HalfCheetahDirection-v0")
+    env.reset(options={"task": {"direction": -1}})
+    MetaPolicy(tiny_policy("half-cheetah-direction", horizon=3)).adapt(env, episodes=2)
+    assert env.reset()[1]["task"] == {"direction": -1.0}
+
+
+def test_adapting_leaves_the_original_as_it_was():
+    policy = MetaPolicy(tiny_policy("navigation"))
+    before = {name: value.clone() for name, value in policy.saved.params.items()}
+    adapted = policy.adapt(gymnasium.make("metarl_envs:MetaRL/Navigation-v0"), episodes=2)
+    assert largest_difference(before, policy.saved.params) == 0
+    assert policy.adapted is None
+    assert adapted.adapted["episodes"] == 2
+
+
+def test_prediction_is_the_scaled_and_clipped_mean():
+    saved = tiny_policy("half-cheetah-direction")
+    observation = np.linspace(-1, 1, 17)
+    action, state = MetaPolicy(saved).predict(observation)
+    inputs = torch.as_tensor(observation, dtype=torch.float32)[None]
+    mean = saved.policy.distribution(saved.params, inputs).mean[0]
+    expected = (mean / 10).clamp(-1, 1).numpy()
+    np.testing.assert_allclose(action, expected, rtol=1e-6)
+    assert action.dtype == np.float32
+    assert state is None
+
+
+def test_a_batch_is_predicted_row_by_row():
+    policy = MetaPolicy(tiny_policy("half-cheetah-direction"))
+    observations = np.random.default_rng(0).normal(size=(5, 17))
+    actions, _ = policy.predict(observations)
+    rows = np.stack([policy.predict(observation)[0] for observation in observations])
+    assert actions.shape == (5, 6)
+    np.testing.assert_allclose(actions, rows, atol=1e-7)
+
+
+def test_stochastic_prediction_has_the_policy_s_spread():
+    saved = tiny_policy("half-cheetah-direction")
+    observations = np.zeros((4000, 17))
+    actions, _ = MetaPolicy(saved).predict(observations, deterministic=False)
+    # Initial std 1 over an action scale of 10; clipping at +-1 is ten deviations away.
+    np.testing.assert_allclose(actions.std(axis=0), 0.1, rtol=0.05)
+    np.testing.assert_allclose(actions.mean(axis=0), 0.0, atol=0.01)
+
+
+def test_actions_stay_within_the_actuator_range():
+    saved = tiny_policy("half-cheetah-direction")
+    action, _ = MetaPolicy(saved).predict(np.full((3, 17), 1e4), deterministic=False)
+    assert np.abs(action).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (1, 1, 17), ()])
+def test_observation_of_another_shape_is_refused(shape):
+    policy = MetaPolicy(tiny_policy("half-cheetah-direction"))
+    with pytest.raises(InputError, match=r"reads \(17,\) or \(N, 17\)"):
+        policy.predict(np.zeros(shape))
+
+
+def test_environment_with_other_spaces_is_refused_naming_both():
+    policy = MetaPolicy(tiny_policy("half-cheetah-direction"))
+    other = gymnasium.make("metarl_envs:MetaRL/Navigation-v0")
+    with pytest.raises(InputError, match=r"\(2,\).* reads a Box of shape \(17,\)"):
+        policy.adapt(other)
+    wide = Replay(get_family("half-cheetah-direction"), [])
+    wide.action_space = Box(-2, 2, (6,))
+    with pytest.raises(InputError, match=r"Box\(-2.0, 2.0.* gives a Box of shape \(6,\) from"):
+        policy.adapt(wide)
+
+
+def test_adapted_policy_survives_saving(tmp_path):
+    saved = tiny_policy("half-cheetah-direction")
+    task = get_family("half-cheetah-direction").make_task({"direction": -1})
+    adaptation = adapt_to_task(saved, task, episodes=3)
+    folder = adaptation.save(tmp_path / "adapted")
+    loaded = metarl.load(folder)
+    assert largest_difference(loaded.saved.params, adaptation.params) == 0
+    observation = np.linspace(-1, 1, 17)
+    expected = MetaPolicy(adaptation.saved).predict(observation)[0]
+    assert np.array_equal(loaded.predict(observation)[0], expected)
+    assert loaded.adapted["task"] == {"direction": -1.0}
+    assert loaded.adapted["returns"] == pytest.approx(adaptation.returns.tolist())
+
+
+def test_policy_folder_loads_and_adapts(tmp_path):
+    saved = tiny_policy("navigation")
+    folder = save_policy(tmp_path / "policy", saved.config, saved.policy, saved.params, {})
+    env = gymnasium.make("metarl_envs:MetaRL/Navigation-v0")
+    adapted = metarl.load(str(folder)).adapt(env, episodes=2)
+    assert metarl.load(adapted.save(tmp_path / "adapted")).adapted["steps"] == 1
+
+
+def test_summary_names_task_quantity_and_unit():
+    saved = tiny_policy("half-cheetah-direction")
+    task = get_family("half-cheetah-direction").make_task({"direction": -1})
+    adaptation = adapt_to_task(saved, task, episodes=3, steps=2)
+    first, header, *rows, gain = adaptation.summary().splitlines()
+    assert first == "half-cheetah-direction: direction = -1"
+    assert header.endswith("return  forward velocity, m/s")
+    for k, row in enumerate(rows):
+        shown = [float(word) for word in row.split()]
+        expected = [k, 3 * k, adaptation.returns[k], adaptation.quantity[k]]
+        assert shown == pytest.approx(expected, abs=0.051)
+    assert float(gain.split()[-1]) == pytest.approx(adaptation.gain, abs=0.051)
+    # direction = -1: the reward is the velocity backwards minus a small control cost.
+    assert adaptation.returns[0] == pytest.approx(-12 * adaptation.quantity[0], abs=0.5)
+
+
+def test_seed_fixes_an_adaptation_whatever_the_threads():
+    saved = tiny_policy("half-cheetah-direction")
+    task = get_family("half-cheetah-direction").make_task({"direction": 1})
+    first, again, other = (
+        adapt_to_task(saved, task, episodes=3, seed=seed, sim_threads=threads)
+        for seed, threads in ((1, 1), (1, 2), (2, 1))
+    )
+    assert largest_difference(first.params, again.params) == 0
+    assert largest_difference(first.params, other.params) > 0
+
+
+class Diverging(Replay):
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        return observation, np.nan, *rest
+
+
+def test_adaptation_without_a_sound_episode_is_an_error():
+    saved, family = tiny_policy("navigation", horizon=3), get_family("navigation")
+    env = BatchEnv(family, 1, 2, horizon=3)
+    streams = adaptation_generators(0)
+    cpu = torch.device("cpu")
+    inner = run_inner_loop(env, saved.policy, saved.params, saved.config.inner, 1, *streams, cpu)
+    with pytest.raises(NonFiniteUpdateError, match="step 1 is not finite"):
+        MetaPolicy(saved).adapt(Diverging(family, inner.rollouts), episodes=2)
+
+
+@pytest.mark.parametrize("sizes", [{"episodes": 0}, {"steps": 0}])
+def test_impossible_sizes_are_refused(sizes):
+    saved = tiny_policy("navigation")
+    (name,) = sizes
+    with pytest.raises(InputError, match=f"{name} = 0"):
+        MetaPolicy(saved).adapt(gymnasium.make("metarl_envs:MetaRL/Navigation-v0"), **sizes)
+    with pytest.raises(InputError, match=f"{name} = 0"):
+        adapt_to_task(saved, get_family("navigation").nominal_tasks(), **sizes)
+
+
+def test_stable_baselines3_can_evaluate_an_adapted_policy():
+    evaluation = pytest.importorskip("stable_baselines3.common.evaluation")
+    env = gymnasium.make("metarl_envs:MetaRL/HalfCheetahVelocity-v0", max_episode_steps=20)
+    policy = MetaPolicy(tiny_policy("half-cheetah-velocity"))
+    mean, _ = evaluation.evaluate_policy(policy, env, n_eval_episodes=2, warn=False)
+    assert -30 < mean < -10  # it hardly moves, and is 1 m/s too slow for 20 steps
+
+
+def test_importing_metarl_loads_nothing_heavy():
+    code = "import metarl, sys; sys.exit(bool({'torch', 'mujoco', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_metarl_has_no_other_lazy_name():
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        metarl.lod  # noqa: B018

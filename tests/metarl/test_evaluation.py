@@ -1,0 +1,190 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_policy
+
+from metarl.adaptation_curve import Evaluation, SplitEvaluation
+from metarl.evaluation import evaluate, evaluation_generators, mean_quantity
+from metarl.params import expand
+from metarl.rollouts import collect
+from metarl_envs import BatchEnv, InputError, Tasks, get_family
+
+SIZES = {"num_tasks": 4, "steps": 2, "episodes_per_step": 3}
+
+
+def made_up(returns, velocities=(0.5, 1.0), *, split="test", **changes) -> Evaluation:
+    """An evaluation of half-cheetah-velocity with given numbers, (K+1, M)."""
+    returns = np.array(returns, dtype=float)
+    result = SplitEvaluation(
+        split,
+        Tasks({"velocity": torch.tensor(velocities)}),
+        returns,
+        quantity=returns / 10,
+        faulted_episodes=changes.pop("faulted_episodes", 0),
+        failed_adaptations=0,
+    )
+    return Evaluation(get_family("half-cheetah-velocity"), (result,), 100, 20, 0, {}, **changes)
+
+
+def test_curve_by_hand():
+    evaluation = made_up([[0.0, 2.0], [10.0, 16.0], [10.0, 22.0]])
+    before, first, last = evaluation.curve(evaluation.splits[0])
+    # Two tasks: a resample of their mean spans exactly the two values.
+    assert before.returns == (1.0, 0.0, 2.0)
+    assert before.gain == (0.0, 0.0, 0.0)
+    assert first.returns == (13.0, 10.0, 16.0)
+    assert first.gain == (12.0, 10.0, 14.0)
+    assert last.gain == (15.0, 10.0, 20.0)
+    assert [p.gradient_steps for p in (before, first, last)] == [0, 1, 2]
+    assert [p.adaptation_episodes for p in (before, first, last)] == [0, 20, 40]
+
+
+def test_gain_is_paired():
+    # Returns spread by 1000 between tasks, gains by nothing: the interval must not see the spread.
+    evaluation = made_up([[0.0, 1000.0], [5.0, 1005.0]])
+    assert evaluation.curve(evaluation.splits[0])[1].gain == (5.0, 5.0, 5.0)
+
+
+def test_task_without_a_sound_episode_is_left_out():
+    evaluation = made_up([[0.0, 1.0, 2.0], [8.0, math.nan, 12.0]], (0.5, 1.0, 1.5))
+    before, after = evaluation.curve(evaluation.splits[0])
+    assert before.returns.estimate == 1.0
+    assert after.returns == (10.0, 8.0, 12.0)
+    assert after.gain == (9.0, 8.0, 10.0)
+
+
+def test_repeated_runs_of_few_tasks_are_resampled_within_each_task():
+    # Two tasks, two runs each; were tasks resampled too, the bounds would reach -100 and 101.
+    evaluation = made_up([[-100, -99, 100, 101]], (0.5, 0.5, 1.5, 1.5))
+    assert evaluation.curve(evaluation.splits[0])[0].returns == (0.5, 0.0, 1.0)
+
+
+def test_single_task_has_no_interval():
+    evaluation = made_up([[1.0], [4.0]], (0.5,))
+    point = evaluation.curve(evaluation.splits[0])[1]
+    assert point.gain.estimate == 3.0 and math.isnan(point.gain.low)
+    assert "4.0" in evaluation.table() and "nan" not in evaluation.table()
+    assert evaluation.summary()["splits"]["test"]["curve"][1]["gain"] == [3.0, None, None]
+
+
+def test_table_states_numbers_intervals_tasks_and_units():
+    table = made_up([[0.0, 2.0], [10.0, 16.0]], faulted_episodes=3).table()
+    lines = [" ".join(line.split()) for line in table.splitlines()]
+    assert "0 0 1.0 [0.0, 2.0]" in lines
+    assert "1 20 13.0 [10.0, 16.0] +12.0 [+10.0, +14.0]" in lines
+    assert "return forward velocity, m/s" in lines
+    assert "velocity = 0.5 m/s 0.0 -> 10.0 0.00 -> 1.00" in lines
+    assert "left out: 3 episodes that diverged" in table
+    assert max(map(len, table.splitlines())) <= 100
+
+
+def test_table_of_many_tasks_shows_the_extremes():
+    gains = np.arange(9.0)
+    table = made_up([np.zeros(9), gains], tuple(0.1 * (1 + gains))).table()
+    assert "largest gain: velocity = 0.9 m/s" in table
+    assert "median: velocity = 0.5 m/s" in table
+    assert "smallest: velocity = 0.1 m/s" in table
+    assert "velocity = 0.2 m/s" not in table
+
+
+def test_records_are_tidy():
+    rows = made_up([[0.0, 2.0], [10.0, 16.0]]).records()
+    assert rows[3] == {
+        "split": "test",
+        "task": 1,
+        "velocity": 1.0,
+        "gradient_steps": 1,
+        "adaptation_episodes": 20,
+        "return": 16.0,
+        "forward_velocity_m_per_s": 1.6,
+    }
+    assert len(rows) == 4
+
+
+def test_vector_parameters_have_a_column_per_entry():
+    evaluation = evaluate(tiny_policy("navigation"), splits=["test"], **SIZES)
+    row = evaluation.records()[0]
+    goal = evaluation.splits[0].tasks.values["goal"][0].tolist()
+    assert [row["goal_0"], row["goal_1"]] == goal
+
+
+def test_first_point_is_a_plain_collection_with_the_policy_itself():
+    saved = tiny_policy("half-cheetah-velocity")
+    evaluation = evaluate(saved, splits=["test"], seed=3, **SIZES)
+    family = get_family("half-cheetah-velocity")
+    tasks, resets, actions = evaluation_generators(3, "test")
+    env = BatchEnv(family, 4, 3, horizon=12)
+    env.set_tasks(family.sample_tasks(4, tasks, "test"))
+    rollouts = collect(env, saved.policy, expand(saved.params, 4), resets, actions)
+    (result,) = evaluation.splits
+    assert result.tasks == env.tasks
+    expected = rollouts.rewards.sum(-1).mean(1).numpy()
+    np.testing.assert_allclose(result.returns[0], expected, rtol=1e-6)
+    np.testing.assert_allclose(result.quantity[0], rollouts.quantity.mean(1).numpy(), rtol=1e-6)
+
+
+def same(first: Evaluation, second: Evaluation, split: str) -> bool:
+    a, b = (
+        next(result for result in evaluation.splits if result.split == split)
+        for evaluation in (first, second)
+    )
+    return a.tasks == b.tasks and np.array_equal(a.returns, b.returns)
+
+
+def test_seed_alone_fixes_a_split():
+    saved = tiny_policy("half-cheetah-velocity")
+    every = evaluate(saved, seed=1, **SIZES)
+    assert [result.split for result in every.splits] == ["train", "test", "extrapolation"]
+    alone = evaluate(saved, splits=["extrapolation"], seed=1, sim_threads=2, **SIZES)
+    assert same(every, alone, "extrapolation")
+    assert not same(every, evaluate(saved, seed=2, **SIZES), "test")
+
+
+def test_nothing_global_is_drawn_from_or_changed():
+    saved = tiny_policy("navigation")
+    state = torch.random.get_rng_state()
+    evaluate(saved, splits=["test"], **SIZES)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_finite_family_evaluates_each_task_and_says_nothing_is_held_out():
+    evaluation = evaluate(tiny_policy("half-cheetah-direction"), splits=["test", "train"], **SIZES)
+    (result,) = evaluation.splits
+    assert result.split == "train"
+    assert sorted(result.tasks.values["direction"].tolist()) == [-1, -1, 1, 1]
+    table = evaluation.table()
+    assert "nothing held out" in table
+    assert "2 tasks, 4 runs in all" in table
+    assert "direction = -1" in table and "direction = 1 " in table
+
+
+def test_faulted_episodes_do_not_count():
+    saved = tiny_policy("half-cheetah-velocity")
+    family = get_family("half-cheetah-velocity")
+    env = BatchEnv(family, 1, 3, horizon=5)
+    _, resets, actions = evaluation_generators(0, "test")
+    rollouts = collect(env, saved.policy, expand(saved.params, 1), resets, actions)
+    rollouts.faulted[0, 0] = True
+    expected = rollouts.quantity[0, 1:].double().mean()
+    assert mean_quantity(rollouts)[0] == pytest.approx(float(expected), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_tasks": 0}, "meta_batch_size = 0"),
+        ({"steps": 0}, "steps = 0"),
+        ({"episodes_per_step": 0}, "episodes_per_task = 0"),
+        ({"seed": -1}, "seed = -1"),
+    ],
+)
+def test_impossible_sizes_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        evaluate(tiny_policy("navigation"), **(SIZES | change))
+
+
+def test_split_that_the_family_lacks_is_refused():
+    with pytest.raises(InputError, match="allowed are train, test"):
+        evaluate(tiny_policy("half-cheetah-direction"), splits=["extrapolation"], **SIZES)

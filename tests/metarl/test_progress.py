@@ -1,0 +1,59 @@
+"""A bar on a terminal, lines elsewhere, nothing if quiet."""
+
+from __future__ import annotations
+
+import sys
+
+from metarl.progress import Progress
+
+METRICS = {
+    "rollout/return_pre": -9.04,
+    "rollout/return_post": -7.7,
+    "rollout/adaptation_gain": 1.34,
+    "time/fps": 12345.6,
+}
+
+
+def test_without_a_terminal_the_first_and_the_last_iteration_are_lines(capsys):
+    with Progress(5, interval_s=1e9) as progress:
+        for _ in range(5):
+            progress.update(METRICS)
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("iteration 1/5  pre -9.0  post -7.7  gain +1.3  fps 12,346  left ")
+    assert last.startswith("iteration 5/5 ")
+    assert last.endswith("left 0:00")
+
+
+def test_without_a_terminal_there_is_a_line_per_interval(capsys):
+    with Progress(5, initial=2, interval_s=0) as progress:
+        for _ in range(3):
+            progress.update(METRICS)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == ["3/5", "4/5", "5/5"]
+
+
+def test_quiet_prints_nothing(capfd):
+    with Progress(2, quiet=True, interval_s=0) as progress:
+        progress.update(METRICS)
+        progress.print("unheard")
+        progress.update({})
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_a_bar_and_lines_go_through_it(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress(4, initial=1) as progress:
+        progress.update(METRICS)
+        progress.print("a line of its own")
+        progress.update(METRICS)
+    shown = capsys.readouterr().err
+    assert "a line of its own\n" in shown
+    assert "3/4" in shown
+    assert "gain=+1.3" in shown
+    assert "fps=12,346" in shown
+
+
+def test_missing_metrics_are_left_out(capsys):
+    with Progress(1) as progress:
+        progress.update({"time/fps": 10.0})
+    assert "pre" not in capsys.readouterr().err

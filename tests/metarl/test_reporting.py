@@ -1,0 +1,103 @@
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import tiny_policy
+
+from metarl.errors import RunError
+from metarl.evaluation import evaluate
+from metarl.reporting import learning_curve, smooth, write_evaluation
+from metarl_envs import InputError
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    return evaluate(tiny_policy("navigation"), num_tasks=3, steps=2, episodes_per_step=2)
+
+
+def colours(path) -> set[tuple[int, ...]]:
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        assert picture.width >= 900 and picture.height >= 600
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    return {tuple(colour) for colour in np.unique(pixels, axis=0).tolist()}
+
+
+def test_files_hold_the_evaluation(evaluation, tmp_path):
+    paths = write_evaluation(evaluation, tmp_path / "new" / "folder")
+    assert [path.name for path in paths] == [
+        "evaluation.csv",
+        "evaluation.json",
+        "adaptation_curve.png",
+    ]
+    with paths[0].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "split",
+        "task",
+        "goal_0",
+        "goal_1",
+        "gradient_steps",
+        "adaptation_episodes",
+        "return",
+        "distance_to_goal_m",
+    ]
+    assert len(rows) == 3 * 3 * 3  # splits, tasks, steps
+    for row, record in zip(rows, evaluation.records(), strict=True):
+        assert row["split"] == record["split"]
+        assert float(row["return"]) == record["return"]
+        assert int(row["adaptation_episodes"]) == 2 * int(row["gradient_steps"])
+    summary = json.loads(paths[1].read_text())
+    point = evaluation.curve(evaluation.splits[1])[2]
+    written = summary["splits"]["test"]["curve"][2]
+    assert written["return"] == list(point.returns)
+    assert written["gain"] == list(point.gain)
+    assert summary["splits"]["test"]["tasks"] == 3
+
+
+def test_adaptation_curve_shows_every_split_in_its_colour(evaluation, tmp_path):
+    *_, figure = write_evaluation(evaluation, tmp_path)
+    assert {(0, 0x72, 0xB2), (0xD5, 0x5E, 0), (0, 0x9E, 0x73)} <= colours(figure)
+
+
+def test_without_matplotlib_the_numbers_are_written_and_the_extra_is_named(
+    evaluation, tmp_path, monkeypatch
+):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match=r"pip install 'metarl-robotics\[plot\]'"):
+        write_evaluation(evaluation, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"evaluation.csv", "evaluation.json"}
+
+
+def test_learning_curve_draws_both_returns_and_bears_gaps(tmp_path):
+    with (tmp_path / "metrics.jsonl").open("w") as file:
+        for i in range(1, 41):
+            line = {
+                "iteration": i,
+                "rollout/env_steps": 50_000 * i,
+                "rollout/return_pre": 0.0,
+                "rollout/return_post": None if i == 7 else 2.0 * i,
+            }
+            file.write(json.dumps(line) + "\n")
+    path = learning_curve(tmp_path, tmp_path / "figures" / "curve.png")
+    assert {(0, 0x72, 0xB2), (0xE6, 0x9F, 0)} <= colours(path)
+
+
+def test_learning_curve_of_an_empty_run_is_an_error(tmp_path):
+    with pytest.raises(RunError, match="no finished iteration"):
+        learning_curve(tmp_path, tmp_path / "curve.png")
+
+
+def test_smoothing_is_a_trailing_mean_that_leaves_gaps_out():
+    values = np.arange(40.0)  # window: 5 % of 40 = 2
+    expected = np.concatenate([[0.0], values[1:] - 0.5])
+    np.testing.assert_allclose(smooth(values), expected)
+    values[10] = np.nan
+    smoothed = smooth(values)
+    assert smoothed[10] == 9.0 and smoothed[11] == 11.0
+    np.testing.assert_array_equal(smooth(np.array([np.nan, 3.0])), [np.nan, 3.0])

@@ -178,7 +178,9 @@ def read_tensors(path: Path, like: Mapping[str, Tensor], digest: str) -> Params:
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise RunError(f"{path}: {name} holds NaN or infinite values")
-    return tensors
+    # In the expected order: sums over flattened parameters depend on it in their last bits. Copies,
+    # because views into a file's bytes are not aligned, on which the last bits may depend too.
+    return {name: tensors[name].clone() for name in like}
 
 
 def _read_header(path: Path) -> tuple[int, dict[str, Any]]:

@@ -155,8 +155,33 @@ class Composer:
         ):
             draw.text((edge, middle), text, colour, font, anchor="rm")
             edge -= draw.textlength(text, font)
+        if "velocity" in self.quantity and self.unit == "m/s":
+            self._draw_track(draw, x, side, step)
         if side.ending and step == side.length:
             self._draw_ending(draw, x, side)
+
+    def _draw_track(self, draw: ImageDraw.ImageDraw, x: int, side: Side, step: int) -> None:
+        """How far it has come, on a line in front of it: the camera follows, so the floor moves."""
+        low, high = self._travelled
+        scale = (self.width - self._px(120)) / (high - low)
+        y = self._header + self._titles + self.height - self._px(20)
+        zero = x + self._px(60) - low * scale
+        place = zero + side.quantity[step] * step * self.dt_s * scale
+        ends = (zero + low * scale, zero + high * scale)
+        draw.line((ends[0], y, ends[1], y), MUTED, max(1, self._px(1.5)))
+        draw.line((zero, y - self._px(5), zero, y + self._px(5)), TEXT, max(1, self._px(1.5)))
+        draw.line((zero, y, place, y), side.colour, max(2, self._px(3)))
+        dot = self._px(5)
+        draw.ellipse((place - dot, y - dot, place + dot, y + dot), side.colour)
+        draw.text(
+            (place, y - self._px(9)),
+            f"{side.quantity[step] * step * self.dt_s:z.1f} m",
+            TEXT,
+            self._font(14),
+            anchor="mb",
+            stroke_width=max(1, self._px(2)),
+            stroke_fill=BACKGROUND,
+        )
 
     def _draw_ending(self, draw: ImageDraw.ImageDraw, x: int, side: Side) -> None:
         font, pad = self._font(16), self._px(8)
@@ -165,6 +190,15 @@ class Composer:
         left = right - draw.textlength(text, font) - 2 * pad
         draw.rounded_rectangle((left, top, right, top + self._px(28)), pad, BACKGROUND)
         draw.text((left + pad, top + self._px(14)), text, TEXT, font, anchor="lm")
+
+    @cached_property
+    def _travelled(self) -> tuple[float, float]:
+        """How far both get, backward and forward, at least half a metre each way, m."""
+        ways = [
+            side.quantity * np.minimum(np.arange(len(side.quantity)), side.length) * self.dt_s
+            for side in (self.before, self.after)
+        ]
+        return min(-0.5, *map(np.nanmin, ways)), max(0.5, *map(np.nanmax, ways))
 
     @cached_property
     def _range(self) -> tuple[float, float]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metarl.adaptation_curve import Evaluation, Point
+from metarl.adaptation_curve import Evaluation, Point, SplitEvaluation
+from metarl.captions import task_text
 from metarl.errors import RunError
 from metarl.files import plain, replace_file
 from metarl.logging import read_metrics
@@ -29,6 +30,7 @@ STYLES = {
 }
 BEFORE, AFTER = "#E69F00", "#0072B2"
 GREY = "#5f6b7a"
+LABELLED_TASKS = 2
 DPI = 150
 SMOOTHED_SHARE = 0.05
 """Width of the learning curve's running mean, as a share of the run."""
@@ -69,6 +71,8 @@ def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
         axes.fill_between(episodes, low, high, color=colour, alpha=0.18, linewidth=0)
         label = f"{result.split} ({_size(len(result.groups[1]), len(result.tasks))})"
         axes.plot(episodes, means, line, color=colour, marker=marker, lw=2, ms=7, label=label)
+        if len(result.groups[1]) < len(result.tasks) and len(result.groups[1]) <= LABELLED_TASKS:
+            _draw_tasks(axes, evaluation, result, episodes)
     _mark_steps(axes, evaluation.curve(evaluation.splits[0]))
     axes.set_xlabel("adaptation episodes")
     axes.set_ylabel(f"return over {evaluation.horizon} steps")
@@ -139,6 +143,27 @@ def _figure() -> tuple[Figure, Axes]:
     axes.grid(axis="y", color="#d9dee4", linewidth=0.8)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def _draw_tasks(
+    axes: Axes, evaluation: Evaluation, result: SplitEvaluation, episodes: Sequence[int]
+) -> None:
+    """A thin labelled line for each of a few tasks that were run several times."""
+    group, first = result.groups
+    lines = [np.nanmean(result.returns[:, group == g], axis=1) for g in range(len(first))]
+    lowest = min(line[-1] for line in lines)
+    for line, index in zip(lines, first, strict=True):
+        axes.plot(episodes, line, ":", color=GREY, lw=1.2, zorder=1.5)
+        axes.annotate(
+            task_text(evaluation.family, result.tasks, int(index)),
+            (episodes[-1], line[-1]),
+            (9, -5 if line[-1] == lowest else 5),  # apart, where two lines end together
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color=GREY,
+            annotation_clip=False,
+        )
 
 
 def _mark_steps(axes: Axes, points: Sequence[Point]) -> None:

@@ -171,7 +171,7 @@ def encode_gif(frames: list[Image.Image], frame_s: float) -> bytes:
     strip = Image.new("RGB", (width, height * len(samples)))
     for row, sample in enumerate(samples):
         strip.paste(sample, (0, row * height))
-    palette = strip.quantize(256, method=Image.Quantize.MEDIANCUT)
+    palette = strip.quantize(256, method=Image.Quantize.MAXCOVERAGE)
     # Without dithering equal areas stay equal, which is what GIF compresses.
     indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     durations = [10 * round(100 * frame_s)] * len(frames)  # GIF counts hundredths of a second

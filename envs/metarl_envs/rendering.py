@@ -108,19 +108,18 @@ class MapRenderer:
         self._size = (width, height)
         self._scale = min(width, height) / (2 * half_extent_m)
         self._half_extent_m = half_extent_m
-        self._trail: list[tuple[float, float]] = []
-        self._last_time = 0.0
+        self._trails: dict[int, list[tuple[float, float, float]]] = {}  # world -> (time, x, y)
 
     def frame(self, engine: AnyEngine, world_index: int, task_values: TaskValues) -> np.ndarray:
-        """The world as it is now: (H, W, 3) uint8. Later frames of an episode show its trail."""
+        """The world as it is now: (H, W, 3) uint8, with its trail over this episode's frames."""
         x, y = engine.data["qpos"][world_index, :2].tolist()
         time = float(engine.data["time"][world_index])
-        if time < self._last_time:
-            self._trail.clear()  # a new episode
-        elif time == self._last_time:
-            del self._trail[-1:]
-        self._trail.append((x, y))
-        self._last_time = time
+        trail = self._trails.setdefault(world_index, [])
+        if trail and time < trail[-1][0]:
+            trail.clear()  # a new episode
+        elif trail and time == trail[-1][0]:
+            trail.pop()  # the same moment again
+        trail.append((time, x, y))
         # Drawn at twice the size and shrunk, which smooths the lines.
         width, height = 2 * self._size[0], 2 * self._size[1]
         picture = Image.new("RGB", (width, height), (250, 250, 248))
@@ -130,8 +129,8 @@ class MapRenderer:
         if isinstance(goal, Sequence):
             self._disc(draw, (goal[0], goal[1]), 14, outline=GOAL_COLOUR)
             self._disc(draw, (goal[0], goal[1]), 5, fill=GOAL_COLOUR)
-        if len(self._trail) > 1:
-            line = [self._pixel(point) for point in self._trail]
+        if len(trail) > 1:
+            line = [self._pixel((x, y)) for _, x, y in trail]
             draw.line(line, fill=(70, 130, 200), width=5, joint="curve")
         self._disc(draw, (x, y), 11, fill=(30, 70, 140))
         return np.asarray(picture.resize(self._size, Image.Resampling.LANCZOS)).copy()

@@ -89,15 +89,18 @@ def parse(arguments: Sequence[str]) -> Command | None:
 
 
 def one_line(box: str) -> str:
-    """What tyro says in a box of several lines, in one."""
-    # Box corners and sides carry no text; a rule separates the message from hints.
-    lines = [line.strip(" │") for line in box.splitlines() if not re.match(r"\s*[╭╰]", line)]
+    """What tyro says in a box of several lines, in one.
+
+    A box has a title, a rule, the message, a rule and hints; the title is part of the upper edge
+    where the terminal's encoding has characters for it.
+    """
     sections: list[list[str]] = [[]]
-    for line in lines:
-        if set(line) == {"─"}:
+    for line in (raw.strip(" │") for raw in box.splitlines()):
+        if line.startswith("╭") or (line and set(line) <= set("─-")):
             sections.append([])
-        elif line:
+        elif line and not line.startswith("╰"):
             sections[-1].append(line)
+    _, *sections = sections if len(sections) > 1 else [[], *sections]
     message = plain_words(" ".join(sections[0]))
     nearest = [s[1].split()[0] for s in sections[1:] if len(s) > 1 and s[0].startswith("Perhaps")]
     return message + (f"; did you mean {nearest[0]}?" if nearest else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +67,9 @@ class Evaluate:
         evaluation = evaluate(
             saved,
             splits=self.splits or None,
-            num_tasks=self.tasks,
+            num_tasks=at_least_one("--tasks", self.tasks),
             steps=saved.config.inner.adaptation_steps if self.steps is None else self.steps,
-            episodes_per_step=self.episodes,
+            episodes_per_step=at_least_one("--episodes", self.episodes),
             seed=self.seed,
             sim_threads=threads(self.sim_threads),
             device=torch_device(self.device),
@@ -175,8 +176,9 @@ class Record:
         """Tasks of the split, from the seed."""
         from torch import Generator
 
-        family = family_of(saved)
-        return family.sample_tasks(self.tasks, Generator().manual_seed(self.seed), self.split)
+        count = at_least_one("--tasks", self.tasks)
+        generator = Generator().manual_seed(self.seed)
+        return family_of(saved).sample_tasks(count, generator, self.split)
 
 
 def joined(groups: Sequence[Sequence[str]]) -> list[str]:
@@ -209,18 +211,21 @@ def family_of(saved: SavedPolicy) -> TaskFamily:
 
 
 def threads(given: int | None) -> int:
-    """Simulator threads: what was asked for, or every core that this process may use.
+    """Simulator threads: what was asked for, or every core that this process may use."""
+    return len(os.sched_getaffinity(0)) if given is None else at_least_one("--sim-threads", given)
+
+
+def at_least_one(option: str, value: int) -> int:
+    """The value.
 
     Raises:
-        InputError: for less than 1.
+        InputError: if it is less than 1.
     """
-    import os
-
     from metarl_envs import InputError
 
-    if given is not None and given < 1:
-        raise InputError(f"sim_threads = {given}: must be at least 1")
-    return len(os.sched_getaffinity(0)) if given is None else given
+    if value < 1:
+        raise InputError(f"{option} = {value}: must be at least 1")
+    return value
 
 
 def torch_device(name: Device) -> torch.device:

@@ -30,8 +30,7 @@ def option(metavar: str, hint: str = "") -> object:
 class Train:
     """Meta-train a policy on a task family, from scratch, into a new run folder.
 
-    Options left out come from the family's recipe; `metarl families FAMILY`
-    shows it.
+    Options left out come from the family's recipe (metarl families FAMILY).
     """
 
     family: Positional[str]

@@ -1,8 +1,6 @@
 import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from tiny import tiny_policy
@@ -13,8 +11,6 @@ from metarl import demo
 from metarl.checkpoint import save_policy
 from metarl.headless import use_headless_gl
 from metarl_envs import InputError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -64,22 +60,19 @@ def test_new_runs_do_not_touch_old_ones(tmp_path):
 
 
 @pytest.mark.render
-@pytest.mark.slow
-def test_training_demo_ends_with_what_was_gained_and_where_it_is(tmp_path):
-    command = [sys.executable, "-m", "experiments.demo", "--iterations", "1", "--width", "96"]
-    command += ["--meta-batch-size", "2", "--runs", str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'envs'}"}
-    environment.pop("MUJOCO_GL", None)  # the demo chooses it
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    last = dict(line.split("  ", 1) for line in done.stdout.splitlines()[-10:] if "  " in line)
+def test_training_demo_ends_with_what_was_gained_and_where_it_is(tmp_path, monkeypatch, capsys):
+    short = tiny_policy("half-cheetah-direction", horizon=6).config
+    monkeypatch.setattr("metarl.recipes.recipe", lambda family: short)
+    arguments = ["--iterations", "2", "--meta-batch-size", "2", "--width", "96"]
+    assert experiment.main([*arguments, "--runs", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    last = dict(line.split("  ", 1) for line in printed.splitlines()[-10:] if "  " in line)
     run = tmp_path / "demo"
     assert "return" in last["gain"] and "m/s" in last["told task"]
     assert (run / "evaluation" / "adaptation_curve.png").exists()
     assert str(run / "evaluation" / "adaptation_curve.png") in last["adaptation curve"]
-    assert f"resume {run} --iterations 2" in last["go on training"]
+    assert (run / "learning_curve.png").exists()
+    assert f"resume {run} --iterations 4" in last["go on training"]
     assert str(run / "tensorboard") in last["TensorBoard"]
     assert len(list((run / "videos").glob("*.mp4"))) == 2  # both directions
     assert len(list((run / "videos").glob("*.gif"))) == 2

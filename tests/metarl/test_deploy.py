@@ -214,7 +214,7 @@ def test_seed_fixes_an_adaptation_whatever_the_threads():
 
 class Diverging(Replay):
     def step(self, action):
-        observation, reward, *rest = super().step(action)
+        observation, _, *rest = super().step(action)
         return observation, np.nan, *rest
 
 
@@ -252,5 +252,5 @@ def test_importing_metarl_loads_nothing_heavy():
 
 
 def test_metarl_has_no_other_lazy_name():
-    with pytest.raises(AttributeError, match="no attribute 'lod'"):
-        metarl.lod  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        metarl.nothing  # noqa: B018

@@ -99,12 +99,15 @@ def test_a_finished_run_goes_on_as_if_it_had_been_longer(tmp_path, family):
     assert load_run_config(tmp_path / "parts") == load_run_config(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path):
     family, run = "half-cheetah-direction", tmp_path / "killed"
     process = start(train(run, family, 100_000))
     for reached in (5, 8):
         wait_for_checkpoint(process, run, reached)
-        time.sleep(random.uniform(0, 0.3))
+        delay_s = random.uniform(0, 0.3)
+        print(f"killed {delay_s:.4f} s after checkpoint {reached}")
+        time.sleep(delay_s)
         process.kill()
         process.communicate()
         assert done(run) >= reached

@@ -142,6 +142,17 @@ def test_map_shows_trail_within_an_episode_and_forgets_it_after():
     assert not np.array_equal(fresh.frame(env.engine, 0, task), moved), "the trail is missing"
 
 
+def test_map_keeps_the_trails_of_two_worlds_apart():
+    env = BatchEnv(get_family("navigation"), 1, 2)
+    both, one = MapRenderer(96, 96), MapRenderer(96, 96)
+    env.reset(Generator())
+    for action in ([[0.1, 0.1], [-0.1, 0.0]], [[0.1, -0.1], [0.0, -0.1]], [[0.1, 0.1], [0.1, 0.0]]):
+        env.step(torch.tensor(action))
+        expected = one.frame(env.engine, 0, {})
+        assert np.array_equal(both.frame(env.engine, 0, {}), expected)
+        assert not np.array_equal(both.frame(env.engine, 1, {}), expected)
+
+
 def test_map_puts_x_right_and_y_up():
     env = BatchEnv(get_family("navigation"), 1, 1)
     env.reset(Generator())

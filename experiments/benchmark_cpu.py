@@ -10,7 +10,6 @@ round, so that a machine whose speed drifts still gives a fair ratio.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import statistics
 import time
@@ -27,6 +26,7 @@ from metarl.checkpoint import load_policy
 from metarl.inner_loop import run_inner_loop
 from metarl.params import expand
 from metarl.policies import GaussianMlpPolicy, PolicyConfig
+from metarl.process import available_cores
 from metarl.rollouts import collect
 from metarl.runtime import torch_threads
 from metarl_envs import BatchEnv, get_family
@@ -44,7 +44,7 @@ class Options:
     """E, episodes per task."""
     horizon: int = 100
     """T, steps per episode."""
-    sim_threads: int = len(os.sched_getaffinity(0))
+    sim_threads: int = available_cores()
     """Simulator threads."""
     rounds: int = 5
     """Rounds; the median is reported."""
@@ -101,7 +101,8 @@ def main(options: Options) -> None:
         algorithm.update(params, inner.batches, env.horizon)
         return time.perf_counter() - start, inner.collect_s
 
-    floor(), collection(), meta_iteration()  # warm-up
+    for warm_up in (floor, collection, meta_iteration):
+        warm_up()
     rows = []
     for index in range(options.rounds):
         before = floor()

@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from metarl.headless import use_headless_gl
+from metarl.process import prepare_process
 
 FAMILY = "half-cheetah-direction"
 ITERATIONS = 70
@@ -21,7 +21,7 @@ ITERATIONS = 70
 
 def main(arguments: list[str] | None = None) -> int:
     """Train and present; the exit code of `metarl train`."""
-    use_headless_gl()  # before anything imports MuJoCo
+    prepare_process()  # before anything imports torch or MuJoCo
     options = parser().parse_args(arguments)
     # Torch and MuJoCo come with these.
     from metarl.cli import ExitCode, explain

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from metarl_envs import TaskFamily, Tasks
@@ -18,8 +16,8 @@ UNIT_SUFFIXES = {
     "_s": "s",
     "_w": "W",
 }
-LONG_VECTOR = 4
-"""Longer parameters are shown by their range."""
+LONG_VECTOR = 3
+"""Parameters of this length or longer are shown by the range of their entries."""
 
 
 def quantity_label(name: str) -> tuple[str, str]:
@@ -31,19 +29,21 @@ def quantity_label(name: str) -> tuple[str, str]:
 
 
 def task_text(family: TaskFamily, tasks: Tasks, index: int) -> str:
-    """One task as a person would type it, with units: "velocity = 1.5 m/s, mass_scale = 0.8"."""
+    """One task as a person would type it, with units: "velocity = 1.5 m/s, mass_scale = 0.8".
+
+    A long vector is shown by its length and the range of its entries: "gear[6] = 0.5 ... 1.2".
+    """
     values = tasks.describe(index)
-    return ", ".join(
-        f"{parameter.name} = {_number(values[parameter.name])}"
-        + ("" if parameter.unit == "1" else f" {parameter.unit}")
-        for parameter in family.parameters
-    )
-
-
-def _number(value: float | Sequence[float]) -> str:
-    if isinstance(value, (int, float)):
-        return f"{value:.3g}"
-    entries = np.asarray(value, dtype=np.float64).reshape(-1)
-    if len(entries) > LONG_VECTOR:
-        return f"{entries.min():.3g} ... {entries.max():.3g} ({len(entries)} values)"
-    return "(" + ", ".join(f"{entry:.3g}" for entry in entries) + ")"
+    texts = []
+    for parameter in family.parameters:
+        entries = np.asarray(values[parameter.name], dtype=np.float64)
+        name = parameter.name
+        if entries.ndim == 0:
+            text = f"{entries:.3g}"
+        elif len(entries) < LONG_VECTOR:
+            text = "(" + ", ".join(f"{entry:.3g}" for entry in entries) + ")"
+        else:
+            name = f"{name}[{len(entries)}]"
+            text = f"{entries.min():.2g} ... {entries.max():.2g}"
+        texts.append(f"{name} = {text}{'' if parameter.unit == '1' else f' {parameter.unit}'}")
+    return ", ".join(texts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import types
 import typing
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import torch
 from metarl.adaptation.gradient import GradientAdaptationConfig
 from metarl.algorithms.maml_trpo import TrpoConfig
 from metarl.policies import PolicyConfig
+from metarl.process import available_cores
 from metarl_envs import InputError
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -38,7 +38,7 @@ class TrainConfig:
     """Root of all random streams, >= 0."""
     device: Device = "auto"
     """Where meta-updates run; `auto` takes a GPU if there is one."""
-    sim_threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    sim_threads: int = field(default_factory=available_cores)
     """Simulator threads, >= 1. Results do not depend on it."""
     checkpoint_every: int = 10
     """Iterations between checkpoints, >= 1."""

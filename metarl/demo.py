@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from metarl.captions import quantity_label, task_text
 from metarl.checkpoint import SavedPolicy, load_policy
 from metarl.deploy import Adaptation, adapt_to_task
 from metarl.evaluation import CPU, evaluate
+from metarl.process import available_cores
 from metarl.recording import record
 from metarl.reporting import write_evaluation
 from metarl_envs import InputError, Tasks, get_family
@@ -131,7 +131,7 @@ def present(
         width: of one world's picture, pixels; its height is three quarters of that.
         device: where gradients are computed.
     """
-    threads = len(os.sched_getaffinity(0))
+    threads = available_cores()
     evaluation = evaluate(
         saved,
         num_tasks=runs,

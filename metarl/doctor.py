@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from metarl.process import available_cores
 from metarl.versions import git_commit, version_of, versions
 
 FREE_BYTES = 1_000_000_000
@@ -127,7 +128,7 @@ def engine() -> Finding:
 
 def threads() -> Finding:
     """Cores that this process may use."""
-    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    count = available_cores()
     limits = [f"{name}={os.environ[name]}" for name in ("OMP_NUM_THREADS",) if name in os.environ]
     return Finding("threads", True, ", ".join([f"{count} cores", *limits]))
 

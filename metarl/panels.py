@@ -242,7 +242,7 @@ class Composer:
         low, high = self._range
         for x, text, anchor in (
             (self._px(110), "0 s", "lt"),
-            (2 * self.width - self._px(24), f"{steps * self.dt_s:g} s", "rt"),
+            (2 * self.width - self._px(24), f"{steps * self.dt_s:.3g} s", "rt"),
         ):
             draw.text((x, top + lower / 2 + self._px(8)), text, MUTED, font, anchor=anchor)
         draw.text((self._px(16), top + (upper + lower) / 4), "return", MUTED, font, anchor="lm")

@@ -32,10 +32,14 @@ def flatten(params: Mapping[str, Tensor]) -> Tensor:
 
 
 def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> Params:
-    """The inverse of `flatten` for parameters shaped as `like`."""
+    """The inverse of `flatten` for parameters shaped as `like`: copies, not views.
+
+    A view's address in memory is less aligned than that of a tensor read from a checkpoint, and
+    alignment may choose another kernel; copies keep a resumed run bit-identical.
+    """
     parts = vector.split([value.numel() for value in like.values()])
     return {
-        name: part.reshape(value.shape)
+        name: part.reshape(value.shape).clone()
         for (name, value), part in zip(like.items(), parts, strict=True)
     }
 

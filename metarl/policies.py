@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
@@ -132,6 +133,14 @@ class GaussianMlpPolicy:
 
         Leading axes of parameters and observations agree: none for one policy, M for M policies.
         """
+        return Gaussian(self.mean(params, observations), self.log_std(params))
+
+    def log_std(self, params: Mapping[str, Tensor]) -> Tensor:
+        """Logarithm of the standard deviation, floored: (..., 1, A)."""
+        return params["log_std"].clamp(min=math.log(self.config.min_std)).unsqueeze(-2)
+
+    def mean(self, params: Mapping[str, Tensor], observations: Tensor) -> Tensor:
+        """Mean output: (..., S, O) -> (..., S, A)."""
         hidden = observations
         if self.config.normalize_observations:
             std = (params["obs_var"] + 1e-8).sqrt().unsqueeze(-2)
@@ -140,16 +149,18 @@ class GaussianMlpPolicy:
         for i in range(self.num_layers - 1):
             hidden = activation(hidden @ params[f"weight_{i}"] + params[f"bias_{i}"].unsqueeze(-2))
         last = self.num_layers - 1
-        mean = hidden @ params[f"weight_{last}"] + params[f"bias_{last}"].unsqueeze(-2)
-        log_std = params["log_std"].clamp(min=math.log(self.config.min_std)).unsqueeze(-2)
-        return Gaussian(mean, log_std)
+        return hidden @ params[f"weight_{last}"] + params[f"bias_{last}"].unsqueeze(-2)
 
     def controls(self, outputs: Tensor) -> Tensor:
         """Outputs (..., A) -> actuator controls: scaled, then clipped to the actuator range."""
-        low = torch.tensor(self.action_low, dtype=outputs.dtype, device=outputs.device)
-        high = torch.tensor(self.action_high, dtype=outputs.dtype, device=outputs.device)
-        unit = (outputs / self.config.action_scale).clamp(-1, 1)
-        return 0.5 * (high + low) + 0.5 * (high - low) * unit
+        middle, half = (bound.to(outputs) for bound in self._action_range)
+        return middle + half * (outputs / self.config.action_scale).clamp(-1, 1)
+
+    @cached_property
+    def _action_range(self) -> tuple[Tensor, Tensor]:
+        """Middle and half width of the actuator range, each (A,): made once, read every step."""
+        low, high = torch.tensor(self.action_low), torch.tensor(self.action_high)
+        return 0.5 * (high + low), 0.5 * (high - low)
 
     def update_statistics(
         self, params: Mapping[str, Tensor], observations: Tensor, valid: Tensor

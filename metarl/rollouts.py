@@ -73,59 +73,61 @@ def collect(
         actions: source of action noise.
     """
     M, E, T = env.num_tasks, env.episodes_per_task, env.horizon
-    obs_size, A = policy.observation_size, policy.action_size
+    N, obs_size, A = env.num_worlds, policy.observation_size, policy.action_size
     device = env.device
     params = to(params, device)
     dtype = params["log_std"].dtype
     quantity_of = env.family.robot.quantities[env.family.quantity]
 
     def buffer(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
-        return torch.zeros(shape, dtype=dtype, device=device)
+        return torch.zeros((T, *shape), dtype=dtype, device=device)
 
-    observations, outputs = buffer(M, E, T, obs_size), buffer(M, E, T, A)
-    rewards, valid = buffer(M, E, T), buffer(M, E, T, dtype=torch.bool)
-    terminated, truncated = torch.zeros_like(valid), torch.zeros_like(valid)
-    faulted, quantity = buffer(M, E, dtype=torch.bool), buffer(M, E)
+    # Time-major, so that a step writes one contiguous block; masks are worked out afterwards.
+    observations, outputs = buffer(N, obs_size), buffer(N, A)
+    rewards, quantity = buffer(N), buffer(N)
+    terminated, truncated, faulted = (buffer(N, dtype=torch.bool) for _ in range(3))
+    log_std = policy.log_std(params)
     noise = torch.randn((T, M, E, A), generator=actions, dtype=dtype, device=device)
+    noise = (noise * log_std.exp()).view(T, N, A)
 
-    log_std = policy.distribution(params, buffer(M, 1, obs_size)).log_std
-    std = log_std.exp()
-    observation = env.reset(resets).view(M, E, obs_size).to(dtype)
-    alive = torch.ones((M, E), dtype=torch.bool, device=device)
+    observation = env.reset(resets)
+    alive = torch.ones(N, dtype=torch.bool, device=device)
+    mask = None
     for t in range(T):
-        observations[:, :, t] = observation
-        output = policy.distribution(params, observation).mean + std * noise[t]
-        outputs[:, :, t] = output
-        controls = policy.controls(output).view(M * E, A)
-        step = env.step(controls, None if bool(alive.all()) else alive.view(-1))
+        observations[t] = observation
+        mean = policy.mean(params, observations[t].view(M, E, obs_size))
+        outputs[t] = mean.view(N, A) + noise[t]
+        step = env.step(policy.controls(outputs[t]), mask)
+        rewards[t], quantity[t] = step.rewards, quantity_of(step.transition)
+        terminated[t], truncated[t], faulted[t] = step.terminated, step.truncated, step.faulted
+        moved = step.observations
+        observation = moved if mask is None else torch.where(alive[:, None], moved, observation)
+        ended = step.terminated | step.truncated | step.faulted
+        if bool(ended.any()):
+            mask = alive = alive & ~ended
+            if not bool(alive.any()):
+                break
 
-        fault = step.faulted.view(M, E) & alive
-        valid[:, :, t] = alive & ~fault
-        rewards[:, :, t] = step.rewards.view(M, E)
-        terminated[:, :, t] = step.terminated.view(M, E) & alive
-        truncated[:, :, t] = step.truncated.view(M, E) & alive
-        quantity += quantity_of(step.transition).view(M, E) * valid[:, :, t]
-        moved = step.observations.view(M, E, obs_size).to(dtype)
-        observation = torch.where(alive[..., None], moved, observation)
-        faulted |= fault
-        alive = alive & ~(fault | terminated[:, :, t] | truncated[:, :, t])
-        if not bool(alive.any()):
-            break
+    def by_task(tensor: Tensor) -> Tensor:
+        """(T, N, ...) -> (M, E, T, ...)."""
+        return tensor.view(T, M, E, *tensor.shape[2:]).movedim(0, 2).contiguous()
 
-    quantity /= valid.sum(-1).clamp(min=1)
-    valid &= ~faulted[..., None]
-    # log pi(a|s) needs only a - mean, which is the scaled noise.
-    offset = noise.permute(1, 2, 0, 3) * std.unsqueeze(1)
-    centred = Gaussian(torch.zeros_like(outputs), log_std.unsqueeze(1))
+    ended = terminated | truncated | faulted
+    reached = (ended.cumsum(0) - ended.long()) == 0  # no end before this step
+    broken = (faulted & reached).any(0)
+    valid = by_task(reached & ~broken)
+    lengths = valid.sum(-1).clamp(min=1)
+    spread = log_std.unsqueeze(1)
     return Rollouts(
-        observations=observations,
-        actions=outputs,
-        log_probs=log_prob(centred, offset),
-        rewards=rewards * valid,
-        terminated=terminated,
-        truncated=truncated,
+        observations=by_task(observations),
+        actions=by_task(outputs),
+        # log pi(a|s) needs only a - mean, which is the scaled noise.
+        log_probs=log_prob(Gaussian(torch.zeros_like(spread), spread), by_task(noise)),
+        rewards=torch.where(valid, by_task(rewards), 0.0),
+        terminated=by_task(terminated & reached),
+        truncated=by_task(truncated & reached),
         valid=valid,
-        final_observations=observation,
-        quantity=quantity,
-        faulted=faulted,
+        final_observations=observation.view(M, E, obs_size).to(dtype),
+        quantity=torch.where(valid, by_task(quantity), 0.0).sum(-1) / lengths,
+        faulted=broken.view(M, E),
     )

@@ -1,10 +1,8 @@
-import os
-import platform
-
 import pytest
 
-if platform.system() == "Linux" and not os.environ.get("DISPLAY"):
-    os.environ.setdefault("MUJOCO_GL", "egl")  # before any test imports mujoco
+from metarl.process import prepare_process
+
+prepare_process()  # before any test imports torch or mujoco
 
 
 def pytest_collection_modifyitems(items):

@@ -126,15 +126,18 @@ class BatchEnv:
         transition = Transition(before, data, data["ctrl"], self._dt_s, self._task_values)
         observations = self.family.robot.observation(data)
         rewards = self.family.reward(transition)
-        finite = torch.isfinite(observations).all(dim=1) & torch.isfinite(rewards)
+        terminated = self.family.termination(transition)
+        # A sum with a NaN or an infinity in it is not finite: one pass instead of one per entry.
+        finite = torch.isfinite(observations.sum(dim=1) + rewards)
         faulted = (self.engine.faults() > 0) | ~finite
         if faulted.any():
             observations = torch.where(faulted[:, None], 0.0, observations)
             rewards = torch.where(faulted, 0.0, rewards)
+            terminated = terminated & ~faulted
         return BatchStep(
             observations,
             rewards,
-            self.family.termination(transition) & ~faulted,
+            terminated,
             self._elapsed >= self.horizon,
             faulted,
             transition,

@@ -16,7 +16,7 @@ from enum import IntEnum
 
 from metarl import __version__
 from metarl.cli.parser import UsageError, parse
-from metarl.headless import use_headless_gl
+from metarl.process import prepare_process
 
 
 class ExitCode(IntEnum):
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(f"metarl {__version__}")
         return ExitCode.SUCCESS
-    use_headless_gl()
+    prepare_process()
     if not debug:
         _show_only_own_warnings()
     try:

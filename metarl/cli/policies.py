@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from metarl.cli.tasks import folder_name, parse_task
 from metarl.cli.training import Device, option
+from metarl.process import available_cores
 
 if TYPE_CHECKING:
     import torch
@@ -212,7 +212,7 @@ def family_of(saved: SavedPolicy) -> TaskFamily:
 
 def threads(given: int | None) -> int:
     """Simulator threads: what was asked for, or every core that this process may use."""
-    return len(os.sched_getaffinity(0)) if given is None else at_least_one("--sim-threads", given)
+    return available_cores() if given is None else at_least_one("--sim-threads", given)
 
 
 def at_least_one(option: str, value: int) -> int:

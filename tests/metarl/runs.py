@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import torch
 
+from metarl import files
 from metarl.checkpoint import create_run, save_checkpoint
 from metarl.config import TrainConfig
 from metarl.policies import PolicyConfig
@@ -52,3 +54,9 @@ def assert_same_state(found: TrainState, expected: TrainState) -> None:
         assert torch.equal(found.generators.state()[name], value), name
     for name in ("iteration", "env_steps", "refused", "refused_in_a_row"):
         assert getattr(found, name) == getattr(expected, name), name
+
+
+def edit_json(path, reseal=True, **changes):
+    """Change a file's object the way another version of this code might have written it."""
+    data = {k: v for k, v in json.loads(path.read_bytes()).items() if k != files.SEAL} | changes
+    path.write_bytes(files.sealed_json(data) if reseal else json.dumps(data).encode())

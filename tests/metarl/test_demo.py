@@ -9,7 +9,7 @@ import metarl
 from experiments import demo as experiment
 from metarl import demo
 from metarl.checkpoint import save_policy
-from metarl.headless import use_headless_gl
+from metarl.process import use_headless_gl
 from metarl_envs import InputError
 
 
@@ -86,19 +86,29 @@ def test_wrong_task_is_answered_in_one_line(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("platform", "given", "expected"),
+    ("platform", "given", "missing", "expected"),
     [
-        ("linux", {}, "egl"),
-        ("linux", {"MUJOCO_GL": "osmesa"}, "osmesa"),
-        ("linux", {"DISPLAY": ":0"}, None),
-        ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, None),
-        ("darwin", {}, None),
+        ("linux", {}, [], "egl"),
+        ("linux", {"MUJOCO_GL": "osmesa"}, [], "osmesa"),
+        ("linux", {"DISPLAY": ":0"}, ["libEGL"], None),
+        ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, [], None),
+        ("darwin", {}, ["libEGL"], None),
+        # Importing MuJoCo fails with a backend that is not there.
+        ("linux", {}, ["libEGL"], "disable"),
+        ("linux", {"MUJOCO_GL": "egl", "DISPLAY": ":0"}, ["libEGL"], "disable"),
+        ("linux", {"MUJOCO_GL": "osmesa"}, ["libOSMesa"], "disable"),
+        ("linux", {"MUJOCO_GL": "glfw"}, ["libEGL"], "glfw"),
     ],
 )
-def test_gl_backend_is_chosen_only_where_there_is_no_display(
-    monkeypatch, platform, given, expected
+def test_gl_backend_is_one_that_mujoco_can_be_imported_with(
+    monkeypatch, platform, given, missing, expected
 ):
+    def load(name):
+        if any(name.startswith(library) for library in missing):
+            raise OSError(f"{name}: cannot open shared object file")
+
     monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr("ctypes.CDLL", load)
     for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():

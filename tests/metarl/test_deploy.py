@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -57,6 +58,8 @@ def largest_difference(first, second) -> float:
 def test_one_world_at_a_time_gives_the_parameters_of_the_batched_path(steps):
     # The point starts at the origin without noise, so both paths see the same episodes.
     saved = tiny_policy("navigation", horizon=100)
+    inner = replace(saved.config.inner, inner_lr_decay=0.5)
+    saved = replace(saved, config=replace(saved.config, inner=inner))
     task = get_family("navigation").make_task({"goal": (0.3, -0.2)})
     batched = adapt_to_task(saved, task, episodes=4, steps=steps, seed=5)
     env = gymnasium.make("metarl_envs:MetaRL/Navigation-v0")

@@ -6,10 +6,11 @@ import torch
 from tiny import tiny_policy
 
 from metarl.adaptation_curve import Evaluation, SplitEvaluation
+from metarl.captions import quantity_label, task_text
 from metarl.evaluation import evaluate, evaluation_generators, mean_quantity
 from metarl.params import expand
 from metarl.rollouts import collect
-from metarl_envs import BatchEnv, InputError, Tasks, get_family
+from metarl_envs import FAMILIES, BatchEnv, InputError, Tasks, get_family
 
 SIZES = {"num_tasks": 4, "steps": 2, "episodes_per_step": 3}
 
@@ -188,3 +189,32 @@ def test_impossible_sizes_are_refused(change, message):
 def test_split_that_the_family_lacks_is_refused():
     with pytest.raises(InputError, match="allowed are train, test"):
         evaluate(tiny_policy("half-cheetah-direction"), splits=["extrapolation"], **SIZES)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("forward_velocity_m_per_s", ("forward velocity", "m/s")),
+        ("distance_to_goal_m", ("distance to goal", "m")),
+        ("tilt_rad", ("tilt", "rad")),
+        ("success", ("success", "")),
+    ],
+)
+def test_quantities_are_named_with_their_units(name, label):
+    assert quantity_label(name) == label
+
+
+def test_every_quantity_of_every_family_has_a_unit():
+    for family in FAMILIES.values():
+        assert quantity_label(family.quantity)[1] != "", family.name
+
+
+def test_tasks_are_written_as_they_are_typed_with_units():
+    velocity = get_family("half-cheetah-velocity")
+    assert task_text(velocity, velocity.make_task({"velocity": 1.5}), 0) == "velocity = 1.5 m/s"
+    navigation = get_family("navigation")
+    goals = Tasks({"goal": torch.tensor([[0.1, 0.2], [0.25, -0.3]])})
+    assert task_text(navigation, goals, 1) == "goal = (0.25, -0.3) m"
+    hopper = get_family("hopper-dynamics")
+    text = task_text(hopper, hopper.nominal_tasks(), 0)
+    assert text.startswith("mass_scale[4] = 1 ... 1, damping_scale[3] = 1 ... 1")

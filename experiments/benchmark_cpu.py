@@ -1,10 +1,12 @@
-"""Collector and meta-iteration against the physics floor, in one process.
+"""Collections and meta-iteration against the physics floor, in one process.
 
     python -m experiments.benchmark_cpu --policy metarl/data/half-cheetah-direction
 
 The floor is what physics alone costs: the same engine, worlds and substeps under random controls,
-with no policy, observation or reward. Rounds interleave the three, and ratios are taken within a
-round, so that a machine whose speed drifts still gives a fair ratio.
+with no policy, observation or reward. Random controls throw the robot about; a robot on its feet
+has more contacts and costs more physics, so a second floor replays the controls of the policy.
+Rounds interleave everything, and ratios are taken within a round, so that a machine whose speed
+drifts still gives a fair ratio.
 """
 
 from __future__ import annotations
@@ -18,16 +20,16 @@ from pathlib import Path
 
 import torch
 import tyro
-from torch import Generator
+from torch import Generator, Tensor
 
 from metarl.adaptation.gradient import GradientAdaptationConfig
 from metarl.algorithms.maml_trpo import MamlTrpo, TrpoConfig
 from metarl.checkpoint import load_policy
-from metarl.inner_loop import run_inner_loop
-from metarl.params import expand
+from metarl.inner_loop import InnerLoop, run_inner_loop
+from metarl.params import Params, expand
 from metarl.policies import GaussianMlpPolicy, PolicyConfig
 from metarl.process import available_cores
-from metarl.rollouts import collect
+from metarl.rollouts import Rollouts, collect
 from metarl.runtime import torch_threads
 from metarl_envs import BatchEnv, get_family
 
@@ -74,10 +76,12 @@ def main(options: Options) -> None:
     inner_config = GradientAdaptationConfig()
     algorithm = MamlTrpo(policy, inner_config, TrpoConfig())
 
-    def floor() -> float:
-        span = env.action_high - env.action_low
-        noise = torch.rand((env.horizon, env.num_worlds, len(span)), generator=actions)
-        controls = env.action_low + span * noise.double()
+    span = env.action_high - env.action_low
+    noise = torch.rand((env.horizon, env.num_worlds, len(span)), generator=actions)
+    random_controls = env.action_low + span * noise.double()
+
+    def floor(controls: Tensor) -> float:
+        """Seconds of physics alone under controls (T, N, A)."""
         start = time.perf_counter()
         with torch_threads(1):
             env.reset(resets)
@@ -86,36 +90,45 @@ def main(options: Options) -> None:
                 env.engine.step(family.robot.frame_skip)
         return time.perf_counter() - start
 
-    def collection() -> float:
+    def collection(task_params: Params) -> tuple[float, Rollouts]:
         start = time.perf_counter()
         with torch_threads(1):
-            collect(env, policy, expand(params, env.num_tasks), resets, actions)
-        return time.perf_counter() - start
+            rollouts = collect(env, policy, task_params, resets, actions)
+        return time.perf_counter() - start, rollouts
 
-    def meta_iteration() -> tuple[float, float]:
+    def controls_of(rollouts: Rollouts) -> Tensor:
+        """(T, N, A), as the engine got them."""
+        controls = policy.controls(rollouts.actions).flatten(0, 1)
+        return controls.movedim(1, 0).double().contiguous()
+
+    def meta_iteration() -> tuple[float, InnerLoop]:
         start = time.perf_counter()
         env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "train"))
         inner = run_inner_loop(
             env, policy, params, inner_config, 1, resets, actions, torch.device("cpu")
         )
         algorithm.update(params, inner.batches, env.horizon)
-        return time.perf_counter() - start, inner.collect_s
+        return time.perf_counter() - start, inner
 
-    for warm_up in (floor, collection, meta_iteration):
-        warm_up()
+    shared = expand(params, env.num_tasks)
+    meta_iteration()  # warm-up
     rows = []
     for index in range(options.rounds):
-        before = floor()
-        collect_s = collection()
-        iteration_s, iteration_collect_s = meta_iteration()
-        floor_s = (before + floor()) / 2
+        first = floor(random_controls)
+        iteration_s, inner = meta_iteration()
+        pre_s, rollouts = collection(shared)
+        post_s, _ = collection(inner.adapted)
+        replay_s = floor(controls_of(rollouts))
+        floor_s = (first + floor(random_controls)) / 2
         rows.append(
             {
                 "floor_s": floor_s,
-                "collect_s": collect_s,
-                "collect_ratio": collect_s / floor_s,
+                "pre_collect_ratio": pre_s / floor_s,
+                "post_collect_ratio": post_s / floor_s,
+                "collect_ratio": (pre_s + post_s) / (2 * floor_s),
+                "pre_collect_over_its_own_physics": pre_s / replay_s,
                 "iteration_s": iteration_s,
-                "update_s": iteration_s - iteration_collect_s,
+                "update_s": iteration_s - inner.collect_s,
                 "iteration_ratio": iteration_s / (2 * floor_s),
             }
         )
@@ -123,7 +136,6 @@ def main(options: Options) -> None:
     medians = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
     steps = env.num_worlds * env.horizon
     figures = medians | {
-        "env_steps_per_s_collecting": steps / medians["collect_s"],
         "env_steps_per_s_whole": 2 * steps / medians["iteration_s"],
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "torch_threads": torch.get_num_threads(),

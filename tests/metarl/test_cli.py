@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import run_with
 
 import metarl
 from metarl.checkpoint import load_policy, load_run_config
@@ -21,6 +20,7 @@ from metarl.cli.tasks import example_task, folder_name, parse_task
 from metarl.cli.training import Train
 from metarl.recipes import recipe
 from metarl_envs import FAMILIES, InputError, get_family
+from runs import run_with
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = {
@@ -252,6 +252,7 @@ def test_a_task_makes_a_folder_name():
 
 def test_the_gl_backend_is_chosen_for_machines_without_a_display_only(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr("ctypes.CDLL", lambda name: None)  # as if every GL library were there
     for display, chosen, expected in (("", "", "egl"), (":0", "", None), ("", "osmesa", "osmesa")):
         for name, value in (("DISPLAY", display), ("WAYLAND_DISPLAY", ""), ("MUJOCO_GL", chosen)):
             monkeypatch.delenv(name, raising=False)

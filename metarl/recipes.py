@@ -34,7 +34,7 @@ def navigation(family_name: str) -> TrainConfig:
     """2-D navigation: MAML's step sizes, layer widths and trust region; output 1 is a full step."""
     return dataclasses.replace(
         default(family_name),
-        iterations=500,
+        iterations=350,
         policy=PolicyConfig(hidden_sizes=(100, 100), action_scale=1.0),
         inner=GradientAdaptationConfig(inner_lr_decay=0.5),
         outer=TrpoConfig(max_kl=0.01),

@@ -9,22 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from metarl.advantages import PolicyBatch
-from metarl.algorithms.maml_trpo import MamlTrpo, first_episodes
+from metarl.algorithms.maml_trpo import MamlTrpo
 from metarl.checkpoint import save_checkpoint
 from metarl.config import TrainConfig
 from metarl.errors import FaultError, NonFiniteUpdateError
 from metarl.inner_loop import InnerLoop, run_inner_loop
 from metarl.logging import MetricsLogger
-from metarl.params import Params, expand, is_finite, to
-from metarl.policies import GaussianMlpPolicy, kl_divergence
+from metarl.metrics import iteration_metrics, time_metrics
+from metarl.params import Params, is_finite, to
+from metarl.policies import GaussianMlpPolicy
 from metarl.progress import Progress
 from metarl.signals import StopSignals
 from metarl.state import Generators, TrainState
 from metarl_envs import BatchEnv, get_family
 
+CPU = torch.device("cpu")
 MAX_REFUSED_IN_A_ROW = 3
 
 
@@ -51,57 +51,52 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
     device = config.torch_device()
     policy = GaussianMlpPolicy.for_family(family, config.policy)
     algorithm = MamlTrpo(policy, config.inner, config.outer)
-    env = BatchEnv(
-        family,
-        config.meta_batch_size,
-        config.episodes_per_task,
-        horizon=config.horizon,
-        sim_threads=config.sim_threads,
-    )
-    start = {"iteration": state.iteration, "env_steps": state.env_steps}
+    M, E, K = config.meta_batch_size, config.episodes_per_task, config.inner.adaptation_steps
+    env = BatchEnv(family, M, E, horizon=config.horizon, sim_threads=config.sim_threads)
+    random = state.generators
     with (
         StopSignals() as stop,
-        MetricsLogger(run, config, **start) as logger,
+        MetricsLogger(run, config, iteration=state.iteration, env_steps=state.env_steps) as logger,
         Progress(config.iterations, state.iteration, quiet=quiet) as progress,
     ):
         while state.iteration < config.iterations:
             began = time.perf_counter()
-            random = state.generators
-            env.set_tasks(family.sample_tasks(config.meta_batch_size, random.tasks, "train"))
+
+            # Sample tasks; then K times: collect, adapt; then collect once more.
+            env.set_tasks(family.sample_tasks(M, random.tasks, "train"))
+            theta = to(state.params, device)
             inner = run_inner_loop(
-                env,
-                policy,
-                state.params,
-                config.inner,
-                config.inner.adaptation_steps,
-                random.resets,
-                random.actions,
-                device,
+                env, policy, theta, config.inner, K, random.resets, random.actions, device
             )
-            params, metrics = algorithm.update(
-                to(state.params, device), inner.batches, config.horizon
-            )
-            metrics |= rollout_metrics(inner) | inner_metrics(policy, state.params, inner, config)
-            params = policy.update_statistics(
-                to(params, torch.device("cpu")),
-                inner.rollouts[0].observations,
-                inner.rollouts[0].valid,
-            )
-            state = next_state(state, params, metrics, inner)
-            metrics["health/refused_updates"] = float(state.refused)
+
+            # Update the meta-parameters from all that was collected.
+            updated, metrics = algorithm.update(theta, inner.batches, config.horizon)
+            metrics |= iteration_metrics(policy, theta, inner, config)
+            state = next_state(state, with_statistics(policy, updated, inner), metrics, inner)
+
+            # Log.
             metrics |= time_metrics(inner, time.perf_counter() - began)
+            metrics["health/refused_updates"] = float(state.refused)
             logger.write(state.iteration, state.env_steps, metrics)
             progress.update(metrics)
 
-            stop_now = failure(state, metrics, config)
-            last = state.iteration == config.iterations
-            if stop_now or stop.requested or last or state.iteration % config.checkpoint_every == 0:
+            # Checkpoint, and stop if told to or if there is no point in going on.
+            broken = failure(state, metrics, config)
+            finished = state.iteration == config.iterations
+            due = finished or state.iteration % config.checkpoint_every == 0
+            if due or broken or stop.requested:
                 saved = save_checkpoint(run, config, state)
-                if stop_now:
-                    raise stop_now
-                if stop.requested and not last:
+                if broken:
+                    raise broken
+                if stop.requested and not finished:
                     raise Interrupted(f"{stop.requested}: stopped after saving {saved}")
     return state
+
+
+def with_statistics(policy: GaussianMlpPolicy, params: Params, inner: InnerLoop) -> Params:
+    """Parameters on the CPU, their normaliser updated by what the meta-policy itself saw."""
+    seen = inner.rollouts[0]
+    return policy.update_statistics(to(params, CPU), seen.observations, seen.valid)
 
 
 def next_state(
@@ -135,53 +130,3 @@ def failure(
             "parameter ranges, or raise the limit"
         )
     return None
-
-
-def rollout_metrics(inner: InnerLoop) -> dict[str, float]:
-    """Returns before and after adaptation, lengths and faults, over the meta-batch."""
-    pre, post = inner.rollouts[0], inner.rollouts[-1]
-    return_pre, return_post = (float(r.task_returns().nanmean()) for r in (pre, post))
-    faulted = torch.stack([rollouts.faulted for rollouts in inner.rollouts])
-    sound = ~torch.stack([rollouts.faulted for rollouts in (pre, post)])
-    lengths = torch.stack([rollouts.valid.sum(-1) for rollouts in (pre, post)])
-    ended = torch.stack([rollouts.truncated.any(-1) for rollouts in inner.rollouts])
-    return {
-        "rollout/return_pre": return_pre,
-        "rollout/return_post": return_post,
-        "rollout/adaptation_gain": return_post - return_pre,
-        "rollout/ep_len_mean": float(lengths[sound].float().mean()),
-        "health/nonfinite_envs": float(faulted.sum()),
-        "health/fault_share": float(faulted.float().mean()),
-        "health/failed_adaptations": float(inner.failed.sum()),
-        "health/truncation_rate": float(ended.float().mean()),
-    }
-
-
-@torch.no_grad()
-def inner_metrics(
-    policy: GaussianMlpPolicy, params: Params, inner: InnerLoop, config: TrainConfig
-) -> dict[str, float]:
-    """How far adaptation moved: KL on a few pre-adaptation episodes, and the distance."""
-    shared = to(expand(params, len(inner.failed)), inner.failed.device)
-    batch: PolicyBatch = first_episodes(inner.batches[0], config.horizon, 0.1)
-    before, after = (policy.distribution(p, batch.observations) for p in (shared, inner.adapted))
-    kl = (kl_divergence(before, after) * batch.weights).sum(-1)
-    moved: list[Tensor] = [
-        (inner.adapted[name] - value).flatten(1) for name, value in shared.items()
-    ]
-    distance = torch.cat(moved, dim=1).norm(dim=1)
-    return {
-        "inner/kl": float(kl.mean()),
-        "inner/step_norm": float(distance.mean()),
-        "train/explained_variance": float(inner.batches[-1].explained_variance.mean()),
-    }
-
-
-def time_metrics(inner: InnerLoop, total_s: float) -> dict[str, float]:
-    """Where the iteration's wall-clock time went; `update_s` is all but the collections."""
-    steps = sum(rollouts.num_steps() for rollouts in inner.rollouts)
-    return {
-        "time/collect_s": inner.collect_s,
-        "time/update_s": total_s - inner.collect_s,
-        "time/fps": steps / total_s,
-    }

@@ -10,10 +10,10 @@ from tiny import tiny_policy
 
 from metarl import recording
 from metarl.checkpoint import load_policy, save_policy
-from metarl.panels import AFTER, BEFORE, Composer, Side
 from metarl.recording import record, weights_sha256
-from metarl.replay import before_and_after, follow, play, reset_alike
-from metarl.video import GifWriter, Mp4Writer, choose_pace
+from metarl.recording.panels import AFTER, BEFORE, Composer, Side
+from metarl.recording.replay import before_and_after, follow, play, reset_alike
+from metarl.recording.video import GifWriter, Mp4Writer, choose_pace
 from metarl_envs import BatchEnv, InputError, Tasks, get_family
 
 SMALL = {"episodes": 2, "width": 96, "height": 72}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from metarl.video import Frame
+from metarl.recording.video import Frame
 from metarl_envs import InputError
 
 Colour = tuple[int, int, int]

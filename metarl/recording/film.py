@@ -16,12 +16,12 @@ from metarl.checkpoint import SavedPolicy
 from metarl.deploy import Adaptation, adapt_to_task
 from metarl.evaluation import CPU
 from metarl.files import plain, replace_file, sha256
-from metarl.panels import AFTER, BEFORE, Composer, Side
 from metarl.params import Params
 from metarl.policies import GaussianMlpPolicy
-from metarl.replay import Episode, before_and_after, follow, play, reset_alike
+from metarl.recording.panels import AFTER, BEFORE, Composer, Side
+from metarl.recording.replay import Episode, before_and_after, follow, play, reset_alike
+from metarl.recording.video import Frame, Pace, choose_pace, ffmpeg_is_missing, video_writers
 from metarl.versions import git_commit, versions
-from metarl.video import Frame, Pace, choose_pace, ffmpeg_is_missing, video_writers
 from metarl_envs import BatchEnv, TaskFamily, Tasks
 from metarl_envs.rendering import WorldRenderer, make_renderer
 

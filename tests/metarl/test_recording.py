@@ -8,9 +8,8 @@ import torch
 from PIL import Image
 from tiny import tiny_policy
 
-from metarl import recording
 from metarl.checkpoint import load_policy, save_policy
-from metarl.recording import record, weights_sha256
+from metarl.recording import film, record, weights_sha256
 from metarl.recording.panels import AFTER, BEFORE, Composer, Side
 from metarl.recording.replay import before_and_after, follow, play, reset_alike
 from metarl.recording.video import GifWriter, Mp4Writer, choose_pace
@@ -142,7 +141,7 @@ def collect_frames(monkeypatch, saved, task, tmp_path) -> np.ndarray:
 
         def __exit__(self, *args): ...
 
-    monkeypatch.setattr(recording, "video_writers", Writers)
+    monkeypatch.setattr(film, "video_writers", Writers)
     record(saved, task, tmp_path, **SMALL)
     return np.stack(collector.frames)
 

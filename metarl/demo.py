@@ -67,7 +67,7 @@ class Shown:
 
 
 def main(
-    out: Path = Path("runs/demo"),
+    out: Path = Path("runs/bundled-demo"),
     *,
     policy: Path = BUNDLED,
     runs: int = 16,

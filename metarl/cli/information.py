@@ -37,7 +37,7 @@ class Families:
 class Demo:
     """See a half-cheetah adapt, in under a minute: a bundled policy, no training."""
 
-    out: Annotated[Path, arg(metavar="DIR")] = Path("runs/demo")
+    out: Annotated[Path, arg(metavar="DIR")] = Path("runs/bundled-demo")
     """Folder for the video, the figure and the adapted policy."""
 
     def run(self) -> int:

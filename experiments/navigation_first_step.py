@@ -1,0 +1,61 @@
+"""What the first inner step on `navigation` finds: the goal's direction, or also its distance?
+
+    python -m experiments.navigation_first_step RUN
+
+Adapts to 200 held-out goals with one gradient step and prints, by the goal's distance, where the
+adapted policies settle.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Generator
+from torch.nn.functional import cosine_similarity
+
+from metarl.checkpoint import load_policy
+from metarl.inner_loop import run_inner_loop
+from metarl_envs import BatchEnv, get_family
+
+SETTLED = 30
+"""Steps after which the mean position is taken; the way there takes ten at most."""
+
+
+def main(run: Path) -> None:
+    """Print one line per range of goal distances."""
+    saved, family = load_policy(run), get_family("navigation")
+    env = BatchEnv(family, num_tasks=200, episodes_per_task=20)
+    tasks, resets, actions = (Generator().manual_seed(seed) for seed in range(3))
+    env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "test"))
+    inner = run_inner_loop(
+        env,
+        saved.policy,
+        saved.params,
+        saved.config.inner,
+        1,
+        resets,
+        actions,
+        torch.device("cpu"),
+    )
+    after = inner.rollouts[1]
+    valid = after.valid[:, :, SETTLED:].unsqueeze(-1)
+    seen = after.observations[:, :, SETTLED:] * valid
+    place = seen.sum((1, 2)) / valid.sum((1, 2)).clamp(min=1)  # (M, 2)
+    goal = env.tasks.values["goal"].float()
+    distance = goal.norm(dim=1)
+    angle_deg = torch.rad2deg(torch.acos(cosine_similarity(place, goal).clamp(-1, 1)))
+    print("goal at (m)  tasks  settles at (m)  off by (degrees)  return")
+    for low, high in ((0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (0.6, 0.71)):
+        chosen = (distance >= low) & (distance < high)
+        print(
+            f"{low:.1f} - {high:.1f}    {int(chosen.sum()):>5}  "
+            f"{float(place[chosen].norm(dim=1).mean()):>14.2f}  "
+            f"{float(angle_deg[chosen].mean()):>16.1f}  "
+            f"{float(after.task_returns()[chosen].mean()):>6.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -16,7 +16,7 @@ from pathlib import Path
 from metarl.process import prepare_process
 
 FAMILY = "half-cheetah-direction"
-ITERATIONS = 120
+ITERATIONS = 140
 
 
 def main(arguments: list[str] | None = None) -> int:

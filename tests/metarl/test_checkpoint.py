@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 import torch
-from runs import TINY, assert_same_state, edit_json, run_with, state_at
+from tiny_runs import TINY, assert_same_state, edit_json, run_with, state_at
 
 from metarl import checkpoint, files, policy_folder
 from metarl.checkpoint import (

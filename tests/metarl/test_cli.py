@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_runs import run_with
 
 import metarl
 from metarl.checkpoint import load_policy, load_run_config
@@ -20,7 +21,6 @@ from metarl.cli.tasks import example_task, folder_name, parse_task
 from metarl.cli.training import Train
 from metarl.recipes import recipe
 from metarl_envs import FAMILIES, InputError, get_family
-from runs import run_with
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import tyro
-from runs import run_with
+from tiny_runs import run_with
 
 from metarl import checkpoint, cli, files, run_folder, trainer
 from metarl.algorithms.maml_trpo import MamlTrpo

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+from tiny_runs import TINY
 
 from metarl.logging import MetricsLogger, cut_metrics, flatten, read_metrics
-from runs import TINY
 
 
 def metrics(value):

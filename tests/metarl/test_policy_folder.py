@@ -9,7 +9,7 @@ import struct
 import pytest
 import safetensors.torch
 import torch
-from runs import TINY, edit_json, state_at
+from tiny_runs import TINY, edit_json, state_at
 
 from metarl import files
 from metarl.checkpoint import (

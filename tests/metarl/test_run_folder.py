@@ -9,7 +9,7 @@ import os
 from collections import namedtuple
 
 import pytest
-from runs import TINY, run_with
+from tiny_runs import TINY, run_with
 
 from metarl import run_folder
 from metarl.checkpoint import (

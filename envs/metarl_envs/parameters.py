@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -137,8 +136,3 @@ def varied_fields(parameters: Sequence[Parameter]) -> tuple[str, ...]:
     """The model fields that any parameter changes, in order and without repeats."""
     names = [f for p in parameters if p.effect is not None for f in p.effect.fields]
     return tuple(dict.fromkeys(names))
-
-
-def parameter_size(parameters: Sequence[Parameter]) -> int:
-    """P, the number of scalars in one task."""
-    return sum(math.prod(parameter.shape) for parameter in parameters)

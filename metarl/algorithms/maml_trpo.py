@@ -12,7 +12,6 @@ through `adapt`, to second order unless `first_order`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -52,14 +51,14 @@ class TrpoConfig:
     needs less data than the gradient; the line search checks the true KL on all of it."""
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("max_kl", 0, math.inf),
-            ("backtrack_ratio", 0, 1),
-            ("curvature_fraction", 0, 1.0000001),
-        ):
-            value = getattr(self, name)
-            if not low < value < high:
-                raise InputError(f"{name} = {value}: must be greater than {low} and at most 1")
+        if not self.max_kl > 0:
+            raise InputError(f"max_kl = {self.max_kl}: must be greater than 0")
+        if not 0 < self.backtrack_ratio < 1:
+            raise InputError(f"backtrack_ratio = {self.backtrack_ratio}: must be between 0 and 1")
+        if not 0 < self.curvature_fraction <= 1:
+            raise InputError(
+                f"curvature_fraction = {self.curvature_fraction}: must be greater than 0, at most 1"
+            )
         for name in ("cg_iterations", "max_backtracks"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}: must be at least 1")
@@ -67,14 +66,22 @@ class TrpoConfig:
             raise InputError(f"cg_damping = {self.cg_damping}: must be at least 0")
 
 
+def surrogate(dist: Gaussian, post: PolicyBatch) -> Tensor:
+    """Importance-weighted advantage of per-task policies on post-adaptation data: ().
+
+    A mean over each task's valid steps, then over tasks.
+    """
+    ratio = torch.exp(log_prob(dist, post.actions) - post.log_probs)
+    return (ratio * post.advantages * post.weights).sum(-1).mean()
+
+
 def evaluate(
     policy: GaussianMlpPolicy, adapted: Mapping[str, Tensor], post: PolicyBatch, old: Gaussian
 ) -> Objective:
     """Surrogate and divergence of per-task parameters (M, ...) on post-adaptation data."""
     new = policy.distribution(adapted, post.observations)
-    ratio = torch.exp(log_prob(new, post.actions) - post.log_probs)
     return Objective(
-        surrogate=(ratio * post.advantages * post.weights).sum(-1).mean(),
+        surrogate=surrogate(new, post),
         kl=(kl_divergence(old, new) * post.weights).sum(-1).mean(),
     )
 
@@ -84,13 +91,12 @@ def surrogate_gradient(
 ) -> tuple[Params, Tensor, Gaussian]:
     """Gradient (M, ...) of the surrogate at the adapted weights, its value, and the policy."""
 
-    def surrogate(weights: Params) -> tuple[Tensor, tuple[Tensor, Gaussian]]:
+    def value_and_policy(weights: Params) -> tuple[Tensor, tuple[Tensor, Gaussian]]:
         dist = policy.distribution(weights | statistics, post.observations)
-        ratio = torch.exp(log_prob(dist, post.actions) - post.log_probs)
-        value = (ratio * post.advantages * post.weights).sum(-1).mean()
+        value = surrogate(dist, post)
         return value, (value, dist)
 
-    gradient, (value, dist) = grad(surrogate, has_aux=True)(weights)
+    gradient, (value, dist) = grad(value_and_policy, has_aux=True)(weights)
     return gradient, value, dist
 
 
@@ -101,7 +107,7 @@ def fisher_vector_product(
     statistics: Params,
     post: PolicyBatch,
 ) -> Callable[[Params], Params]:
-    """v -> J^T F J v, the Hessian of the mean KL at theta, as (..., ) -> (..., ) parameter dicts.
+    """v -> J^T F J v, the Hessian of the mean KL at theta, from and to parameters without axis M.
 
     At the sampling policy the KL's gradient vanishes, so its Hessian is exactly J^T F J, with J
     the Jacobian of the adaptation and F the Fisher matrix of the adapted policies.
@@ -190,7 +196,8 @@ class MamlTrpo:
         direction, curvature = conjugate_gradient(
             damped_product, meta_gradient, config.cg_iterations
         )
-        step = direction * torch.sqrt(2 * config.max_kl / curvature)
+        length = torch.sqrt(2 * config.max_kl / curvature)
+        step = torch.where(curvature == 0, direction, direction * length)
 
         @torch.no_grad()
         def objective(point: Tensor) -> Objective:

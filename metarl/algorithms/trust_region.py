@@ -31,6 +31,8 @@ def conjugate_gradient(
     residual, direction = target.clone(), target.clone()
     squared = residual @ residual
     goal = tolerance * squared
+    if bool(squared == 0):  # nowhere to go, and 0 / 0 would look like a diverged update
+        return x, squared
     for _ in range(iterations):
         image = product(direction)
         step = squared / (direction @ image)

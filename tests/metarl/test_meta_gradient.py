@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import pytest
 import torch
 from helpers import double_params, inner_batches, one_task, random_batch, small_policy
@@ -184,3 +187,12 @@ def test_update_improves_the_surrogate_inside_the_trust_region(first_order):
     assert 0.2 * 0.01 < float(after.kl) <= 0.01
     assert metrics["train/approx_kl"] == pytest.approx(float(after.kl), rel=1e-9)
     assert all(not torch.equal(new[name], value) for name, value in theta.items())
+
+
+def test_no_advantage_anywhere_is_no_step_and_not_a_diverged_update():
+    policy, theta, config, batches = problem("log_prob", 1)
+    flat = [dataclasses.replace(b, advantages=torch.zeros_like(b.advantages)) for b in batches]
+    new, metrics = MamlTrpo(policy, config, TrpoConfig()).update(theta, flat, horizon=10)
+    assert all(torch.equal(new[name], value) for name, value in theta.items())
+    assert metrics["train/step_share"] == 0.0
+    assert all(math.isfinite(value) for value in metrics.values())

@@ -79,7 +79,7 @@ def keep_finite(before: Params, after: Params) -> tuple[Params, Tensor]:
         Parameters (M, ...) and which tasks fell back (M,).
     """
     finite = torch.stack(
-        [torch.isfinite(value).flatten(1).all(dim=1) for value in after.values()]
+        [torch.isfinite(value).reshape(len(value), -1).all(dim=1) for value in after.values()]
     ).all(dim=0)
     kept = {
         name: torch.where(finite.view(-1, *[1] * (value.dim() - 1)), value, before[name])

@@ -100,8 +100,7 @@ def collect(
         step = env.step(policy.controls(outputs[t]), mask)
         rewards[t], quantity[t] = step.rewards, quantity_of(step.transition)
         terminated[t], truncated[t], faulted[t] = step.terminated, step.truncated, step.faulted
-        moved = step.observations
-        observation = moved if mask is None else torch.where(alive[:, None], moved, observation)
+        observation = step.observations  # that of an ended world stays what it was
         ended = step.terminated | step.truncated | step.faulted
         if bool(ended.any()):
             mask = alive = alive & ~ended

@@ -116,7 +116,8 @@ class BatchEnv:
         """Apply controls (N, A) to the worlds of `mask` (None: all) for one control step.
 
         Controls are used as given; MuJoCo clamps forces to the actuator range, rewards see the
-        raw values (as Gymnasium does). Rows outside the mask keep their state and mean nothing.
+        raw values (as Gymnasium does). Rows outside the mask keep
+        state and observation; their rewards and flags mean nothing.
         """
         data = self.engine.data
         before = {name: data[name].clone() for name in self.family.robot.remembered}

@@ -19,6 +19,7 @@ from metarl.algorithms.maml_trpo import (
     surrogate_gradient,
 )
 from metarl.params import detach, expand, flatten, unflatten
+from metarl.policies import log_prob
 
 M = 3
 FORMS = ("log_prob", "ratio")
@@ -140,6 +141,25 @@ def test_inner_loss_forms_share_first_but_not_second_derivatives():
     ratio_gradient, _ = meta_gradient(policy, theta, ratio_config, batches)
     difference = (log_prob_gradient - ratio_gradient).norm() / ratio_gradient.norm()
     assert difference > 1e-2
+
+
+def test_each_inner_step_is_its_gradient_times_a_decayed_rate():
+    policy, theta, config, batches = problem("log_prob", 2)
+    by_hand = {name: value[None].clone() for name, value in theta.items()}
+    alone = [one_task(batch, 0) for batch in batches[:2]]
+    for step_size, batch in zip((0.3, 0.3 * 0.5), alone, strict=True):
+        leaves = {name: value.detach().requires_grad_() for name, value in by_hand.items()}
+        dist = policy.distribution(leaves, batch.observations)
+        score = log_prob(dist, batch.actions) * batch.advantages
+        loss = -score[batch.weights > 0].mean()  # the mean over the valid steps
+        grads = torch.autograd.grad(loss, list(leaves.values()))
+        by_hand = {
+            name: value - step_size * grad
+            for (name, value), grad in zip(leaves.items(), grads, strict=True)
+        }
+    adapted = adapt(policy, expand(theta, 1), alone, config)
+    for name, value in adapted.items():
+        torch.testing.assert_close(value, by_hand[name].detach(), rtol=0, atol=1e-12)
 
 
 def test_first_order_drops_the_jacobian_and_nothing_else():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import run_with
+from tiny_runs import TINY_FLAGS, run_with
 
 import metarl
 from metarl.checkpoint import load_policy, load_run_config
@@ -38,16 +38,6 @@ FLAGS = {
     "doctor": "",
 }
 """A flag is a promise: whoever changes this list breaks somebody's script."""
-TINY = [
-    "--meta-batch-size",
-    "3",
-    "--episodes-per-task",
-    "3",
-    "--horizon",
-    "8",
-    "--sim-threads",
-    "1",
-]
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +130,7 @@ def test_what_is_given_changes_the_recipe_and_nothing_else():
 
 
 def test_training_ends_with_what_was_gained_and_the_next_commands(capsys):
-    assert main(["train", "navigation", "--iterations", "2", *TINY, "--seed", "4"]) == 0
+    assert main(["train", "navigation", "--iterations", "2", *TINY_FLAGS, "--seed", "4"]) == 0
     shown = capsys.readouterr().out
     first, *_ = shown.splitlines()
     assert all(word in first for word in ("navigation", "MAML-TRPO", "seed 4", "runs/navigation-4"))
@@ -157,12 +147,15 @@ def test_training_ends_with_what_was_gained_and_the_next_commands(capsys):
 
 def test_a_second_run_gets_a_folder_of_its_own(capsys):
     for name in ("navigation-0", "navigation-0-2", "navigation-0-3"):
-        assert main(["train", "navigation", "--iterations", "1", *TINY, "--quiet"]) == 0
+        assert main(["train", "navigation", "--iterations", "1", *TINY_FLAGS, "--quiet"]) == 0
         assert capsys.readouterr().out == f"runs/{name}\n"
 
 
 def test_a_finished_run_says_how_to_go_on(capsys):
-    assert main(["train", "navigation", "--iterations", "1", *TINY, "--quiet", "--run", "r"]) == 0
+    assert (
+        main(["train", "navigation", "--iterations", "1", *TINY_FLAGS, "--quiet", "--run", "r"])
+        == 0
+    )
     assert main(["resume", "r"]) == 0
     assert "metarl resume r --iterations 2" in capsys.readouterr().out
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import tyro
-from tiny_runs import run_with
+from tiny_runs import TINY_FLAGS, run_with
 
 from metarl import checkpoint, cli, files, run_folder, trainer
 from metarl.algorithms.maml_trpo import MamlTrpo
@@ -18,17 +18,6 @@ from metarl.checkpoint import load_policy
 from metarl.cli import ExitCode, explain, main, missing_module
 from metarl.errors import FaultError, RunError
 from metarl_envs import InputError
-
-TINY = [
-    "--meta-batch-size",
-    "3",
-    "--episodes-per-task",
-    "3",
-    "--horizon",
-    "8",
-    "--sim-threads",
-    "1",
-]
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +147,16 @@ def test_a_disk_that_fills_up_keeps_what_was_saved(capsys, tmp_path, monkeypatch
         real(descriptor)
 
     monkeypatch.setattr(files.os, "fsync", fills_up)
-    arguments = ["--iterations", 50, *TINY, "--checkpoint-every", 1, "--run", "run", "--quiet"]
+    arguments = [
+        "--iterations",
+        50,
+        *TINY_FLAGS,
+        "--checkpoint-every",
+        1,
+        "--run",
+        "run",
+        "--quiet",
+    ]
     message = refused(capsys, "train", "navigation", *arguments, code=ExitCode.ERROR)
     assert "No space left on device; free some space" in message
     monkeypatch.undo()
@@ -176,7 +174,7 @@ def test_updates_that_stay_non_finite_exit_with_3_and_keep_the_last_good_state(c
         return {name: torch.full_like(value, torch.nan) for name, value in new.items()}, metrics
 
     monkeypatch.setattr(MamlTrpo, "update", poisoned)
-    arguments = ["--iterations", 9, *TINY, "--run", "run", "--quiet"]
+    arguments = ["--iterations", 9, *TINY_FLAGS, "--run", "run", "--quiet"]
     message = refused(capsys, "train", "navigation", *arguments, code=ExitCode.NON_FINITE)
     assert "not finite" in message
     assert all(

@@ -26,6 +26,16 @@ TINY = TrainConfig(
     checkpoint_every=1,
     policy=PolicyConfig(hidden_sizes=(4,), action_scale=1.0),
 )
+TINY_FLAGS = [
+    "--meta-batch-size",
+    "3",
+    "--episodes-per-task",
+    "3",
+    "--horizon",
+    "8",
+    "--sim-threads",
+    "1",
+]
 
 
 def state_at(iteration: int, config: TrainConfig = TINY) -> TrainState:

@@ -22,13 +22,13 @@ import torch
 import tyro
 from torch import Generator, Tensor
 
-from metarl.adaptation.gradient import GradientAdaptationConfig
-from metarl.algorithms.maml_trpo import MamlTrpo, TrpoConfig
+from metarl.algorithms.base import Iteration
 from metarl.checkpoint import load_policy
 from metarl.inner_loop import InnerLoop, run_inner_loop
-from metarl.params import Params, expand
-from metarl.policies import GaussianMlpPolicy, PolicyConfig
+from metarl.params import Params, expand, learned, weights
+from metarl.policies import GaussianMlpPolicy
 from metarl.process import available_cores
+from metarl.recipes import recipe
 from metarl.rollouts import Rollouts, collect
 from metarl.runtime import torch_threads
 from metarl_envs import BatchEnv, get_family
@@ -40,6 +40,8 @@ class Options:
 
     family: str = "half-cheetah-direction"
     """Task family."""
+    method: str = "maml-trpo"
+    """Whose inner loop and update are timed; not one that searches by perturbations."""
     meta_batch_size: int = 40
     """M, tasks."""
     episodes_per_task: int = 20
@@ -66,15 +68,18 @@ def main(options: Options) -> None:
         horizon=options.horizon,
         sim_threads=options.sim_threads,
     )
+    config = recipe(options.family, options.method)
     resets, actions, tasks = (Generator().manual_seed(seed) for seed in range(3))
     if options.policy is None:
-        policy = GaussianMlpPolicy.for_family(family, PolicyConfig())
+        policy = GaussianMlpPolicy.for_family(family, config.policy)
         params = policy.init(Generator().manual_seed(3))
     else:
         saved = load_policy(options.policy)
         policy, params = saved.policy, saved.params
-    inner_config = GradientAdaptationConfig()
-    algorithm = MamlTrpo(policy, inner_config, TrpoConfig())
+    params = dict(params) | config.inner.init(weights(params), Generator().manual_seed(4))
+    how, outer, K = config.inner_loop(progress=0.0), config.outer, config.adaptation_steps
+    optimizer = outer.init(learned(params))
+    start = expand(params, env.num_tasks)
 
     span = env.action_high - env.action_low
     noise = torch.rand((env.horizon, env.num_worlds, len(span)), generator=actions)
@@ -82,19 +87,19 @@ def main(options: Options) -> None:
 
     def floor(controls: Tensor) -> float:
         """Seconds of physics alone under controls (T, N, A)."""
-        start = time.perf_counter()
+        began = time.perf_counter()
         with torch_threads(1):
             env.reset(resets)
             for t in range(env.horizon):
                 env.engine.data["ctrl"].copy_(controls[t])
                 env.engine.step(family.robot.frame_skip)
-        return time.perf_counter() - start
+        return time.perf_counter() - began
 
     def collection(task_params: Params) -> tuple[float, Rollouts]:
-        start = time.perf_counter()
+        began = time.perf_counter()
         with torch_threads(1):
             rollouts = collect(env, policy, task_params, resets, actions)
-        return time.perf_counter() - start, rollouts
+        return time.perf_counter() - began, rollouts
 
     def controls_of(rollouts: Rollouts) -> Tensor:
         """(T, N, A), as the engine got them."""
@@ -102,21 +107,19 @@ def main(options: Options) -> None:
         return controls.movedim(1, 0).double().contiguous()
 
     def meta_iteration() -> tuple[float, InnerLoop]:
-        start = time.perf_counter()
+        began = time.perf_counter()
         env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "train"))
-        inner = run_inner_loop(
-            env, policy, params, inner_config, 1, resets, actions, torch.device("cpu")
-        )
-        algorithm.update(params, inner.batches, env.horizon)
-        return time.perf_counter() - start, inner
+        inner = run_inner_loop(env, policy, start, how, K, resets, actions, torch.device("cpu"))
+        seen = Iteration(policy, how.adaptation, how.inner_loss, inner, env.horizon, progress=0.0)
+        outer.update(params, optimizer, seen)
+        return time.perf_counter() - began, inner
 
-    shared = expand(params, env.num_tasks)
     meta_iteration()  # warm-up
     rows = []
     for index in range(options.rounds):
         first = floor(random_controls)
         iteration_s, inner = meta_iteration()
-        pre_s, rollouts = collection(shared)
+        pre_s, rollouts = collection(start)
         post_s, _ = collection(inner.adapted)
         replay_s = floor(controls_of(rollouts))
         floor_s = (first + floor(random_controls)) / 2
@@ -129,14 +132,14 @@ def main(options: Options) -> None:
                 "pre_collect_over_its_own_physics": pre_s / replay_s,
                 "iteration_s": iteration_s,
                 "update_s": iteration_s - inner.collect_s,
-                "iteration_ratio": iteration_s / (2 * floor_s),
+                "iteration_ratio": iteration_s / ((K + 1) * floor_s),
             }
         )
         print(f"round {index + 1}: " + "  ".join(f"{k} {v:.3f}" for k, v in rows[-1].items()))
     medians = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
     steps = env.num_worlds * env.horizon
     figures = medians | {
-        "env_steps_per_s_whole": 2 * steps / medians["iteration_s"],
+        "env_steps_per_s_whole": (K + 1) * steps / medians["iteration_s"],
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "torch_threads": torch.get_num_threads(),
     }

@@ -93,7 +93,7 @@ def run(options: argparse.Namespace, command: list[str]) -> None:
         told,
         folder,
         films=films,
-        steps=config.inner.adaptation_steps,
+        steps=config.adaptation_steps,
         width=options.width,
         device=device,
     )

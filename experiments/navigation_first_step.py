@@ -17,6 +17,7 @@ from torch.nn.functional import cosine_similarity
 
 from metarl.checkpoint import load_policy
 from metarl.inner_loop import run_inner_loop
+from metarl.params import expand
 from metarl_envs import BatchEnv, get_family
 
 SETTLED = 30
@@ -29,16 +30,9 @@ def main(run: Path) -> None:
     env = BatchEnv(family, num_tasks=200, episodes_per_task=20)
     tasks, resets, actions = (Generator().manual_seed(seed) for seed in range(3))
     env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "test"))
-    inner = run_inner_loop(
-        env,
-        saved.policy,
-        saved.params,
-        saved.config.inner,
-        1,
-        resets,
-        actions,
-        torch.device("cpu"),
-    )
+    start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
+    cpu = torch.device("cpu")
+    inner = run_inner_loop(env, saved.policy, start, how, 1, resets, actions, cpu)
     after = inner.rollouts[1]
     valid = after.valid[:, :, SETTLED:].unsqueeze(-1)
     seen = after.observations[:, :, SETTLED:] * valid

@@ -151,3 +151,29 @@ def explained_variance(values: Tensor, returns: Tensor, weights: Tensor) -> Tens
         return ((x - mean).square() * weights).sum(-1)
 
     return 1 - variance(returns - values) / variance(returns).clamp(min=1e-12)
+
+
+def some_episodes(batch: PolicyBatch, horizon: int, which: slice) -> PolicyBatch:
+    """These episodes of every task; each task's weights sum to 1 again."""
+    M, S, _ = batch.observations.shape
+
+    def chosen(tensor: Tensor) -> Tensor:
+        """(M, E*T, ...) -> (M, fewer*T, ...)."""
+        by_episode = tensor.view(M, S // horizon, horizon, *tensor.shape[2:])
+        return by_episode[:, which].flatten(1, 2)
+
+    weights = chosen(batch.weights)
+    return PolicyBatch(
+        observations=chosen(batch.observations),
+        actions=chosen(batch.actions),
+        log_probs=chosen(batch.log_probs),
+        advantages=chosen(batch.advantages),
+        weights=weights / weights.sum(-1, keepdim=True).clamp(min=1e-12),
+        explained_variance=batch.explained_variance,
+    )
+
+
+def first_episodes(batch: PolicyBatch, horizon: int, fraction: float) -> PolicyBatch:
+    """The first episodes of every task; at least one."""
+    episodes = batch.weights.shape[1] // horizon
+    return some_episodes(batch, horizon, slice(max(1, round(fraction * episodes))))

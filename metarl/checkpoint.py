@@ -3,7 +3,7 @@
 RUN/config.json                      the configuration, and the commands that led here
 RUN/checkpoints/latest               name of the newest checkpoint, for people and scripts
 RUN/checkpoints/000150/              a policy folder (see `metarl.policy_folder`) with also
-    training.safetensors             the state of every random stream
+    training.safetensors             the state of every random stream and of the optimiser
     training.json                    counters, and the checksums that tie the files together
 """
 
@@ -12,11 +12,12 @@ from __future__ import annotations
 import re
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import safetensors.torch
+from torch import Tensor
 
 from metarl.config import TrainConfig
 from metarl.errors import RunError
@@ -31,6 +32,7 @@ from metarl.files import (
     temporary_folder,
     write_synced,
 )
+from metarl.params import learned
 from metarl.policies import GaussianMlpPolicy
 from metarl.policy_folder import (
     SCHEMA,
@@ -70,6 +72,7 @@ TRAINING_FORMAT = "metarl-training"
 LATEST = "latest"
 TRAINING_STATE = "training.safetensors"
 TRAINING = "training.json"
+STREAM, OPTIMIZER = "generator.", "optimizer."
 COUNTERS = ("iteration", "env_steps", "refused_in_a_row", "refused")
 
 T = TypeVar("T")
@@ -87,14 +90,14 @@ def save_checkpoint(run: Path, config: TrainConfig, state: TrainState, *, keep: 
         counters: dict[str, Any] = {name: getattr(state, name) for name in COUNTERS}
         noted = {name: counters[name] for name in ("iteration", "env_steps")}
         weights_digest = write_policy(temporary, config, policy, state.params, noted)
-        streams = safetensors.torch.save(state.generators.state())
-        write_synced(temporary / TRAINING_STATE, streams)
+        content = safetensors.torch.save(training_tensors(state))
+        write_synced(temporary / TRAINING_STATE, content)
         training = {
             "format": TRAINING_FORMAT,
             "schema": SCHEMA,
             "versions": versions(),
             **counters,
-            "sha256": sha256(streams),
+            "sha256": sha256(content),
             "weights_sha256": weights_digest,
         }
         write_synced(temporary / TRAINING, sealed_json(training))
@@ -157,7 +160,7 @@ def _newest(run: Path, read: Callable[[Path], T]) -> T:
             warnings.warn(f"skipped a damaged checkpoint: {problem}", stacklevel=3)
         return found
     if problems:
-        raise RunError(f"{run}: none of its checkpoints can be read; the newest: {problems[0]}")
+        raise RunError(f"{run}: none of its checkpoints can be used; the newest: {problems[0]}")
     raise RunError(f"{run}: holds no finished checkpoint yet; `metarl resume {run}` starts it anew")
 
 
@@ -166,6 +169,11 @@ def _read_checkpoint(folder: Path) -> tuple[TrainConfig, TrainState]:
     path = folder / TRAINING
     data = read_json(path)
     check_format(path, data, TRAINING_FORMAT)
+    if data["schema"] < SCHEMA:
+        raise RunError(
+            f"{path}: begun by an older metarl: its policy can be evaluated and adapted, but "
+            "training cannot go on"
+        )
     if data.get("weights_sha256") != saved.metadata["sha256"]:
         raise RunError(f"{path}: belongs to other weights than {folder.name} holds")
     counters: dict[str, Any] = {name: data.get(name) for name in COUNTERS}
@@ -174,14 +182,28 @@ def _read_checkpoint(folder: Path) -> tuple[TrainConfig, TrainState]:
             raise RunError(f"{path}: {name} = {value!r} is not a count")
     if counters["iteration"] != int(folder.name):
         raise RunError(f"{path}: of iteration {counters['iteration']}, but in {folder.name}")
-    like = Generators.from_seed(0).state()
-    streams = read_tensors(folder / TRAINING_STATE, like, str(data.get("sha256")))
+    optimizer = saved.config.outer.init(learned(saved.params))
+    like = training_tensors(TrainState(saved.params, Generators.from_seed(0), optimizer))
+    tensors = read_tensors(folder / TRAINING_STATE, like, str(data.get("sha256")))
     try:
-        generators = Generators.from_state(streams)
+        generators = Generators.from_state(_named(tensors, STREAM))
     except RuntimeError as error:
         raise RunError(f"{folder / TRAINING_STATE}: {error}") from None
     _warn_of_other_versions(path, data)
-    return saved.config, TrainState(saved.params, generators, **counters)
+    return saved.config, TrainState(
+        saved.params, generators, _named(tensors, OPTIMIZER), **counters
+    )
+
+
+def training_tensors(state: TrainState) -> dict[str, Tensor]:
+    """All of a training state that is not a policy or a counter, by name."""
+    streams = {STREAM + name: value for name, value in state.generators.state().items()}
+    return streams | {OPTIMIZER + name: value for name, value in state.optimizer.items()}
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those of a prefix, without it."""
+    return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
 
 
 def _warn_of_other_versions(path: Path, data: dict[str, Any]) -> None:

@@ -11,11 +11,17 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from metarl.adaptation.gradient import GradientAdaptationConfig
-from metarl.algorithms.maml_trpo import TrpoConfig
+from metarl.adaptation import ADAPTATIONS
+from metarl.adaptation.base import Adaptation
+from metarl.adaptation.gradient import GradientStep
+from metarl.algorithms import META_OBJECTIVES
+from metarl.algorithms.base import MetaObjective
+from metarl.algorithms.trpo import Trpo
+from metarl.inner_loop import InnerLoopConfig
+from metarl.losses import InnerLoss
 from metarl.policies import PolicyConfig
 from metarl.process import available_cores
-from metarl_envs import InputError
+from metarl_envs import InputError, unknown_name
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -26,6 +32,8 @@ class TrainConfig:
 
     family: str
     """Name of the task family."""
+    method: str
+    """Name of the method whose recipe this began as; what runs is `inner` and `outer`."""
     horizon: int
     """Steps per episode, >= 1."""
     iterations: int = 150
@@ -44,11 +52,21 @@ class TrainConfig:
     """Iterations between checkpoints, >= 1."""
     max_fault_share: float = 0.2
     """Stop if more than this share of an iteration's episodes diverges, in (0, 1]."""
+    adaptation_steps: int = 1
+    """K, adaptation steps per task in meta-training, each on fresh rollouts, >= 1."""
+    inner_loss: InnerLoss = "log_prob"
+    """What an adaptation step descends. `log_prob`: -log pi A (MAML); `ratio`: -pi/pi_old A
+    (ProMP's low-variance curvature). Equal first derivatives at the behaviour policy, unequal
+    second ones."""
+    discount: float = 0.99
+    """gamma, in (0, 1]."""
+    gae_lambda: float = 1.0
+    """lambda of GAE, in [0, 1]."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     """The policy network."""
-    inner: GradientAdaptationConfig = field(default_factory=GradientAdaptationConfig)
+    inner: Adaptation = field(default_factory=GradientStep)
     """The inner loop: how the policy adapts."""
-    outer: TrpoConfig = field(default_factory=TrpoConfig)
+    outer: MetaObjective = field(default_factory=Trpo)
     """The outer loop: how the meta-parameters learn."""
 
     def __post_init__(self) -> None:
@@ -57,6 +75,7 @@ class TrainConfig:
             "iterations",
             "meta_batch_size",
             "episodes_per_task",
+            "adaptation_steps",
             "sim_threads",
             "checkpoint_every",
         ):
@@ -64,12 +83,23 @@ class TrainConfig:
                 raise InputError(f"{name} = {getattr(self, name)}: must be at least 1")
         if self.seed < 0:
             raise InputError(f"seed = {self.seed}: must be at least 0")
+        if not 0 < self.discount <= 1:
+            raise InputError(f"discount = {self.discount}: must be in (0, 1]")
+        if not 0 <= self.gae_lambda <= 1:
+            raise InputError(f"gae_lambda = {self.gae_lambda}: must be in [0, 1]")
         if not 0 < self.max_fault_share <= 1:
             raise InputError(f"max_fault_share = {self.max_fault_share}: must be in (0, 1]")
         if self.device not in typing.get_args(Device):
             raise InputError(
                 f"device = '{self.device}': allowed are {', '.join(typing.get_args(Device))}"
             )
+        self.outer.num_distinct_tasks(self.meta_batch_size)
+
+    def inner_loop(self, progress: float) -> InnerLoopConfig:
+        """How the policy adapts when this share of meta-training, in [0, 1], is over."""
+        return InnerLoopConfig(
+            self.inner.at(progress), self.inner_loss, self.discount, self.gae_lambda
+        )
 
     def torch_device(self) -> torch.device:
         """The device that meta-updates run on.
@@ -84,9 +114,17 @@ class TrainConfig:
         return torch.device(self.device)
 
 
+KIND = "kind"
+"""Which adaptation or meta-objective a JSON object describes."""
+KINDS: dict[type, Mapping[str, type]] = {Adaptation: ADAPTATIONS, MetaObjective: META_OBJECTIVES}
+
+
 def to_json(config: TrainConfig) -> dict[str, Any]:
     """Plain JSON values, one object per dataclass."""
-    return dataclasses.asdict(config)
+    return dataclasses.asdict(config) | {
+        "inner": {KIND: _kind(ADAPTATIONS, config.inner)} | dataclasses.asdict(config.inner),
+        "outer": {KIND: _kind(META_OBJECTIVES, config.outer)} | dataclasses.asdict(config.outer),
+    }
 
 
 def from_json(data: Mapping[str, Any]) -> TrainConfig:
@@ -96,6 +134,61 @@ def from_json(data: Mapping[str, Any]) -> TrainConfig:
         InputError: for missing, unknown or ill-typed fields.
     """
     return _build(TrainConfig, data, "config")
+
+
+def settings(config: TrainConfig) -> dict[str, Any]:
+    """Every setting by its dotted name, such as `outer.clip`; what defines a run is left out."""
+    flat: dict[str, Any] = {}
+    for name, value in to_json(config).items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{key}": entry for key, entry in value.items() if key != KIND}
+        elif name not in ("family", "method"):
+            flat[name] = value
+    return flat
+
+
+def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
+    """The configuration with other values for some settings, by their dotted names.
+
+    Raises:
+        InputError: for a name that it does not have, with the nearest ones, or a value not allowed.
+    """
+    data = to_json(config)
+    known = settings(config)
+    for name, value in given.items():
+        if name not in known:
+            raise unknown_name(f"setting of {config.method}", name, known)
+        *where, last = name.split(".")
+        (data[where[0]] if where else data)[last] = value
+    return from_json(data)
+
+
+def upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration of schema 1, from before there was more than one method, in today's form.
+
+    Raises:
+        InputError: if it is not one.
+    """
+    try:
+        inner, outer, policy = (dict(data[name]) for name in ("inner", "outer", "policy"))
+        moved = {
+            name: inner.pop(name)
+            for name in ("adaptation_steps", "inner_loss", "discount", "gae_lambda")
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"config: not of schema 1 ({error})") from None
+    return dict(data) | {
+        "method": "maml-trpo",
+        "policy": policy | {"context_size": 0},
+        "inner": {KIND: "gradient"} | inner,
+        "outer": {KIND: "trpo"} | outer | {"adaptation_lr": 1e-3},
+        **moved,
+    }
+
+
+def _kind(registry: Mapping[str, type], value: object) -> str:
+    """The name that a class is registered under."""
+    return next(name for name, cls in registry.items() if type(value) is cls)
 
 
 T = TypeVar("T")
@@ -118,6 +211,12 @@ def _build(cls: type[T], data: Any, where: str) -> T:  # noqa: ANN401
 
 def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     origin = typing.get_origin(hint)
+    if hint in KINDS:
+        kind = str(value.get(KIND)) if isinstance(value, Mapping) else "nothing"
+        if kind not in KINDS[hint]:
+            raise InputError(f"{where}.{KIND} = {kind!r}: allowed are {', '.join(KINDS[hint])}")
+        settings = {name: entry for name, entry in value.items() if name != KIND}
+        return _build(KINDS[hint][kind], settings, where)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _build(hint, value, where)
     if origin is Literal:

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Generator
 
-from metarl.adaptation.gradient import gradient_step
 from metarl.advantages import policy_batch
 from metarl.captions import quantity_label, task_text
 from metarl.checkpoint import SavedPolicy, load_policy, save_policy
@@ -20,6 +19,7 @@ from metarl.errors import NonFiniteUpdateError
 from metarl.evaluation import CPU, mean_quantity, mean_returns
 from metarl.gym_rollouts import collect_from_env
 from metarl.inner_loop import keep_finite, run_inner_loop
+from metarl.losses import inner_loss
 from metarl.params import Params, expand
 from metarl_envs import BatchEnv, InputError, TaskFamily, Tasks, get_family
 
@@ -67,7 +67,8 @@ class MetaPolicy:
         _check_sizes(episodes, steps)
         policy, config = self.saved.policy, self.saved.config
         _, actions = adaptation_generators(seed)
-        params, returns = expand(self.saved.params, 1), []
+        how = config.inner_loop(progress=1.0)
+        params, returns = how.adaptation.begin(expand(self.saved.params, 1)), []
         for step in range(steps):
             rollouts = collect_from_env(
                 env,
@@ -79,13 +80,15 @@ class MetaPolicy:
                 reset_seed=seed if step == 0 else None,
             )
             returns.append(float(mean_returns(rollouts)[0]))
-            batch = policy_batch(rollouts, config.inner.discount, config.inner.gae_lambda)
-            stepped = gradient_step(policy, params, batch, config.inner, step)
+            batch = policy_batch(rollouts, how.discount, how.gae_lambda)
+            with torch.no_grad():
+                loss = inner_loss(policy, batch, how.inner_loss)
+                stepped = how.adaptation.step(params, loss, step)
             params, failed = keep_finite(params, stepped)
             if bool(failed.any()) or bool(rollouts.faulted.all()):
                 raise NonFiniteUpdateError(NOT_FINITE.format(step=step + 1))
         report = {"episodes": episodes, "steps": steps, "seed": seed, "returns": returns}
-        return MetaPolicy(_adapted(self.saved, _first(params), report))
+        return MetaPolicy(_adapted(self.saved, params, report))
 
     def predict(
         self,
@@ -209,9 +212,8 @@ def adapt_to_task(
     env = BatchEnv(family, 1, episodes, horizon=saved.config.horizon, sim_threads=sim_threads)
     env.set_tasks(task)
     resets, actions = adaptation_generators(seed)
-    inner = run_inner_loop(
-        env, saved.policy, saved.params, saved.config.inner, steps, resets, actions, device
-    )
+    start, how = expand(saved.params, 1), saved.config.inner_loop(progress=1.0)
+    inner = run_inner_loop(env, saved.policy, start, how, steps, resets, actions, device)
     if bool(inner.failed.any()) or any(bool(r.faulted.all()) for r in inner.rollouts[:-1]):
         raise NonFiniteUpdateError(NOT_FINITE.format(step=f"of {steps}"))
     returns = np.array([mean_returns(rollouts)[0] for rollouts in inner.rollouts])
@@ -223,7 +225,7 @@ def adapt_to_task(
         "returns": returns.tolist(),
     }
     return Adaptation(
-        saved=_adapted(saved, _first(inner.adapted), report),
+        saved=_adapted(saved, inner.adapted, report),
         family=family,
         task=task,
         episodes=episodes,
@@ -242,12 +244,9 @@ def adaptation_generators(seed: int) -> tuple[Generator, Generator]:
 
 
 def _adapted(saved: SavedPolicy, params: Params, report: dict[str, Any]) -> SavedPolicy:
-    return replace(saved, params=params, metadata=saved.metadata | {"adapted": report})
-
-
-def _first(params: Params) -> Params:
-    """Per-task parameters of the only task, without axis M."""
-    return {name: value[0].detach().cpu() for name, value in params.items()}
+    """The policy with the parameters, (1, ...), of the only task; its memory of it is dropped."""
+    only = {name: params[name][0].detach().cpu() for name in saved.params}
+    return replace(saved, params=only, metadata=saved.metadata | {"adapted": report})
 
 
 def _check_sizes(episodes: int, steps: int) -> None:

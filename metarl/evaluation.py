@@ -12,6 +12,7 @@ from torch import Generator
 from metarl.adaptation_curve import Evaluation, SplitEvaluation
 from metarl.checkpoint import SavedPolicy
 from metarl.inner_loop import run_inner_loop
+from metarl.params import expand
 from metarl.rollouts import Rollouts
 from metarl_envs import SPLITS, BatchEnv, InputError, Split, get_family
 
@@ -74,9 +75,8 @@ def _evaluate_split(
 ) -> SplitEvaluation:
     tasks, resets, actions = evaluation_generators(seed, split)
     env.set_tasks(env.family.sample_tasks(env.num_tasks, tasks, split))
-    inner = run_inner_loop(
-        env, saved.policy, saved.params, saved.config.inner, steps, resets, actions, device
-    )
+    start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
+    inner = run_inner_loop(env, saved.policy, start, how, steps, resets, actions, device)
     return SplitEvaluation(
         split,
         env.tasks,

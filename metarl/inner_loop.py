@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from metarl.adaptation.gradient import GradientAdaptationConfig, gradient_step
+from metarl.adaptation.base import Adaptation
 from metarl.advantages import PolicyBatch, policy_batch
-from metarl.params import Params, expand, to
+from metarl.losses import InnerLoss, inner_loss
+from metarl.params import Params, to
 from metarl.policies import GaussianMlpPolicy
 from metarl.rollouts import Rollouts, collect
 from metarl.runtime import torch_threads
@@ -26,50 +27,70 @@ class InnerLoop:
     """K + 1 collections: before adaptation, then after each step."""
     batches: list[PolicyBatch]
     """The same as losses read them, on the update's device."""
-    adapted: Params
-    """Per-task parameters after K steps, each (M, ...)."""
+    policies: list[Params]
+    """The per-task parameters that each collection was made with, each (M, ...)."""
     failed: Tensor  # (M,) tasks that kept their last finite parameters
     collect_s: float
     """Wall-clock seconds spent in the collections."""
+
+    @property
+    def adapted(self) -> Params:
+        """Per-task parameters after K steps, each (M, ...)."""
+        return self.policies[-1]
+
+
+@dataclass(frozen=True)
+class InnerLoopConfig:
+    """How episodes become adapted policies, whatever the adaptation."""
+
+    adaptation: Adaptation
+    inner_loss: InnerLoss
+    """Form of the loss that the adaptation descends."""
+    discount: float
+    """gamma."""
+    gae_lambda: float
+    """lambda of GAE."""
 
 
 def run_inner_loop(
     env: BatchEnv,
     policy: GaussianMlpPolicy,
-    params: Mapping[str, Tensor],
-    config: GradientAdaptationConfig,
+    start: Mapping[str, Tensor],
+    config: InnerLoopConfig,
     num_steps: int,
     resets: Generator,
     actions: Generator,
     device: torch.device,
 ) -> InnerLoop:
-    """Adapt one policy to each of the environment's M tasks, with fresh rollouts after each step.
+    """Adapt to each of the environment's M tasks, with fresh rollouts after each step.
 
     Args:
         env: M tasks, E episodes per task and collection; its tasks must be set.
         policy: the policy function.
-        params: the policy's parameters, without axis M.
-        config: the inner step.
-        num_steps: K, gradient steps; `config.adaptation_steps` in training, free in evaluation.
+        start: the parameters that each task starts from, (M, ...).
+        config: how they adapt.
+        num_steps: K; as many as in meta-training, or any other number in evaluation.
         resets: source of reset noise.
         actions: source of action noise.
         device: where the inner gradients are computed.
     """
-    adapted = to(expand(params, env.num_tasks), device)
+    state = config.adaptation.begin(to(start, device))
     failed = torch.zeros(env.num_tasks, dtype=torch.bool, device=device)
-    rollouts, batches, collect_s = [], [], 0.0
+    rollouts, batches, policies, collect_s = [], [], [], 0.0
     for k in range(num_steps + 1):
-        start = time.perf_counter()
+        policies.append({name: state[name] for name in start})
+        began = time.perf_counter()
         with torch_threads(1):
-            rollouts.append(collect(env, policy, adapted, resets, actions))
-        collect_s += time.perf_counter() - start
+            rollouts.append(collect(env, policy, policies[-1], resets, actions))
+        collect_s += time.perf_counter() - began
         batches.append(policy_batch(rollouts[-1].to(device), config.discount, config.gae_lambda))
         if k < num_steps:
             with torch.no_grad():
-                stepped = gradient_step(policy, adapted, batches[-1], config, k)
-            adapted, broken = keep_finite(adapted, stepped)
+                loss = inner_loss(policy, batches[-1], config.inner_loss)
+                stepped = config.adaptation.step(state, loss, k)
+            state, broken = keep_finite(state, stepped)
             failed |= broken
-    return InnerLoop(rollouts, batches, adapted, failed, collect_s)
+    return InnerLoop(rollouts, batches, policies, failed, collect_s)
 
 
 def keep_finite(before: Params, after: Params) -> tuple[Params, Tensor]:

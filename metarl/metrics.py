@@ -5,25 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metarl.algorithms.maml_trpo import first_episodes
+from metarl.advantages import first_episodes
 from metarl.config import TrainConfig
 from metarl.inner_loop import InnerLoop
-from metarl.params import Params, expand, to
+from metarl.params import acting
 from metarl.policies import GaussianMlpPolicy, kl_divergence
 
 
 def iteration_metrics(
-    policy: GaussianMlpPolicy, params: Params, inner: InnerLoop, config: TrainConfig
+    policy: GaussianMlpPolicy, inner: InnerLoop, config: TrainConfig
 ) -> dict[str, float]:
     """All of an iteration but its update and its time.
 
     Args:
         policy: the policy function.
-        params: meta-parameters that the inner loop started from, without axis M.
-        inner: what it left behind.
+        inner: what an inner loop left behind.
         config: of the run.
     """
-    return rollout_metrics(inner) | inner_metrics(policy, params, inner, config)
+    return rollout_metrics(inner) | inner_metrics(policy, inner, config)
 
 
 def rollout_metrics(inner: InnerLoop) -> dict[str, float]:
@@ -48,15 +47,15 @@ def rollout_metrics(inner: InnerLoop) -> dict[str, float]:
 
 @torch.no_grad()
 def inner_metrics(
-    policy: GaussianMlpPolicy, params: Params, inner: InnerLoop, config: TrainConfig
+    policy: GaussianMlpPolicy, inner: InnerLoop, config: TrainConfig
 ) -> dict[str, float]:
     """How far adaptation moved: KL on a few pre-adaptation episodes, and the distance."""
-    shared = to(expand(params, len(inner.failed)), inner.failed.device)
+    start, adapted = inner.policies[0], inner.adapted
     batch = first_episodes(inner.batches[0], config.horizon, 0.1)
-    before, after = (policy.distribution(p, batch.observations) for p in (shared, inner.adapted))
+    before, after = (policy.distribution(p, batch.observations) for p in (start, adapted))
     kl = (kl_divergence(before, after) * batch.weights).sum(-1)
     moved: list[Tensor] = [
-        (inner.adapted[name] - value).flatten(1) for name, value in shared.items()
+        (adapted[name] - value).flatten(1) for name, value in acting(start).items()
     ]
     distance = torch.cat(moved, dim=1).norm(dim=1)
     return {

@@ -8,7 +8,47 @@ import torch
 from torch import Tensor
 
 Params = dict[str, Tensor]
-"""Policy parameters by name; with per-task parameters every tensor has a leading axis M."""
+"""Parameters by name; with per-task parameters every tensor has a leading axis M.
+
+The name says whose an entry is, and so what may change it:
+
+| name | what it is | meta-learned | adapted |
+|-|-|-|-|
+| `obs_*` | statistics of the observations | no | no |
+| `adaptation.*` | the adaptation's own: learned rates, a learned optimiser | yes | no |
+| `task.*` | per-task inputs and memory, the same at the start of every task | no | yes |
+| all others | weights of the policy | yes | yes |
+"""
+STATISTICS, ADAPTATION, TASK = "obs_", "adaptation.", "task."
+
+
+def learned(params: Mapping[str, Tensor]) -> Params:
+    """What the outer loop changes: weights and the adaptation's own entries."""
+    return _without(params, STATISTICS, TASK)
+
+
+def fixed(params: Mapping[str, Tensor]) -> Params:
+    """What it does not: statistics and per-task entries."""
+    return {name: value for name, value in params.items() if name.startswith((STATISTICS, TASK))}
+
+
+def weights(params: Mapping[str, Tensor]) -> Params:
+    """The policy's weights alone: what a gradient step of the inner loop changes."""
+    return _without(params, STATISTICS, TASK, ADAPTATION)
+
+
+def acting(params: Mapping[str, Tensor]) -> Params:
+    """What the policy acts by, its statistics left out: weights and per-task entries."""
+    return _without(params, STATISTICS, ADAPTATION)
+
+
+def statistics(params: Mapping[str, Tensor]) -> Params:
+    """The observation normaliser's entries."""
+    return {name: value for name, value in params.items() if name.startswith(STATISTICS)}
+
+
+def _without(params: Mapping[str, Tensor], *prefixes: str) -> Params:
+    return {name: value for name, value in params.items() if not name.startswith(prefixes)}
 
 
 def expand(params: Mapping[str, Tensor], num_tasks: int) -> Params:

@@ -16,8 +16,6 @@ from metarl.params import Params
 from metarl_envs import InputError, TaskFamily
 
 LOG_2PI = math.log(2 * math.pi)
-NORMALISER = ("obs_mean", "obs_var", "obs_count")
-"""Entries of the parameter dict that are statistics of the data, not weights."""
 
 
 class Gaussian(NamedTuple):
@@ -66,6 +64,9 @@ class PolicyConfig:
     pytorch-maml-rl, garage): initial exploration then covers a tenth of the range."""
     normalize_observations: bool = False
     """Standardise observations by running statistics kept inside the policy."""
+    context_size: int = 0
+    """Context parameters: inputs of the first layer beside the observation, zero at the start of
+    every task, for adaptations that change only them (CAVIA). >= 0."""
 
     def __post_init__(self) -> None:
         for name in ("init_std", "min_std", "action_scale"):
@@ -73,6 +74,8 @@ class PolicyConfig:
                 raise InputError(f"policy.{name} = {getattr(self, name)}: must be greater than 0")
         if any(size < 1 for size in self.hidden_sizes):
             raise InputError(f"policy.hidden_sizes = {self.hidden_sizes}: each must be at least 1")
+        if self.context_size < 0:
+            raise InputError(f"policy.context_size = {self.context_size}: must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -116,17 +119,16 @@ class GaussianMlpPolicy:
             params[f"weight_{i}"] = (2 * uniform - 1) * bound
             params[f"bias_{i}"] = torch.zeros(fan_out)
         params["log_std"] = torch.full((self.action_size,), math.log(self.config.init_std))
+        if context := self.config.context_size:
+            bound = math.sqrt(6 / (context + sizes[1]))
+            uniform = torch.rand((context, sizes[1]), generator=generator)
+            params["weight_context"] = (2 * uniform - 1) * bound
+            params["task.context"] = torch.zeros(context)
         if self.config.normalize_observations:
             params["obs_mean"] = torch.zeros(self.observation_size)
             params["obs_var"] = torch.ones(self.observation_size)
             params["obs_count"] = torch.zeros(1)
         return params
-
-    def split(self, params: Mapping[str, Tensor]) -> tuple[Params, Params]:
-        """(weights, statistics): what learning changes, and the normaliser's entries."""
-        weights = {name: value for name, value in params.items() if name not in NORMALISER}
-        statistics = {name: value for name, value in params.items() if name in NORMALISER}
-        return weights, statistics
 
     def distribution(self, params: Mapping[str, Tensor], observations: Tensor) -> Gaussian:
         """Output distribution: (..., S, O) -> mean (..., S, A), log_std (..., 1, A).
@@ -146,10 +148,14 @@ class GaussianMlpPolicy:
             std = (params["obs_var"] + 1e-8).sqrt().unsqueeze(-2)
             hidden = ((hidden - params["obs_mean"].unsqueeze(-2)) / std).clamp(-10, 10)
         activation = torch.tanh if self.config.activation == "tanh" else torch.relu
-        for i in range(self.num_layers - 1):
-            hidden = activation(hidden @ params[f"weight_{i}"] + params[f"bias_{i}"].unsqueeze(-2))
-        last = self.num_layers - 1
-        return hidden @ params[f"weight_{last}"] + params[f"bias_{last}"].unsqueeze(-2)
+        for i in range(self.num_layers):
+            bias = params[f"bias_{i}"].unsqueeze(-2)
+            if i == 0 and self.config.context_size:
+                bias = bias + params["task.context"].unsqueeze(-2) @ params["weight_context"]
+            hidden = hidden @ params[f"weight_{i}"] + bias
+            if i < self.num_layers - 1:
+                hidden = activation(hidden)
+        return hidden
 
     def controls(self, outputs: Tensor) -> Tensor:
         """Outputs (..., A) -> actuator controls: scaled, then clipped to the actuator range."""

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl import __version__
-from metarl.config import TrainConfig, from_json, to_json
+from metarl.config import TrainConfig, from_json, to_json, upgraded
 from metarl.errors import RunError
 from metarl.files import (
     check_seal,
@@ -25,12 +25,14 @@ from metarl.files import (
     temporary_folder,
     write_synced,
 )
+from metarl.methods import METHODS
 from metarl.params import Params
 from metarl.policies import GaussianMlpPolicy
+from metarl.state import initial_params
 from metarl.versions import git_commit, versions
-from metarl_envs import FAMILIES, InputError, TaskFamily, get_family
+from metarl_envs import FAMILIES, InputError, TaskFamily, get_family, unknown_name
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of every file that this module and `metarl.checkpoint` write."""
 FORMAT = "metarl-policy"
 WEIGHTS = "model.safetensors"
@@ -129,7 +131,7 @@ def read_policy(folder: Path) -> SavedPolicy:
     policy = _read_spaces(path, data, config)
     try:
         with torch.device("meta"):  # names, shapes and dtypes without memory
-            like = policy.init(Generator("cpu"))
+            like = initial_params(config, policy, Generator("cpu"))
     except (RuntimeError, OverflowError) as error:
         raise RunError(f"{path}: impossible network ({str(error).splitlines()[0]})") from None
     params = read_tensors(folder / WEIGHTS, like, str(data.get("sha256")))
@@ -167,9 +169,13 @@ def read_config(path: Path, data: dict[str, Any]) -> TrainConfig:
         RunError: if it is missing or holds values that this version does not allow.
     """
     try:
-        return from_json(data.get("config", {}))
+        config = data.get("config", {})
+        read = from_json(upgraded(config) if data["schema"] == 1 else config)
+        if read.method not in METHODS:
+            raise unknown_name("method", read.method, METHODS)
     except InputError as error:
         raise RunError(f"{path}: {error}") from None
+    return read
 
 
 def is_policy(folder: Path) -> bool:
@@ -211,8 +217,8 @@ def model_card(config: TrainConfig, family: TaskFamily, metadata: Mapping[str, A
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
     return f"""# metarl policy: {family.name}
 
-A policy meta-trained with MAML-TRPO (second order: {"no" if config.inner.first_order else "yes"},
-{config.inner.adaptation_steps} adaptation steps) in simulation only, seed {config.seed}.
+A policy meta-trained with {METHODS[config.method].title} ({config.adaptation_steps} adaptation
+steps) in simulation only, seed {config.seed}.
 
 | task parameter | unit | range | meaning |
 |-|-|-|-|

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from metarl.adaptation.gradient import GradientAdaptationConfig
-from metarl.algorithms.maml_trpo import TrpoConfig
+from metarl.adaptation.gradient import GradientStep
+from metarl.algorithms.trpo import Trpo
 from metarl.config import TrainConfig
+from metarl.methods import METHODS
 from metarl.policies import PolicyConfig
-from metarl_envs import FAMILIES, get_family
+from metarl_envs import FAMILIES, get_family, unknown_name
+
+DEFAULT_METHOD = "maml-trpo"
 
 
 def default(family_name: str) -> TrainConfig:
@@ -23,11 +26,13 @@ def default(family_name: str) -> TrainConfig:
     family = get_family(family_name)
     return TrainConfig(
         family=family.name,
+        method=DEFAULT_METHOD,
         horizon=family.horizon,
         iterations=300,
         meta_batch_size=20,
-        inner=GradientAdaptationConfig(gae_lambda=0.97),
-        outer=TrpoConfig(max_kl=0.02),
+        gae_lambda=0.97,
+        policy=PolicyConfig(normalize_observations=True),
+        outer=Trpo(max_kl=0.02),
     )
 
 
@@ -40,7 +45,8 @@ def navigation(family_name: str) -> TrainConfig:
     return dataclasses.replace(
         default(family_name),
         policy=PolicyConfig(hidden_sizes=(100, 100), activation="relu", action_scale=1.0),
-        inner=GradientAdaptationConfig(inner_lr_decay=0.3),
+        gae_lambda=1.0,
+        inner=GradientStep(inner_lr_decay=0.3),
     )
 
 
@@ -49,10 +55,13 @@ RECIPES: dict[str, Callable[[str], TrainConfig]] = {
 }
 
 
-def recipe(family_name: str) -> TrainConfig:
-    """The default configuration of a family.
+def recipe(family_name: str, method: str = DEFAULT_METHOD) -> TrainConfig:
+    """The default configuration of a family under a method.
 
     Raises:
-        InputError: for an unknown family, with the nearest names.
+        InputError: for an unknown family or method, with the nearest names.
     """
-    return RECIPES[get_family(family_name).name](family_name)
+    if method not in METHODS:
+        raise unknown_name("method", method, METHODS)
+    family = RECIPES[get_family(family_name).name](family_name)
+    return dataclasses.replace(METHODS[method].recipe(family), method=method)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from metarl.params import Params
+from metarl.config import TrainConfig
+from metarl.params import Params, weights
+from metarl.policies import GaussianMlpPolicy
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Generators:
     resets: Generator
     actions: Generator
     evaluation: Generator
+    search: Generator
+    """Perturbations of the meta-parameters, where the outer loop searches by them."""
 
     @staticmethod
     def from_seed(seed: int) -> Generators:
@@ -43,6 +47,12 @@ class Generators:
         return Generators(**made)
 
 
+def initial_params(config: TrainConfig, policy: GaussianMlpPolicy, generator: Generator) -> Params:
+    """Fresh meta-parameters: the policy's and the adaptation's own."""
+    params = policy.init(generator)
+    return params | config.inner.init(weights(params), generator)
+
+
 @dataclass(frozen=True)
 class TrainState:
     """A run between two iterations.
@@ -51,8 +61,10 @@ class TrainState:
     """
 
     params: Params
-    """Meta-parameters with the normaliser, float32, on the CPU."""
+    """Meta-parameters, the adaptation's own included, with the normaliser; float32, on the CPU."""
     generators: Generators
+    optimizer: Params = field(default_factory=dict)
+    """What the meta-objective remembers between iterations, on the CPU."""
     iteration: int = 0
     """Meta-iterations finished."""
     env_steps: int = 0

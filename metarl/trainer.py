@@ -10,18 +10,18 @@ from pathlib import Path
 
 import torch
 
-from metarl.algorithms.maml_trpo import MamlTrpo
+from metarl.algorithms.base import Iteration, Update
 from metarl.checkpoint import save_checkpoint
 from metarl.config import TrainConfig
 from metarl.errors import FaultError, NonFiniteUpdateError
 from metarl.inner_loop import InnerLoop, run_inner_loop
 from metarl.logging import MetricsLogger
 from metarl.metrics import iteration_metrics, time_metrics
-from metarl.params import Params, is_finite, to
+from metarl.params import is_finite, learned, to
 from metarl.policies import GaussianMlpPolicy
 from metarl.progress import Progress
 from metarl.signals import StopSignals
-from metarl.state import Generators, TrainState
+from metarl.state import Generators, TrainState, initial_params
 from metarl_envs import BatchEnv, get_family
 
 CPU = torch.device("cpu")
@@ -36,7 +36,8 @@ def initial_state(config: TrainConfig) -> TrainState:
     """Fresh parameters and random streams, all from `config.seed`."""
     policy = GaussianMlpPolicy.for_family(get_family(config.family), config.policy)
     generators = Generators.from_seed(config.seed)
-    return TrainState(policy.init(generators.init), generators)
+    params = initial_params(config, policy, generators.init)
+    return TrainState(params, generators, config.outer.init(learned(params)))
 
 
 def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = False) -> TrainState:
@@ -50,8 +51,9 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
     family = get_family(config.family)
     device = config.torch_device()
     policy = GaussianMlpPolicy.for_family(family, config.policy)
-    algorithm = MamlTrpo(policy, config.inner, config.outer)
-    M, E, K = config.meta_batch_size, config.episodes_per_task, config.inner.adaptation_steps
+    outer = config.outer
+    M, E, K = config.meta_batch_size, config.episodes_per_task, config.adaptation_steps
+    slots = torch.arange(M) % outer.num_distinct_tasks(M)
     env = BatchEnv(family, M, E, horizon=config.horizon, sim_threads=config.sim_threads)
     random = state.generators
     with (
@@ -63,16 +65,21 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
             began = time.perf_counter()
 
             # Sample tasks; then K times: collect, adapt; then collect once more.
-            env.set_tasks(family.sample_tasks(M, random.tasks, "train"))
-            theta = to(state.params, device)
+            tasks = family.sample_tasks(outer.num_distinct_tasks(M), random.tasks, "train")
+            env.set_tasks(tasks[slots])
+            theta, optimizer = to(state.params, device), to(state.optimizer, device)
+            start = outer.propose(theta, optimizer, M, random.search)
+            over = state.iteration / config.iterations
+            how = config.inner_loop(over)
             inner = run_inner_loop(
-                env, policy, theta, config.inner, K, random.resets, random.actions, device
+                env, policy, start, how, K, random.resets, random.actions, device
             )
 
             # Update the meta-parameters from all that was collected.
-            updated, metrics = algorithm.update(theta, inner.batches, config.horizon)
-            metrics |= iteration_metrics(policy, theta, inner, config)
-            state = next_state(state, with_statistics(policy, updated, inner), metrics, inner)
+            seen = Iteration(policy, how.adaptation, how.inner_loss, inner, config.horizon, over)
+            update = outer.update(theta, optimizer, seen)
+            metrics = update.metrics | iteration_metrics(policy, inner, config)
+            state = next_state(state, with_statistics(policy, update, inner), metrics, inner)
 
             # Log.
             metrics |= time_metrics(inner, time.perf_counter() - began)
@@ -93,23 +100,26 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
     return state
 
 
-def with_statistics(policy: GaussianMlpPolicy, params: Params, inner: InnerLoop) -> Params:
-    """Parameters on the CPU, their normaliser updated by what the meta-policy itself saw."""
+def with_statistics(policy: GaussianMlpPolicy, update: Update, inner: InnerLoop) -> Update:
+    """The update on the CPU, its normaliser moved by what the meta-policy itself saw."""
     seen = inner.rollouts[0]
-    return policy.update_statistics(to(params, CPU), seen.observations, seen.valid)
+    params = policy.update_statistics(to(update.params, CPU), seen.observations, seen.valid)
+    return update._replace(params=params, optimizer=to(update.optimizer, CPU))
 
 
 def next_state(
-    state: TrainState, params: Params, metrics: Mapping[str, float], inner: InnerLoop
+    state: TrainState, update: Update, metrics: Mapping[str, float], inner: InnerLoop
 ) -> TrainState:
     """The state after an iteration; a non-finite update is refused and counted."""
     env_steps = state.env_steps + sum(rollouts.num_steps() for rollouts in inner.rollouts)
     advanced = replace(state, iteration=state.iteration + 1, env_steps=env_steps)
-    finite = is_finite(params) and all(
+    finite = is_finite(update.params | update.optimizer) and all(
         math.isfinite(value) for name, value in metrics.items() if name.startswith("train/")
     )
     if finite:
-        return replace(advanced, params=params, refused_in_a_row=0)
+        return replace(
+            advanced, params=update.params, optimizer=update.optimizer, refused_in_a_row=0
+        )
     return replace(advanced, refused_in_a_row=state.refused_in_a_row + 1, refused=state.refused + 1)
 
 
@@ -120,8 +130,7 @@ def failure(
     if state.refused_in_a_row >= MAX_REFUSED_IN_A_ROW:
         return NonFiniteUpdateError(
             f"{state.refused_in_a_row} updates in a row were not finite (iteration "
-            f"{state.iteration}): the last good parameters are kept; try a smaller inner_lr or "
-            "max_kl"
+            f"{state.iteration}): the last good parameters are kept; try smaller step sizes"
         )
     if metrics["health/fault_share"] > config.max_fault_share:
         return FaultError(

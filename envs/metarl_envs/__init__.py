@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metarl_envs.batch_env import BatchEnv, BatchStep
-from metarl_envs.errors import InputError
+from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import SPLITS, Split, TaskFamily
 from metarl_envs.gym_env import MetaEnv
 from metarl_envs.parameters import ModelEffect, Parameter
@@ -34,6 +34,7 @@ __all__ = [
     "Transition",
     "get_family",
     "gymnasium_id",
+    "unknown_name",
 ]
 
 register_gymnasium_ids()

@@ -1,1 +1,23 @@
-"""Adaptations: how rollouts turn a policy into an adapted policy."""
+"""Adaptations: how episodes turn a policy into an adapted policy. One file per mechanism."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from metarl.adaptation.base import Adaptation
+from metarl.adaptation.gradient import GradientStep
+from metarl.adaptation.learned_optimizer import LearnedOptimizer
+from metarl.adaptation.learned_rates import LayerRates, MetaSgd
+from metarl.adaptation.proximal import ProximalStep
+from metarl.adaptation.subset import ContextStep, HeadStep
+
+ADAPTATIONS: Mapping[str, type[Adaptation]] = {
+    "gradient": GradientStep,
+    "meta-sgd": MetaSgd,
+    "layer-rates": LayerRates,
+    "head": HeadStep,
+    "context": ContextStep,
+    "proximal": ProximalStep,
+    "learned-optimizer": LearnedOptimizer,
+}
+"""By the name that configurations give them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,28 @@ class Families:
             print("\nmore about one of them: metarl families FAMILY")
         else:
             print(description(get_family(self.family)))
+        return 0
+
+
+@dataclass(frozen=True)
+class Methods:
+    """List the methods with what they adapt and who proposed them, or describe one."""
+
+    method: Annotated[Positional[str | None], arg(metavar="[METHOD]", help_behavior_hint="")] = None
+    """Describe this one, with all its settings."""
+    family: Annotated[Positional[str], arg(metavar="[FAMILY]")] = "half-cheetah-direction"
+    """The family whose recipe gives the settings' values."""
+
+    def run(self) -> int:
+        """Print the table; 0."""
+        from metarl.methods import METHODS
+
+        if self.method is None:
+            rows = [(name, m.adapts, m.learns, m.paper) for name, m in METHODS.items()]
+            print(aligned([("method", "adapts", "meta-learns by", "paper"), *rows]))
+            print("\nmore about one of them: metarl methods METHOD")
+        else:
+            print(method_description(self.method, self.family))
         return 0
 
 
@@ -74,6 +97,39 @@ def table(families: Sequence[TaskFamily]) -> str:
                     beyond.describe() if beyond else "-",
                 )
             )
+    return aligned(rows)
+
+
+def method_description(name: str, family: str) -> str:
+    """A method's pair of choices, its source, and every setting that `--set` takes."""
+    from metarl.config import KIND, settings, to_json
+    from metarl.methods import METHODS
+    from metarl.recipes import recipe
+
+    config = recipe(family, name)
+    method, kinds = METHODS[name], to_json(config)
+    values = [f"  {key}={as_typed(value)}" for key, value in settings(config).items()]
+    return "\n".join(
+        [
+            f"{name}: {method.title} ({method.paper})",
+            f"  adapts:         {method.adapts} (inner: {kinds['inner'][KIND]})",
+            f"  meta-learns by: {method.learns} (outer: {kinds['outer'][KIND]})",
+            "",
+            f"settings on {family} (change one with --set NAME=VALUE):",
+            *values,
+            "",
+            f"train:  metarl train {family} --method {name}",
+        ]
+    )
+
+
+def as_typed(value: object) -> str:
+    """A setting's value in the form that `--set` reads, without a space."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells in columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -109,10 +165,11 @@ def description(family: TaskFamily) -> str:
             "recipe (defaults of `metarl train`):",
             f"  --iterations {config.iterations} --meta-batch-size {config.meta_batch_size} "
             f"--episodes-per-task {config.episodes_per_task} --horizon {config.horizon}",
-            f"  --adaptation-steps {config.inner.adaptation_steps} --inner-lr "
-            f"{config.inner.inner_lr:g} --inner-loss {config.inner.inner_loss} --max-kl "
-            f"{config.outer.max_kl:g} --gae-lambda {config.inner.gae_lambda:g}",
+            f"  --adaptation-steps {config.adaptation_steps} --inner-loss {config.inner_loss} "
+            f"--gae-lambda {config.gae_lambda:g}",
             f"  --seed {config.seed} --checkpoint-every {config.checkpoint_every}",
+            f"  --method {config.method}, with more settings: "
+            f"metarl methods {config.method} {family.name}",
             "",
             f"train:  metarl train {family.name}",
             f"a task: --task {example_task(family)}",

@@ -12,7 +12,7 @@ from typing import Annotated, Protocol
 import tyro
 from tyro.conf import subcommand
 
-from metarl.cli.information import Demo, Doctor, Families
+from metarl.cli.information import Demo, Doctor, Families, Methods
 from metarl.cli.policies import Adapt, Evaluate, Record
 from metarl.cli.training import Resume, Train
 
@@ -22,6 +22,7 @@ Start with `metarl demo`, or train: `metarl train half-cheetah-direction`."""
 
 COMMANDS = {
     "families": Families,
+    "methods": Methods,
     "train": Train,
     "evaluate": Evaluate,
     "adapt": Adapt,
@@ -32,6 +33,7 @@ COMMANDS = {
 }
 AnyCommand = (
     Annotated[Families, subcommand("families")]
+    | Annotated[Methods, subcommand("methods")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Adapt, subcommand("adapt")]

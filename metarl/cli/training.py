@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
+from metarl.cli.settings import SETTINGS, parse_settings
 from metarl.cli.tasks import example_task
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Train:
 
     family: Positional[str]
     """Name of a task family; `metarl families` lists them."""
+    method: Annotated[str, option("NAME")] = "maml-trpo"
+    """How to meta-learn; `metarl methods` lists them."""
     iterations: Annotated[int | None, option("N")] = None
     """Meta-iterations."""
     meta_batch_size: Annotated[int | None, option("M")] = None
@@ -44,7 +47,7 @@ class Train:
     horizon: Annotated[int | None, option("T")] = None
     """Steps per episode."""
     adaptation_steps: Annotated[int | None, option("K")] = None
-    """Inner gradient steps."""
+    """Inner adaptation steps."""
     inner_lr: Annotated[float | None, option("RATE")] = None
     """Size of an inner gradient step."""
     inner_loss: Annotated[Literal["log_prob", "ratio"] | None, option("log_prob|ratio")] = None
@@ -57,6 +60,11 @@ class Train:
     """Bias-variance balance of the advantages, 0 to 1."""
     seed: Annotated[int | None, option("S")] = None
     """Root of all random numbers."""
+    settings: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(name="set", metavar="NAME=VALUE", help_behavior_hint="(repeatable)"),
+    ] = ()
+    """Any other setting, such as outer.clip=0.2; `metarl methods NAME` lists them."""
     device: Annotated[Device | None, option("auto|cpu|cuda")] = None
     """Where meta-updates run."""
     sim_threads: Annotated[int | None, option("N", "(default: all cores)")] = None
@@ -84,26 +92,26 @@ class Train:
         return 0
 
     def config(self) -> TrainConfig:
-        """The family's recipe with what was given.
+        """The family's recipe under the method, with what was given.
 
         Raises:
-            InputError: for a value that is not allowed, an unknown family, or CUDA without a GPU.
+            InputError: for a value that is not allowed, an unknown family, method or setting, or
+                CUDA without a GPU.
         """
+        from metarl.config import with_settings
         from metarl.recipes import recipe
 
-        config = recipe(self.family)
+        config = recipe(self.family, self.method)
         given = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             # By identity: 0 is a value that was given, and has to be refused where it is wrong.
-            if getattr(self, field.name) is not None and getattr(self, field.name) is not False
+            if field.name in SETTINGS
+            and getattr(self, field.name) is not None
+            and getattr(self, field.name) is not False
         }
-        config = dataclasses.replace(
-            config,
-            **_known_to(config, given),
-            inner=dataclasses.replace(config.inner, **_known_to(config.inner, given)),
-            outer=dataclasses.replace(config.outer, **_known_to(config.outer, given)),
-        )
+        config = with_settings(config, {SETTINGS[name]: value for name, value in given.items()})
+        config = with_settings(config, parse_settings(self.settings))
         config.torch_device()
         return config
 
@@ -180,13 +188,15 @@ def train_and_report(run: Path, config: TrainConfig, state: TrainState, *, quiet
 
 def announcement(run: Path, config: TrainConfig, state: TrainState) -> str:
     """The first lines of a run: family, method, device, seed, folder, and how much is to do."""
-    collections = config.inner.adaptation_steps + 1
+    from metarl.methods import METHODS
+
+    collections = config.adaptation_steps + 1
     steps = config.meta_batch_size * config.episodes_per_task * config.horizon * collections
     left = config.iterations - state.iteration
     first = f" from iteration {state.iteration}" if state.iteration else ""
     return (
-        f"{config.family} | MAML-TRPO | {config.torch_device()} | {config.sim_threads} simulator "
-        f"threads | seed {config.seed} | {run}\n"
+        f"{config.family} | {METHODS[config.method].title} | {config.torch_device()} | "
+        f"{config.sim_threads} simulator threads | seed {config.seed} | {run}\n"
         f"{left} iterations{first} of {config.meta_batch_size} tasks x {config.episodes_per_task} "
         f"episodes x {config.horizon} steps x {collections} collections = {steps * left:,} steps"
     )
@@ -246,7 +256,7 @@ def check_memory(config: TrainConfig) -> None:
         2 * family.observation_size + len(family.action_bounds()[0]) + 8
     )  # per step, at the least
     samples = config.meta_batch_size * config.episodes_per_task * config.horizon
-    needed = 4 * numbers * samples * (config.inner.adaptation_steps + 1)
+    needed = 4 * numbers * samples * (config.adaptation_steps + 1)
     if sys.platform == "win32":
         return
     present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -257,8 +267,3 @@ def check_memory(config: TrainConfig) -> None:
             f"{present / 1e9:.0f} GB; use a smaller --meta-batch-size, --episodes-per-task or "
             "--horizon"
         )
-
-
-def _known_to(config: Any, given: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401
-    names = {field.name for field in dataclasses.fields(config)}
-    return {name: value for name, value in given.items() if name in names}

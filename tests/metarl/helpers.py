@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from metarl.adaptation.base import Adaptation, Loss, loss_gradient
 from metarl.advantages import PolicyBatch
-from metarl.params import Params, expand
+from metarl.params import TASK, Params, expand, weights
 from metarl.policies import GaussianMlpPolicy, PolicyConfig, log_prob
 
 
@@ -75,3 +79,22 @@ def inner_batches(policy: GaussianMlpPolicy, theta: Params, num_tasks: int, coun
     return [
         random_batch(policy, expand(theta, num_tasks), num_tasks, seed=10 + k) for k in range(count)
     ]
+
+
+@dataclass(frozen=True)
+class Momentum(Adaptation):
+    """Gradient steps that remember the last one: an adaptation with memory, simple enough to read.
+
+    v <- 0.5 v - 0.1 gradient and theta <- theta + v, with v zero when a task begins.
+    """
+
+    def begin(self, params: Mapping[str, Tensor]) -> Params:
+        velocity = {TASK + name: torch.zeros_like(v) for name, v in weights(params).items()}
+        return {**params, **velocity}
+
+    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+        theta = weights(params)
+        grads = loss_gradient(params, list(theta), loss)
+        velocity = {name: 0.5 * params[TASK + name] - 0.1 * grads[name] for name in theta}
+        moved = {name: value + velocity[name] for name, value in theta.items()}
+        return {**params, **moved, **{TASK + name: v for name, v in velocity.items()}}

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import shutil
 
 import pytest
+import safetensors.torch
 import torch
 from tiny_runs import TINY, assert_same_state, edit_json, run_with, state_at
 
 from metarl import checkpoint, files, policy_folder
+from metarl.adaptation.learned_rates import MetaSgd
+from metarl.algorithms.ppo import Ppo
 from metarl.checkpoint import (
     load_checkpoint,
     load_policy,
+    load_run_config,
     save_checkpoint,
 )
 from metarl.errors import RunError
 
+RATES_AND_ADAM = dataclasses.replace(TINY, inner=MetaSgd(), outer=Ppo())
 FILES = ("model.safetensors", "config.json", "training.safetensors", "training.json")
 
 
@@ -39,18 +45,20 @@ def refused(folder, iteration=2):
 # ---- what is saved comes back --------------------------------------------------------------------
 
 
-def test_a_checkpoint_brings_back_every_bit(tmp_path):
-    run = run_with(tmp_path / "run", 3)
-    config, state = load_checkpoint(run)
-    assert config == TINY
-    assert_same_state(state, state_at(3))
+@pytest.mark.parametrize("config", [TINY, RATES_AND_ADAM], ids=["no optimiser", "Adam"])
+def test_a_checkpoint_brings_back_every_bit(tmp_path, config):
+    run = run_with(tmp_path / "run", 3, config=config)
+    found, state = load_checkpoint(run)
+    assert found == config
+    assert_same_state(state, state_at(3, config))
+    assert bool(state.optimizer) == (config is not TINY)
 
 
 def test_restored_random_streams_go_on_where_they_were(tmp_path):
     original = state_at(3)
     run = run_with(tmp_path / "run", 3)
     _, restored = load_checkpoint(run)
-    for name in ("tasks", "resets", "actions", "evaluation"):
+    for name in ("init", "tasks", "resets", "actions", "evaluation", "search"):
         first = torch.rand(5, generator=getattr(original.generators, name))
         assert torch.equal(torch.rand(5, generator=getattr(restored.generators, name)), first)
 
@@ -86,6 +94,15 @@ def test_saving_an_iteration_again_replaces_it(tmp_path):
     again = dataclasses.replace(state_at(2), env_steps=7)
     save_checkpoint(run, TINY, again)
     assert_same_state(load_checkpoint(run)[1], again)
+
+
+def test_the_optimiser_of_another_configuration_is_refused(tmp_path):
+    run = run_with(tmp_path / "run", 2)
+    other = dataclasses.replace(state_at(2), optimizer=state_at(2, RATES_AND_ADAM).optimizer)
+    save_checkpoint(run, TINY, other)
+    message = refused(run)
+    assert "training.safetensors" in message
+    assert "optimizer.adam.first.weight_0" in message
 
 
 def test_a_missing_iteration_is_named_with_those_that_exist(tmp_path):
@@ -217,7 +234,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(tmp_path):
 def test_a_run_with_only_damaged_checkpoints_is_refused(tmp_path):
     run = run_with(tmp_path / "run", 1)
     (run / "checkpoints" / "000001" / "training.json").write_text("{")
-    with pytest.raises(RunError, match="none of its checkpoints can be read"):
+    with pytest.raises(RunError, match="none of its checkpoints can be used"):
         load_checkpoint(run)
 
 
@@ -236,3 +253,43 @@ def test_a_newer_schema_is_refused_with_the_version_that_wrote_it(tmp_path):
         message = refused(run)
         assert "metarl 9.9" in message
         assert "pip install -U metarl-robotics" in message
+
+
+# ---- runs of older versions ----------------------------------------------------------------------
+
+
+def of_schema_1(run, iteration):
+    """Rewrite a run as the version before optimisers and methods left it."""
+
+    def old_config(path):
+        config = json.loads(path.read_bytes())["config"]
+        kept = ("family", "horizon", "iterations", "meta_batch_size", "episodes_per_task", "seed")
+        kept += ("device", "sim_threads", "checkpoint_every", "max_fault_share")
+        moved = ("adaptation_steps", "inner_loss", "discount", "gae_lambda")
+        left_out = {"kind", "adaptation_lr", "context_size"}
+        parts = {
+            part: {name: value for name, value in config[part].items() if name not in left_out}
+            for part in ("policy", "inner", "outer")
+        }
+        parts["inner"] |= {name: config[name] for name in moved}
+        return {name: config[name] for name in kept} | parts
+
+    folder = run / "checkpoints" / f"{iteration:06d}"
+    for path in (run / "config.json", folder / "config.json"):
+        edit_json(path, schema=1, config=old_config(path))
+    streams = state_at(iteration).generators.state()
+    del streams["search"]
+    content = safetensors.torch.save(streams)
+    (folder / "training.safetensors").write_bytes(content)
+    edit_json(folder / "training.json", schema=1, sha256=files.sha256(content))
+    return run
+
+
+def test_a_run_of_schema_1_cannot_go_on_but_its_policy_is_good(tmp_path):
+    run = of_schema_1(run_with(tmp_path / "run", 2), 2)
+    assert "begun by an older metarl" in refused(run)
+    with pytest.raises(RunError, match="can be evaluated and adapted, but training cannot go on"):
+        load_checkpoint(run)
+    saved = load_policy(run)
+    assert saved.config == load_run_config(run) == TINY
+    assert all(torch.equal(saved.params[name], p) for name, p in state_at(2).params.items())

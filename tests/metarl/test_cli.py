@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import re
@@ -16,18 +17,21 @@ from tiny_runs import TINY_FLAGS, run_with
 import metarl
 from metarl.checkpoint import load_policy, load_run_config
 from metarl.cli import main
-from metarl.cli.parser import COMMANDS
+from metarl.cli.parser import COMMANDS, parse
 from metarl.cli.tasks import example_task, folder_name, parse_task
-from metarl.cli.training import Train
+from metarl.cli.training import SETTINGS, Train
+from metarl.config import settings
+from metarl.methods import METHODS
 from metarl.recipes import recipe
 from metarl_envs import FAMILIES, InputError, get_family
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = {
     "families": "",
+    "methods": "",
     "train": (
-        "--iterations --meta-batch-size --episodes-per-task --horizon --adaptation-steps "
-        "--inner-lr --inner-loss --first-order --max-kl --gae-lambda --seed --device "
+        "--method --iterations --meta-batch-size --episodes-per-task --horizon --adaptation-steps "
+        "--inner-lr --inner-loss --first-order --max-kl --gae-lambda --seed --set --device "
         "--sim-threads --checkpoint-every --run --quiet"
     ),
     "evaluate": "--splits --tasks --episodes --steps --seed --device --sim-threads --out",
@@ -106,6 +110,43 @@ def test_a_family_is_described_with_its_source_and_recipe(capsys, name):
     assert get_family(name).source[:20] in shown.replace("\n", " ")
 
 
+def test_methods_are_a_table_with_their_papers(capsys):
+    assert main(["methods"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.split(r"  +", lines[0]) == ["method", "adapts", "meta-learns by", "paper"]
+    rows = {cells[0]: cells[1:] for cells in (re.split(r"  +", line) for line in lines[1:])}
+    assert rows["reptile"][0] == "all weights, by three policy-gradient steps"
+    assert rows["promp"][2] == "Rothfuss et al. 2019, arXiv:1810.06784"
+    assert set(METHODS) <= rows.keys()
+    assert lines[-1] == "more about one of them: metarl methods METHOD"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_described_with_every_setting_that_can_be_set(capsys, name):
+    assert main(["methods", name, "navigation"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{name}: {METHODS[name].title} ({METHODS[name].paper})\n")
+    assert METHODS[name].adapts in shown
+    listed = re.findall(r"^  ([a-z_.]+=.*)$", shown, re.MULTILINE)
+    config = recipe("navigation", name)
+    assert [text.partition("=")[0] for text in listed] == list(settings(config))
+    # What is listed is what can be typed, value and all.
+    assert Train("navigation", method=name, settings=tuple(listed)).config() == config
+    # And the command that it suggests trains with this method.
+    (train,) = re.findall(r"metarl (train .*)", shown)
+    assert parse(train.split()).config() == config
+
+
+def test_a_method_is_described_for_the_first_family_if_none_is_named(capsys):
+    assert main(["methods", "promp"]) == 0
+    shown = capsys.readouterr().out
+    assert "settings on half-cheetah-direction" in shown
+    assert "\n  outer.clip=0.3\n" in shown
+    assert "\n  policy.hidden_sizes=[64,64]\n" in shown
+    assert "\n  inner.first_order=false\n" in shown
+    assert "max_kl" not in shown
+
+
 # ---- training ------------------------------------------------------------------------------------
 
 
@@ -125,8 +166,42 @@ def test_what_is_given_changes_the_recipe_and_nothing_else():
     assert (config.inner.inner_lr, config.inner.first_order) == (0.5, True)
     assert config.outer.max_kl == 0.02
     assert config.meta_batch_size == base.meta_batch_size
-    assert config.inner.inner_loss == base.inner.inner_loss
+    assert config.inner_loss == base.inner_loss
     assert Train("navigation").config() == base
+    assert Train("navigation", method="promp").config() == recipe("navigation", "promp")
+
+
+def test_every_option_of_train_is_a_setting_or_about_the_run():
+    about_the_run = {"family", "method", "settings", "run_folder", "quiet"}
+    options = {field.name for field in dataclasses.fields(Train)}
+    assert options == about_the_run | set(SETTINGS)
+    assert set(SETTINGS.values()) <= set(settings(recipe("navigation")))
+
+
+def test_any_setting_can_be_given_and_the_last_one_counts():
+    typed = "outer.clip=0.1 inner.first_order=true policy.hidden_sizes=[7,5] policy.activation=tanh"
+    given = [word for text in (*typed.split(), "outer.clip=0.2") for word in ("--set", text)]
+    command = parse(["train", "navigation", "--method", "promp", *given, "--seed", "3"])
+    config, base = command.config(), recipe("navigation", "promp")
+    assert config.outer == dataclasses.replace(base.outer, clip=0.2)
+    assert config.inner == dataclasses.replace(base.inner, first_order=True)
+    expected = dataclasses.replace(base.policy, hidden_sizes=(7, 5), activation="tanh")
+    assert config.policy == expected
+    assert (config.seed, config.method) == (3, "promp")
+
+
+def test_a_run_under_another_method_trains_resumes_and_is_used_as_any_other(capsys):
+    arguments = ["train", "navigation", "--method", "promp", "--iterations", "2", *TINY_FLAGS]
+    assert main([*arguments, "--set", "outer.clip=0.2", "--run", "r"]) == 0
+    shown = capsys.readouterr().out
+    assert "navigation | ProMP | " in shown.splitlines()[0]
+    assert load_run_config(Path("r")).outer.clip == 0.2
+    assert "meta-trained with ProMP" in Path("r/checkpoints/000002/README.md").read_text()
+    assert main(["resume", "r", "--iterations", "3"]) == 0
+    assert "navigation | ProMP | " in capsys.readouterr().out
+    sizes = ["--episodes", "2", "--sim-threads", "1"]
+    assert main(["adapt", "r", "--task", "goal=0.3,-0.2", *sizes]) == 0
+    assert main(["evaluate", "r", "--tasks", "2", *sizes]) == 0
 
 
 def test_training_ends_with_what_was_gained_and_the_next_commands(capsys):

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 import tyro
-from tiny_runs import TINY_FLAGS, run_with
+from tiny_runs import TINY_FLAGS, edit_json, run_with
 
 from metarl import checkpoint, cli, files, run_folder, trainer
-from metarl.algorithms.maml_trpo import MamlTrpo
+from metarl.algorithms.trpo import Trpo
 from metarl.checkpoint import load_policy
 from metarl.cli import ExitCode, explain, main, missing_module
 from metarl.errors import FaultError, RunError
@@ -41,7 +41,7 @@ def refused(capsys, *arguments, code=ExitCode.USAGE):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ("", "a command is missing: families, train"),
+        ("", "a command is missing: families, methods, train"),
         ("trainn navigation", "unknown command 'trainn': did you mean train?"),
         ("fly", "unknown command 'fly': there are families"),
         ("--bogus", "--bogus"),
@@ -68,6 +68,44 @@ def refused(capsys, *arguments, code=ExitCode.USAGE):
         ("train navigation --inner-loss mse", "--inner-loss = 'mse': allowed are log_prob, ratio"),
         ("train navigation --meta-batch-size 1000000000", r"need more than \d+ GB, this machine"),
         ("train navigation extra", "extra"),
+        ("train navigation --method", "--method"),
+        ("train navigation --method prompt", "unknown method 'prompt': did you mean promp"),
+        ("train navigation --method x", "unknown method 'x': known: .*maml-trpo.*promp"),
+        (
+            "train navigation --method promp --max-kl 0.1",
+            "unknown setting of promp 'outer.max_kl': did you mean outer.",
+        ),
+        (
+            "train navigation --method meta-sgd --inner-lr 0.1",
+            "unknown setting of meta-sgd 'inner.inner_lr'",
+        ),
+        (
+            "train navigation --method learned-optimizer --inner-lr 0.1",
+            "unknown setting of learned-optimizer 'inner.inner_lr'",
+        ),
+        ("train navigation --set outer.clip=0.2", "unknown setting of maml-trpo 'outer.clip'"),
+        ("train navigation --set nonsense=1", "unknown setting of maml-trpo 'nonsense': "),
+        ("train navigation --set outer.maxkl=1", "'outer.maxkl': did you mean outer.max_kl"),
+        ("train navigation --set outer.max_kl", "--set outer.max_kl: must be NAME=VALUE"),
+        ("train navigation --set", "--set"),
+        ("train navigation --set =1", "unknown setting of maml-trpo ''"),
+        ("train navigation --set outer.max_kl=", r"config.outer.max_kl = '': expected float"),
+        ("train navigation --set outer.max_kl=-1", "max_kl = -1.0: must be greater than 0"),
+        ("train navigation --set outer.max_kl=NaN", "max_kl = nan: must be greater than 0"),
+        (
+            "train navigation --set outer.cg_iterations=x",
+            "config.outer.cg_iterations = 'x': expected int",
+        ),
+        (
+            "train navigation --set policy.activation=gelu",
+            r"config.policy.activation = 'gelu': allowed are \('tanh', 'relu'\)",
+        ),
+        ("train navigation --set policy.hidden_sizes=8", "expected a list"),
+        ("train navigation --set policy.hidden_sizes=[8,-1]", "each must be at least 1"),
+        ("train navigation --set family=ant", "unknown setting of maml-trpo 'family'"),
+        ("methods prompt", "unknown method 'prompt': did you mean promp"),
+        ("methods promp navigatoin", "did you mean navigation"),
+        ("methods promp navigation extra", "extra"),
         ("families navigatoin", "did you mean navigation"),
         ("evaluate run --splits tset", "--splits = 'tset': allowed are extrapolation, test, train"),
         ("evaluate run --tasks x", "--tasks = x: must be a whole number"),
@@ -116,6 +154,14 @@ def test_a_damaged_run_is_named(capsys, tmp_path):
     (run / "checkpoints" / "000001" / "model.safetensors").write_bytes(b"")
     for command in ("evaluate", "resume"):
         assert "truncated" in refused(capsys, command, run, code=ExitCode.ERROR)
+
+
+def test_a_run_of_an_older_version_is_said_to_be_one(capsys, tmp_path):
+    run = run_with(tmp_path / "run", 1)
+    edit_json(run / "checkpoints" / "000001" / "training.json", schema=1)
+    message = refused(capsys, "resume", run, "--iterations", 2, code=ExitCode.ERROR)
+    assert "begun by an older metarl: its policy can be evaluated and adapted, but" in message
+    assert main(["adapt", str(run), "--task", "goal=0,0.3", "--episodes", "2"]) == 0
 
 
 def test_a_run_is_never_overwritten(capsys, tmp_path):
@@ -167,13 +213,14 @@ def test_a_disk_that_fills_up_keeps_what_was_saved(capsys, tmp_path, monkeypatch
 
 
 def test_updates_that_stay_non_finite_exit_with_3_and_keep_the_last_good_state(capsys, monkeypatch):
-    real = MamlTrpo.update
+    real = Trpo.update
 
-    def poisoned(self, params, *arguments):
-        new, metrics = real(self, params, *arguments)
-        return {name: torch.full_like(value, torch.nan) for name, value in new.items()}, metrics
+    def poisoned(self, *arguments):
+        update = real(self, *arguments)
+        nan = {name: torch.full_like(value, torch.nan) for name, value in update.params.items()}
+        return update._replace(params=nan)
 
-    monkeypatch.setattr(MamlTrpo, "update", poisoned)
+    monkeypatch.setattr(Trpo, "update", poisoned)
     arguments = ["--iterations", 9, *TINY_FLAGS, "--run", "run", "--quiet"]
     message = refused(capsys, "train", "navigation", *arguments, code=ExitCode.NON_FINITE)
     assert "not finite" in message

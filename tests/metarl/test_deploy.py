@@ -7,14 +7,19 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
+from helpers import Momentum
 from tiny import tiny_policy
 
 import metarl
+from metarl.adaptation.gradient import GradientStep
+from metarl.adaptation.learned_rates import MetaSgd
 from metarl.checkpoint import save_policy
 from metarl.deploy import MetaPolicy, adapt_to_task, adaptation_generators
 from metarl.errors import NonFiniteUpdateError
 from metarl.inner_loop import run_inner_loop
+from metarl.params import expand
 from metarl.rollouts import Rollouts
+from metarl.state import initial_params
 from metarl_envs import BatchEnv, InputError, get_family
 
 
@@ -49,17 +54,30 @@ class Replay(gymnasium.Env):
         return self.observations[self.t], reward, False, False, {}
 
 
+def one_step(saved, env, seed):
+    """The inner loop of one step, as `adapt_to_task` runs it."""
+    start, how = expand(saved.params, 1), saved.config.inner_loop(progress=1.0)
+    streams = adaptation_generators(seed)
+    return run_inner_loop(env, saved.policy, start, how, 1, *streams, torch.device("cpu"))
+
+
 def largest_difference(first, second) -> float:
     assert first.keys() == second.keys()
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_one_world_at_a_time_gives_the_parameters_of_the_batched_path(steps):
+@pytest.mark.parametrize(
+    "inner",
+    [GradientStep(inner_lr_decay=0.5), MetaSgd(), Momentum()],
+    ids=lambda inner: type(inner).__name__,
+)
+def test_one_world_at_a_time_gives_the_parameters_of_the_batched_path(inner, steps):
     # The point starts at the origin without noise, so both paths see the same episodes.
     saved = tiny_policy("navigation", horizon=100)
-    inner = replace(saved.config.inner, inner_lr_decay=0.5)
-    saved = replace(saved, config=replace(saved.config, inner=inner))
+    config = replace(saved.config, inner=inner)
+    params = initial_params(config, saved.policy, torch.Generator().manual_seed(0))
+    saved = replace(saved, config=config, params=params)
     task = get_family("navigation").make_task({"goal": (0.3, -0.2)})
     batched = adapt_to_task(saved, task, episodes=4, steps=steps, seed=5)
     env = gymnasium.make("metarl_envs:MetaRL/Navigation-v0")
@@ -74,9 +92,7 @@ def test_same_rollouts_give_the_parameters_of_the_batched_path_on_a_robot():
     saved, family = tiny_policy("half-cheetah-direction"), get_family("half-cheetah-direction")
     env = BatchEnv(family, 1, 3, horizon=12)
     env.set_tasks(family.make_task({"direction": -1}))
-    streams = adaptation_generators(2)
-    cpu = torch.device("cpu")
-    inner = run_inner_loop(env, saved.policy, saved.params, saved.config.inner, 1, *streams, cpu)
+    inner = one_step(saved, env, seed=2)
     replay = Replay(family, inner.rollouts)
     alone = MetaPolicy(saved).adapt(replay, episodes=3, seed=2)
     batched = {name: value[0] for name, value in inner.adapted.items()}
@@ -87,9 +103,7 @@ def test_same_rollouts_give_the_parameters_of_the_batched_path_on_a_robot():
 def test_adapting_seeds_the_first_reset_only_and_never_names_a_task():
     saved, family = tiny_policy("navigation", horizon=3), get_family("navigation")
     env = BatchEnv(family, 1, 4, horizon=3)
-    streams = adaptation_generators(0)
-    cpu = torch.device("cpu")
-    inner = run_inner_loop(env, saved.policy, saved.params, saved.config.inner, 1, *streams, cpu)
+    inner = one_step(saved, env, seed=0)
     replay = Replay(family, inner.rollouts)
     MetaPolicy(saved).adapt(replay, episodes=2, steps=2, seed=9)
     assert replay.seeds == [9, None, None, None]
@@ -224,9 +238,7 @@ class Diverging(Replay):
 def test_adaptation_without_a_sound_episode_is_an_error():
     saved, family = tiny_policy("navigation", horizon=3), get_family("navigation")
     env = BatchEnv(family, 1, 2, horizon=3)
-    streams = adaptation_generators(0)
-    cpu = torch.device("cpu")
-    inner = run_inner_loop(env, saved.policy, saved.params, saved.config.inner, 1, *streams, cpu)
+    inner = one_step(saved, env, seed=0)
     with pytest.raises(NonFiniteUpdateError, match="step 1 is not finite"):
         MetaPolicy(saved).adapt(Diverging(family, inner.rollouts), episodes=2)
 

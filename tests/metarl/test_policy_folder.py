@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import struct
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 from tiny_runs import TINY, edit_json, state_at
 
+import metarl
 from metarl import files
+from metarl.adaptation.learned_rates import MetaSgd
+from metarl.algorithms.trpo import Trpo
 from metarl.checkpoint import (
     load_policy,
     save_policy,
@@ -19,6 +24,7 @@ from metarl.checkpoint import (
 from metarl.config import to_json
 from metarl.errors import RunError
 from metarl.policies import GaussianMlpPolicy
+from metarl.recipes import recipe
 from metarl_envs import get_family
 
 POLICY = GaussianMlpPolicy.for_family(get_family("navigation"), TINY.policy)
@@ -98,6 +104,10 @@ def test_a_schema_that_is_no_version_is_refused(tmp_path, schema):
         ({"config": to_json(TINY) | {"unheard_of": 1}}, "unheard_of"),
         ({"config": to_json(TINY) | {"horizon": 0}}, "horizon = 0"),
         ({"config": to_json(TINY) | {"horizon": "long"}}, "horizon"),
+        ({"config": to_json(TINY) | {"method": "magic"}}, "unknown method 'magic'"),
+        ({"config": to_json(TINY) | {"inner": {"kind": "magic"}}}, "config.inner.kind = 'magic'"),
+        ({"config": to_json(TINY) | {"outer": 3}}, "config.outer.kind = 'nothing'"),
+        ({"schema": 1}, "config: not of schema 1"),
         ({"spaces": None}, "spaces"),
         ({"spaces": {"observation_size": 2, "action_low": 1, "action_high": [1]}}, "spaces"),
         (
@@ -157,6 +167,36 @@ def test_a_policy_folder_says_what_it_was_trained_on(tmp_path):
     card = (folder / "README.md").read_text()
     assert "goal" in card
     assert "iteration: 7" in card
+
+
+def test_the_bundled_policy_is_of_schema_1_and_reads_as_what_it_was_trained_with():
+    folder = Path(metarl.__file__).parent / "data" / "half-cheetah-direction"
+    assert json.loads((folder / "config.json").read_bytes())["schema"] == 1
+    config = load_policy(folder).config
+    assert config == dataclasses.replace(
+        recipe("half-cheetah-direction"), sim_threads=1, checkpoint_every=25
+    )
+    assert (config.method, config.gae_lambda) == ("maml-trpo", 0.97)
+    assert config.outer == Trpo(max_kl=0.02)
+
+
+def test_learned_rates_are_part_of_the_policy(tmp_path):
+    config = dataclasses.replace(TINY, inner=MetaSgd())
+    params = state_at(1, config).params
+    folder = save_policy(tmp_path / "policy", config, POLICY, params, {})
+    saved = load_policy(folder)
+    assert torch.equal(saved.params["adaptation.rate.weight_0"], torch.full((2, 4), 0.1))
+    # A policy that holds them belongs to an adaptation that reads them.
+    edit_json(folder / "config.json", config=to_json(TINY))
+    assert "adaptation.rate.weight_0" in policy_refused(folder)
+
+
+def test_the_card_names_the_method(tmp_path):
+    for method, title in (("maml-trpo", "MAML-TRPO"), ("maml++", "MAML++")):
+        config = dataclasses.replace(TINY, method=method, adaptation_steps=2)
+        folder = save_policy(tmp_path / method, config, POLICY, state_at(1).params, {})
+        card = (folder / "README.md").read_text()
+        assert f"meta-trained with {title} (2 adaptation" in card
 
 
 def test_a_policy_is_not_written_over_anything_else(tmp_path):

@@ -90,10 +90,12 @@ def test_another_seed_gives_other_bits(tmp_path):
     assert metrics(tmp_path / "0") != metrics(tmp_path / "1")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_finished_run_goes_on_as_if_it_had_been_longer(tmp_path, family):
-    assert main(train(tmp_path / "whole", family, 10)) == 0
-    assert main(train(tmp_path / "parts", family, 5)) == 0
+@pytest.mark.parametrize(
+    ("family", "method"), [*((family, "maml-trpo") for family in FAMILIES), ("navigation", "promp")]
+)
+def test_a_finished_run_goes_on_as_if_it_had_been_longer(tmp_path, family, method):
+    assert main(train(tmp_path / "whole", family, 10, "--method", method)) == 0
+    assert main(train(tmp_path / "parts", family, 5, "--method", method)) == 0
     assert main(["resume", str(tmp_path / "parts"), "--iterations", "10", "--quiet"]) == 0
     assert_same_bits(tmp_path / "parts", tmp_path / "whole")
     assert load_run_config(tmp_path / "parts") == load_run_config(tmp_path / "whole")

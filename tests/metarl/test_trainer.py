@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from metarl import trainer
-from metarl.adaptation.gradient import GradientAdaptationConfig
-from metarl.algorithms.maml_trpo import MamlTrpo, TrpoConfig
+from metarl.algorithms.ppo import Ppo
+from metarl.algorithms.trpo import Trpo
 from metarl.checkpoint import create_run, load_checkpoint
 from metarl.config import TrainConfig
 from metarl.errors import FaultError, NonFiniteUpdateError
+from metarl.methods import METHODS
 from metarl.policies import PolicyConfig
 from metarl.recipes import RECIPES, recipe
 
@@ -21,6 +22,7 @@ from metarl.recipes import RECIPES, recipe
 def tiny(**changes) -> TrainConfig:
     config = TrainConfig(
         family="navigation",
+        method="maml-trpo",
         horizon=10,
         iterations=2,
         meta_batch_size=3,
@@ -49,7 +51,7 @@ def test_meta_training_learns_to_adapt_within_a_minute(tmp_path):
         meta_batch_size=20,
         episodes_per_task=10,
         policy=PolicyConfig(hidden_sizes=(32, 32), action_scale=1.0),
-        outer=TrpoConfig(max_kl=0.02),
+        outer=Trpo(max_kl=0.02),
     )
     run_training(config, tmp_path / "run")
     metrics = read_metrics(tmp_path / "run")
@@ -109,41 +111,44 @@ def test_training_leaves_the_global_generator_alone(tmp_path):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("part", ["params", "optimizer"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_three_refused_updates_in_a_row_stop_the_run_with_the_last_good_state(
-    tmp_path, monkeypatch, value
+    tmp_path, monkeypatch, value, part
 ):
-    healthy = MamlTrpo.update
+    healthy = Ppo.update
     calls = []
 
-    def poisoned(self, params, batches, horizon):
+    def poisoned(self, *arguments):
         calls.append(1)
-        new, metrics = healthy(self, params, batches, horizon)
-        if len(calls) > 2:
-            new = {name: torch.full_like(p, value) for name, p in new.items()}
-        return new, metrics
+        update = healthy(self, *arguments)
+        tensors = getattr(update, part)
+        broken = {name: torch.full_like(tensor, value) for name, tensor in tensors.items()}
+        return update._replace(**{part: broken}) if len(calls) > 2 else update
 
-    monkeypatch.setattr(MamlTrpo, "update", poisoned)
+    monkeypatch.setattr(Ppo, "update", poisoned)
     with pytest.raises(NonFiniteUpdateError, match="3 updates in a row"):
-        run_training(tiny(iterations=9), tmp_path / "run")
+        run_training(tiny(iterations=9, outer=Ppo()), tmp_path / "run")
     _, state = load_checkpoint(tmp_path / "run")
     assert (state.iteration, state.refused) == (5, 3)
     assert all(torch.isfinite(p).all() for p in state.params.values())
-    monkeypatch.setattr(MamlTrpo, "update", healthy)
-    good = run_training(tiny(iterations=2), tmp_path / "good")
+    monkeypatch.setattr(Ppo, "update", healthy)
+    good = run_training(tiny(iterations=2, outer=Ppo()), tmp_path / "good")
     assert all(torch.equal(good.params[name], p) for name, p in state.params.items())
+    assert all(torch.equal(good.optimizer[name], p) for name, p in state.optimizer.items())
 
 
 def test_one_refused_update_is_skipped_and_training_goes_on(tmp_path, monkeypatch):
-    healthy = MamlTrpo.update
+    healthy = Trpo.update
     calls = []
 
-    def poisoned(self, params, batches, horizon):
+    def poisoned(self, *arguments):
         calls.append(1)
-        new, metrics = healthy(self, params, batches, horizon)
-        return new, metrics | ({"train/grad_norm": torch.nan} if len(calls) == 2 else {})
+        update = healthy(self, *arguments)
+        broken = {"train/grad_norm": torch.nan} if len(calls) == 2 else {}
+        return update._replace(metrics=update.metrics | broken)
 
-    monkeypatch.setattr(MamlTrpo, "update", poisoned)
+    monkeypatch.setattr(Trpo, "update", poisoned)
     state = run_training(tiny(iterations=4), tmp_path / "run")
     assert (state.iteration, state.refused, state.refused_in_a_row) == (4, 1, 0)
     assert [line["health/refused_updates"] for line in read_metrics(tmp_path / "run")] == [
@@ -163,12 +168,20 @@ def test_too_many_diverged_worlds_stop_the_run(tmp_path):
 
 
 def test_several_adaptation_steps_collect_after_each(tmp_path):
-    config = tiny(iterations=1, inner=GradientAdaptationConfig(adaptation_steps=3))
+    config = tiny(iterations=1, adaptation_steps=3)
     state = run_training(config, tmp_path / "run")
     assert 3 * 3 * 4 < state.env_steps <= 4 * 3 * 4 * 10
 
 
-def test_every_family_has_a_complete_recipe():
+@pytest.mark.parametrize("method", METHODS)
+def test_every_family_has_a_complete_recipe_under_every_method(method):
     for name in RECIPES:
-        config = recipe(name)
-        assert (config.family, config.horizon >= 1) == (name, True)
+        config = recipe(name, method)
+        assert (config.family, config.method, config.horizon >= 1) == (name, method, True)
+
+
+def test_a_method_leaves_the_familys_own_settings_alone():
+    for method in METHODS:
+        config = recipe("navigation", method)
+        assert (config.policy.activation, config.policy.action_scale) == ("relu", 1.0)
+        assert config.gae_lambda == 1.0

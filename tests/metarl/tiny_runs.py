@@ -17,6 +17,7 @@ from metarl.trainer import initial_state
 
 TINY = TrainConfig(
     family="navigation",
+    method="maml-trpo",
     horizon=8,
     iterations=10,
     meta_batch_size=3,
@@ -43,7 +44,11 @@ def state_at(iteration: int, config: TrainConfig = TINY) -> TrainState:
     state = initial_state(dataclasses.replace(config, seed=iteration))
     torch.rand(iteration, generator=state.generators.tasks)
     return dataclasses.replace(
-        state, iteration=iteration, env_steps=100 * iteration, refused=iteration
+        state,
+        optimizer={name: value + iteration for name, value in state.optimizer.items()},
+        iteration=iteration,
+        env_steps=100 * iteration,
+        refused=iteration,
     )
 
 
@@ -56,10 +61,13 @@ def run_with(folder: Path, *iterations: int, config: TrainConfig = TINY) -> Path
 
 
 def assert_same_state(found: TrainState, expected: TrainState) -> None:
-    """Bit for bit: parameters, random streams, counters."""
-    for name, value in expected.params.items():
-        assert torch.equal(found.params[name], value), name
-    assert list(found.params) == list(expected.params)  # sums over all of them depend on the order
+    """Bit for bit: parameters, optimiser, random streams, counters."""
+    for part in ("params", "optimizer"):
+        tensors = getattr(expected, part)
+        for name, value in tensors.items():
+            assert torch.equal(getattr(found, part)[name], value), name
+        # Sums over all of them depend on the order.
+        assert list(getattr(found, part)) == list(tensors)
     for name, value in expected.generators.state().items():
         assert torch.equal(found.generators.state()[name], value), name
     for name in ("iteration", "env_steps", "refused", "refused_in_a_row"):

@@ -1,0 +1,186 @@
+"""All methods on three families with equal environment steps and three seeds: a table, a figure.
+
+    python -m experiments.compare_methods                    # about two hours on two cores
+    python -m experiments.compare_methods --scale 8          # eight times the steps
+    python -m experiments.compare_methods --methods promp maml-trpo --families navigation
+
+Every run is `metarl train FAMILY --method METHOD --seed S`, the method's own recipe, cut off at the
+family's budget of environment steps, and then evaluated on held-out tasks, those of every run the
+same. Nothing is tuned per family beyond the recipes and no iterate is picked. What was finished
+before is not run again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+
+from experiments.compare_report import write_figure, write_table
+from metarl.checkpoint import load_policy
+from metarl.config import TrainConfig
+from metarl.evaluation import evaluate
+from metarl.methods import METHODS
+from metarl.recipes import recipe
+from metarl.statistics import bootstrap_interval
+from metarl.versions import git_commit, versions
+
+BUDGETS = {
+    "navigation": 2_400_000,
+    "half-cheetah-direction": 1_600_000,
+    "half-cheetah-dynamics": 1_600_000,
+}
+"""Environment steps of a run at scale 1, over all tasks and collections."""
+STEPS = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is compared, and at what cost."""
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Names of methods."""
+    families: tuple[str, ...] = tuple(BUDGETS)
+    """Names of families."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One run each."""
+    scale: float = 1.0
+    """Factor on the families' budgets of environment steps."""
+    tasks: int = 40
+    """Held-out tasks that a run is evaluated on."""
+    episodes: int = 20
+    """Episodes per adaptation step in the evaluation."""
+    jobs: int = 2
+    """Runs at a time, each with one simulator thread and one torch thread."""
+    runs: Path = Path("runs/compare")
+    """Where the runs go."""
+    out: Path = Path("experiments/results")
+    """Where compare_methods.json, .md and .png go."""
+
+
+def iterations(config: TrainConfig, budget: float) -> int:
+    """Meta-iterations that the budget pays for, at least one."""
+    collections = config.adaptation_steps + 1
+    per_iteration = config.meta_batch_size * config.episodes_per_task * config.horizon * collections
+    return max(1, int(budget // per_iteration))
+
+
+def run_one(options: Options, family: str, method: str, seed: int) -> dict[str, Any]:
+    """Train and evaluate, or read what an earlier call left."""
+    folder = options.runs / f"{family}-{method}-{seed}-x{options.scale:g}"
+    result = folder / "comparison.json"
+    if result.exists():
+        return json.loads(result.read_text())
+    count = iterations(recipe(family, method), options.scale * BUDGETS[family])
+    command = ["train", family, "--method", method, "--seed", str(seed)]
+    command += ["--iterations", str(count)]
+    machine = ["--sim-threads", "1", "--run", str(folder), "--quiet"]
+    began = time.perf_counter()
+    finished = subprocess.run(
+        [sys.executable, "-m", "metarl", *command, *machine],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    seconds = time.perf_counter() - began
+    row: dict[str, Any] = {
+        "family": family,
+        "method": method,
+        "seed": seed,
+        "command": " ".join(["metarl", *command]),
+        "error": finished.stderr.strip() if finished.returncode else None,
+        "wall_clock_s": seconds,
+    }
+    if not finished.returncode:
+        row |= measure(options, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    result.write_text(json.dumps(row, indent=1) + "\n")
+    value = "failed" if row["error"] else f"{row['returns'][0]:.1f} -> {row['returns'][1]:.1f}"
+    print(f"{family:24} {method:18} seed {seed}  {seconds:5.0f} s  {value}", flush=True)
+    return row
+
+
+def measure(options: Options, folder: Path) -> dict[str, Any]:
+    """Mean return over held-out tasks before and after 1, 2 and 3 adaptation steps."""
+    saved = load_policy(folder)
+    found = evaluate(
+        saved,
+        splits=["test"],
+        num_tasks=options.tasks,
+        steps=STEPS,
+        episodes_per_step=options.episodes,
+    ).splits[0]
+    return {
+        "env_steps": saved.metadata["env_steps"],
+        "commit": saved.metadata["commit"],
+        "returns": np.nanmean(found.returns, axis=1).tolist(),
+        "task_returns": found.returns.tolist(),  # (STEPS + 1, tasks)
+        "failed_adaptations": found.failed_adaptations,
+    }
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One method on one family: means over seeds and tasks, 95 % intervals over both."""
+    sound = [row for row in rows if not row["error"]]
+    summary: dict[str, Any] = {
+        "family": rows[0]["family"],
+        "method": rows[0]["method"],
+        "seeds": len(sound),
+        "failed": [row["error"] for row in rows if row["error"]],
+    }
+    if not sound:
+        return summary
+    returns = np.concatenate([np.array(row["task_returns"]) for row in sound], axis=1)
+    for k, name in ((0, "pre"), (1, "post_1"), (3, "post_3")):
+        finite = returns[k][np.isfinite(returns[k])]
+        summary[name] = list(bootstrap_interval(finite, np.random.default_rng(0)))
+        summary[f"{name}_by_seed"] = [row["returns"][k] for row in sound]
+    for name in ("wall_clock_s", "env_steps"):
+        summary[name] = float(np.mean([row[name] for row in sound]))
+    return summary
+
+
+def main(options: Options) -> None:
+    """Run what is missing, `jobs` at a time, and write the results."""
+    torch.set_num_threads(1)  # the evaluations run beside each other too
+    wanted = [(f, m, s) for s in options.seeds for f in options.families for m in options.methods]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        rows = list(pool.map(lambda run: run_one(options, *run), wanted))
+    summaries = [
+        summarise([row for row in rows if (row["family"], row["method"]) == (family, method)])
+        for family in options.families
+        for method in options.methods
+    ]
+    options.out.mkdir(parents=True, exist_ok=True)
+    content = {
+        "command": " ".join(["python -m experiments.compare_methods", *sys.argv[1:]]),
+        "commit": git_commit(),
+        "versions": versions(),
+        "machine": {"python": platform.python_version(), "machine": platform.machine()},
+        "budgets": {name: options.scale * BUDGETS[name] for name in options.families},
+        "tasks": options.tasks,
+        "episodes_per_step": options.episodes,
+        "interval": "95 % percentile bootstrap over the tasks of all seeds",
+        "summaries": summaries,
+        "runs": [{k: v for k, v in row.items() if k != "task_returns"} for row in rows],
+    }
+    path = options.out / "compare_methods.json"
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    print(write_table(content, path.with_suffix(".md")))
+    write_figure(content, path.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

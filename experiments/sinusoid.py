@@ -1,0 +1,213 @@
+"""Few-shot sinusoid regression with every gradient adaptation: the inner loop without robots.
+
+    python -m experiments.sinusoid
+
+The problem of Finn et al. 2017 ("Model-Agnostic Meta-Learning", section 5.1): a task is a sine wave
+of its own amplitude and phase; ten points of it are given, and the error on others is measured
+before and after adaptation. What adapts is `metarl.adaptation.base.adapt`, the inner loop of
+meta-RL, on another loss. It takes less than a minute on two cores.
+
+The paper prints no numbers for its Figure 3, only for tests with five points (`PAPER`): 70,000
+meta-iterations in its code, far more than here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from torch import Generator, Tensor
+
+from metarl.adaptation.base import Adaptation, Loss, adapt
+from metarl.adaptation.gradient import GradientStep
+from metarl.adaptation.learned_optimizer import LearnedOptimizer
+from metarl.adaptation.learned_rates import LayerRates, MetaSgd
+from metarl.adaptation.proximal import ProximalStep
+from metarl.adaptation.subset import ContextStep, HeadStep
+from metarl.params import Params, detach, expand, learned, weights
+from metarl.policies import GaussianMlpPolicy, PolicyConfig
+from metarl.process import available_cores
+from metarl.runtime import torch_threads
+from metarl.statistics import Interval, bootstrap_interval
+from metarl.versions import git_commit, versions
+
+META_BATCH_SIZE, SHOTS, QUERIES = 25, 10, 100
+STEPS = (0, 1, 5)
+"""Adaptation steps after which the error is measured, all on the same points."""
+HELD_OUT_SEED = 1_000_000
+"""Every method is tested on the same tasks."""
+PAPER = {"pretrained": {1: 2.41, 5: 2.23}, "MAML": {1: 0.67, 5: 0.38}}
+"""Finn et al. 2017, Table 2: mean squared error after 1 and 5 steps on five points."""
+DIVERGED = 1e3
+"""Least error called divergence. That of predicting zero is 4.4."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """An adaptation and how it is meta-trained."""
+
+    name: str
+    adaptation: Adaptation
+    iterations: int
+    """Meta-iterations: about what five seconds have time for."""
+    inner_steps: int = 1
+    """Adaptation steps in meta-training; with 0 the network learns all tasks jointly."""
+    outer_lr: float = 1e-3
+    """Of Adam, on the error after adaptation."""
+    reptile: bool = False
+    """Move to the mean of the adapted weights instead (Nichol et al. 2018)."""
+    context_size: int = 0
+    """Context parameters of the network."""
+
+
+METHODS = (
+    # Of 0.001, 0.002, 0.005 and 0.01, 0.005 adapts best; the paper tunes this step size, too.
+    Method("pretrained", GradientStep(0.005), 3000, inner_steps=0),
+    Method("MAML", GradientStep(0.01), 3000),
+    Method("first-order MAML", GradientStep(0.01, first_order=True), 3000),
+    Method("Reptile", GradientStep(0.02, first_order=True), 1800, inner_steps=5, reptile=True),
+    Method("Meta-SGD", MetaSgd(0.01), 3000),
+    Method("MAML++", LayerRates(0.01, steps=3), 1500, inner_steps=2, outer_lr=3e-3),
+    Method("ANIL", HeadStep(0.05), 3000),
+    Method("CAVIA", ContextStep(0.1), 3000, context_size=5),
+    Method("iMAML", ProximalStep(20.0, 5, 0.01, cg_iterations=2), 600, outer_lr=3e-3),
+    Method("learned optimiser", LearnedOptimizer(4, init_rate=0.01), 650, outer_lr=1e-2),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much is computed, and where the figures go."""
+
+    seed: int = 0
+    """Of networks and training tasks."""
+    iterations: float = 1.0
+    """Factor on every method's meta-iterations, > 0."""
+    tasks: int = 600
+    """Held-out tasks."""
+    out: Path = Path("experiments/results/sinusoid.json")
+    """JSON file to write."""
+
+
+def network(method: Method) -> GaussianMlpPolicy:
+    """The paper's regressor, as the mean of a policy: two hidden layers of 40 ReLU."""
+    config = PolicyConfig((40, 40), "relu", context_size=method.context_size)
+    return GaussianMlpPolicy(config, 1, (-1.0,), (1.0,))
+
+
+def sample_losses(
+    policy: GaussianMlpPolicy, num_tasks: int, shots: int, queries: int, generator: Generator
+) -> tuple[Loss, Loss]:
+    """Errors on `shots` points of M new tasks, and on `queries` other points of the same tasks.
+
+    Amplitude U(0.1, 5), phase U(0, pi), inputs U(-5, 5).
+    """
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(shape, generator=generator)
+
+    amplitude, phase = uniform(0.1, 5, num_tasks, 1, 1), uniform(0, math.pi, num_tasks, 1, 1)
+    inputs = uniform(-5, 5, num_tasks, shots + queries, 1)
+    targets = amplitude * torch.sin(inputs - phase)
+
+    def error_on(points: slice) -> Loss:
+        x, y = inputs[:, points], targets[:, points]
+        return lambda params: (policy.mean(params, x) - y).square().mean((1, 2))
+
+    return error_on(slice(shots)), error_on(slice(shots, None))
+
+
+def meta_train(method: Method, iterations: int, seed: int) -> Params:
+    """Meta-parameters after `iterations` of the outer loop, without axis M."""
+    policy, generator = network(method), Generator().manual_seed(seed)
+    params = policy.init(generator)
+    params |= method.adaptation.init(weights(params), generator)
+    entries = {name: value.requires_grad_() for name, value in learned(params).items()}
+    optimizer = torch.optim.Adam(entries.values(), lr=method.outer_lr)
+    for i in range(iterations):
+        adaptation = method.adaptation.at(i / iterations)
+        given, others = sample_losses(policy, META_BATCH_SIZE, SHOTS, SHOTS, generator)
+        start = expand(params, META_BATCH_SIZE)
+        adapted = adapt(adaptation, start, [given] * method.inner_steps)
+        if method.reptile:
+            with torch.no_grad():
+                for name, value in entries.items():
+                    value += (1 - i / iterations) * (adapted[name].mean(0) - value)
+        else:
+            optimizer.zero_grad()
+            others(adapted).mean().backward()
+            optimizer.step()
+    return detach(params)
+
+
+@torch.no_grad()
+def held_out_errors(
+    method: Method, params: Params, shots: int, num_tasks: int
+) -> list[Interval | None]:
+    """Mean squared error after each of `STEPS`, with its 95 % interval; None if it diverges."""
+    generator, start = Generator().manual_seed(HELD_OUT_SEED), expand(params, num_tasks)
+    given, others = sample_losses(network(method), num_tasks, shots, QUERIES, generator)
+    adapted = (adapt(method.adaptation.at(1.0), start, [given] * steps) for steps in STEPS)
+    errors = [others(end) for end in adapted]
+    return [
+        bootstrap_interval(error, np.random.default_rng(0)) if error.mean() < DIVERGED else None
+        for error in errors
+    ]
+
+
+def measure(method: Method, options: Options) -> dict[str, Any]:
+    """Meta-train one method and test it: its row of the table."""
+    began, iterations = time.process_time(), math.ceil(options.iterations * method.iterations)
+    with torch_threads(1):  # A second one would find nothing to do on tensors this small.
+        params = meta_train(method, iterations, options.seed)
+        cpu_s = round(time.process_time() - began, 1)
+        points = (SHOTS, 5) if method.name in PAPER else (SHOTS,)
+        errors = {n: held_out_errors(method, params, n, options.tasks) for n in points}
+    about = dataclasses.asdict(method) | {"adaptation": repr(method.adaptation)}
+    return about | {"iterations": iterations, "training_cpu_s": cpu_s, "errors": errors}
+
+
+def main(options: Options) -> None:
+    """Print a line for each method, and write the figures."""
+    began, rows = time.perf_counter(), []
+    print(
+        "method             points" + "".join(f"  error after {k:<6}" for k in STEPS) + "iterations"
+    )
+    with ProcessPoolExecutor(available_cores()) as pool:
+        for row in pool.map(measure, METHODS, repeat(options)):
+            rows.append(row)
+            for points, errors in row["errors"].items():
+                cells = "".join(
+                    f"  {'{:.2f} [{:.2f}, {:.2f}]'.format(*e) if e else 'diverges':18}"
+                    for e in errors
+                )
+                print(f"{row['name']:17}  {points:6}{cells}  {row['iterations']:10}", flush=True)
+    for name, errors in PAPER.items():
+        print(
+            f"{name + ', paper':17}  {5:6}" + "".join(f"  {errors.get(k, ''):<18}" for k in STEPS)
+        )
+    about = {
+        "options": {name: str(value) for name, value in dataclasses.asdict(options).items()},
+        "commit": git_commit(),
+        "versions": versions(),
+        "steps": STEPS,
+        "paper": PAPER,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+    print(f"{about['seconds']} s; {options.tasks} held-out tasks, 95 % bootstrap intervals")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(about | {"methods": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

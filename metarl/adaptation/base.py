@@ -1,0 +1,126 @@
+"""What every adaptation is: a pure function from parameters and losses to parameters."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from metarl.params import Params, acting, detach, fixed, learned
+
+Loss = Callable[[Mapping[str, Tensor]], Tensor]
+"""Per-task parameters, each (M, ...), to the loss of every task, (M,). Tasks never mix."""
+
+
+@dataclass(frozen=True)
+class Adaptation(ABC):
+    """How the losses of a few episodes change a policy, for M tasks at once.
+
+    A subclass is a frozen dataclass whose fields are the settings; it holds no tensors. It knows
+    neither robots nor policy gradients: all that it is given are parameters (see
+    `metarl.params.Params` for what their names mean) and losses.
+    """
+
+    def init(self, weights: Params, generator: Generator) -> Params:
+        """Fresh meta-parameters of the adaptation's own, named `adaptation.*`; {} for none.
+
+        Args:
+            weights: the policy's, without axis M, for their names and shapes.
+            generator: source of random initial values.
+        """
+        del weights, generator
+        return {}
+
+    def begin(self, params: Mapping[str, Tensor]) -> Params:
+        """Parameters (M, ...) at the start of a task, with what the steps hand on to each other.
+
+        What is added is named `task.*` and is dropped after the last step.
+        """
+        return dict(params)
+
+    @abstractmethod
+    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+        """The k-th step: (M, ...) -> (M, ...), differentiable with respect to `params`.
+
+        Args:
+            params: the parameters that acted in the episodes behind `loss`.
+            loss: of each task, on episodes collected since the last step.
+            k: 0 for the first step; evaluation may take more steps than meta-training did.
+        """
+
+    def at(self, progress: float) -> Adaptation:
+        """The adaptation when this share of meta-training, in [0, 1], is over."""
+        del progress
+        return self
+
+
+def adapt(adaptation: Adaptation, params: Mapping[str, Tensor], losses: Sequence[Loss]) -> Params:
+    """One step for each of the losses: (M, ...) -> (M, ...), the same names."""
+    state = adaptation.begin(params)
+    for k, loss in enumerate(losses):
+        state = adaptation.step(state, loss, k)
+    return {name: state[name] for name in params}
+
+
+def loss_gradient(params: Mapping[str, Tensor], names: Sequence[str], loss: Loss) -> Params:
+    """Gradient of every task's loss with respect to its own named entries: each (M, ...)."""
+
+    def total(chosen: Params) -> Tensor:
+        # The sum's gradient with respect to task m's entries is the gradient of its own loss.
+        return loss({**params, **chosen}).sum()
+
+    return torch.func.grad(total)({name: params[name] for name in names})
+
+
+def descend(
+    params: Mapping[str, Tensor],
+    loss: Loss,
+    step_sizes: Mapping[str, Tensor | float],
+    *,
+    first_order: bool,
+) -> Params:
+    """One gradient step on the entries that `step_sizes` names: (M, ...) -> (M, ...).
+
+    Args:
+        params: per-task parameters.
+        loss: of each task.
+        step_sizes: for each entry that moves, what its gradient is multiplied by.
+        first_order: treat the gradient as a constant when this is differentiated.
+    """
+    grads = loss_gradient(params, list(step_sizes), loss)
+    if first_order:
+        grads = detach(grads)
+    moved = {name: params[name] - size * grads[name] for name, size in step_sizes.items()}
+    return {**params, **moved}
+
+
+@dataclass(frozen=True)
+class LinearisedAdaptation:
+    """An adaptation at one point, with products by its Jacobian J, for all tasks at once."""
+
+    adapted: Params
+    """What the adapted policies act by, statistics left out: each (M, ...)."""
+    jacobian_product: Callable[[Params], Params]
+    """J v: a change of the learned entries -> the change of the adapted ones."""
+    transpose_product: Callable[[Params], Params]
+    """J^T w: a gradient at the adapted entries -> the gradient at the learned ones."""
+
+
+def linearise(
+    adaptation: Adaptation, params: Mapping[str, Tensor], losses: Sequence[Loss]
+) -> LinearisedAdaptation:
+    """`adapt` with the means to differentiate through it: (M, ...) -> (M, ...)."""
+    start, rest = learned(params), fixed(params)
+
+    def adapted(start: Params) -> Params:
+        return acting(adapt(adaptation, start | rest, losses))
+
+    outcome, pullback = torch.func.vjp(adapted, start)  # pyright: ignore[reportAssignmentType]
+    return LinearisedAdaptation(
+        adapted=outcome,
+        jacobian_product=lambda v: torch.func.jvp(adapted, (start,), (v,))[1],
+        transpose_product=lambda w: pullback(w)[0],
+    )

@@ -1,0 +1,101 @@
+"""Gradient steps whose sizes are meta-learned: Meta-SGD and the rates of MAML++.
+
+A rate may become negative: the outer loop learns the direction of a step as well as its size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Generator, Tensor
+
+from metarl.adaptation.base import Adaptation, Loss, descend
+from metarl.params import ADAPTATION, Params, weights
+from metarl_envs import InputError
+
+RATE = ADAPTATION + "rate."
+"""Before a weight's name: the entry that holds its rates."""
+
+
+@dataclass(frozen=True)
+class MetaSgd(Adaptation):
+    """phi = theta - rate * gradient, one learned rate for every single weight.
+
+    Li et al. 2017, "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning", Eq. 3. The rates
+    of a weight are shaped as it is: MAML with twice as many meta-parameters. All steps share them.
+    """
+
+    init_rate: float = 0.1
+    """Every rate at the start of meta-training, > 0."""
+    first_order: bool = False
+    """Drop the second derivatives. The rates are learned all the same."""
+
+    def __post_init__(self) -> None:
+        _check_init_rate(self.init_rate)
+
+    def init(self, weights: Params, generator: Generator) -> Params:
+        return {
+            RATE + name: value.new_full(value.shape, self.init_rate)
+            for name, value in weights.items()
+        }
+
+    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+        sizes = {name: params[RATE + name] for name in weights(params)}
+        return descend(params, loss, sizes, first_order=self.first_order)
+
+
+@dataclass(frozen=True)
+class LayerRates(Adaptation):
+    """phi = theta - rate * gradient, one learned rate for each parameter tensor and each step.
+
+    Antoniou et al. 2019, "How to train your MAML" (MAML++), section 4. Of its parts,
+
+    - the rates of each layer and step, and derivative-order annealing, are here;
+    - the multi-step loss, whose weights are annealed, belongs to the meta-objective (PPO), and
+      cosine annealing of the outer rate to its optimiser;
+    - batch normalisation with statistics and biases of each step has no meaning for these
+      policies, which have none.
+    """
+
+    init_rate: float = 0.1
+    """Every rate at the start of meta-training, > 0."""
+    steps: int = 3
+    """Steps with rates of their own, >= 1. Later steps use those of the last one."""
+    first_order_until: float = 0.0
+    """Share of meta-training, in [0, 1], before which second derivatives are dropped: cheaper, and
+    steadier while the policy is poor."""
+    first_order: bool = False
+    """Drop the second derivatives, in all of meta-training. The rates are learned all the same."""
+
+    def __post_init__(self) -> None:
+        _check_init_rate(self.init_rate)
+        if self.steps < 1:
+            raise InputError(f"steps = {self.steps}: must be at least 1")
+        if not 0 <= self.first_order_until <= 1:
+            raise InputError(f"first_order_until = {self.first_order_until}: must be in [0, 1]")
+
+    def init(self, weights: Params, generator: Generator) -> Params:
+        return {
+            RATE + name: value.new_full((self.steps,), self.init_rate)
+            for name, value in weights.items()
+        }
+
+    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+        k = min(k, self.steps - 1)
+        sizes = {
+            # (M,) -> (M, 1, ..), to multiply the weight's gradient (M, ...).
+            name: params[RATE + name][:, k].reshape(-1, *[1] * (value.dim() - 1))
+            for name, value in weights(params).items()
+        }
+        return descend(params, loss, sizes, first_order=self.first_order)
+
+    def at(self, progress: float) -> LayerRates:
+        first_order = self.first_order or progress < self.first_order_until
+        return dataclasses.replace(self, first_order=first_order)
+
+
+def _check_init_rate(init_rate: float) -> None:
+    if not init_rate > 0:
+        raise InputError(f"init_rate = {init_rate}: must be greater than 0")

@@ -1,0 +1,77 @@
+"""Gradient steps on a part of the parameters: the head alone (ANIL), a context alone (CAVIA)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from metarl.adaptation.base import Adaptation, Loss, descend
+from metarl.adaptation.gradient import check_step_sizes
+from metarl.params import Params
+from metarl_envs import InputError
+
+CONTEXT = "task.context"
+
+
+@dataclass(frozen=True)
+class HeadStep(Adaptation):
+    """A gradient step on the last linear layer and the standard deviation; the body stays.
+
+    ANIL: Raghu et al. 2020, "Rapid Learning or Feature Reuse?", section 4. The body's features
+    are meta-learned, through the head's step too, and shared by all tasks.
+    """
+
+    inner_lr: float = 0.1
+    """Size of the first step, > 0."""
+    inner_lr_decay: float = 1.0
+    """Factor on the step size from each step to the next, in (0, 1]."""
+    first_order: bool = False
+    """Drop the second derivatives: d phi / d theta = identity."""
+
+    def __post_init__(self) -> None:
+        check_step_sizes(self.inner_lr, self.inner_lr_decay)
+
+    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+        last = max(_layer(name) for name in params)
+        head = (f"weight_{last}", f"bias_{last}", "log_std")
+        sizes = dict.fromkeys(head, self.inner_lr * self.inner_lr_decay**k)
+        return descend(params, loss, sizes, first_order=self.first_order)
+
+
+@dataclass(frozen=True)
+class ContextStep(Adaptation):
+    """A gradient step on the context alone, from zero in every task; all weights are shared.
+
+    CAVIA: Zintgraf et al. 2019, "Fast Context Adaptation via Meta-Learning", section 3. What
+    each task changes is a few inputs of the first layer, `policy.context_size` of them.
+    """
+
+    inner_lr: float = 1.0
+    """Size of the first step, > 0. The paper's for reinforcement learning: a change of scale of
+    the context's incoming weights is a change of step size, so these learn it."""
+    inner_lr_decay: float = 1.0
+    """Factor on the step size from each step to the next, in (0, 1]."""
+    first_order: bool = False
+    """Drop the second derivatives: the context is then a constant to the outer loop."""
+
+    def __post_init__(self) -> None:
+        check_step_sizes(self.inner_lr, self.inner_lr_decay)
+
+    def begin(self, params: Mapping[str, Tensor]) -> Params:
+        if CONTEXT not in params:
+            raise InputError(
+                "policy.context_size = 0: must be at least 1 for an adaptation of the context"
+            )
+        return dict(params)
+
+    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+        sizes = {CONTEXT: self.inner_lr * self.inner_lr_decay**k}
+        return descend(params, loss, sizes, first_order=self.first_order)
+
+
+def _layer(name: str) -> int:
+    """The number of the layer whose weight has this name, -1 for other entries."""
+    number = name.removeprefix("weight_")
+    return int(number) if name.startswith("weight_") and number.isdigit() else -1

@@ -1,0 +1,204 @@
+"""PPO's clipped surrogate as meta-objective: ProMP, E-MAML, MAML++, and plain Adam as one step.
+
+Rothfuss, Lee, Clavera, Asfour, Abbeel 2019, "ProMP: Proximal Meta-Policy Search", Eq. 9 to 12.
+With phi_k the policies after k adaptation steps and D_k what they collected, minimise
+
+    -mean over tasks of  clipped surrogate of phi_K on D_K
+    + inner_kl_penalty * mean over tasks and k < K of  KL(phi_k_old || phi_k) on D_k
+
+by a few steps of Adam on the same data, each differentiated through the whole adaptation. The
+first step is plain gradient ascent on the surrogate: there all ratios are 1. ProMP's low-variance
+curvature is the inner loss `ratio`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metarl.adaptation.base import Loss, loss_gradient
+from metarl.advantages import PolicyBatch, some_episodes
+from metarl.algorithms.adam import adam_step, init_adam
+from metarl.algorithms.base import Iteration, MetaObjective, Update
+from metarl.losses import inner_losses, mean_kl, surrogate, with_gradient
+from metarl.params import Params, acting, detach, expand, flatten, learned
+from metarl.policies import Gaussian, entropy, log_prob
+from metarl_envs import InputError
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """Some episodes of every task, from each of the K + 1 collections."""
+
+    batches: list[PolicyBatch]
+    losses: list[Loss]
+    """What each of the K adaptation steps descends."""
+    old: list[Gaussian]
+    """The policies that acted, on the batches."""
+
+
+def minibatches(iteration: Iteration, count: int) -> list[Minibatch]:
+    """The data of an iteration in `count` parts of whole episodes; fewer if there are fewer.
+
+    In every part the adaptation steps as it does on all episodes, as long as the meta-parameters
+    are those that collected them; only the step's derivative is estimated on the part.
+    """
+    inner, policy = iteration.inner, iteration.policy
+    whole = [
+        loss_gradient(phi, list(acting(phi)), loss)
+        for phi, loss in zip(inner.policies[:-1], iteration.losses(), strict=True)
+    ]
+    episodes = inner.batches[0].weights.shape[1] // iteration.horizon
+    made = []
+    for first in range(min(count, episodes)):
+        which = slice(first, None, count)
+        batches = [some_episodes(b, iteration.horizon, which) for b in inner.batches]
+        losses = inner_losses(policy, batches[:-1], iteration.inner_loss)
+        losses = [
+            with_gradient(loss, phi, gradient)
+            for loss, phi, gradient in zip(losses, inner.policies[:-1], whole, strict=True)
+        ]
+        with torch.no_grad():
+            old = [
+                policy.distribution(phi, batch.observations)
+                for phi, batch in zip(inner.policies, batches, strict=True)
+            ]
+        made.append(Minibatch(batches, losses, old))
+    return made
+
+
+@dataclass(frozen=True)
+class Ppo(MetaObjective):
+    """Several steps of Adam per meta-iteration on the clipped surrogate."""
+
+    learning_rate: float = 1e-3
+    """Adam's step size for the policy's weights, > 0."""
+    adaptation_lr: float = 1e-3
+    """Adam's step size for the adaptation's own meta-parameters, > 0."""
+    epochs: int = 1
+    """Passes over the data of a meta-iteration, >= 1."""
+    minibatches: int = 5
+    """Adam steps per pass, >= 1, each on its share of every task's episodes. ProMP's own choice is
+    5 passes over 1 minibatch, at five times the cost."""
+    clip: float = 0.3
+    """Likelihood ratios count within 1 - clip and 1 + clip, in (0, 1)."""
+    max_kl: float = 0.2
+    """Divergence of the adapted policies, in nats, > 0, at which the iteration's steps end. The
+    step that went beyond is taken back: the clip alone bounds no policy, and one step through an
+    adaptation with large learned rates once moved them by 200 nats and lost all that was learned.
+    """
+    inner_kl_penalty: float = 5e-4
+    """Weight of the divergence of the policies that collected the data adapted on, >= 0."""
+    exploration: float = 0.0
+    """Weight of E-MAML's term, >= 0: credit for the episodes that the adaptation learns from."""
+    multi_step_until: float = 0.0
+    """Share of meta-training, in [0, 1], in which policies before the last step count too (MAML++,
+    Antoniou et al. 2019, Eq. 4): equally at first, fading linearly."""
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "adaptation_lr", "max_kl"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} = {getattr(self, name)}: must be greater than 0")
+        for name in ("inner_kl_penalty", "exploration"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} = {getattr(self, name)}: must be at least 0")
+        for name in ("epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} = {getattr(self, name)}: must be at least 1")
+        if not 0 < self.clip < 1:
+            raise InputError(f"clip = {self.clip}: must be between 0 and 1")
+        if not 0 <= self.multi_step_until <= 1:
+            raise InputError(f"multi_step_until = {self.multi_step_until}: must be in [0, 1]")
+
+    def init(self, learned: Params) -> Params:
+        return init_adam(learned)
+
+    def update(
+        self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration
+    ) -> Update:
+        parts = minibatches(iteration, self.minibatches)
+        steps = parts * self.epochs
+        point = trusted = (params, dict(optimizer))
+        losses, kls, norms = [], [], []
+        for part in [*steps, parts[0]]:  # the last one only shows where the last step led
+            loss, kl, gradient = self.differentiate(point[0], iteration, part)
+            losses.append(loss)
+            if not kl <= self.max_kl:  # also if it is not a number
+                break
+            trusted = point
+            kls.append(kl)
+            norms.append(flatten(gradient).norm().item())
+            point = self.step(*point, gradient)
+        params, optimizer = trusted
+        metrics = {
+            "train/policy_loss": losses[0],
+            "train/improvement": losses[0] - losses[-1],
+            "train/approx_kl": kls[-1] if kls else math.nan,
+            "train/grad_norm": norms[0] if norms else math.nan,
+            "train/step_share": (len(kls) - 1) / len(steps),
+            "train/entropy": float(entropy(parts[0].old[-1]).mean()),
+            "train/std": float(params["log_std"].exp().mean()),
+        }
+        return Update(params, optimizer, metrics)
+
+    def differentiate(
+        self, params: Params, iteration: Iteration, data: Minibatch
+    ) -> tuple[float, float, Params]:
+        """Meta-loss, divergence of phi_K, and the loss's gradient for the learned entries."""
+        theta = {n: v.requires_grad_() for n, v in detach(learned(params)).items()}
+        loss, kl = self.loss(params | theta, iteration, data)
+        grads = torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
+        return loss.item(), kl.item(), dict(zip(theta, grads, strict=True))
+
+    def step(self, params: Params, optimizer: Params, gradient: Params) -> tuple[Params, Params]:
+        """One step of Adam: new parameters and the optimiser's new state."""
+        moved, state = adam_step(
+            learned(params), gradient, optimizer, self.learning_rate, self.adaptation_lr
+        )
+        return params | moved, state
+
+    def loss(self, params: Params, iteration: Iteration, data: Minibatch) -> tuple[Tensor, Tensor]:
+        """The meta-loss at meta-parameters without axis M, and the divergence of phi_K.
+
+        Args:
+            params: where it is evaluated; differentiable in the learned entries.
+            iteration: policy and adaptation.
+            data: what it is evaluated on.
+        """
+        K = len(data.losses)
+        counts = self.step_weights(K, iteration.progress)
+        state = iteration.adaptation.begin(expand(params, len(iteration.inner.failed)))
+        total, kl = torch.zeros(()), torch.zeros(())
+        for k, (batch, behaviour) in enumerate(zip(data.batches, data.old, strict=True)):
+            dist = iteration.policy.distribution(state, batch.observations)
+            kl = mean_kl(behaviour, dist, batch)
+            if k == 0 and self.exploration:
+                score = (log_prob(dist, batch.actions) * batch.weights).sum(-1)
+                total = total - self.exploration * (credit(iteration).to(score) * score).mean()
+            if counts[k]:
+                total = total - counts[k] * surrogate(dist, batch, self.clip)
+            if k < K:
+                total = total + self.inner_kl_penalty / K * kl
+                state = iteration.adaptation.step(state, data.losses[k], k)
+        return total, kl
+
+    def step_weights(self, K: int, progress: float) -> list[float]:
+        """How much the policies after 0, 1, ..., K steps count: K + 1 numbers of sum 1."""
+        remaining = max(0.0, 1 - progress / self.multi_step_until) if self.multi_step_until else 0.0
+        early = remaining / K
+        return [0.0, *[early] * (K - 1), 1 - early * (K - 1)]
+
+
+def credit(iteration: Iteration) -> Tensor:
+    """What each task's pre-adaptation episodes led to: (M,), standardised over the meta-batch.
+
+    E-MAML (Stadie et al. 2018, Eq. 5) multiplies the score of the episodes adapted on by the
+    return after adaptation. Standardised as in ProMP's experiments; 0 for a task without returns.
+    """
+    returns = iteration.inner.rollouts[-1].task_returns()
+    centred = torch.nan_to_num(returns - returns.nanmean())
+    return centred / (centred.square().mean().sqrt() + 1e-8)

@@ -1,0 +1,49 @@
+"""Reptile: the meta-parameters move towards the adapted ones (Nichol, Achiam, Schulman 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metarl.algorithms.base import Iteration, MetaObjective, Update
+from metarl.params import Params, flatten, weights
+from metarl.policies import entropy
+from metarl_envs import InputError
+
+
+@dataclass(frozen=True)
+class Reptile(MetaObjective):
+    """theta + outer_lr * mean over tasks of (phi_K - theta): Algorithm 2, "Reptile, batched".
+
+    Needs no derivative of the adaptation and no post-adaptation data; with one step (K = 1) it is
+    joint training on the mean of all tasks, so it wants K >= 2.
+    """
+
+    outer_lr: float = 1.0
+    """Share of the way to the mean of the adapted parameters, > 0."""
+
+    def __post_init__(self) -> None:
+        if not self.outer_lr > 0:
+            raise InputError(f"outer_lr = {self.outer_lr}: must be greater than 0")
+
+    def update(
+        self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration
+    ) -> Update:
+        theta, adapted = weights(params), iteration.inner.adapted
+        step = {
+            name: self.outer_lr * (adapted[name] - value).mean(0) for name, value in theta.items()
+        }
+        moved = {name: value + step[name] for name, value in theta.items()}
+        with torch.no_grad():
+            dist = iteration.policy.distribution(
+                iteration.inner.policies[0], iteration.inner.batches[0].observations[:, :1]
+            )
+        metrics = {
+            "train/step_norm": float(flatten(step).norm()),
+            "train/entropy": float(entropy(dist).mean()),
+            "train/std": float(moved["log_std"].exp().mean()),
+        }
+        return Update(params | moved, dict(optimizer), metrics)

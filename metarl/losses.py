@@ -1,0 +1,77 @@
+"""Losses and objectives of policies on a batch, as pure functions of per-task parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from metarl.adaptation.base import Loss, loss_gradient
+from metarl.advantages import PolicyBatch
+from metarl.policies import Gaussian, GaussianMlpPolicy, kl_divergence, log_prob
+
+InnerLoss = Literal["log_prob", "ratio"]
+
+
+def inner_loss(policy: GaussianMlpPolicy, batch: PolicyBatch, form: InnerLoss) -> Loss:
+    """Policy-gradient loss of each task on its own valid steps: parameters (M, ...) -> (M,).
+
+    `log_prob` is -log pi A (MAML), `ratio` -pi/pi_old A (ProMP's low-variance curvature): equal
+    first derivatives at the behaviour policy, unequal second ones.
+    """
+
+    def loss(params: Mapping[str, Tensor]) -> Tensor:
+        log_probs = log_prob(policy.distribution(params, batch.observations), batch.actions)
+        # pi_old is the policy that acted: data, also when params are differentiated twice.
+        score = torch.exp(log_probs - batch.log_probs) if form == "ratio" else log_probs
+        return -(score * batch.advantages * batch.weights).sum(-1)
+
+    return loss
+
+
+def with_gradient(loss: Loss, at: Mapping[str, Tensor], gradient: Mapping[str, Tensor]) -> Loss:
+    """The loss plus a linear function, chosen so that its gradient at `at` is the one given.
+
+    A loss on few episodes then steps as the loss on all of them does, and only the derivative of
+    the step is estimated on the few.
+
+    Args:
+        loss: of each task.
+        at: per-task parameters, (M, ...).
+        gradient: what the gradient shall be there, for the entries that matter.
+    """
+    own = loss_gradient(at, list(gradient), loss)
+    slope = {name: value - own[name] for name, value in gradient.items()}
+
+    def shifted(params: Mapping[str, Tensor]) -> Tensor:
+        linear = [(params[name] * value).flatten(1).sum(1) for name, value in slope.items()]
+        return loss(params) + torch.stack(linear).sum(0)
+
+    return shifted
+
+
+def inner_losses(
+    policy: GaussianMlpPolicy, batches: Sequence[PolicyBatch], form: InnerLoss
+) -> list[Loss]:
+    """The loss of each adaptation step, from the batch collected before it."""
+    return [inner_loss(policy, batch, form) for batch in batches]
+
+
+def surrogate(dist: Gaussian, batch: PolicyBatch, clip: float | None = None) -> Tensor:
+    """Importance-weighted advantage of per-task policies: ().
+
+    A mean over each task's valid steps, then over tasks. With `clip`, the pessimistic bound of
+    Schulman et al. 2017, Eq. 7.
+    """
+    ratio = torch.exp(log_prob(dist, batch.actions) - batch.log_probs)
+    gain = ratio * batch.advantages
+    if clip is not None:
+        gain = torch.minimum(gain, ratio.clamp(1 - clip, 1 + clip) * batch.advantages)
+    return (gain * batch.weights).sum(-1).mean()
+
+
+def mean_kl(old: Gaussian, new: Gaussian, batch: PolicyBatch) -> Tensor:
+    """KL(old || new) over each task's valid steps, then over tasks: (), nats."""
+    return (kl_divergence(old, new) * batch.weights).sum(-1).mean()

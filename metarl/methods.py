@@ -1,0 +1,220 @@
+"""The methods: named pairs of an adaptation and a meta-objective, with settings that work.
+
+A method changes a family's recipe (`metarl.recipes`) in what the paper changes, and nothing else.
+Where a paper leaves the outer step open, or leaves it to TRPO, the adaptations beside plain MAML's
+learn by PPO's: it is cheaper, and learned about five times as much from the same steps
+(experiments/results/compare_methods.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from metarl.adaptation.learned_optimizer import LearnedOptimizer
+from metarl.adaptation.learned_rates import LayerRates, MetaSgd
+from metarl.adaptation.proximal import ProximalStep
+from metarl.adaptation.subset import ContextStep, HeadStep
+from metarl.algorithms.cma_es import CmaEs
+from metarl.algorithms.es import EvolutionStrategy
+from metarl.algorithms.ppo import Ppo
+from metarl.algorithms.reptile import Reptile
+from metarl.config import TrainConfig, with_settings
+
+Recipe = Callable[[TrainConfig], TrainConfig]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to meta-train: what adapts, how the meta-parameters learn, who proposed it."""
+
+    title: str
+    """As people write it."""
+    adapts: str
+    """What changes on a task, and how."""
+    learns: str
+    """How the meta-parameters learn."""
+    paper: str
+    recipe: Recipe
+    """A family's configuration -> the same with this method."""
+
+
+def maml_trpo(config: TrainConfig) -> TrainConfig:
+    """The family's recipe as it is."""
+    return config
+
+
+def fomaml_trpo(config: TrainConfig) -> TrainConfig:
+    """MAML-TRPO without second derivatives."""
+    return with_settings(config, {"inner.first_order": True})
+
+
+def maml_adam(config: TrainConfig) -> TrainConfig:
+    """One step of Adam on the surrogate, which is then the plain policy gradient."""
+    return dataclasses.replace(config, outer=Ppo(minibatches=1, inner_kl_penalty=0.0))
+
+
+def promp(config: TrainConfig) -> TrainConfig:
+    """ProMP's own settings."""
+    return dataclasses.replace(config, inner_loss="ratio", outer=Ppo())
+
+
+def e_maml(config: TrainConfig) -> TrainConfig:
+    """ProMP's outer step with log-likelihoods inside and credit for exploration."""
+    return dataclasses.replace(config, outer=Ppo(exploration=1.0))
+
+
+def meta_sgd(config: TrainConfig) -> TrainConfig:
+    """A learned rate for every weight; the rates take Adam's steps with the weights."""
+    return dataclasses.replace(promp(config), inner=MetaSgd())
+
+
+def maml_plus_plus(config: TrainConfig) -> TrainConfig:
+    """Two steps with rates of their own; both count while a third of meta-training lasts."""
+    inner = LayerRates(steps=2, first_order_until=0.1)
+    outer = Ppo(multi_step_until=0.33)
+    return dataclasses.replace(promp(config), adaptation_steps=2, inner=inner, outer=outer)
+
+
+def anil(config: TrainConfig) -> TrainConfig:
+    """The last layer and the exploration noise adapt."""
+    return dataclasses.replace(promp(config), inner=HeadStep())
+
+
+def cavia(config: TrainConfig) -> TrainConfig:
+    """Five context parameters adapt, at the paper's rate of 1."""
+    policy = dataclasses.replace(config.policy, context_size=5)
+    return dataclasses.replace(promp(config), policy=policy, inner=ContextStep())
+
+
+def imaml(config: TrainConfig) -> TrainConfig:
+    """The quadratic term weighs as much as MAML's step size of 0.1."""
+    return dataclasses.replace(promp(config), inner=ProximalStep(iterations=3))
+
+
+def learned_optimizer(config: TrainConfig) -> TrainConfig:
+    """An LSTM emits the update, beginning as MAML's step."""
+    return dataclasses.replace(promp(config), inner=LearnedOptimizer())
+
+
+def reptile(config: TrainConfig) -> TrainConfig:
+    """Three inner steps: with one, Reptile is joint training."""
+    config = with_settings(config, {"inner.first_order": True, "adaptation_steps": 3})
+    return dataclasses.replace(config, outer=Reptile())
+
+
+def es_maml(config: TrainConfig) -> TrainConfig:
+    """The paper's linear policy, whose few entries 20 pairs can tell apart."""
+    small = {"policy.hidden_sizes": [], "meta_batch_size": 40, "episodes_per_task": 10}
+    config = with_settings(config, {"inner.first_order": True} | small)
+    return dataclasses.replace(config, outer=EvolutionStrategy())
+
+
+def cma_es(config: TrainConfig) -> TrainConfig:
+    """A linear policy, and 10 candidates that meet the same four tasks."""
+    small = {"policy.hidden_sizes": [], "meta_batch_size": 40, "episodes_per_task": 10}
+    config = with_settings(config, {"inner.first_order": True} | small)
+    return dataclasses.replace(config, outer=CmaEs(population=10))
+
+
+METHODS: Mapping[str, Method] = {
+    "maml-trpo": Method(
+        "MAML-TRPO",
+        "all weights, by a policy-gradient step",
+        "TRPO through the step, second order",
+        "Finn et al. 2017, arXiv:1703.03400",
+        maml_trpo,
+    ),
+    "fomaml-trpo": Method(
+        "FOMAML-TRPO",
+        "all weights, by a policy-gradient step",
+        "TRPO, first order",
+        "Finn et al. 2017, arXiv:1703.03400, section 5.2",
+        fomaml_trpo,
+    ),
+    "maml-adam": Method(
+        "MAML-Adam",
+        "all weights, by a policy-gradient step",
+        "one step of Adam on the surrogate, second order",
+        "Finn et al. 2017, arXiv:1703.03400, Algorithm 3",
+        maml_adam,
+    ),
+    "promp": Method(
+        "ProMP",
+        "all weights, by a policy-gradient step",
+        "clipped surrogate, low-variance curvature, inner KL penalty",
+        "Rothfuss et al. 2019, arXiv:1810.06784",
+        promp,
+    ),
+    "e-maml": Method(
+        "E-MAML",
+        "all weights, by a policy-gradient step",
+        "clipped surrogate with credit for exploration",
+        "Stadie et al. 2018, arXiv:1803.01118",
+        e_maml,
+    ),
+    "meta-sgd": Method(
+        "Meta-SGD",
+        "all weights, by a policy-gradient step with a learned rate for each",
+        "clipped surrogate, low-variance curvature, inner KL penalty",
+        "Li et al. 2017, arXiv:1707.09835",
+        meta_sgd,
+    ),
+    "maml++": Method(
+        "MAML++",
+        "all weights, by two policy-gradient steps with a learned rate per layer and step",
+        "clipped surrogate after each step, weights annealed",
+        "Antoniou et al. 2019, arXiv:1810.09502",
+        maml_plus_plus,
+    ),
+    "anil": Method(
+        "ANIL",
+        "the last layer, by a policy-gradient step",
+        "clipped surrogate, low-variance curvature, inner KL penalty",
+        "Raghu et al. 2020, arXiv:1909.09157",
+        anil,
+    ),
+    "cavia": Method(
+        "CAVIA",
+        "five context parameters, by a policy-gradient step",
+        "clipped surrogate, low-variance curvature, inner KL penalty",
+        "Zintgraf et al. 2019, arXiv:1810.03642",
+        cavia,
+    ),
+    "imaml": Method(
+        "iMAML",
+        "all weights, to the optimum of a proximal problem",
+        "clipped surrogate with the implicit gradient",
+        "Rajeswaran et al. 2019, arXiv:1909.04630",
+        imaml,
+    ),
+    "learned-optimizer": Method(
+        "Learned optimiser",
+        "all weights, by an LSTM that reads each one's gradient",
+        "clipped surrogate, first order, inner KL penalty",
+        "Andrychowicz et al. 2016, arXiv:1606.04474; Ravi and Larochelle 2017",
+        learned_optimizer,
+    ),
+    "reptile": Method(
+        "Reptile",
+        "all weights, by three policy-gradient steps",
+        "a move towards the adapted weights",
+        "Nichol et al. 2018, arXiv:1803.02999",
+        reptile,
+    ),
+    "es-maml": Method(
+        "ES-MAML",
+        "all weights, by a policy-gradient step",
+        "evolution strategies on the return after adaptation",
+        "Song et al. 2020, arXiv:1910.01215",
+        es_maml,
+    ),
+    "cma-es": Method(
+        "CMA-ES",
+        "all weights, by a policy-gradient step",
+        "CMA-ES on the return after adaptation",
+        "Hansen 2016, arXiv:1604.00772",
+        cma_es,
+    ),
+}

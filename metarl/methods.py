@@ -65,37 +65,49 @@ def e_maml(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, outer=Ppo(exploration=1.0))
 
 
+PATIENT = Ppo(epochs=3, adaptation_lr=2e-3)
+"""Three passes over the data, for adaptations with meta-parameters of their own to learn."""
+
+
 def meta_sgd(config: TrainConfig) -> TrainConfig:
     """A learned rate for every weight; the rates take Adam's steps with the weights."""
-    return dataclasses.replace(promp(config), inner=MetaSgd())
+    return dataclasses.replace(config, inner_loss="ratio", inner=MetaSgd(), outer=PATIENT)
 
 
 def maml_plus_plus(config: TrainConfig) -> TrainConfig:
     """Two steps with rates of their own; both count while a third of meta-training lasts."""
-    inner = LayerRates(steps=2, first_order_until=0.1)
-    outer = Ppo(multi_step_until=0.33)
-    return dataclasses.replace(promp(config), adaptation_steps=2, inner=inner, outer=outer)
+    return dataclasses.replace(
+        config,
+        adaptation_steps=2,
+        inner_loss="ratio",
+        inner=LayerRates(steps=2, first_order_until=0.1),
+        outer=dataclasses.replace(PATIENT, multi_step_until=0.33),
+    )
 
 
 def anil(config: TrainConfig) -> TrainConfig:
     """The last layer and the exploration noise adapt."""
-    return dataclasses.replace(promp(config), inner=HeadStep())
+    return dataclasses.replace(config, inner_loss="ratio", inner=HeadStep(), outer=PATIENT)
 
 
 def cavia(config: TrainConfig) -> TrainConfig:
     """Five context parameters adapt, at the paper's rate of 1."""
     policy = dataclasses.replace(config.policy, context_size=5)
-    return dataclasses.replace(promp(config), policy=policy, inner=ContextStep())
+    inner = ContextStep()
+    return dataclasses.replace(
+        config, policy=policy, inner_loss="ratio", inner=inner, outer=PATIENT
+    )
 
 
 def imaml(config: TrainConfig) -> TrainConfig:
     """The quadratic term weighs as much as MAML's step size of 0.1."""
-    return dataclasses.replace(promp(config), inner=ProximalStep(iterations=3))
+    inner = ProximalStep(iterations=3)
+    return dataclasses.replace(config, inner_loss="ratio", inner=inner, outer=PATIENT)
 
 
 def learned_optimizer(config: TrainConfig) -> TrainConfig:
     """An LSTM emits the update, beginning as MAML's step."""
-    return dataclasses.replace(promp(config), inner=LearnedOptimizer())
+    return dataclasses.replace(config, inner_loss="ratio", inner=LearnedOptimizer(), outer=PATIENT)
 
 
 def reptile(config: TrainConfig) -> TrainConfig:

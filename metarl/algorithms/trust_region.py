@@ -22,7 +22,8 @@ def conjugate_gradient(
     """Approximate solution x of A x = target for symmetric positive definite A: (D,) -> (D,).
 
     Hestenes and Stiefel 1952. Stops early where the squared residual falls below `tolerance`
-    times that of the target.
+    times that of the target, or where A shows no positive curvature (products that are themselves
+    approximate, such as iMAML's, can make it look so).
 
     Returns:
         x and x^T A x, which the residual gives for free.
@@ -35,7 +36,10 @@ def conjugate_gradient(
         return x, squared
     for _ in range(iterations):
         image = product(direction)
-        step = squared / (direction @ image)
+        curvature = direction @ image
+        if not bool(curvature > 0):
+            break
+        step = squared / curvature
         x = x + step * direction
         residual = residual - step * image
         previous, squared = squared, residual @ residual

@@ -60,3 +60,15 @@ def test_line_search_never_accepts_nan():
         lambda _: nan, start, torch.ones(1), quadratic(start), max_kl=1.0, ratio=0.8, max_tries=3
     )
     assert (point.item(), share) == (0.0, 0.0)
+
+
+def test_conjugate_gradient_stops_at_curvature_that_is_not_positive():
+    matrix = torch.diag(torch.tensor([2.0, -1.0], dtype=torch.float64))
+    target = torch.tensor([1.0, 0.5], dtype=torch.float64)
+    x, curvature = conjugate_gradient(lambda v: matrix @ v, target, 10)
+    first = (target @ target) / (target @ matrix @ target) * target  # one step along the target
+    torch.testing.assert_close(x, first)
+    assert curvature > 0
+    x, curvature = conjugate_gradient(lambda v: -v, target, 10)
+    assert torch.equal(x, torch.zeros(2, dtype=torch.float64))
+    assert curvature == 0

@@ -87,23 +87,28 @@ def run_one(options: Options, family: str, method: str, seed: int) -> dict[str, 
     command = ["train", family, "--method", method, "--seed", str(seed)]
     command += ["--iterations", str(count)]
     machine = ["--sim-threads", "1", "--run", str(folder), "--quiet"]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    complaints = folder.with_suffix(".log")
     began = time.perf_counter()
-    finished = subprocess.run(
-        [sys.executable, "-m", "metarl", *command, *machine],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    with complaints.open("w") as log:
+        training = subprocess.Popen(
+            [sys.executable, "-m", "metarl", *command, *machine],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
+        _, status, used = os.wait4(training.pid, 0)
     seconds = time.perf_counter() - began
     row: dict[str, Any] = {
         "family": family,
         "method": method,
         "seed": seed,
         "command": " ".join(["metarl", *command]),
-        "error": finished.stderr.strip() if finished.returncode else None,
+        "error": complaints.read_text().strip() if status else None,
         "wall_clock_s": seconds,
+        "cpu_s": used.ru_utime + used.ru_stime,
     }
-    if not finished.returncode:
+    if not status:
         row |= measure(options, folder)
     folder.mkdir(parents=True, exist_ok=True)
     result.write_text(json.dumps(row, indent=1) + "\n")
@@ -147,7 +152,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         finite = returns[k][np.isfinite(returns[k])]
         summary[name] = list(bootstrap_interval(finite, np.random.default_rng(0)))
         summary[f"{name}_by_seed"] = [row["returns"][k] for row in sound]
-    for name in ("wall_clock_s", "env_steps"):
+    for name in ("wall_clock_s", "cpu_s", "env_steps"):
         summary[name] = float(np.mean([row[name] for row in sound]))
     return summary
 

@@ -9,7 +9,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 PRE, POST = "#9aa5b1", "#1b6ca8"
-COLUMNS = ("method", "before", "after 1 step", "after 3 steps", "seeds after 1", "steps", "time, s")
+COLUMNS = (
+    "method",
+    "before",
+    "after 1 step",
+    "after 3 steps",
+    "seeds after 1",
+    "steps",
+    "s, wall",
+    "s, CPU",
+)
 
 
 def write_table(content: dict[str, Any], path: Path) -> str:
@@ -19,8 +28,8 @@ def write_table(content: dict[str, Any], path: Path) -> str:
         "",
         f"Made by `{content['command']}`. Mean return over {content['tasks']} held-out tasks of "
         f"every seed, {content['episodes_per_step']} episodes per adaptation step; in brackets "
-        f"{content['interval']}. Time is the wall clock of one run with one thread, two runs at a "
-        "time.",
+        f"{content['interval']}. Seconds are those of one training run with one thread, several "
+        "at a time.",
     ]
     for family, budget in content["budgets"].items():
         lines += ["", f"## {family}, {budget / 1e6:g} million environment steps", ""]
@@ -51,6 +60,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         seeds + failed,
         f"{row['env_steps'] / 1e6:.2f} M",
         f"{row['wall_clock_s']:.0f}",
+        f"{row['cpu_s']:.0f}",
     ]
 
 

@@ -1,0 +1,241 @@
+"""The GPU engine: `mujoco_warp` worlds in single precision, on a GPU or on Warp's CPU device."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import mujoco
+import mujoco_warp as mjw
+import torch
+import warp as wp
+from torch import Tensor
+
+from metarl_envs.engines.warp_model import (
+    NEED_SET_CONST,
+    batched_model,
+    template_field,
+    write_field,
+)
+from metarl_envs.errors import InputError
+from metarl_envs.mujoco_log import ignore_mujoco_warnings
+
+STATE = (
+    *("time", "qpos", "qvel", "act", "history", "plastic", "qacc_warmstart"),
+    *("ctrl", "qfrc_applied", "xfrc_applied", "eq_active", "mocap_pos", "mocap_quat"),
+    *("userdata", "overflow"),
+)
+"""What a step starts from (MuJoCo's integration state), and what it has dropped so far."""
+MAX_VALUE = 1e10
+"""A larger position or velocity is a fault, as in C MuJoCo (mjMAXVAL)."""
+CAPACITY = {
+    "max_constraints": mjw.OverflowType.NEFC | mjw.OverflowType.NJMAX_NNZ,
+    "max_contacts": (
+        mjw.OverflowType.BROADPHASE | mjw.OverflowType.NARROWPHASE | mjw.OverflowType.CCD
+    ),
+}
+"""Which bits of `overflow` say that a limit was too low. Others, such as the solver's iteration
+limit, are no loss: C MuJoCo stops there too."""
+
+
+class WarpEngine:
+    """N worlds on `mujoco_warp`, which has no notion of stepping or resetting only some of them.
+
+    So every call runs all worlds, and worlds outside a mask are put back. Tensors in `data` are
+    views of Warp's memory. On a GPU all work is queued on torch's current stream, which orders it
+    with the learner's, and steps, resets and refreshes are CUDA graphs, recorded at first use.
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        num_worlds: int,
+        *,
+        varied: Sequence[str] = (),
+        outputs: Sequence[str] = (),
+        max_contacts: int = 32,
+        max_constraints: int = 128,
+        device: torch.device | None = None,
+    ) -> None:
+        """Makes the worlds; on a GPU the memory that they take stays as it is afterwards.
+
+        Args:
+            model: the template; the engine works on a copy.
+            num_worlds: N, at least 1.
+            varied: model fields that differ between worlds.
+            outputs: further fields of `data`, such as "xpos".
+            max_contacts: per world, on average over the worlds.
+            max_constraints: rows of the constraint Jacobian, in each world.
+            device: a CUDA device, or the CPU.
+
+        Raises:
+            InputError: for impossible sizes, or a model or field that mujoco_warp does not have.
+        """
+        sizes = {
+            "num_worlds": num_worlds,
+            "max_contacts": max_contacts,
+            "max_constraints": max_constraints,
+        }
+        for name, size in sizes.items():
+            if size < 1:
+                raise InputError(f"{name} = {size}: must be at least 1")
+        ignore_mujoco_warnings()
+        wp.config.log_level = wp.LOG_WARNING  # else it greets, and reports every kernel it compiles
+        wp.init()
+        self.num_worlds = num_worlds
+        self.device = device or torch.device("cpu")
+        self.dtype = torch.float32
+        self.model = model
+        self._limits = sizes
+        self._warp_device = wp.device_from_torch(self.device)
+        self._graphs: dict[tuple[str, int], Any] = {}
+        with wp.ScopedDevice(self._warp_device):
+            self._model, self._varied, self._derived = batched_model(model, num_worlds, varied)
+            self._data = mjw.make_data(
+                model, nworld=num_worlds, nconmax=max_contacts, njmax=max_constraints
+            )
+            self._reset_mask = wp.zeros(num_worlds, dtype=bool)
+            wp.synchronize_device()  # what was made on Warp's stream is there for torch's
+        self._reset_mask_view = wp.to_torch(self._reset_mask)
+        state = {name: wp.to_torch(getattr(self._data, name)) for name in STATE}
+        self._state = {name: value for name, value in state.items() if value.numel()}
+        self._outputs = {name: wp.to_torch(getattr(self._data, name)) for name in outputs}
+        rows = {name: self._state[name] for name in ("qpos", "qvel", "ctrl", "time")}
+        self.data: Mapping[str, Tensor] = rows | self._outputs
+
+    def base_fields(self) -> dict[str, Tensor]:
+        """The template's varied fields, without a world axis: copies, float64, on the device.
+
+        What is computed from them is rounded to single precision once, at the end.
+        """
+        return {name: template_field(self.model, name).to(self.device) for name in self._varied}
+
+    def set_model_fields(self, fields: Mapping[str, Tensor]) -> None:
+        """Write varied fields (N, ...) and refresh what is derived from them, in every world."""
+        for name, field in fields.items():
+            self._varied[name].copy_(field)
+        if NEED_SET_CONST & set(fields):
+            every = torch.ones_like(self._reset_mask_view)
+            with self._unchanged(self._outputs, every):  # it leaves them at the initial pose
+                self._run("set_const", 1, lambda: mjw.set_const(self._model, self._data))
+
+    def reset(self, mask: Tensor | None, qpos: Tensor, qvel: Tensor) -> None:
+        """Fresh state at these positions and velocities, then forward kinematics."""
+        chosen = torch.ones_like(self._reset_mask_view) if mask is None else mask
+        self._reset_mask_view.copy_(chosen)
+        with self._unchanged(self._outputs, None if mask is None else ~mask):
+            self._run(
+                "reset", 1, lambda: mjw.reset_data(self._model, self._data, self._reset_mask)
+            )
+            for name, value in (("qpos", qpos), ("qvel", qvel)):
+                row = self._state[name]
+                row.copy_(torch.where(chosen.unsqueeze(1), value.to(row), row))
+            self._run("forward", 1, lambda: mjw.forward(self._model, self._data))
+
+    def step(self, n_substeps: int, mask: Tensor | None = None) -> None:
+        """Advance the worlds of `mask` by n substeps."""
+
+        def substeps() -> None:
+            for _ in range(n_substeps):
+                mjw.step(self._model, self._data)
+
+        with self._unchanged(self._state | self._outputs, None if mask is None else ~mask):
+            self._run("step", n_substeps, substeps)
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of state, varied and derived fields, and outputs."""
+        return {name: value.clone() for name, value in self._all().items()}
+
+    def set_state(self, state: Mapping[str, Tensor]) -> None:
+        """Return to a saved state; derived fields are restored, not computed again."""
+        for name, value in self._all().items():
+            value.copy_(state[name])
+
+    def faults(self) -> Tensor:
+        """1 where the state is not finite or contacts or constraints were dropped: (N,)."""
+        sound = (self._state["qpos"].abs() < MAX_VALUE).all(dim=1)
+        sound &= (self._state["qvel"].abs() < MAX_VALUE).all(dim=1)
+        dropped = self._state["overflow"] & int(sum(CAPACITY.values()))
+        return (~sound | (dropped != 0)).long()
+
+    def complaint(self) -> str:
+        """Which limits were too low since the last resets, and what to raise; "" if none.
+
+        Waits for the device: to be asked once per episode, not at every step.
+        """
+        texts = []
+        for name, bits in CAPACITY.items():
+            count = int(((self._state["overflow"] & int(bits)) != 0).sum())
+            if count:
+                texts.append(
+                    f"{name} = {self._limits[name]} was too low in {count} of {self.num_worlds} "
+                    f"worlds, whose episodes are left out as faults: raise {name} of the robot"
+                )
+        return "; ".join(texts)
+
+    def host_world(self, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """One world as ordinary MuJoCo objects, for rendering and debugging: copies."""
+        model = copy.copy(self.model)
+        for name, field in self._varied.items():
+            write_field(model, name, field[index].double().cpu().numpy())
+        data = mujoco.MjData(model)
+        mujoco.mj_setConst(model, data)
+        for name, value in self._state.items():
+            if name == "time":
+                data.time = float(value[index])
+            elif name != "overflow":
+                getattr(data, name)[:] = value[index].cpu().numpy()
+        mujoco.mj_forward(model, data)
+        return model, data
+
+    def _all(self) -> dict[str, Tensor]:
+        return self._state | self._varied | self._derived | self._outputs
+
+    @contextlib.contextmanager
+    def _unchanged(self, tensors: Mapping[str, Tensor], worlds: Tensor | None) -> Iterator[None]:
+        """Put the rows of `worlds` (N,) back afterwards; None: of no world."""
+        if worlds is None:
+            yield
+            return
+        before = {name: value.clone() for name, value in tensors.items()}
+        yield
+        for name, value in tensors.items():
+            keep = worlds.view(-1, *[1] * (value.dim() - 1))
+            value.copy_(torch.where(keep, before[name], value))
+
+    def _run(self, name: str, count: int, work: Callable[[], None]) -> None:
+        """Do Warp's work: on the CPU at once, on a GPU as a graph on torch's current stream."""
+        if self.device.type == "cpu":
+            with wp.ScopedDevice(self._warp_device):
+                work()
+            return
+        stream = wp.stream_from_torch(self.device)
+        with wp.ScopedStream(stream, sync_enter=False):
+            if (name, count) not in self._graphs:
+                self._graphs[name, count] = self._recorded(work)
+            wp.capture_launch(self._graphs[name, count], stream=stream)
+
+    def _recorded(self, work: Callable[[], None]) -> Any:  # noqa: ANN401
+        """The work as a CUDA graph. Does not change the state."""
+        before = self.state()
+        work()  # loads and compiles its kernels, which a recording cannot
+        self.set_state(before)
+        # torch's usual stream is the legacy one, which cannot be recorded: record on another.
+        recording = wp.Stream(self._warp_device)
+        wp.synchronize_device(self._warp_device)
+        collecting = gc.isenabled()
+        gc.disable()  # memory that is freed meanwhile would become part of the recording
+        try:
+            with (
+                wp.ScopedStream(recording),
+                wp.ScopedCapture(self._warp_device, stream=recording) as capture,
+            ):
+                work()
+        finally:
+            if collecting:
+                gc.enable()
+        wp.synchronize_device(self._warp_device)
+        return capture.graph

@@ -21,7 +21,7 @@ from metarl.inner_loop import InnerLoopConfig
 from metarl.losses import InnerLoss
 from metarl.policies import PolicyConfig
 from metarl.process import available_cores
-from metarl_envs import InputError, unknown_name
+from metarl_envs import ENGINES, EngineName, InputError, chosen_engine, unknown_name
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -46,6 +46,9 @@ class TrainConfig:
     """Root of all random streams, >= 0."""
     device: Device = "auto"
     """Where meta-updates run; `auto` takes a GPU if there is one."""
+    engine: EngineName = "auto"
+    """What simulates: `cpu`, exact and in double precision; `warp`, in single precision, on the
+    device of the meta-updates; `auto` is warp on a GPU, cpu otherwise."""
     sim_threads: int = field(default_factory=available_cores)
     """Simulator threads, >= 1. Results do not depend on it."""
     checkpoint_every: int = 10
@@ -93,6 +96,8 @@ class TrainConfig:
             raise InputError(
                 f"device = '{self.device}': allowed are {', '.join(typing.get_args(Device))}"
             )
+        if self.engine not in ENGINES:
+            raise InputError(f"engine = '{self.engine}': allowed are {', '.join(ENGINES)}")
         self.outer.num_distinct_tasks(self.meta_batch_size)
 
     def inner_loop(self, progress: float) -> InnerLoopConfig:
@@ -114,6 +119,17 @@ class TrainConfig:
         return torch.device(self.device)
 
 
+    def check_machine(self) -> None:
+        """Refuse a device or an engine that this machine does not have.
+
+        Raises:
+            InputError: naming it, with the mend.
+        """
+        chosen_engine(self.engine, self.torch_device())
+
+
+LATER_FIELDS = {"engine": "cpu"}
+"""What files of schema 2 may lack, with what held before it could be chosen."""
 KIND = "kind"
 """Which adaptation or meta-objective a JSON object describes."""
 KINDS: dict[type, Mapping[str, type]] = {Adaptation: ADAPTATIONS, MetaObjective: META_OBJECTIVES}
@@ -128,11 +144,13 @@ def to_json(config: TrainConfig) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> TrainConfig:
-    """The inverse of `to_json`.
+    """The inverse of `to_json`; also reads what was written before the newest fields were there.
 
     Raises:
         InputError: for missing, unknown or ill-typed fields.
     """
+    if isinstance(data, Mapping):
+        data = LATER_FIELDS | dict(data)
     return _build(TrainConfig, data, "config")
 
 

@@ -21,7 +21,7 @@ from metarl.gym_rollouts import collect_from_env
 from metarl.inner_loop import keep_finite, run_inner_loop
 from metarl.losses import inner_loss
 from metarl.params import Params, expand
-from metarl_envs import BatchEnv, InputError, TaskFamily, Tasks, get_family
+from metarl_envs import BatchEnv, EngineName, InputError, TaskFamily, Tasks, get_family
 
 NOT_FINITE = (
     "adaptation step {step} is not finite, so the policy was not adapted: every episode diverged, "
@@ -189,6 +189,7 @@ def adapt_to_task(
     seed: int = 0,
     sim_threads: int = 1,
     device: torch.device = CPU,
+    engine: EngineName = "cpu",
 ) -> Adaptation:
     """Adapt to one simulated task, all episodes of a step in parallel worlds.
 
@@ -202,6 +203,7 @@ def adapt_to_task(
         seed: fixes resets and actions.
         sim_threads: simulator threads; the result does not depend on it.
         device: where gradients are computed.
+        engine: what simulates; `auto` is warp where `device` is a GPU.
 
     Raises:
         InputError: for more than one task, one out of range, or sizes below 1.
@@ -209,7 +211,15 @@ def adapt_to_task(
     """
     _check_sizes(episodes, steps)
     family = get_family(saved.config.family)
-    env = BatchEnv(family, 1, episodes, horizon=saved.config.horizon, sim_threads=sim_threads)
+    env = BatchEnv(
+        family,
+        1,
+        episodes,
+        horizon=saved.config.horizon,
+        sim_threads=sim_threads,
+        engine=engine,
+        device=device,
+    )
     env.set_tasks(task)
     resets, actions = adaptation_generators(seed)
     start, how = expand(saved.params, 1), saved.config.inner_loop(progress=1.0)

@@ -83,6 +83,8 @@ def findings() -> Iterator[Finding]:
     yield engine()
     yield threads()
     yield cuda()
+    yield gpu_engine()
+    yield engine_choice()
     yield rendering()
     yield from (optional(name) for name in EXTRAS)
     yield folder(Path("runs"))
@@ -144,6 +146,30 @@ def cuda() -> Finding:
             "CUDA", False, "no GPU that torch can use; updates run on the CPU", required=False
         )
     return Finding("CUDA", True, torch.cuda.get_device_name(0))
+
+
+def gpu_engine() -> Finding:
+    """mujoco_warp, imported, and the GPU that it needs to be of use."""
+    try:
+        from metarl_envs import warp_problem
+
+        problem = warp_problem()
+    except Exception as error:  # whatever goes wrong is the finding
+        return Finding("warp engine", False, first_line(error), required=False)
+    if problem:
+        detail, _, fix = problem.partition("; ")
+        return Finding("warp engine", False, f"not used: {detail}", fix, required=False)
+    if not cuda().ok:
+        detail = "not used: there is no GPU; on a CPU it is for tests (--engine warp)"
+        return Finding("warp engine", False, detail, required=False)
+    return Finding("warp engine", True, f"mujoco-warp {version_of('mujoco-warp')} on the GPU")
+
+
+def engine_choice() -> Finding:
+    """What `--engine auto` means here, and why not the other."""
+    if gpu_engine().ok:
+        return Finding("--engine auto", True, "warp; cpu is for double precision, --engine cpu")
+    return Finding("--engine auto", True, "cpu")
 
 
 def rendering(render: Callable[[str], str] | None = None) -> Finding:

@@ -14,7 +14,7 @@ from metarl.checkpoint import SavedPolicy
 from metarl.inner_loop import run_inner_loop
 from metarl.params import expand
 from metarl.rollouts import Rollouts
-from metarl_envs import SPLITS, BatchEnv, InputError, Split, get_family
+from metarl_envs import SPLITS, BatchEnv, EngineName, InputError, Split, get_family
 
 CPU = torch.device("cpu")
 
@@ -29,6 +29,7 @@ def evaluate(
     seed: int = 0,
     sim_threads: int = 1,
     device: torch.device = CPU,
+    engine: EngineName = "cpu",
 ) -> Evaluation:
     """Adapt a policy to tasks of each split and measure it before, between and after the steps.
 
@@ -45,6 +46,7 @@ def evaluate(
         seed: fixes tasks, resets and actions of each split, whatever other splits are asked for.
         sim_threads: simulator threads; results do not depend on it.
         device: where the inner gradients are computed.
+        engine: what simulates; `auto` is warp where `device` is a GPU.
 
     Raises:
         InputError: for sizes below 1 or a split that the family does not have.
@@ -58,6 +60,8 @@ def evaluate(
         episodes_per_step,
         horizon=saved.config.horizon,
         sim_threads=sim_threads,
+        engine=engine,
+        device=device,
     )
     wanted: tuple[Split, ...] = family.splits if splits is None else tuple(splits)
     if family.is_finite:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
@@ -45,6 +45,19 @@ def kl_divergence(p: Gaussian, q: Gaussian) -> Tensor:
 def entropy(dist: Gaussian) -> Tensor:
     """Differential entropy summed over action dimensions: (..., A) -> (...), nats."""
     return (dist.log_std + 0.5 * (1 + LOG_2PI)).sum(-1)
+
+
+@functools.lru_cache(maxsize=64)
+def _action_range(
+    low: tuple[float, ...], high: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Middle and half width of the actuator range, each (A,).
+
+    Made once and read at every step: copying it to a GPU each time would wait for the GPU.
+    """
+    lows, highs = torch.tensor(low), torch.tensor(high)
+    middle, half = 0.5 * (highs + lows), 0.5 * (highs - lows)
+    return middle.to(device, dtype), half.to(device, dtype)
 
 
 @dataclass(frozen=True)
@@ -159,14 +172,10 @@ class GaussianMlpPolicy:
 
     def controls(self, outputs: Tensor) -> Tensor:
         """Outputs (..., A) -> actuator controls: scaled, then clipped to the actuator range."""
-        middle, half = (bound.to(outputs) for bound in self._action_range)
+        middle, half = _action_range(
+            self.action_low, self.action_high, outputs.dtype, outputs.device
+        )
         return middle + half * (outputs / self.config.action_scale).clamp(-1, 1)
-
-    @cached_property
-    def _action_range(self) -> tuple[Tensor, Tensor]:
-        """Middle and half width of the actuator range, each (A,): made once, read every step."""
-        low, high = torch.tensor(self.action_low), torch.tensor(self.action_high)
-        return 0.5 * (high + low), 0.5 * (high - low)
 
     def update_statistics(
         self, params: Mapping[str, Tensor], observations: Tensor, valid: Tensor

@@ -6,6 +6,7 @@ S = E*T samples of a task.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -52,6 +53,18 @@ class Rollouts:
         return int(torch.where(ended, length, horizon).sum())
 
 
+def stream_on(device: torch.device, generator: Generator) -> Generator:
+    """The generator, or if it is not on `device` a fresh one there, seeded by its next number.
+
+    Random streams of a run live on the CPU, where checkpoints are the same for every device; a
+    collection on a GPU draws its numbers there, without waiting for the GPU.
+    """
+    if generator.device.type == device.type:
+        return generator
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    return Generator(device).manual_seed(seed)
+
+
 @torch.no_grad()
 def collect(
     env: BatchEnv,
@@ -65,6 +78,10 @@ def collect(
     One batched forward pass per time step serves all policies. Random numbers are drawn for every
     world and step, so no world's stream depends on how long another one lives.
 
+    On a GPU nothing here waits for it before the last step: all steps are queued, also those after
+    every episode has ended, and random numbers are drawn there (see `stream_on`). Limits of the
+    engine that were too low are a warning.
+
     Args:
         env: M tasks, E episodes; its tasks must be set.
         policy: the policy function.
@@ -75,6 +92,7 @@ def collect(
     M, E, T = env.num_tasks, env.episodes_per_task, env.horizon
     N, obs_size, A = env.num_worlds, policy.observation_size, policy.action_size
     device = env.device
+    resets, actions = stream_on(device, resets), stream_on(device, actions)
     params = to(params, device)
     dtype = params["log_std"].dtype
     quantity_of = env.family.robot.quantities[env.family.quantity]
@@ -102,10 +120,14 @@ def collect(
         terminated[t], truncated[t], faulted[t] = step.terminated, step.truncated, step.faulted
         observation = step.observations  # that of an ended world stays what it was
         ended = step.terminated | step.truncated | step.faulted
-        if bool(ended.any()):
+        if device.type != "cpu":
+            mask = alive = alive & ~ended
+        elif bool(ended.any()):
             mask = alive = alive & ~ended
             if not bool(alive.any()):
                 break
+    if complaint := env.engine.complaint():
+        warnings.warn(f"{env.family.robot.name}: {complaint}", stacklevel=2)
 
     def by_task(tensor: Tensor) -> Tensor:
         """(T, N, ...) -> (M, E, T, ...)."""

@@ -54,7 +54,15 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
     outer = config.outer
     M, E, K = config.meta_batch_size, config.episodes_per_task, config.adaptation_steps
     slots = torch.arange(M) % outer.num_distinct_tasks(M)
-    env = BatchEnv(family, M, E, horizon=config.horizon, sim_threads=config.sim_threads)
+    env = BatchEnv(
+        family,
+        M,
+        E,
+        horizon=config.horizon,
+        sim_threads=config.sim_threads,
+        engine=config.engine,
+        device=device,
+    )
     random = state.generators
     with (
         StopSignals() as stop,
@@ -103,8 +111,9 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
 def with_statistics(policy: GaussianMlpPolicy, update: Update, inner: InnerLoop) -> Update:
     """The update on the CPU, its normaliser moved by what the meta-policy itself saw."""
     seen = inner.rollouts[0]
-    params = policy.update_statistics(to(update.params, CPU), seen.observations, seen.valid)
-    return update._replace(params=params, optimizer=to(update.optimizer, CPU))
+    params = to(update.params, seen.valid.device)
+    params = policy.update_statistics(params, seen.observations, seen.valid)
+    return update._replace(params=to(params, CPU), optimizer=to(update.optimizer, CPU))
 
 
 def next_state(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from metarl_envs.batch_env import BatchEnv, BatchStep
+from metarl_envs.engines import ENGINES, EngineName, chosen_engine, warp_problem
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import SPLITS, Split, TaskFamily
 from metarl_envs.gym_env import MetaEnv
@@ -17,11 +18,13 @@ from metarl_envs.robots.base import AnalyticRobot, MujocoRobot, Robot, Transitio
 from metarl_envs.tasks import Tasks
 
 __all__ = [
+    "ENGINES",
     "FAMILIES",
     "SPLITS",
     "AnalyticRobot",
     "BatchEnv",
     "BatchStep",
+    "EngineName",
     "InputError",
     "MetaEnv",
     "ModelEffect",
@@ -32,9 +35,11 @@ __all__ = [
     "TaskFamily",
     "Tasks",
     "Transition",
+    "chosen_engine",
     "get_family",
     "gymnasium_id",
     "unknown_name",
+    "warp_problem",
 ]
 
 register_gymnasium_ids()

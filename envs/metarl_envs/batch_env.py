@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from metarl_envs.engines import make_engine
+from metarl_envs.engines import EngineName, make_engine
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
 from metarl_envs.parameters import model_fields, varied_fields
@@ -42,11 +42,22 @@ class BatchEnv:
         *,
         horizon: int | None = None,
         sim_threads: int = 1,
+        engine: EngineName = "cpu",
+        device: torch.device | None = None,
     ) -> None:
         """Makes the worlds, all with the nominal task.
 
+        Args:
+            family: what is simulated.
+            num_tasks: M.
+            episodes_per_task: E.
+            horizon: steps per episode; None: the family's own.
+            sim_threads: threads of the engine cpu.
+            engine: what steps the worlds; `auto` is warp where `device` is a GPU.
+            device: where the learner works (None: the CPU); the engine warp works there too.
+
         Raises:
-            InputError: for sizes below 1.
+            InputError: for sizes below 1, or an engine that cannot be used.
         """
         self.family = family
         self.horizon = family.horizon if horizon is None else horizon
@@ -63,7 +74,12 @@ class BatchEnv:
         self.num_worlds = num_tasks * episodes_per_task
         robot = family.robot
         self.engine = make_engine(
-            robot, self.num_worlds, varied=varied_fields(family.parameters), threads=sim_threads
+            robot,
+            self.num_worlds,
+            varied=varied_fields(family.parameters),
+            threads=sim_threads,
+            engine=engine,
+            device=device or torch.device("cpu"),
         )
         self.action_low, self.action_high = family.action_bounds()
         self._dt_s = robot.dt_s
@@ -94,12 +110,13 @@ class BatchEnv:
         if len(tasks) != self.num_tasks:
             raise InputError(f"{len(tasks)} tasks given, this environment runs {self.num_tasks}")
         self.family.check_tasks(tasks)
-        values = tasks.repeat(self.episodes_per_task).values
+        repeated = tasks.repeat(self.episodes_per_task).values
+        values = {name: value.to(self.device) for name, value in repeated.items()}
         fields = model_fields(self.family.parameters, self.engine.base_fields(), values)
         self.engine.set_model_fields(fields)
         self._tasks = tasks
         self._task_values = {
-            name: value.to(self.device, self.engine.dtype) for name, value in values.items()
+            name: value.to(self.engine.dtype) for name, value in values.items()
         }
 
     def reset(self, generator: Generator, mask: Tensor | None = None) -> Tensor:
@@ -131,7 +148,8 @@ class BatchEnv:
         # A sum with a NaN or an infinity in it is not finite: one pass instead of one per entry.
         finite = torch.isfinite(observations.sum(dim=1) + rewards)
         faulted = (self.engine.faults() > 0) | ~finite
-        if faulted.any():
+        # A GPU is not asked: the question would wait for it, the selections cost it little.
+        if self.device.type != "cpu" or faulted.any():
             observations = torch.where(faulted[:, None], 0.0, observations)
             rewards = torch.where(faulted, 0.0, rewards)
             terminated = terminated & ~faulted

@@ -110,6 +110,7 @@ def explain(error: Exception) -> tuple[ExitCode, str]:
 LESS_MEMORY = "use a smaller --meta-batch-size, --episodes-per-task or --horizon"
 EXTRAS = {
     "imageio_ffmpeg": "video",
+    "mujoco_warp": "gpu",
     "matplotlib": "plot",
     "stable_baselines3": "sb3",
 }

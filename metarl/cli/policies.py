@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from metarl.cli.tasks import folder_name, parse_task
-from metarl.cli.training import Device, option
+from metarl.cli.training import Device, Engine, option
 from metarl.process import available_cores
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Evaluate:
     """Fixes tasks, resets and actions; not those of training."""
     device: Device = "auto"
     """Where gradients are computed."""
+    engine: Engine = "auto"
+    """What simulates; auto is warp on a GPU."""
     sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
     """Simulator threads; the result does not depend on it."""
     out: Annotated[Path | None, option("DIR", "(default: RUN/evaluation)")] = None
@@ -73,6 +75,7 @@ class Evaluate:
             seed=self.seed,
             sim_threads=threads(self.sim_threads),
             device=torch_device(self.device),
+            engine=self.engine,
         )
         print(evaluation.table())
         print_written(
@@ -98,6 +101,8 @@ class Adapt:
     """Fixes resets and actions."""
     device: Device = "auto"
     """Where gradients are computed."""
+    engine: Engine = "auto"
+    """What simulates; auto is warp on a GPU."""
     sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
     """Simulator threads; the result does not depend on it."""
     out: Annotated[Path | None, option("DIR", "(default: RUN/adapted/TASK)")] = None
@@ -118,6 +123,7 @@ class Adapt:
             seed=self.seed,
             sim_threads=threads(self.sim_threads),
             device=torch_device(self.device),
+            engine=self.engine,
         )
         print(adaptation.summary())
         out = self.out or output(self.run_folder, "adapted") / folder_name(texts)
@@ -146,6 +152,8 @@ class Record:
     """Fixes tasks, resets and actions."""
     device: Device = "auto"
     """Where gradients are computed."""
+    engine: Engine = "auto"
+    """What simulates; auto is warp on a GPU."""
     sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
     """Simulator threads; the result does not depend on it."""
     out: Annotated[Path | None, option("DIR", "(default: RUN/videos)")] = None
@@ -168,6 +176,7 @@ class Record:
             split="task" if texts else self.split,
             sim_threads=threads(self.sim_threads),
             device=torch_device(self.device),
+            engine=self.engine,
         )
         print_written(written)
         return 0

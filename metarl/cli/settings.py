@@ -19,6 +19,7 @@ SETTINGS = {
     "gae_lambda": "gae_lambda",
     "seed": "seed",
     "device": "device",
+    "engine": "engine",
     "sim_threads": "sim_threads",
     "checkpoint_every": "checkpoint_every",
 }

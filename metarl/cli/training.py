@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from metarl.state import TrainState
 
 Device = Literal["auto", "cpu", "cuda"]
+Engine = Literal["auto", "cpu", "warp"]
 SAVED = "(default: as saved)"
 
 
@@ -67,6 +68,8 @@ class Train:
     """Any other setting, such as outer.clip=0.2; `metarl methods NAME` lists them."""
     device: Annotated[Device | None, option("auto|cpu|cuda")] = None
     """Where meta-updates run."""
+    engine: Annotated[Engine | None, option("auto|cpu|warp")] = None
+    """What simulates; auto is warp on a GPU."""
     sim_threads: Annotated[int | None, option("N", "(default: all cores)")] = None
     """Simulator threads; the result does not depend on it."""
     checkpoint_every: Annotated[int | None, option("N")] = None
@@ -112,7 +115,7 @@ class Train:
         }
         config = with_settings(config, {SETTINGS[name]: value for name, value in given.items()})
         config = with_settings(config, parse_settings(self.settings))
-        config.torch_device()
+        config.check_machine()
         return config
 
 
@@ -128,6 +131,8 @@ class Resume:
     """Simulator threads; the result does not depend on it."""
     device: Annotated[Device | None, option("auto|cpu|cuda", SAVED)] = None
     """Where meta-updates run."""
+    engine: Annotated[Engine | None, option("auto|cpu|warp", SAVED)] = None
+    """What simulates."""
     quiet: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print nothing but the run folder."""
 
@@ -150,7 +155,8 @@ class Resume:
         else:  # stopped before the first one
             config = load_run_config(folder)
             state = initial_state(config)
-        given = {name: getattr(self, name) for name in ("iterations", "sim_threads", "device")}
+        names = ("iterations", "sim_threads", "device", "engine")
+        given = {name: getattr(self, name) for name in names}
         given = {name: value for name, value in given.items() if value is not None}
         if given.get("iterations", state.iteration) < state.iteration:
             raise InputError(
@@ -158,7 +164,7 @@ class Resume:
                 "it is the number in all"
             )
         config = dataclasses.replace(config, **given)
-        config.torch_device()
+        config.check_machine()
         if state.iteration >= config.iterations:
             print(
                 f"{folder} has done all its {state.iteration} iterations; to go on: "
@@ -189,14 +195,18 @@ def train_and_report(run: Path, config: TrainConfig, state: TrainState, *, quiet
 def announcement(run: Path, config: TrainConfig, state: TrainState) -> str:
     """The first lines of a run: family, method, device, seed, folder, and how much is to do."""
     from metarl.methods import METHODS
+    from metarl_envs import chosen_engine
 
+    device = config.torch_device()
+    threads = f"{config.sim_threads} simulator threads"
+    simulator = threads if chosen_engine(config.engine, device) == "cpu" else "engine warp"
     collections = config.adaptation_steps + 1
     steps = config.meta_batch_size * config.episodes_per_task * config.horizon * collections
     left = config.iterations - state.iteration
     first = f" from iteration {state.iteration}" if state.iteration else ""
     return (
-        f"{config.family} | {METHODS[config.method].title} | {config.torch_device()} | "
-        f"{config.sim_threads} simulator threads | seed {config.seed} | {run}\n"
+        f"{config.family} | {METHODS[config.method].title} | {device} | "
+        f"{simulator} | seed {config.seed} | {run}\n"
         f"{left} iterations{first} of {config.meta_batch_size} tasks x {config.episodes_per_task} "
         f"episodes x {config.horizon} steps x {collections} collections = {steps * left:,} steps"
     )

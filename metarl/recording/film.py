@@ -22,7 +22,7 @@ from metarl.recording.panels import AFTER, BEFORE, Composer, Side
 from metarl.recording.replay import Episode, before_and_after, follow, play, reset_alike
 from metarl.recording.video import Frame, Pace, choose_pace, ffmpeg_is_missing, video_writers
 from metarl.versions import git_commit, versions
-from metarl_envs import BatchEnv, TaskFamily, Tasks
+from metarl_envs import BatchEnv, EngineName, TaskFamily, Tasks
 from metarl_envs.rendering import WorldRenderer, make_renderer
 
 HOLD_S = 1.0
@@ -43,6 +43,7 @@ def record(
     gif: bool = True,
     sim_threads: int = 1,
     device: torch.device = CPU,
+    engine: EngineName = "cpu",
 ) -> list[Path]:
     """Adapt to each task, then film it before and after, side by side.
 
@@ -63,6 +64,7 @@ def record(
         gif: whether to write the preview.
         sim_threads: simulator threads.
         device: where gradients are computed.
+        engine: what simulates; `auto` is warp where `device` is a GPU.
 
     Returns:
         The files written, task by task.
@@ -83,6 +85,7 @@ def record(
             seed=seed,
             sim_threads=sim_threads,
             device=device,
+            engine=engine,
         )
         name = f"{adaptation.family.name}__{split}__task{index:02d}__k{steps}__seed{seed}"
         written += film(saved, adaptation, folder / name, seed=seed, size=(width, height), gif=gif)

@@ -61,7 +61,7 @@ class AnalyticEngine:
         for _ in range(n_substeps):
             moved = self._dynamics(qpos, self.data["ctrl"])
             qpos.copy_(moved if mask is None else torch.where(mask[:, None], moved, qpos))
-        self.data["time"][slice(None) if mask is None else mask] += n_substeps
+        self.data["time"] += n_substeps if mask is None else n_substeps * mask
 
     def state(self) -> dict[str, Tensor]:
         """Copies of all state tensors."""
@@ -71,6 +71,10 @@ class AnalyticEngine:
         """Return to a saved state."""
         for name, value in self.data.items():
             value.copy_(state[name])
+
+    def complaint(self) -> str:
+        """There are no limits."""
+        return ""
 
     def faults(self) -> Tensor:
         """1 where the state is not finite: (N,)."""

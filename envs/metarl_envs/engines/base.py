@@ -54,3 +54,10 @@ class Engine(Protocol):
     def faults(self) -> Tensor:
         """Simulator faults of each world since its last reset: (N,) int64, 0 = sound."""
         ...
+
+    def complaint(self) -> str:
+        """Which limit of the engine was too low since the last resets, and the mend; "" if none.
+
+        May wait for the device: to be asked once per episode, not at every step.
+        """
+        ...

@@ -118,6 +118,10 @@ class CpuEngine:
         warnings = self._batch.warning[:, :, 1].sum(axis=1, dtype=np.int64)
         return torch.from_numpy(warnings) + self._errors
 
+    def complaint(self) -> str:
+        """There are no limits: memory grows with what is needed."""
+        return ""
+
     def host_world(self, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """One world as ordinary MuJoCo objects, for rendering and debugging: copies."""
         model, data = self._batch.get_model(index), self._batch.get_data(index)

@@ -166,15 +166,13 @@ class WarpEngine:
 
         Waits for the device: to be asked once per episode, not at every step.
         """
-        texts = []
-        for name, bits in CAPACITY.items():
-            count = int(((self._state["overflow"] & int(bits)) != 0).sum())
-            if count:
-                texts.append(
-                    f"{name} = {self._limits[name]} was too low in {count} of {self.num_worlds} "
-                    f"worlds, whose episodes are left out as faults: raise {name} of the robot"
-                )
-        return "; ".join(texts)
+        overflow = self._state["overflow"]
+        return "; ".join(
+            f"{name} = {self._limits[name]} was too low for some worlds, whose episodes are left "
+            f"out as faults: raise {name} of the robot"
+            for name, bits in CAPACITY.items()
+            if bool((overflow & int(bits)).any())
+        )
 
     def host_world(self, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """One world as ordinary MuJoCo objects, for rendering and debugging: copies."""

@@ -76,6 +76,11 @@ class MujocoRobot:
     outputs: tuple[str, ...] = ()
     """Engine outputs that the functions above read, besides qpos and qvel."""
     camera: Camera = Camera()
+    max_contacts: int = 32
+    """Contacts per world that the engine warp has room for, on average over the worlds."""
+    max_constraints: int = 128
+    """Constraint rows that it has room for in each world. Random controls came to at most 38 rows
+    and 9 contacts with the robots here; what does not fit is dropped, and reported as a fault."""
 
     def load_model(self) -> mujoco.MjModel:
         """The nominal model: a copy that the caller may change."""

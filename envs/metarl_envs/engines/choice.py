@@ -1,0 +1,60 @@
+"""Which engine steps the worlds: by name, by what is installed, and by where the learner works."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import Literal, get_args
+
+import torch
+
+from metarl_envs.errors import InputError
+
+EngineName = Literal["auto", "cpu", "warp"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+
+
+def chosen_engine(name: EngineName, device: torch.device) -> Literal["cpu", "warp"]:
+    """The engine that `name` means for a learner on `device`.
+
+    `auto` is warp for a learner on a GPU, where mujoco-warp can be used, and cpu otherwise. Asked
+    for by name, warp runs on a CPU too, though far slower than the engine cpu: that is for tests.
+
+    Raises:
+        InputError: for an unknown name, or warp where it cannot be used.
+    """
+    if name not in ENGINES:
+        raise InputError(f"engine = '{name}': allowed are {', '.join(ENGINES)}")
+    if name == "auto":
+        return "warp" if device.type == "cuda" and not warp_problem() else "cpu"
+    if name == "warp" and (problem := warp_problem()):
+        raise InputError(f"engine = 'warp': {problem}; or use --engine cpu")
+    return name
+
+
+@functools.cache
+def warp_problem() -> str:
+    """Why the engine warp cannot be used, and the mend; "" if it can."""
+    import mujoco
+
+    try:
+        mujoco_warp = importlib.import_module("mujoco_warp")
+    except ModuleNotFoundError:
+        return "mujoco-warp is not installed; pip install 'metarl-robotics[gpu]'"
+    except Exception as error:  # a package of another version may raise anything
+        first = str(error).strip().partition("\n")[0]
+        return (
+            f"mujoco_warp cannot be imported ({type(error).__name__}: {first}); "
+            "pip install --force-reinstall 'metarl-robotics[gpu]'"
+        )
+    ours, theirs = (_release(module.__version__) for module in (mujoco, mujoco_warp))
+    if ours != theirs:
+        return (
+            f"mujoco-warp {theirs} does not fit mujoco {ours}; pip install 'mujoco-warp=={ours}.*'"
+        )
+    return ""
+
+
+def _release(version: str) -> str:
+    """Major and minor version, such as "4.0"."""
+    return ".".join(version.split(".")[:2])

@@ -118,7 +118,6 @@ class TrainConfig:
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return torch.device(self.device)
 
-
     def check_machine(self) -> None:
         """Refuse a device or an engine that this machine does not have.
 

@@ -115,9 +115,7 @@ class BatchEnv:
         fields = model_fields(self.family.parameters, self.engine.base_fields(), values)
         self.engine.set_model_fields(fields)
         self._tasks = tasks
-        self._task_values = {
-            name: value.to(self.engine.dtype) for name, value in values.items()
-        }
+        self._task_values = {name: value.to(self.engine.dtype) for name, value in values.items()}
 
     def reset(self, generator: Generator, mask: Tensor | None = None) -> Tensor:
         """Start new episodes in the worlds of `mask` (None: all); observations (N, O).

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import mujoco
 import numpy as np
 from PIL import Image, ImageDraw
 
-from metarl_envs.engines import AnalyticEngine, AnyEngine
+from metarl_envs.engines import AnalyticEngine
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
 from metarl_envs.robots.base import MujocoRobot
+
+if TYPE_CHECKING:
+    from metarl_envs.engines import AnyEngine
 
 TaskValues = Mapping[str, float | Sequence[float]]
 """One task as `Tasks.describe` gives it."""

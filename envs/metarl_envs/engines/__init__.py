@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ENGINES",
     "AnalyticEngine",
-    "AnyEngine",
     "CpuEngine",
     "Engine",
     "EngineName",

@@ -61,7 +61,7 @@ class AnalyticEngine:
         for _ in range(n_substeps):
             moved = self._dynamics(qpos, self.data["ctrl"])
             qpos.copy_(moved if mask is None else torch.where(mask[:, None], moved, qpos))
-        self.data["time"] += n_substeps if mask is None else n_substeps * mask
+        self.data["time"].add_(n_substeps if mask is None else n_substeps * mask)
 
     def state(self) -> dict[str, Tensor]:
         """Copies of all state tensors."""

@@ -127,9 +127,7 @@ class WarpEngine:
         chosen = torch.ones_like(self._reset_mask_view) if mask is None else mask
         self._reset_mask_view.copy_(chosen)
         with self._unchanged(self._outputs, None if mask is None else ~mask):
-            self._run(
-                "reset", 1, lambda: mjw.reset_data(self._model, self._data, self._reset_mask)
-            )
+            self._run("reset", 1, lambda: mjw.reset_data(self._model, self._data, self._reset_mask))
             for name, value in (("qpos", qpos), ("qvel", qvel)):
                 row = self._state[name]
                 row.copy_(torch.where(chosen.unsqueeze(1), value.to(row), row))

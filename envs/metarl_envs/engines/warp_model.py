@@ -26,6 +26,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from metarl_envs.engines.warp_contacts import capsule_contact_frames
 from metarl_envs.errors import InputError
 
 OPTION = "opt."
@@ -55,7 +56,7 @@ DERIVED = (
 Of cameras and lights there is one row: pictures are drawn from the host's own model."""
 DERIVED_OF_SIZE = ("geom_aabb", "geom_rbound")
 NOT_FOLLOWED = ("cam_", "light_", "qpos_spring", "tendon_lengthspring", "actuator_armature")
-"""Beginnings of fields that could differ between worlds, but whose derived ones would not follow."""
+"""Beginnings of fields that could differ between worlds; what derives from them would not."""
 
 
 def batched_model(
@@ -142,60 +143,6 @@ def _expand_option(on_device: Any, model: mujoco.MjModel, name: str, num_worlds:
 
 def _tensor(on_device: Any, name: str) -> Tensor:  # noqa: ANN401
     owner, attribute = (
-        (on_device.opt, name.removeprefix(OPTION))
-        if name.startswith(OPTION)
-        else (on_device, name)
+        (on_device.opt, name.removeprefix(OPTION)) if name.startswith(OPTION) else (on_device, name)
     )
     return wp.to_torch(getattr(owner, attribute))
-
-
-def capsule_contact_frames(m: Any, d: Any) -> None:  # noqa: ANN401
-    """Turn the friction axes of plane-capsule contacts along the capsule, as C MuJoCo does."""
-    wp.launch(
-        _turn_capsule_frames,
-        dim=d.naconmax,
-        inputs=[
-            m.geom_type,
-            d.geom_xmat,
-            d.nacon,
-            d.contact.geom,
-            d.contact.worldid,
-        ],
-        outputs=[d.contact.frame],
-    )
-
-
-PLANE = wp.constant(int(mujoco.mjtGeom.mjGEOM_PLANE))
-CAPSULE = wp.constant(int(mujoco.mjtGeom.mjGEOM_CAPSULE))
-SHORTEST_TANGENT = wp.constant(1.0e-6)
-"""Of a unit axis; below it single precision knows no direction, and any will do."""
-
-
-@wp.kernel
-def _turn_capsule_frames(
-    geom_type: wp.array(dtype=int),
-    geom_xmat: wp.array2d(dtype=wp.mat33),
-    num_contacts: wp.array(dtype=int),
-    contact_geom: wp.array(dtype=wp.vec2i),
-    contact_world: wp.array(dtype=int),
-    contact_frame: wp.array(dtype=wp.mat33),
-):
-    contact = wp.tid()
-    if contact >= num_contacts[0]:
-        return
-    geoms = contact_geom[contact]
-    if geoms[0] < 0 or geoms[1] < 0:
-        return
-    if geom_type[geoms[0]] != PLANE or geom_type[geoms[1]] != CAPSULE:
-        return
-    turn = geom_xmat[contact_world[contact], geoms[1]]
-    axis = wp.vec3(turn[0, 2], turn[1, 2], turn[2, 2])
-    frame = contact_frame[contact]
-    normal = wp.vec3(frame[0, 0], frame[0, 1], frame[0, 2])
-    along = axis - normal * wp.dot(normal, axis)
-    length = wp.length(along)
-    if length < SHORTEST_TANGENT:
-        return
-    first = along / length
-    second = wp.cross(normal, first)
-    contact_frame[contact] = wp.matrix_from_rows(normal, first, second)

@@ -269,5 +269,5 @@ def test_a_solver_that_warp_lacks_is_refused():
 
     model = HALF_CHEETAH.load_model()
     model.opt.solver = mujoco.mjtSolver.mjSOL_PGS
-    with pytest.raises(InputError, match="solver = PGS: .* use the engine cpu"):
+    with pytest.raises(InputError, match=r"solver = PGS: .* use the engine cpu"):
         WarpEngine(model, 2)

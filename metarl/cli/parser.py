@@ -12,6 +12,7 @@ from typing import Annotated, Protocol
 import tyro
 from tyro.conf import subcommand
 
+from metarl.cli.benchmark import Benchmark
 from metarl.cli.information import Demo, Doctor, Families, Methods
 from metarl.cli.policies import Adapt, Evaluate, Record
 from metarl.cli.training import Resume, Train
@@ -30,6 +31,7 @@ COMMANDS = {
     "resume": Resume,
     "demo": Demo,
     "doctor": Doctor,
+    "benchmark": Benchmark,
 }
 AnyCommand = (
     Annotated[Families, subcommand("families")]
@@ -41,6 +43,7 @@ AnyCommand = (
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Demo, subcommand("demo")]
     | Annotated[Doctor, subcommand("doctor")]
+    | Annotated[Benchmark, subcommand("benchmark")]
 )
 
 

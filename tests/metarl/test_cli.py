@@ -32,14 +32,20 @@ FLAGS = {
     "train": (
         "--method --iterations --meta-batch-size --episodes-per-task --horizon --adaptation-steps "
         "--inner-lr --inner-loss --first-order --max-kl --gae-lambda --seed --set --device "
-        "--sim-threads --checkpoint-every --run --quiet"
+        "--engine --sim-threads --checkpoint-every --run --quiet"
     ),
-    "evaluate": "--splits --tasks --episodes --steps --seed --device --sim-threads --out",
-    "adapt": "--task --episodes --steps --seed --device --sim-threads --out",
-    "record": "--task --split --tasks --episodes --steps --seed --device --sim-threads --out",
-    "resume": "--iterations --sim-threads --device --quiet",
+    "evaluate": "--splits --tasks --episodes --steps --seed --device --engine --sim-threads --out",
+    "adapt": "--task --episodes --steps --seed --device --engine --sim-threads --out",
+    "record": (
+        "--task --split --tasks --episodes --steps --seed --device --engine --sim-threads --out"
+    ),
+    "resume": "--iterations --sim-threads --device --engine --quiet",
     "demo": "--out",
     "doctor": "",
+    "benchmark": (
+        "--method --worlds --meta-batch-size --horizon --rounds --device --engine --sim-threads "
+        "--json"
+    ),
 }
 """A flag is a promise: whoever changes this list breaks somebody's script."""
 

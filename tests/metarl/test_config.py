@@ -52,6 +52,7 @@ def test_json_round_trip_of_everything_registered(registry):
         ("seed", -1),
         ("max_fault_share", 0.0),
         ("device", "tpu"),
+        ("engine", "brax"),
         ("adaptation_steps", 0),
         ("discount", 1.5),
         ("discount", 0.0),
@@ -117,6 +118,12 @@ def test_a_kind_that_is_not_there_is_refused_with_those_that_are(place, value):
     with pytest.raises(InputError, match=rf"^config\.{place}\.kind = .*: allowed are ") as caught:
         from_json(to_json(make()) | {place: value})
     assert str(caught.value).endswith(", ".join(registry))
+
+
+def test_files_from_before_engines_could_be_chosen_say_cpu():
+    data = to_json(make(engine="warp"))
+    assert from_json(data).engine == "warp"
+    assert from_json({k: v for k, v in data.items() if k != "engine"}).engine == "cpu"
 
 
 # ---- single settings -----------------------------------------------------------------------------
@@ -200,6 +207,7 @@ def test_a_configuration_of_schema_1_says_the_same_in_the_new_form():
         episodes_per_task=11,
         seed=3,
         device="cpu",
+        engine="cpu",
         sim_threads=2,
         checkpoint_every=5,
         max_fault_share=0.3,

@@ -1,0 +1,185 @@
+r"""Install, check and time metarl on a borrowed GPU machine, and print one table last.
+
+    python experiments/gpu_check.py --wheels DIR --out DIR [--parts install tests speed learn]
+
+The machine needs Python with pip, torch with CUDA and pytest, and no network: everything else
+comes as wheels in --wheels. To fill that folder (for Python 3.12 on x86-64), in this checkout:
+
+    for p in mujoco-core mujoco warp-lang mujoco-warp etils absl-py gymnasium cmaes \
+        Farama-Notifications safetensors tensorboard tensorboard-data-server grpcio protobuf \
+        Markdown Werkzeug tyro docstring_parser typeguard tqdm ImageIO pillow packaging fsspec \
+        typing_extensions zipp cloudpickle MarkupSafe setuptools numpy; do
+      grep -i "^$p==" constraints.txt; done | xargs pip download -d DIR --no-deps \
+        --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 \
+        --platform manylinux_2_27_x86_64 --platform manylinux2014_x86_64
+
+Where files travel in small pieces, cut the large one: `split -b 40M -d X.whl X.whl.part`; the
+pieces are joined here. Each part may run in a call of its own; every part writes into --out, and
+the table is made of all that is there. `--parts install` first, always: it is quick when done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("install", "tests", "speed", "learn")
+FAMILY = "half-cheetah-direction"
+RETURN = 220.0
+TASKS, WORLDS = 40, 8000
+
+
+def main() -> int:
+    """Run the parts asked for; 1 if one of them failed, after the table all the same."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--wheels", type=Path, required=True, help="folder of wheels and pieces")
+    parser.add_argument("--out", type=Path, required=True, help="folder for logs and figures")
+    parser.add_argument("--site", type=Path, default=Path(tempfile.gettempdir()) / "metarl-site")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--worlds", nargs="+", default=["256", "1024", "4096", "8192", "32768"])
+    parser.add_argument("--iterations", default="150", help="meta-iterations of `learn`")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for part in PARTS:
+        if part in given.parts:
+            began = time.perf_counter()
+            ok = globals()[part](given)
+            print(f"{part}: {'ok' if ok else 'FAILED'}, {time.perf_counter() - began:.0f} s")
+            failed += [] if ok else [part]
+    print("\n".join(f"{name:<52}{value:>16}" for name, value in table(given.out)))
+    return bool(failed)
+
+
+def install(given: argparse.Namespace) -> bool:
+    """Join the pieces, and put all wheels into a folder of their own."""
+    done = given.site / "installed"
+    if not done.is_file():
+        for first in given.wheels.glob("*.whl.part00"):
+            pieces = sorted(first.parent.glob(first.name.replace("part00", "part*")))
+            first.with_suffix("").write_bytes(b"".join(p.read_bytes() for p in pieces))
+        command = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps"]
+        wheels = [str(wheel) for wheel in sorted(given.wheels.glob("*.whl"))]
+        if not run(given, "pip", [*command, "--target", str(given.site), *wheels]):
+            return False
+        done.touch()
+    return run(given, "doctor", [sys.executable, "-m", "metarl", "doctor"])
+
+
+def tests(given: argparse.Namespace) -> bool:
+    """The engine's tests, those on the GPU included."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=10"]
+    files = ["tests/metarl_envs/engines", "tests/metarl/test_warp_training.py"]
+    return run(given, "tests", [*command, *files])
+
+
+def speed(given: argparse.Namespace) -> bool:
+    """MAML-TRPO and ProMP on the GPU, and MAML-TRPO on the CPU engine."""
+    good = True
+    for method in ("maml-trpo", "promp"):
+        options = ["--method", method, "--engine", "warp", "--device", "cuda", "--worlds"]
+        good &= metarl(given, f"speed-{method}", "benchmark", FAMILY, *options, *given.worlds)
+    options = ["--engine", "cpu", "--device", "cpu", "--sim-threads", "2", "--worlds", "1024"]
+    return good and metarl(given, "speed-cpu", "benchmark", FAMILY, *options)
+
+
+def learn(given: argparse.Namespace) -> bool:
+    """Meta-train on the GPU; then adapt the policy on both engines."""
+    folder = given.out / f"run-{int(time.time())}"
+    sizes = ["--meta-batch-size", str(TASKS), "--episodes-per-task", str(WORLDS // TASKS)]
+    options = ["--iterations", given.iterations, "--engine", "warp", "--device", "cuda"]
+    began = time.time()
+    good = metarl(given, "train", "train", FAMILY, *sizes, *options, "--run", str(folder))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    seconds = 0.0
+    reached = None
+    for line in lines:
+        seconds += line["time/collect_s"] + line["time/update_s"]
+        if reached is None and (line["rollout/return_post"] or 0.0) >= RETURN:
+            reached = seconds
+    figures: dict[str, Any] = {
+        "wall_s": time.time() - began,
+        "seconds_to_return": reached,
+        "best_return": max(line["rollout/return_post"] or 0.0 for line in lines),
+        "update_share": sum(line["time/update_s"] for line in lines) / seconds,
+    }
+    for engine in ("cpu", "warp"):
+        name = f"evaluate-{engine}"
+        out = ["--out", str(given.out / name)]
+        good &= metarl(given, name, "evaluate", str(folder), "--engine", engine, *out)
+        figures[f"return_{engine}"] = adapted_return(given.out / name / "evaluation.csv")
+    (given.out / "learn.json").write_text(json.dumps(figures, indent=2))
+    return good
+
+
+def adapted_return(path: Path) -> float:
+    """Mean return over tasks after the last gradient step."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    last = max(int(row["gradient_steps"]) for row in rows)
+    return statistics.mean(float(r["return"]) for r in rows if int(r["gradient_steps"]) == last)
+
+
+def table(out: Path) -> Iterator[tuple[str, str]]:
+    """Goals of the issue and what was measured, from the files of all parts run so far."""
+    speeds = {path.stem.removeprefix("speed-"): path for path in sorted(out.glob("speed-*.json"))}
+    rows = {name: json.loads(path.read_text())["rows"] for name, path in speeds.items()}
+    for name, measured in rows.items():
+        for row in measured:
+            at = f"{name}, {row['worlds']:,} worlds: "
+            yield f"{at}physics steps/s", f"{row['physics_steps_per_s']:,.0f}"
+            yield f"{at}collection env steps/s", f"{row['policy_env_steps_per_s']:,.0f}"
+            yield f"{at}training env steps/s", f"{row['train_env_steps_per_s']:,.0f}"
+            yield f"{at}collection / physics", f"{row['collect_over_physics']:.2f}"
+            yield f"{at}update share", f"{1 - row['collect_s'] / row['iteration_s']:.0%}"
+            yield f"{at}memory", f"{row['memory_gb']:.1f} GB"
+    best = {n: max(r["train_env_steps_per_s"] for r in measured) for n, measured in rows.items()}
+    if {"cpu", "maml-trpo"} <= set(best):
+        yield "GPU over two CPU cores, training", f"{best['maml-trpo'] / best['cpu']:.1f}"
+    if (out / "learn.json").is_file():
+        learned = json.loads((out / "learn.json").read_text())
+        yield from ((name, "-" if v is None else f"{v:.2f}") for name, v in learned.items())
+
+
+def metarl(given: argparse.Namespace, name: str, *arguments: str) -> bool:
+    """Run a command of metarl, its figures (where it writes some) beside its log."""
+    figures = ["--json", str(given.out / f"{name}.json")] if arguments[0] == "benchmark" else []
+    return run(given, name, [sys.executable, "-m", "metarl", *arguments, *figures])
+
+
+def run(given: argparse.Namespace, name: str, command: list[str]) -> bool:
+    """Run it in the checkout with what was installed; what it prints is shown and kept."""
+    path = os.pathsep.join(map(str, (given.site, ROOT, ROOT / "envs", ROOT / "tests/metarl")))
+    cache = str(given.site / "warp_cache")
+    environment = os.environ | {"PYTHONPATH": path, "WARP_CACHE_PATH": cache}
+    with (given.out / f"{name}.log").open("w") as log:
+        child = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert child.stdout is not None
+        for line in child.stdout:
+            print(line, end="", flush=True)
+            log.write(line)
+    return child.wait() == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

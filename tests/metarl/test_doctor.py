@@ -67,6 +67,26 @@ def test_a_broken_engine_is_a_finding_not_a_crash(monkeypatch):
     assert "\n" not in finding.detail
 
 
+@pytest.mark.parametrize(
+    ("problem", "gpu", "chosen", "detail"),
+    [
+        ("", True, "warp", "on the GPU"),
+        ("", False, "cpu", "not used: there is no GPU"),
+        ("mujoco-warp is not installed; pip install x", True, "cpu", "not used: mujoco-warp is"),
+    ],
+)
+def test_the_engine_of_auto_is_named_and_why_not_the_other(
+    monkeypatch, problem, gpu, chosen, detail
+):
+    monkeypatch.setattr("metarl_envs.warp_problem", lambda: problem)
+    monkeypatch.setattr(doctor, "cuda", lambda: Finding("CUDA", gpu, ""))
+    warp, choice = doctor.gpu_engine(), doctor.engine_choice()
+    assert (warp.ok, warp.required, choice.ok) == (chosen == "warp", False, True)
+    assert detail in warp.detail
+    assert warp.fix == ("pip install x" if problem else "")
+    assert choice.detail.split(";")[0] == chosen
+
+
 @pytest.mark.usefixtures("no_display")
 def test_the_first_backend_that_renders_is_named():
     finding = doctor.rendering(lambda backend: "" if backend == "osmesa" else "no library")

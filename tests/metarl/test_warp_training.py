@@ -116,3 +116,21 @@ def test_a_limit_that_was_too_low_is_a_warning_that_names_it_and_a_fault():
         rollouts = collect(env, policy, params, *streams)
     assert rollouts.faulted.any()
     assert torch.isfinite(rollouts.rewards).all()
+
+
+@pytest.mark.gpu
+def test_nothing_waits_for_the_gpu_inside_an_episode(monkeypatch):
+    family, device = get_family("ant-crippled"), torch.device("cuda")
+    env = BatchEnv(family, 4, 4, horizon=20, engine="warp", device=device)
+    policy = GaussianMlpPolicy.for_family(family, CONFIG.policy)
+    params = expand({n: v.to(device) for n, v in policy.init(Generator()).items()}, 4)
+    streams = [Generator().manual_seed(seed) for seed in (2, 3)]
+    collect(env, policy, params, *streams)  # records the graphs
+    monkeypatch.setattr(env.engine, "complaint", lambda: "")  # asked after the last step
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        rollouts = collect(env, policy, params, *streams)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert rollouts.observations.device.type == "cuda"
+    assert rollouts.valid.any()

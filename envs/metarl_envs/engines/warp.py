@@ -6,7 +6,6 @@ import contextlib
 import copy
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import mujoco
 import mujoco_warp as mjw
@@ -26,9 +25,9 @@ from metarl_envs.mujoco_log import ignore_mujoco_warnings
 STATE = (
     *("time", "qpos", "qvel", "act", "history", "plastic", "qacc_warmstart"),
     *("ctrl", "qfrc_applied", "xfrc_applied", "eq_active", "mocap_pos", "mocap_quat"),
-    *("userdata", "overflow"),
+    "userdata",
 )
-"""What a step starts from (MuJoCo's integration state), and what it has dropped so far."""
+"""What a step starts from: MuJoCo's integration state."""
 MAX_VALUE = 1e10
 """A larger position or velocity is a fault, as in C MuJoCo (mjMAXVAL)."""
 CAPACITY = {
@@ -45,8 +44,9 @@ class WarpEngine:
     """N worlds on `mujoco_warp`, which has no notion of stepping or resetting only some of them.
 
     So every call runs all worlds, and worlds outside a mask are put back. Tensors in `data` are
-    views of Warp's memory. On a GPU all work is queued on torch's current stream, which orders it
-    with the learner's, and steps, resets and refreshes are CUDA graphs, recorded at first use.
+    views of Warp's memory. Steps, resets and refreshes are graphs, recorded at first use (on a CPU
+    too, where one takes a tenth of the time of single launches). On a GPU all work is queued on
+    torch's current stream, which orders it with the learner's.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class WarpEngine:
         self.model = model
         self._limits = sizes
         self._warp_device = wp.device_from_torch(self.device)
-        self._graphs: dict[tuple[str, int], Any] = {}
+        self._graphs: dict[tuple[str, int], wp.Graph] = {}
         with wp.ScopedDevice(self._warp_device):
             self._model, self._varied, self._derived = batched_model(model, num_worlds, varied)
             self._data = mjw.make_data(
@@ -101,7 +101,10 @@ class WarpEngine:
             wp.synchronize_device()  # what was made on Warp's stream is there for torch's
         self._reset_mask_view = wp.to_torch(self._reset_mask)
         state = {name: wp.to_torch(getattr(self._data, name)) for name in STATE}
+        self._overflow = wp.to_torch(self._data.overflow)
+        self._bad_control = torch.zeros(num_worlds, dtype=torch.bool, device=self.device)
         self._state = {name: value for name, value in state.items() if value.numel()}
+        self._faults = {"overflow": self._overflow, "bad_control": self._bad_control}
         self._outputs = {name: wp.to_torch(getattr(self._data, name)) for name in outputs}
         rows = {name: self._state[name] for name in ("qpos", "qvel", "ctrl", "time")}
         self.data: Mapping[str, Tensor] = rows | self._outputs
@@ -128,6 +131,7 @@ class WarpEngine:
         self._reset_mask_view.copy_(chosen)
         with self._unchanged(self._outputs, None if mask is None else ~mask):
             self._run("reset", 1, lambda: mjw.reset_data(self._model, self._data, self._reset_mask))
+            self._bad_control &= ~chosen
             for name, value in (("qpos", qpos), ("qvel", qvel)):
                 row = self._state[name]
                 row.copy_(torch.where(chosen.unsqueeze(1), value.to(row), row))
@@ -140,7 +144,10 @@ class WarpEngine:
             for _ in range(n_substeps):
                 mjw.step(self._model, self._data)
 
-        with self._unchanged(self._state | self._outputs, None if mask is None else ~mask):
+        kept = self._state | self._faults | self._outputs
+        with self._unchanged(kept, None if mask is None else ~mask):
+            # Warp clamps them, NaN included, and goes on.
+            self._bad_control |= ~torch.isfinite(self._state["ctrl"].sum(dim=1))
             self._run("step", n_substeps, substeps)
 
     def state(self) -> dict[str, Tensor]:
@@ -153,23 +160,22 @@ class WarpEngine:
             value.copy_(state[name])
 
     def faults(self) -> Tensor:
-        """1 where the state is not finite or contacts or constraints were dropped: (N,)."""
+        """1 where state or controls were not finite, or contacts or constraints were dropped."""
         sound = (self._state["qpos"].abs() < MAX_VALUE).all(dim=1)
         sound &= (self._state["qvel"].abs() < MAX_VALUE).all(dim=1)
-        dropped = self._state["overflow"] & int(sum(CAPACITY.values()))
-        return (~sound | (dropped != 0)).long()
+        dropped = (self._overflow & int(sum(CAPACITY.values()))) != 0
+        return (~sound | dropped | self._bad_control).long()
 
     def complaint(self) -> str:
         """Which limits were too low since the last resets, and what to raise; "" if none.
 
         Waits for the device: to be asked once per episode, not at every step.
         """
-        overflow = self._state["overflow"]
         return "; ".join(
             f"{name} = {self._limits[name]} was too low for some worlds, whose episodes are left "
             f"out as faults: raise {name} of the robot"
             for name, bits in CAPACITY.items()
-            if bool((overflow & int(bits)).any())
+            if bool((self._overflow & int(bits)).any())
         )
 
     def host_world(self, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
@@ -182,13 +188,13 @@ class WarpEngine:
         for name, value in self._state.items():
             if name == "time":
                 data.time = float(value[index])
-            elif name != "overflow":
+            else:
                 getattr(data, name)[:] = value[index].cpu().numpy()
         mujoco.mj_forward(model, data)
         return model, data
 
     def _all(self) -> dict[str, Tensor]:
-        return self._state | self._varied | self._derived | self._outputs
+        return self._state | self._faults | self._varied | self._derived | self._outputs
 
     @contextlib.contextmanager
     def _unchanged(self, tensors: Mapping[str, Tensor], worlds: Tensor | None) -> Iterator[None]:
@@ -203,35 +209,36 @@ class WarpEngine:
             value.copy_(torch.where(keep, before[name], value))
 
     def _run(self, name: str, count: int, work: Callable[[], None]) -> None:
-        """Do Warp's work: on the CPU at once, on a GPU as a graph on torch's current stream."""
-        if self.device.type == "cpu":
-            with wp.ScopedDevice(self._warp_device):
-                work()
-            return
-        stream = wp.stream_from_torch(self.device)
-        with wp.ScopedStream(stream, sync_enter=False):
+        """Do Warp's work by a graph, recorded at first: a launch instead of hundreds."""
+        # Warp works on torch's current stream here, so that nothing has to wait for anything.
+        stream = wp.stream_from_torch(self.device) if self.device.type == "cuda" else None
+        with wp.ScopedDevice(self._warp_device), wp.ScopedStream(stream, sync_enter=False):
             if (name, count) not in self._graphs:
                 self._graphs[name, count] = self._recorded(work)
             wp.capture_launch(self._graphs[name, count], stream=stream)
 
-    def _recorded(self, work: Callable[[], None]) -> Any:  # noqa: ANN401
-        """The work as a CUDA graph. Does not change the state."""
+    def _recorded(self, work: Callable[[], None]) -> wp.Graph:
+        """The work as a graph. Does not change the state.
+
+        A graph remembers addresses, so no array of the model or data may be replaced after this.
+        """
         before = self.state()
-        work()  # loads and compiles its kernels, which a recording cannot
-        self.set_state(before)
+        work()  # loads and compiles its kernels, which old drivers cannot while recording
         # torch's usual stream is the legacy one, which cannot be recorded: record on another.
-        recording = wp.Stream(self._warp_device)
+        other = wp.Stream(self._warp_device) if self._warp_device.is_cuda else None
         wp.synchronize_device(self._warp_device)
         collecting = gc.isenabled()
-        gc.disable()  # memory that is freed meanwhile would become part of the recording
+        gc.disable()  # what is freed meanwhile would become part of the recording
         try:
             with (
-                wp.ScopedStream(recording),
-                wp.ScopedCapture(self._warp_device, stream=recording) as capture,
+                wp.ScopedStream(other),
+                wp.ScopedCapture(self._warp_device, stream=other) as capture,
             ):
                 work()
         finally:
             if collecting:
                 gc.enable()
+        self.set_state(before)
         wp.synchronize_device(self._warp_device)
+        assert capture.graph is not None
         return capture.graph

@@ -83,7 +83,8 @@ def batched_model(
     rows = [name for name in (*varied, *derived) if not name.startswith(OPTION)]
     on_device = mjw.put_model(model, batch_sizes=dict.fromkeys(rows, num_worlds))
     on_device.opt.warn_overflow = 0  # printing from a kernel serialises; the engine reads the bits
-    on_device.opt.graph_conditional = wp.is_conditional_graph_supported()
+    # The solver stops when it has converged, in a graph too, but for drivers before CUDA 12.4.
+    on_device.opt.graph_conditional = wp.get_device().is_cpu or wp.is_conditional_graph_supported()
     on_device.callback.contactfilter = capsule_contact_frames
     for name in varied:
         if name.startswith(OPTION):

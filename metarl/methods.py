@@ -52,7 +52,8 @@ def fomaml_trpo(config: TrainConfig) -> TrainConfig:
 
 def maml_adam(config: TrainConfig) -> TrainConfig:
     """One step of Adam on the surrogate, which is then the plain policy gradient."""
-    return dataclasses.replace(config, outer=Ppo(minibatches=1, inner_kl_penalty=0.0))
+    outer = Ppo(minibatches=1, learning_rate=5e-3, inner_kl_penalty=0.0)
+    return dataclasses.replace(config, outer=outer)
 
 
 def promp(config: TrainConfig) -> TrainConfig:

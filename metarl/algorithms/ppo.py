@@ -29,6 +29,10 @@ from metarl.params import Params, acting, detach, expand, flatten, learned
 from metarl.policies import Gaussian, entropy, log_prob
 from metarl_envs import InputError
 
+STEP_SCALE = "step_scale"
+GROWTH = 1.25
+"""Of the steps' length, per iteration in which none led too far."""
+
 
 @dataclass(frozen=True)
 class Minibatch:
@@ -87,10 +91,10 @@ class Ppo(MetaObjective):
     clip: float = 0.3
     """Likelihood ratios count within 1 - clip and 1 + clip, in (0, 1)."""
     max_kl: float = 0.2
-    """Divergence of the adapted policies, in nats, > 0, at which the iteration's steps end. The
-    step that went beyond is taken back: the clip alone bounds no policy, and one step through an
-    adaptation with large learned rates once moved them by 200 nats and lost all that was learned.
-    """
+    """How far the adapted policies may diverge in an iteration, nats, > 0. A step that leads beyond
+    is taken back and steps are half as long from then on, until iterations without such a step
+    let them grow again. The clip alone bounds no policy: one step through an adaptation with large
+    learned rates moved them by 200 nats and lost all that had been learned."""
     inner_kl_penalty: float = 5e-4
     """Weight of the divergence of the policies that collected the data adapted on, >= 0."""
     exploration: float = 0.0
@@ -115,7 +119,7 @@ class Ppo(MetaObjective):
             raise InputError(f"multi_step_until = {self.multi_step_until}: must be in [0, 1]")
 
     def init(self, learned: Params) -> Params:
-        return init_adam(learned)
+        return init_adam(learned) | {STEP_SCALE: torch.ones(())}
 
     def update(
         self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration
@@ -123,27 +127,30 @@ class Ppo(MetaObjective):
         parts = minibatches(iteration, self.minibatches)
         steps = parts * self.epochs
         point = trusted = (params, dict(optimizer))
+        scale, too_far = optimizer[STEP_SCALE], False
         losses, kls, norms = [], [], []
         for part in [*steps, parts[0]]:  # the last one only shows where the last step led
             loss, kl, gradient = self.differentiate(point[0], iteration, part)
-            losses.append(loss)
             if not kl <= self.max_kl:  # also if it is not a number
-                break
+                point, scale, too_far = trusted, scale / 2, True
+                continue
             trusted = point
+            losses.append(loss)
             kls.append(kl)
             norms.append(flatten(gradient).norm().item())
-            point = self.step(*point, gradient)
-        params, optimizer = trusted
+            point = self.step(*point, gradient, scale)
+        params, state = trusted
+        scale = scale if too_far else (GROWTH * scale).clamp(max=1)
         metrics = {
-            "train/policy_loss": losses[0],
-            "train/improvement": losses[0] - losses[-1],
+            "train/policy_loss": losses[0] if losses else math.nan,
+            "train/improvement": losses[0] - losses[-1] if losses else math.nan,
             "train/approx_kl": kls[-1] if kls else math.nan,
             "train/grad_norm": norms[0] if norms else math.nan,
-            "train/step_share": (len(kls) - 1) / len(steps),
+            "train/step_scale": float(scale),
             "train/entropy": float(entropy(parts[0].old[-1]).mean()),
             "train/std": float(params["log_std"].exp().mean()),
         }
-        return Update(params, optimizer, metrics)
+        return Update(params, state | {STEP_SCALE: scale}, metrics)
 
     def differentiate(
         self, params: Params, iteration: Iteration, data: Minibatch
@@ -154,11 +161,12 @@ class Ppo(MetaObjective):
         grads = torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
         return loss.item(), kl.item(), dict(zip(theta, grads, strict=True))
 
-    def step(self, params: Params, optimizer: Params, gradient: Params) -> tuple[Params, Params]:
-        """One step of Adam: new parameters and the optimiser's new state."""
-        moved, state = adam_step(
-            learned(params), gradient, optimizer, self.learning_rate, self.adaptation_lr
-        )
+    def step(
+        self, params: Params, optimizer: Params, gradient: Params, scale: Tensor
+    ) -> tuple[Params, Params]:
+        """One step of Adam, its length times `scale`: new parameters and optimiser's state."""
+        rates = float(scale) * self.learning_rate, float(scale) * self.adaptation_lr
+        moved, state = adam_step(learned(params), gradient, optimizer, *rates)
         return params | moved, state
 
     def loss(self, params: Params, iteration: Iteration, data: Minibatch) -> tuple[Tensor, Tensor]:

@@ -119,16 +119,28 @@ def reptile(config: TrainConfig) -> TrainConfig:
 
 def es_maml(config: TrainConfig) -> TrainConfig:
     """The paper's linear policy, whose few entries 20 pairs can tell apart."""
-    small = {"policy.hidden_sizes": [], "meta_batch_size": 40, "episodes_per_task": 10}
-    config = with_settings(config, {"inner.first_order": True} | small)
-    return dataclasses.replace(config, outer=EvolutionStrategy())
+    return dataclasses.replace(_linear(config, 40, 10), outer=EvolutionStrategy())
 
 
 def cma_es(config: TrainConfig) -> TrainConfig:
-    """A linear policy, and 10 candidates that meet the same four tasks."""
-    small = {"policy.hidden_sizes": [], "meta_batch_size": 40, "episodes_per_task": 10}
-    config = with_settings(config, {"inner.first_order": True} | small)
-    return dataclasses.replace(config, outer=CmaEs(population=10))
+    """ES-MAML's policy and inner step; 10 candidates that meet the same eight tasks."""
+    return dataclasses.replace(_linear(config, 80, 5), outer=CmaEs())
+
+
+def _linear(config: TrainConfig, meta_batch_size: int, episodes_per_task: int) -> TrainConfig:
+    """A policy small enough to be searched, without derivatives of its step.
+
+    No hidden layer amplifies that step, so it is ten times MAML's: 100 iterations of ES-MAML on
+    navigation returned -17 after adaptation, with a rate of 0.1 -39 (learning rate 0.03).
+    """
+    chosen = {
+        "policy.hidden_sizes": [],
+        "inner.inner_lr": 1.0,
+        "inner.first_order": True,
+        "meta_batch_size": meta_batch_size,
+        "episodes_per_task": episodes_per_task,
+    }
+    return with_settings(config, chosen)
 
 
 METHODS: Mapping[str, Method] = {

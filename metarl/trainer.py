@@ -101,9 +101,14 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
 
 
 def with_statistics(policy: GaussianMlpPolicy, update: Update, inner: InnerLoop) -> Update:
-    """The update on the CPU, its normaliser moved by what the meta-policy itself saw."""
-    seen = inner.rollouts[0]
-    params = policy.update_statistics(to(update.params, CPU), seen.observations, seen.valid)
+    """The update on the CPU, its normaliser moved by what was seen before and after adapting.
+
+    Adapted policies go where the meta-policy does not: by its statistics alone, a running robot's
+    velocities would be many deviations out.
+    """
+    params = to(update.params, CPU)
+    for seen in inner.rollouts:
+        params = policy.update_statistics(params, seen.observations, seen.valid)
     return update._replace(params=params, optimizer=to(update.optimizer, CPU))
 
 

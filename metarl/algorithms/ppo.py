@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from metarl.adaptation.base import Loss, loss_gradient
 from metarl.advantages import PolicyBatch, some_episodes
 from metarl.algorithms.adam import adam_step, init_adam
 from metarl.algorithms.base import Iteration, MetaObjective, Update
-from metarl.losses import inner_losses, mean_kl, surrogate, with_gradient
+from metarl.losses import inner_losses, mean_kl, plus_linear, surrogate
 from metarl.params import Params, acting, detach, expand, flatten, learned
 from metarl.policies import Gaussian, entropy, log_prob
 from metarl_envs import InputError
@@ -52,27 +52,31 @@ def minibatches(iteration: Iteration, count: int) -> list[Minibatch]:
     are those that collected them; only the step's derivative is estimated on the part.
     """
     inner, policy = iteration.inner, iteration.policy
-    whole = [
-        loss_gradient(phi, list(acting(phi)), loss)
-        for phi, loss in zip(inner.policies[:-1], iteration.losses(), strict=True)
-    ]
-    episodes = inner.batches[0].weights.shape[1] // iteration.horizon
+    count = min(count, inner.batches[0].weights.shape[1] // iteration.horizon)
     made = []
-    for first in range(min(count, episodes)):
+    for first in range(count):
         which = slice(first, None, count)
-        batches = [some_episodes(b, iteration.horizon, which) for b in inner.batches]
+        batches = [one_part(b, iteration.horizon, which, count) for b in inner.batches]
         losses = inner_losses(policy, batches[:-1], iteration.inner_loss)
-        losses = [
-            with_gradient(loss, phi, gradient)
-            for loss, phi, gradient in zip(losses, inner.policies[:-1], whole, strict=True)
-        ]
         with torch.no_grad():
             old = [
                 policy.distribution(phi, batch.observations)
                 for phi, batch in zip(inner.policies, batches, strict=True)
             ]
         made.append(Minibatch(batches, losses, old))
+    for k, phi in enumerate(inner.policies[:-1]):
+        own = [loss_gradient(phi, list(acting(phi)), part.losses[k]) for part in made]
+        whole = {name: torch.stack([g[name] for g in own]).mean(0) for name in own[0]}
+        for part, gradient in zip(made, own, strict=True):
+            slope = {name: whole[name] - value for name, value in gradient.items()}
+            part.losses[k] = plus_linear(part.losses[k], slope)
     return made
+
+
+def one_part(batch: PolicyBatch, horizon: int, which: slice, count: int) -> PolicyBatch:
+    """Some episodes, weighted so that the mean over the `count` parts is the whole batch."""
+    part = some_episodes(batch, horizon, which)
+    return replace(part, weights=count * part.weights)
 
 
 @dataclass(frozen=True)
@@ -125,11 +129,10 @@ class Ppo(MetaObjective):
         self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration
     ) -> Update:
         parts = minibatches(iteration, self.minibatches)
-        steps = parts * self.epochs
         point = trusted = (params, dict(optimizer))
         scale, too_far = optimizer[STEP_SCALE], False
         losses, kls, norms = [], [], []
-        for part in [*steps, parts[0]]:  # the last one only shows where the last step led
+        for part in parts * self.epochs:
             loss, kl, gradient = self.differentiate(point[0], iteration, part)
             if not kl <= self.max_kl:  # also if it is not a number
                 point, scale, too_far = trusted, scale / 2, True
@@ -139,6 +142,14 @@ class Ppo(MetaObjective):
             kls.append(kl)
             norms.append(flatten(gradient).norm().item())
             point = self.step(*point, gradient, scale)
+        with torch.no_grad():  # where the last step led
+            loss, kl = (value.item() for value in self.loss(point[0], iteration, parts[0]))
+        if kl <= self.max_kl:
+            trusted = point
+            losses.append(loss)
+            kls.append(kl)
+        else:
+            scale, too_far = scale / 2, True
         params, state = trusted
         scale = scale if too_far else (GROWTH * scale).clamp(max=1)
         metrics = {

@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from experiments import sinusoid
-from experiments.sinusoid import METHODS, Options, main, measure, network, sample_losses
+from experiments.sinusoid import (
+    METHODS,
+    Options,
+    main,
+    measure,
+    meta_train,
+    network,
+    sample_losses,
+)
+from metarl.adaptation.base import adapt
 from metarl.params import expand
 from metarl.versions import versions
 
@@ -15,16 +24,37 @@ BY_NAME = {method.name: method for method in METHODS}
 def test_loss_is_the_squared_distance_from_sine_waves_of_the_papers_distribution():
     policy = network(BY_NAME["MAML"])
     params = policy.init(torch.Generator().manual_seed(0))
-    zero = expand({name: torch.zeros_like(value) for name, value in params.items()}, 4_000)
-    losses = sample_losses(policy, 4_000, 10, 20, torch.Generator().manual_seed(0))
+    zero = expand({name: torch.zeros_like(value) for name, value in params.items()}, 20_000)
+    losses = sample_losses(policy, 20_000, 2, 3, torch.Generator().manual_seed(0))
     # E[a^2] E[sin^2]: the phase covers a whole period of sin^2, whose mean is a half.
     expected = (5**3 - 0.1**3) / (3 * (5 - 0.1)) / 2
     assert expected == pytest.approx(4.25, abs=0.01)
     for loss in losses:
         errors = loss(zero)
-        assert errors.shape == (4_000,)
-        standard_error = float(errors.std()) / math.sqrt(4_000)
+        assert errors.shape == (20_000,)
+        standard_error = float(errors.std()) / math.sqrt(20_000)
         assert float(errors.mean()) == pytest.approx(expected, abs=4 * standard_error)
+
+
+@pytest.mark.parametrize("name", ["MAML", "Reptile"])
+def test_one_meta_iteration_follows_its_outer_rule(name):
+    method, generator = BY_NAME[name], torch.Generator().manual_seed(3)
+    start = network(method).init(generator)
+    given, others = sample_losses(network(method), 25, 10, 10, generator)
+    theta = {key: value.clone().requires_grad_() for key, value in start.items()}
+    adapted = adapt(method.adaptation, expand(theta, 25), [given] * method.inner_steps)
+    trained = meta_train(method, iterations=1, seed=3)
+    if method.reptile:
+        expected = {key: value.mean(0) for key, value in adapted.items()}
+    else:
+        others(adapted).mean().backward()
+        expected = dict(start)
+        for key in start.keys() - {"log_std"}:  # No error depends on it.
+            grad = theta[key].grad
+            expected[key] = start[key] - method.outer_lr * grad / (grad.abs() + 1e-8)  # Adam's
+    assert trained.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(trained[key], value.detach(), rtol=0, atol=1e-6)
 
 
 def test_maml_adapts_in_one_step_and_a_pretrained_network_does_not():

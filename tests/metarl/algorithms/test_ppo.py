@@ -354,10 +354,13 @@ def test_every_episode_is_in_one_minibatch():
             assert len(seen[m]) == len(expected)
     for part in parts:
         for k, batch in enumerate(part.batches):
-            sums = batch.weights.sum(-1)
-            torch.testing.assert_close(sums, torch.ones_like(sums))
             dist = given.policy.distribution(given.policies[k], batch.observations)
             torch.testing.assert_close(part.old[k].mean, dist.mean, rtol=0, atol=1e-14)
+    # The mean over the parts of a weighted sum is that of all of the data.
+    for k, whole in enumerate(given.batches):
+        found = [(p.batches[k].weights * p.batches[k].advantages).sum(-1) for p in parts]
+        expected = (whole.weights * whole.advantages).sum(-1)
+        torch.testing.assert_close(torch.stack(found).mean(0), expected)
 
 
 def test_no_minibatch_is_empty_where_there_are_fewer_episodes():

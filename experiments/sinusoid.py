@@ -68,17 +68,17 @@ class Method:
 
 METHODS = (
     # Of 0.001, 0.002, 0.005 and 0.01, 0.005 adapts best; the paper tunes this step size, too.
-    Method("pretrained", GradientStep(0.005), 2000, inner_steps=0),
-    Method("MAML", GradientStep(0.01), 2000),
-    Method("first-order MAML", GradientStep(0.01, first_order=True), 2000),
-    Method("Reptile", GradientStep(0.02, first_order=True), 1200, inner_steps=5, reptile=True),
+    Method("pretrained", GradientStep(0.005), 3000, inner_steps=0),
+    Method("MAML", GradientStep(0.01), 3000),
+    Method("first-order MAML", GradientStep(0.01, first_order=True), 3000),
+    Method("Reptile", GradientStep(0.02, first_order=True), 1800, inner_steps=5, reptile=True),
     # Its rates are learned for one step; several steps of that size diverge in some tasks.
-    Method("Meta-SGD", MetaSgd(0.01), 2000),
-    Method("MAML++", LayerRates(0.01, steps=3), 800, inner_steps=2),
-    Method("ANIL", HeadStep(0.05), 2000),
-    Method("CAVIA", ContextStep(0.1), 2000, context_size=5),
-    Method("iMAML", ProximalStep(20.0, 5, 0.01, cg_iterations=2), 400, outer_lr=2e-3),
-    Method("learned optimiser", LearnedOptimizer(4, init_rate=0.01), 450),
+    Method("Meta-SGD", MetaSgd(0.01), 3000),
+    Method("MAML++", LayerRates(0.01, steps=3), 1200, inner_steps=2),
+    Method("ANIL", HeadStep(0.05), 3000),
+    Method("CAVIA", ContextStep(0.1), 3000, context_size=5),
+    Method("iMAML", ProximalStep(20.0, 5, 0.01, cg_iterations=2), 600, outer_lr=2e-3),
+    Method("learned optimiser", LearnedOptimizer(4, init_rate=0.01), 675),
 )
 
 

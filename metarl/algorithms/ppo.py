@@ -96,8 +96,8 @@ class Ppo(MetaObjective):
     max_kl: float = 0.5
     """How far the adapted policies may diverge in an iteration, nats, > 0. A step that leads beyond
     is taken back and steps are half as long from then on, until iterations without such a step
-    let them grow again. Steps rarely go so far; but the clip alone bounds no policy: one step through an adaptation with large
-    learned rates moved them by 200 nats and lost all that had been learned."""
+    let them grow again. Steps rarely go so far; but the clip alone bounds no policy: one step
+    through an adaptation with large learned rates moved them by 200 nats, and all was lost."""
     inner_kl_penalty: float = 5e-4
     """Weight of the divergence of the policies that collected the data adapted on, >= 0."""
     exploration: float = 0.0

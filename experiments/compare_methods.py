@@ -6,8 +6,9 @@
 
 Every run is `metarl train FAMILY --method METHOD --seed S`, the method's own recipe, cut off at the
 family's budget of environment steps, and then evaluated on held-out tasks, those of every run the
-same. Nothing is tuned per family beyond the recipes and no iterate is picked. What was finished
-before is not run again.
+same. Observations are raw in all of them, so that a recipe which standardises them has no
+advantage. Nothing is tuned per family beyond the recipes and no iterate is picked. What was
+finished before is not run again.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def run_one(options: Options, family: str, method: str, seed: int) -> dict[str, 
         return json.loads(result.read_text())
     count = iterations(recipe(family, method), options.scale * BUDGETS[family])
     command = ["train", family, "--method", method, "--seed", str(seed)]
-    command += ["--iterations", str(count)]
+    command += ["--iterations", str(count), "--set", "policy.normalize_observations=false"]
     machine = ["--sim-threads", "1", "--run", str(folder), "--quiet"]
     folder.parent.mkdir(parents=True, exist_ok=True)
     complaints = folder.with_suffix(".log")

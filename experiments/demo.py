@@ -16,7 +16,8 @@ from pathlib import Path
 from metarl.process import prepare_process
 
 FAMILY = "half-cheetah-direction"
-ITERATIONS = 140
+METHOD = "meta-sgd"
+ITERATIONS = 60
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,6 +67,7 @@ def run(options: argparse.Namespace, command: list[str]) -> None:
     from metarl.cli.tasks import parse_task
     from metarl.demo import or_note, present, print_pairs
     from metarl.logging import TENSORBOARD, MetricsLogger
+    from metarl.methods import METHODS
     from metarl.recipes import recipe
     from metarl.reporting import learning_curve
     from metarl.trainer import initial_state, train
@@ -73,14 +75,16 @@ def run(options: argparse.Namespace, command: list[str]) -> None:
 
     family = get_family(FAMILY)
     told = parse_task(family, [options.task])
-    config = dataclasses.replace(recipe(FAMILY), iterations=options.iterations, seed=options.seed)
+    config = dataclasses.replace(
+        recipe(FAMILY, METHOD), iterations=options.iterations, seed=options.seed
+    )
     if options.meta_batch_size is not None:
         config = dataclasses.replace(config, meta_batch_size=options.meta_batch_size)
     device = config.torch_device()
     folder = new_folder(options.runs / "demo")
     create_run(folder, config, command)
     print(
-        f"{FAMILY}, MAML-TRPO, {config.iterations} iterations, device {device.type}, "
+        f"{FAMILY}, {METHODS[METHOD].title}, {config.iterations} iterations, device {device.type}, "
         f"seed {config.seed}, in {folder}"
     )
     state = train(config, initial_state(config), folder)

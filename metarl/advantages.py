@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -154,7 +154,7 @@ def explained_variance(values: Tensor, returns: Tensor, weights: Tensor) -> Tens
 
 
 def some_episodes(batch: PolicyBatch, horizon: int, which: slice) -> PolicyBatch:
-    """These episodes of every task; each task's weights sum to 1 again."""
+    """These episodes of every task, with the weights that they have among all."""
     M, S, _ = batch.observations.shape
 
     def chosen(tensor: Tensor) -> Tensor:
@@ -162,18 +162,19 @@ def some_episodes(batch: PolicyBatch, horizon: int, which: slice) -> PolicyBatch
         by_episode = tensor.view(M, S // horizon, horizon, *tensor.shape[2:])
         return by_episode[:, which].flatten(1, 2)
 
-    weights = chosen(batch.weights)
     return PolicyBatch(
         observations=chosen(batch.observations),
         actions=chosen(batch.actions),
         log_probs=chosen(batch.log_probs),
         advantages=chosen(batch.advantages),
-        weights=weights / weights.sum(-1, keepdim=True).clamp(min=1e-12),
+        weights=chosen(batch.weights),
         explained_variance=batch.explained_variance,
     )
 
 
 def first_episodes(batch: PolicyBatch, horizon: int, fraction: float) -> PolicyBatch:
-    """The first episodes of every task; at least one."""
+    """The first episodes of every task, at least one; each task's weights sum to 1 again."""
     episodes = batch.weights.shape[1] // horizon
-    return some_episodes(batch, horizon, slice(max(1, round(fraction * episodes))))
+    first = some_episodes(batch, horizon, slice(max(1, round(fraction * episodes))))
+    sums = first.weights.sum(-1, keepdim=True).clamp(min=1e-12)
+    return replace(first, weights=first.weights / sums)

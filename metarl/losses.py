@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from metarl.adaptation.base import Loss, loss_gradient
+from metarl.adaptation.base import Loss
 from metarl.advantages import PolicyBatch
 from metarl.policies import Gaussian, GaussianMlpPolicy, kl_divergence, log_prob
 
@@ -31,19 +31,16 @@ def inner_loss(policy: GaussianMlpPolicy, batch: PolicyBatch, form: InnerLoss) -
     return loss
 
 
-def with_gradient(loss: Loss, at: Mapping[str, Tensor], gradient: Mapping[str, Tensor]) -> Loss:
-    """The loss plus a linear function, chosen so that its gradient at `at` is the one given.
+def plus_linear(loss: Loss, slope: Mapping[str, Tensor]) -> Loss:
+    """The loss plus `slope` times the parameters, task by task.
 
-    A loss on few episodes then steps as the loss on all of them does, and only the derivative of
-    the step is estimated on the few.
+    A loss on few episodes then steps as the loss on all of them does, if the slope is the
+    difference of their gradients, and only the derivative of the step is estimated on the few.
 
     Args:
         loss: of each task.
-        at: per-task parameters, (M, ...).
-        gradient: what the gradient shall be there, for the entries that matter.
+        slope: what is added to its gradient, for the entries that it names, (M, ...).
     """
-    own = loss_gradient(at, list(gradient), loss)
-    slope = {name: value - own[name] for name, value in gradient.items()}
 
     def shifted(params: Mapping[str, Tensor]) -> Tensor:
         linear = [(params[name] * value).flatten(1).sum(1) for name, value in slope.items()]

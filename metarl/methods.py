@@ -21,6 +21,7 @@ from metarl.algorithms.es import EvolutionStrategy
 from metarl.algorithms.ppo import Ppo
 from metarl.algorithms.reptile import Reptile
 from metarl.config import TrainConfig, with_settings
+from metarl_envs import MujocoRobot, get_family
 
 Recipe = Callable[[TrainConfig], TrainConfig]
 
@@ -52,7 +53,8 @@ def fomaml_trpo(config: TrainConfig) -> TrainConfig:
 
 def maml_adam(config: TrainConfig) -> TrainConfig:
     """One step of Adam on the surrogate, which is then the plain policy gradient."""
-    return dataclasses.replace(config, outer=Ppo(minibatches=1, inner_kl_penalty=0.0))
+    outer = Ppo(minibatches=1, learning_rate=5e-3, inner_kl_penalty=0.0)
+    return dataclasses.replace(config, outer=outer)
 
 
 def promp(config: TrainConfig) -> TrainConfig:
@@ -70,8 +72,18 @@ PATIENT = Ppo(epochs=3, adaptation_lr=2e-3)
 
 
 def meta_sgd(config: TrainConfig) -> TrainConfig:
-    """A learned rate for every weight; the rates take Adam's steps with the weights."""
-    return dataclasses.replace(config, inner_loss="ratio", inner=MetaSgd(), outer=PATIENT)
+    """A learned rate for every weight; the rates take Adam's steps with the weights.
+
+    Where there are angles of 1 rad beside velocities of 10 rad/s, observations are standardised.
+    """
+    robot = get_family(config.family).robot
+    policy = dataclasses.replace(
+        config.policy, normalize_observations=isinstance(robot, MujocoRobot)
+    )
+    inner = MetaSgd()
+    return dataclasses.replace(
+        config, policy=policy, inner_loss="ratio", inner=inner, outer=PATIENT
+    )
 
 
 def maml_plus_plus(config: TrainConfig) -> TrainConfig:
@@ -118,16 +130,28 @@ def reptile(config: TrainConfig) -> TrainConfig:
 
 def es_maml(config: TrainConfig) -> TrainConfig:
     """The paper's linear policy, whose few entries 20 pairs can tell apart."""
-    small = {"policy.hidden_sizes": [], "meta_batch_size": 40, "episodes_per_task": 10}
-    config = with_settings(config, {"inner.first_order": True} | small)
-    return dataclasses.replace(config, outer=EvolutionStrategy())
+    return dataclasses.replace(_linear(config, 40, 10), outer=EvolutionStrategy())
 
 
 def cma_es(config: TrainConfig) -> TrainConfig:
-    """A linear policy, and 10 candidates that meet the same four tasks."""
-    small = {"policy.hidden_sizes": [], "meta_batch_size": 40, "episodes_per_task": 10}
-    config = with_settings(config, {"inner.first_order": True} | small)
-    return dataclasses.replace(config, outer=CmaEs(population=10))
+    """ES-MAML's policy and inner step; 10 candidates that meet the same eight tasks."""
+    return dataclasses.replace(_linear(config, 80, 5), outer=CmaEs())
+
+
+def _linear(config: TrainConfig, meta_batch_size: int, episodes_per_task: int) -> TrainConfig:
+    """A policy small enough to be searched, without derivatives of its step.
+
+    No hidden layer amplifies that step, so it is ten times MAML's: 100 iterations of ES-MAML on
+    navigation returned -17 after adaptation, with a rate of 0.1 -39 (learning rate 0.03).
+    """
+    chosen = {
+        "policy.hidden_sizes": [],
+        "inner.inner_lr": 1.0,
+        "inner.first_order": True,
+        "meta_batch_size": meta_batch_size,
+        "episodes_per_task": episodes_per_task,
+    }
+    return with_settings(config, chosen)
 
 
 METHODS: Mapping[str, Method] = {

@@ -31,7 +31,6 @@ def default(family_name: str) -> TrainConfig:
         iterations=300,
         meta_batch_size=20,
         gae_lambda=0.97,
-        policy=PolicyConfig(normalize_observations=True),
         outer=Trpo(max_kl=0.02),
     )
 

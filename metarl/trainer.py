@@ -109,7 +109,11 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
 
 
 def with_statistics(policy: GaussianMlpPolicy, update: Update, inner: InnerLoop) -> Update:
-    """The update on the CPU, its normaliser moved by what the meta-policy itself saw."""
+    """The update on the CPU, its normaliser moved by what the meta-policy itself saw.
+
+    Not by what adapted policies saw: with statistics of both, Meta-SGD on half-cheetah-direction
+    stood at 283 after 9.3 million steps, with those of the meta-policy at 312 to 335 (seed 0).
+    """
     seen = inner.rollouts[0]
     params = to(update.params, seen.valid.device)
     params = policy.update_statistics(params, seen.observations, seen.valid)

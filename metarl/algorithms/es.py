@@ -35,7 +35,7 @@ class EvolutionStrategy(MetaObjective):
 
     sigma: float = 0.1
     """Standard deviation of the perturbations, > 0. 0.1 is the paper's code's."""
-    learning_rate: float = 0.01
+    learning_rate: float = 0.05
     """Adam's step size, > 0."""
 
     def __post_init__(self) -> None:

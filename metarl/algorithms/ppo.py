@@ -13,9 +13,8 @@ curvature is the inner loss `ratio`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,10 +23,14 @@ from metarl.adaptation.base import Loss, loss_gradient
 from metarl.advantages import PolicyBatch, some_episodes
 from metarl.algorithms.adam import adam_step, init_adam
 from metarl.algorithms.base import Iteration, MetaObjective, Update
-from metarl.losses import inner_losses, mean_kl, surrogate, with_gradient
+from metarl.losses import inner_losses, mean_kl, plus_linear, surrogate
 from metarl.params import Params, acting, detach, expand, flatten, learned
 from metarl.policies import Gaussian, entropy, log_prob
 from metarl_envs import InputError
+
+STEP_SCALE = "step_scale"
+GROWTH = 1.25
+"""Of the steps' length, per iteration in which none led too far."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +51,31 @@ def minibatches(iteration: Iteration, count: int) -> list[Minibatch]:
     are those that collected them; only the step's derivative is estimated on the part.
     """
     inner, policy = iteration.inner, iteration.policy
-    whole = [
-        loss_gradient(phi, list(acting(phi)), loss)
-        for phi, loss in zip(inner.policies[:-1], iteration.losses(), strict=True)
-    ]
-    episodes = inner.batches[0].weights.shape[1] // iteration.horizon
+    count = min(count, inner.batches[0].weights.shape[1] // iteration.horizon)
     made = []
-    for first in range(min(count, episodes)):
+    for first in range(count):
         which = slice(first, None, count)
-        batches = [some_episodes(b, iteration.horizon, which) for b in inner.batches]
+        batches = [one_part(b, iteration.horizon, which, count) for b in inner.batches]
         losses = inner_losses(policy, batches[:-1], iteration.inner_loss)
-        losses = [
-            with_gradient(loss, phi, gradient)
-            for loss, phi, gradient in zip(losses, inner.policies[:-1], whole, strict=True)
-        ]
         with torch.no_grad():
             old = [
                 policy.distribution(phi, batch.observations)
                 for phi, batch in zip(inner.policies, batches, strict=True)
             ]
         made.append(Minibatch(batches, losses, old))
+    for k, phi in enumerate(inner.policies[:-1]):
+        own = [loss_gradient(phi, list(acting(phi)), part.losses[k]) for part in made]
+        whole = {name: torch.stack([g[name] for g in own]).mean(0) for name in own[0]}
+        for part, gradient in zip(made, own, strict=True):
+            slope = {name: whole[name] - value for name, value in gradient.items()}
+            part.losses[k] = plus_linear(part.losses[k], slope)
     return made
+
+
+def one_part(batch: PolicyBatch, horizon: int, which: slice, count: int) -> PolicyBatch:
+    """Some episodes, weighted so that the mean over the `count` parts is the whole batch."""
+    part = some_episodes(batch, horizon, which)
+    return replace(part, weights=count * part.weights)
 
 
 @dataclass(frozen=True)
@@ -86,11 +93,11 @@ class Ppo(MetaObjective):
     5 passes over 1 minibatch, at five times the cost."""
     clip: float = 0.3
     """Likelihood ratios count within 1 - clip and 1 + clip, in (0, 1)."""
-    max_kl: float = 0.2
-    """Divergence of the adapted policies, in nats, > 0, at which the iteration's steps end. The
-    step that went beyond is taken back: the clip alone bounds no policy, and one step through an
-    adaptation with large learned rates once moved them by 200 nats and lost all that was learned.
-    """
+    max_kl: float = 0.5
+    """How far the adapted policies may diverge in an iteration, nats, > 0. A step that leads beyond
+    is taken back and steps are half as long from then on, until iterations without such a step
+    let them grow again. Steps rarely go so far; but the clip alone bounds no policy: one step
+    through an adaptation with large learned rates moved them by 200 nats, and all was lost."""
     inner_kl_penalty: float = 5e-4
     """Weight of the divergence of the policies that collected the data adapted on, >= 0."""
     exploration: float = 0.0
@@ -115,35 +122,42 @@ class Ppo(MetaObjective):
             raise InputError(f"multi_step_until = {self.multi_step_until}: must be in [0, 1]")
 
     def init(self, learned: Params) -> Params:
-        return init_adam(learned)
+        return init_adam(learned) | {STEP_SCALE: torch.ones(())}
 
     def update(
         self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration
     ) -> Update:
         parts = minibatches(iteration, self.minibatches)
-        steps = parts * self.epochs
-        point = trusted = (params, dict(optimizer))
-        losses, kls, norms = [], [], []
-        for part in [*steps, parts[0]]:  # the last one only shows where the last step led
-            loss, kl, gradient = self.differentiate(point[0], iteration, part)
-            losses.append(loss)
-            if not kl <= self.max_kl:  # also if it is not a number
-                break
-            trusted = point
-            kls.append(kl)
+        points = [(params, dict(optimizer))]  # before the first step, after it, ...
+        scale, taken_back = optimizer[STEP_SCALE], 0
+        norms = []
+        for part in parts * self.epochs:
+            _, kl, gradient = self.differentiate(points[-1][0], iteration, part)
+            if not kl <= self.max_kl and len(points) > 1:  # also if it is not a number
+                points.pop()
+                scale, taken_back = scale / 2, taken_back + 1
+                continue
             norms.append(flatten(gradient).norm().item())
-            point = self.step(*point, gradient)
-        params, optimizer = trusted
+            points.append(self.step(*points[-1], gradient, scale))
+        before, _ = self.measure(params, iteration, parts[0])
+        after, kl = self.measure(points[-1][0], iteration, parts[0])
+        if not kl <= self.max_kl and len(points) > 1:
+            points.pop()
+            scale, taken_back = scale / 2, taken_back + 1
+            after, kl = self.measure(points[-1][0], iteration, parts[0])
+        params, state = points[-1]
+        scale = scale if taken_back else (GROWTH * scale).clamp(max=1)
         metrics = {
-            "train/policy_loss": losses[0],
-            "train/improvement": losses[0] - losses[-1],
-            "train/approx_kl": kls[-1] if kls else math.nan,
-            "train/grad_norm": norms[0] if norms else math.nan,
-            "train/step_share": (len(kls) - 1) / len(steps),
+            "train/policy_loss": before,
+            "train/improvement": before - after,
+            "train/approx_kl": kl,
+            "train/grad_norm": norms[0],
+            "train/step_scale": float(scale),
+            "train/steps_taken_back": float(taken_back),
             "train/entropy": float(entropy(parts[0].old[-1]).mean()),
             "train/std": float(params["log_std"].exp().mean()),
         }
-        return Update(params, optimizer, metrics)
+        return Update(params, state | {STEP_SCALE: scale}, metrics)
 
     def differentiate(
         self, params: Params, iteration: Iteration, data: Minibatch
@@ -154,11 +168,18 @@ class Ppo(MetaObjective):
         grads = torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
         return loss.item(), kl.item(), dict(zip(theta, grads, strict=True))
 
-    def step(self, params: Params, optimizer: Params, gradient: Params) -> tuple[Params, Params]:
-        """One step of Adam: new parameters and the optimiser's new state."""
-        moved, state = adam_step(
-            learned(params), gradient, optimizer, self.learning_rate, self.adaptation_lr
-        )
+    @torch.no_grad()
+    def measure(self, params: Params, iteration: Iteration, data: Minibatch) -> tuple[float, float]:
+        """Meta-loss and divergence of phi_K."""
+        loss, kl = self.loss(params, iteration, data)
+        return loss.item(), kl.item()
+
+    def step(
+        self, params: Params, optimizer: Params, gradient: Params, scale: Tensor
+    ) -> tuple[Params, Params]:
+        """One step of Adam, its length times `scale`: new parameters and optimiser's state."""
+        rates = float(scale) * self.learning_rate, float(scale) * self.adaptation_lr
+        moved, state = adam_step(learned(params), gradient, optimizer, *rates)
         return params | moved, state
 
     def loss(self, params: Params, iteration: Iteration, data: Minibatch) -> tuple[Tensor, Tensor]:

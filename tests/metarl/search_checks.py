@@ -1,24 +1,18 @@
-"""What tests of evolutionary meta-objectives share: iterations of a known fitness, and resuming."""
+"""What tests of evolutionary meta-objectives share: iterations whose fitness is known."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 
 from metarl.adaptation.gradient import GradientStep
 from metarl.algorithms.base import Iteration, MetaObjective
-from metarl.checkpoint import create_run, load_checkpoint, training_tensors
-from metarl.config import TrainConfig
 from metarl.inner_loop import InnerLoop
 from metarl.params import Params, flatten, learned
 from metarl.policies import GaussianMlpPolicy, PolicyConfig
-from metarl.recipes import recipe
 from metarl.rollouts import Rollouts
-from metarl.trainer import initial_state, train
 
 LINEAR = GaussianMlpPolicy(PolicyConfig(hidden_sizes=()), 2, (-1.0, -1.0), (1.0, 1.0))
 """Eight learned numbers: a 2 x 2 weight, two biases, two logarithms of std."""
@@ -72,33 +66,3 @@ def maximise(
         returns = fitness(candidates(start), tasks)
         params, optimizer, _ = outer.update(params, optimizer, iteration_of(start, returns))
     return flatten(learned(params))
-
-
-def assert_resumes(method: str, folder: Path) -> None:
-    """Four iterations are, bit for bit, two, a checkpoint, and two more from what it holds."""
-    whole, first = folder / "whole", folder / "parts"
-    config = dataclasses.replace(
-        recipe("navigation", method),
-        horizon=8,
-        iterations=4,
-        meta_batch_size=20,
-        episodes_per_task=3,
-        device="cpu",
-        sim_threads=1,
-    )
-    expected = _train(config, whole)
-    _train(dataclasses.replace(config, iterations=2), first)
-    _, state = load_checkpoint(first)
-    found = train(config, state, first, quiet=True)
-    assert found.iteration == expected.iteration == 4
-    assert found.refused == expected.refused == 0
-    for name, value in (expected.params | training_tensors(expected)).items():
-        assert torch.equal((found.params | training_tensors(found))[name], value), name
-    begun = initial_state(config)
-    for name, value in learned(begun.params).items():
-        assert not torch.equal(expected.params[name], value), f"{name} never moved"
-
-
-def _train(config: TrainConfig, folder: Path):
-    create_run(folder, config, ["test"])
-    return train(config, initial_state(config), folder, quiet=True)

@@ -150,7 +150,7 @@ def test_a_method_is_described_for_the_first_family_if_none_is_named(capsys):
     assert "\n  outer.clip=0.3\n" in shown
     assert "\n  policy.hidden_sizes=[64,64]\n" in shown
     assert "\n  inner.first_order=false\n" in shown
-    assert "max_kl" not in shown
+    assert "cg_iterations" not in shown
 
 
 # ---- training ------------------------------------------------------------------------------------

@@ -72,8 +72,8 @@ def refused(capsys, *arguments, code=ExitCode.USAGE):
         ("train navigation --method prompt", "unknown method 'prompt': did you mean promp"),
         ("train navigation --method x", "unknown method 'x': known: .*maml-trpo.*promp"),
         (
-            "train navigation --method promp --max-kl 0.1",
-            "unknown setting of promp 'outer.max_kl': did you mean outer.",
+            "train navigation --method reptile --max-kl 0.1",
+            "unknown setting of reptile 'outer.max_kl'",
         ),
         (
             "train navigation --method meta-sgd --inner-lr 0.1",
@@ -120,7 +120,10 @@ def refused(capsys, *arguments, code=ExitCode.USAGE):
         ("resume run --iterations 0", "iterations = 0: run has done 1 already"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(capsys, tmp_path, arguments, complaint):
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    capsys, tmp_path, monkeypatch, arguments, complaint
+):
+    monkeypatch.setattr(trainer, "train", None)  # what is not refused must not train for minutes
     if " run" in arguments:
         run_with(tmp_path / "run", 1)
     message = refused(capsys, *arguments.split())

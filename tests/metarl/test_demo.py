@@ -62,7 +62,7 @@ def test_new_runs_do_not_touch_old_ones(tmp_path):
 @pytest.mark.render
 def test_training_demo_ends_with_what_was_gained_and_where_it_is(tmp_path, monkeypatch, capsys):
     short = tiny_policy("half-cheetah-direction", horizon=6).config
-    monkeypatch.setattr("metarl.recipes.recipe", lambda family: short)
+    monkeypatch.setattr("metarl.recipes.recipe", lambda family, method: short)
     arguments = ["--iterations", "2", "--meta-batch-size", "2", "--width", "96"]
     assert experiment.main([*arguments, "--runs", str(tmp_path)]) == 0
     printed = capsys.readouterr().out

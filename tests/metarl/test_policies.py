@@ -11,7 +11,16 @@ from helpers import double_params, small_policy
 from torch.distributions import Independent, Normal
 from torch.distributions import kl_divergence as torch_kl
 
-from metarl.params import expand, flatten, unflatten
+from metarl.params import (
+    acting,
+    expand,
+    fixed,
+    flatten,
+    learned,
+    statistics,
+    unflatten,
+    weights,
+)
 from metarl.policies import (
     Gaussian,
     GaussianMlpPolicy,
@@ -110,9 +119,8 @@ def test_running_statistics_equal_those_of_all_data_at_once():
     torch.testing.assert_close(params["obs_mean"], seen.mean(0), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(params["obs_var"], seen.var(0, unbiased=False), rtol=1e-4, atol=1e-4)
     assert params["obs_count"].item() == len(seen)
-    weights, statistics = policy.split(params)
-    assert set(statistics) == {"obs_mean", "obs_var", "obs_count"}
-    assert not set(weights) & set(statistics)
+    assert set(statistics(params)) == {"obs_mean", "obs_var", "obs_count"}
+    assert not set(weights(params)) & set(statistics(params))
 
 
 def test_normalised_policy_sees_standardised_observations():
@@ -131,6 +139,45 @@ def test_normalised_policy_sees_standardised_observations():
     torch.testing.assert_close(batched[1], expected)
 
 
+def test_a_context_acts_as_further_observations():
+    policy = dataclasses.replace(
+        small_policy(), config=PolicyConfig(hidden_sizes=(5, 4), context_size=2)
+    )
+    params = double_params(policy) | {"task.context": randn(2)}
+    stacked = torch.cat([params["weight_0"], params["weight_context"]])
+    plain = {name: value for name, value in params.items() if "context" not in name}
+    observations = randn(6, 3)
+    with_context = torch.cat([observations, params["task.context"].expand(6, 2)], dim=1)
+    expected = small_policy(observation_size=5).mean(plain | {"weight_0": stacked}, with_context)
+    torch.testing.assert_close(policy.mean(params, observations), expected, rtol=0, atol=1e-14)
+    batched = policy.mean(expand(params, 2), observations.expand(2, 6, 3))
+    torch.testing.assert_close(batched[1], expected, rtol=0, atol=1e-14)
+
+
+def test_a_context_begins_at_zero_and_leaves_the_other_weights_as_they_are_drawn():
+    config = PolicyConfig(hidden_sizes=(5, 4), context_size=2)
+    policy = dataclasses.replace(small_policy(), config=config)
+    params, without = (p.init(torch.Generator().manual_seed(0)) for p in (policy, small_policy()))
+    assert params["task.context"].tolist() == [0, 0]
+    bound = math.sqrt(6 / (2 + 5))
+    assert 0.5 * bound < float(params["weight_context"].abs().max()) <= bound
+    for name, value in without.items():
+        assert torch.equal(params[name], value)
+
+
+def test_a_name_says_who_may_change_an_entry():
+    names = ("weight_0", "log_std", "weight_context", "task.context", "adaptation.rate", "obs_mean")
+    params = {name: torch.zeros(1) for name in names}
+    found = [tuple(part(params)) for part in (learned, fixed, weights, acting, statistics)]
+    assert found == [
+        ("weight_0", "log_std", "weight_context", "adaptation.rate"),
+        ("task.context", "obs_mean"),
+        ("weight_0", "log_std", "weight_context"),
+        ("weight_0", "log_std", "weight_context", "task.context"),
+        ("obs_mean",),
+    ]
+
+
 def test_flatten_and_unflatten_are_inverse():
     params = double_params(small_policy())
     again = unflatten(flatten(params), params)
@@ -138,7 +185,8 @@ def test_flatten_and_unflatten_are_inverse():
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("init_std", 0.0), ("action_scale", -1.0), ("hidden_sizes", (64, 0))]
+    ("field", "value"),
+    [("init_std", 0.0), ("action_scale", -1.0), ("hidden_sizes", (64, 0)), ("context_size", -1)],
 )
 def test_bad_settings_are_named(field, value):
     with pytest.raises(InputError, match=field):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from cmaes import CMA
-from search_checks import assert_resumes, candidates, iteration_of, linear_params, maximise
+from search_checks import candidates, iteration_of, linear_params, maximise
 from torch import Generator
 
 from metarl.algorithms.cma_es import (
@@ -145,10 +145,6 @@ def test_statistics_are_not_searched():
     rest = {name: value for name, value in params.items() if name.startswith("obs_")}
     for name, value in expand(rest, 4).items():
         assert torch.equal(start[name], value)
-
-
-def test_a_resumed_run_has_the_same_bits(tmp_path):
-    assert_resumes("cma-es", tmp_path)
 
 
 def test_settings_out_of_range_are_named():

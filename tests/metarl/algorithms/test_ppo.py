@@ -239,7 +239,7 @@ def test_the_first_step_of_adam_follows_the_gradient_of_trpos_surrogate(adaptati
     assert list(new) == list(given.theta)
     assert all(torch.equal(new[n], v) for n, v in given.theta.items() if n not in theta)
     assert metrics["train/grad_norm"] == pytest.approx(float(flatten(ascent).norm()), rel=1e-8)
-    assert metrics["train/step_share"] == 1
+    assert metrics["train/step_scale"] == 1
 
 
 def divergence_of(outer, given, theta):
@@ -247,7 +247,7 @@ def divergence_of(outer, given, theta):
     return float(outer.loss(theta, given.iteration(), data)[1])
 
 
-def test_a_step_beyond_max_kl_is_taken_back_with_the_optimisers_state_and_ends_the_iteration():
+def test_a_step_beyond_max_kl_is_taken_back_and_the_next_ones_are_half_as_long():
     given = meta_problem(GradientStep(0.3), "ratio", 1)
     free = Ppo(epochs=12, minibatches=1, learning_rate=0.02, max_kl=1e9)
     start = free.init(learned(given.theta))
@@ -255,26 +255,75 @@ def test_a_step_beyond_max_kl_is_taken_back_with_the_optimisers_state_and_ends_t
     limit = divergence_of(free, given, far) / 4
     bounded = dataclasses.replace(free, max_kl=limit)
     new, state, metrics = bounded.update(given.theta, start, given.iteration())
-    taken = int(state["adam.count"])
-    assert 0 < taken < 12
-    assert metrics["train/step_share"] == pytest.approx(taken / 12)
+    assert 0 < float(state["adam.count"]) < 12
     assert metrics["train/approx_kl"] == pytest.approx(divergence_of(free, given, new), rel=1e-9)
-    assert divergence_of(free, given, new) <= limit
-    # One more step, as it would have been, leads out.
-    (data,) = minibatches(given.iteration(), 1)
-    _, _, gradient = bounded.differentiate(new, given.iteration(), data)
-    beyond, _ = bounded.step(new, state, gradient)
-    assert divergence_of(free, given, beyond) > limit
+    assert 0 < divergence_of(free, given, new) <= limit
+    assert float(state["step_scale"]) in {2.0**-n for n in range(1, 12)}
+    assert metrics["train/step_scale"] == float(state["step_scale"])
+
+
+def test_a_first_step_that_leads_too_far_is_halved_until_it_does_not():
+    given = meta_problem(GradientStep(0.3), "ratio", 1)
+    limit, outer = 1e-3, Ppo(epochs=16, minibatches=1, learning_rate=0.2, max_kl=1e-3)
+    start = outer.init(learned(given.theta))
+    new, state, _ = outer.update(given.theta, start, given.iteration())
+    assert 0 < divergence_of(outer, given, new) <= limit
+    assert float(state["step_scale"]) < 0.1
+    assert float(start["step_scale"]) == 1
+    # The moments are those of the steps that were kept.
+    assert 0 < float(state["adam.count"]) < 16
+
+
+def test_a_point_within_max_kl_on_one_minibatch_and_beyond_on_the_next_is_left_too(monkeypatch):
+    given = meta_problem(GradientStep(0.3), "ratio", 1)
+    outer = Ppo(epochs=3, minibatches=1, learning_rate=1e-3, max_kl=0.5)
+    start = outer.init(learned(given.theta))
+    seen = iter([0.0, 0.1, 0.9, 0.9])  # two steps; then the second and the first are too far
+    differentiate = Ppo.differentiate
+
+    def scripted(self, params, iteration, data):
+        loss, _, gradient = differentiate(self, params, iteration, data)
+        return loss, next(seen), gradient
+
+    monkeypatch.setattr(Ppo, "differentiate", scripted)
+    outer = dataclasses.replace(outer, epochs=4)
+    new, state, metrics = outer.update(given.theta, start, given.iteration())
+    assert all(torch.equal(value, given.theta[name]) for name, value in new.items())
+    assert metrics["train/steps_taken_back"] == 2
+    assert float(state["step_scale"]) == 0.25
 
 
 def test_the_last_step_is_held_to_max_kl_too():
     given = meta_problem(GradientStep(0.3), "ratio", 1)
     outer = Ppo(epochs=1, minibatches=1, learning_rate=1.0, max_kl=1e-3)
     start = outer.init(learned(given.theta))
-    new, state, metrics = outer.update(given.theta, start, given.iteration())
+    new, state, _ = outer.update(given.theta, start, given.iteration())
     assert all(torch.equal(value, given.theta[name]) for name, value in new.items())
     assert float(state["adam.count"]) == 0
-    assert metrics["train/step_share"] == 0
+    assert float(state["step_scale"]) == 0.5
+
+
+def test_steps_grow_again_after_iterations_in_which_none_led_too_far():
+    given = meta_problem(GradientStep(0.3), "ratio", 1)
+    outer = Ppo(epochs=1, minibatches=1, learning_rate=1e-3)
+    state = outer.init(learned(given.theta)) | {"step_scale": torch.tensor(0.5)}
+    scales = []
+    for _ in range(5):
+        _, state, _ = outer.update(given.theta, state, given.iteration())
+        scales.append(float(state["step_scale"]))
+    assert scales == pytest.approx([0.625, 0.78125, 0.9765625, 1, 1])
+
+
+def test_the_scale_multiplies_the_length_of_a_step():
+    given = meta_problem(MetaSgd(0.3), "ratio", 1)
+    outer = Ppo(minibatches=1, learning_rate=0.01, adaptation_lr=0.05)
+    theta = learned(given.theta)
+    (data,) = minibatches(given.iteration(), 1)
+    _, _, gradient = outer.differentiate(given.theta, given.iteration(), data)
+    whole, _ = outer.step(given.theta, outer.init(theta), gradient, torch.tensor(1.0))
+    half, _ = outer.step(given.theta, outer.init(theta), gradient, torch.tensor(0.5))
+    for name, value in theta.items():
+        torch.testing.assert_close(half[name] - value, 0.5 * (whole[name] - value))
 
 
 def test_steps_on_the_same_data_lower_the_loss_and_move_the_policy():
@@ -324,10 +373,13 @@ def test_every_episode_is_in_one_minibatch():
             assert len(seen[m]) == len(expected)
     for part in parts:
         for k, batch in enumerate(part.batches):
-            sums = batch.weights.sum(-1)
-            torch.testing.assert_close(sums, torch.ones_like(sums))
             dist = given.policy.distribution(given.policies[k], batch.observations)
             torch.testing.assert_close(part.old[k].mean, dist.mean, rtol=0, atol=1e-14)
+    # The mean over the parts of a weighted sum is that of all of the data.
+    for k, whole in enumerate(given.batches):
+        found = [(p.batches[k].weights * p.batches[k].advantages).sum(-1) for p in parts]
+        expected = (whole.weights * whole.advantages).sum(-1)
+        torch.testing.assert_close(torch.stack(found).mean(0), expected)
 
 
 def test_no_minibatch_is_empty_where_there_are_fewer_episodes():

@@ -40,7 +40,7 @@ build: $(STAMP) ## sdist and wheel in dist/
 	$(BIN)/python -m build
 
 clean: ## remove build artefacts and caches (keeps .venv and runs)
-	rm -rf build dist .pytest_cache .ruff_cache MUJOCO_LOG.TXT *.egg-info envs/*.egg-info
+	rm -rf build dist .pytest_cache .ruff_cache .warp_cache MUJOCO_LOG.TXT *.egg-info envs/*.egg-info
 	find metarl envs experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch first and by its exact version: a range may pick another build of it, with its CUDA packages.

@@ -34,10 +34,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("install", "tests", "speed", "learn")
 FAMILY = "half-cheetah-direction"
 RETURN = 220.0
-TASKS, WORLDS = 40, 8000
+TASKS, WORLDS = 32, 8192
 
 
 def main() -> int:
@@ -48,16 +47,16 @@ def main() -> int:
     parser.add_argument("--wheels", type=Path, required=True, help="folder of wheels and pieces")
     parser.add_argument("--out", type=Path, required=True, help="folder for logs and figures")
     parser.add_argument("--site", type=Path, default=Path(tempfile.gettempdir()) / "metarl-site")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--worlds", nargs="+", default=["256", "1024", "4096", "8192", "32768"])
     parser.add_argument("--iterations", default="150", help="meta-iterations of `learn`")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     failed = []
-    for part in PARTS:
+    for part, do in PARTS.items():
         if part in given.parts:
             began = time.perf_counter()
-            ok = globals()[part](given)
+            ok = do(given)
             print(f"{part}: {'ok' if ok else 'FAILED'}, {time.perf_counter() - began:.0f} s")
             failed += [] if ok else [part]
     print("\n".join(f"{name:<52}{value:>16}" for name, value in table(given.out)))
@@ -123,6 +122,9 @@ def learn(given: argparse.Namespace) -> bool:
         figures[f"return_{engine}"] = adapted_return(given.out / name / "evaluation.csv")
     (given.out / "learn.json").write_text(json.dumps(figures, indent=2))
     return good
+
+
+PARTS = {"install": install, "tests": tests, "speed": speed, "learn": learn}
 
 
 def adapted_return(path: Path) -> float:

@@ -162,7 +162,8 @@ def gpu_engine() -> Finding:
     if not cuda().ok:
         detail = "not used: there is no GPU; on a CPU it is for tests (--engine warp)"
         return Finding("warp engine", False, detail, required=False)
-    return Finding("warp engine", True, f"mujoco-warp {version_of('mujoco-warp')} on the GPU")
+    detail = f"mujoco-warp {version_of('mujoco-warp')} on the GPU"
+    return Finding("warp engine", True, detail, required=False)
 
 
 def engine_choice() -> Finding:

@@ -178,6 +178,7 @@ def test_the_bundled_policy_is_of_schema_1_and_reads_as_what_it_was_trained_with
         horizon=100,
         iterations=300,
         meta_batch_size=20,
+        engine="cpu",
         sim_threads=1,
         checkpoint_every=25,
         gae_lambda=0.97,

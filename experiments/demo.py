@@ -2,7 +2,7 @@
 
     python -m experiments.demo [--task direction=-1] [--iterations N]
 
-About five minutes on two cores. Each call makes a new run: runs/demo, runs/demo-2, ...
+Three and a half minutes on two cores, to a return after adaptation of about 250. Each call makes a new run: runs/demo, runs/demo-2, ...
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     python -m experiments.demo [--task direction=-1] [--iterations N]
 
-Three and a half minutes on two cores, to a return after adaptation of about 250. Each call makes a new run: runs/demo, runs/demo-2, ...
+Three and a half minutes on two cores, to a return of about 250 after adaptation. Each call makes a
+new run: runs/demo, runs/demo-2, ...
 """
 
 from __future__ import annotations

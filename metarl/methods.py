@@ -2,8 +2,7 @@
 
 A method changes a family's recipe (`metarl.recipes`) in what the paper changes, and nothing else.
 Where a paper leaves the outer step open, or leaves it to TRPO, the adaptations beside plain MAML's
-learn by PPO's: it is cheaper, and learned about five times as much from the same steps
-(experiments/results/compare_methods.md).
+learn by PPO's clipped surrogate. `experiments/compare_methods.py` compares them all.
 """
 
 from __future__ import annotations

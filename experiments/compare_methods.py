@@ -39,7 +39,7 @@ from metarl.statistics import bootstrap_interval
 from metarl.versions import git_commit, versions
 
 BUDGETS = {
-    "navigation": 2_400_000,
+    "navigation": 4_800_000,
     "half-cheetah-direction": 1_600_000,
     "half-cheetah-dynamics": 1_600_000,
 }

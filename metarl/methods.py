@@ -57,8 +57,13 @@ def maml_adam(config: TrainConfig) -> TrainConfig:
 
 
 def promp(config: TrainConfig) -> TrainConfig:
-    """ProMP's own settings."""
-    return dataclasses.replace(config, inner_loss="ratio", outer=Ppo())
+    """One pass over the data at twice the usual rate; observations standardised as in Meta-SGD.
+
+    With raw observations half-cheetah-direction learns faster at first, and stands at 217 after 24
+    million steps.
+    """
+    outer = Ppo(learning_rate=2e-3)
+    return dataclasses.replace(_standardised(config), inner_loss="ratio", outer=outer)
 
 
 def e_maml(config: TrainConfig) -> TrainConfig:
@@ -71,18 +76,9 @@ PATIENT = Ppo(epochs=3, adaptation_lr=2e-3)
 
 
 def meta_sgd(config: TrainConfig) -> TrainConfig:
-    """A learned rate for every weight; the rates take Adam's steps with the weights.
-
-    Where there are angles of 1 rad beside velocities of 10 rad/s, observations are standardised.
-    """
-    robot = get_family(config.family).robot
-    policy = dataclasses.replace(
-        config.policy, normalize_observations=isinstance(robot, MujocoRobot)
-    )
-    inner = MetaSgd()
-    return dataclasses.replace(
-        config, policy=policy, inner_loss="ratio", inner=inner, outer=PATIENT
-    )
+    """A learned rate for every weight; the rates take Adam's steps with the weights."""
+    config = _standardised(config)
+    return dataclasses.replace(config, inner_loss="ratio", inner=MetaSgd(), outer=PATIENT)
 
 
 def maml_plus_plus(config: TrainConfig) -> TrainConfig:
@@ -135,6 +131,12 @@ def es_maml(config: TrainConfig) -> TrainConfig:
 def cma_es(config: TrainConfig) -> TrainConfig:
     """ES-MAML's policy and inner step; 10 candidates that meet the same eight tasks."""
     return dataclasses.replace(_linear(config, 80, 5), outer=CmaEs())
+
+
+def _standardised(config: TrainConfig) -> TrainConfig:
+    """Observations standardised, where there are angles of 1 rad beside velocities of 10 rad/s."""
+    chosen = isinstance(get_family(config.family).robot, MujocoRobot)
+    return with_settings(config, {"policy.normalize_observations": chosen})
 
 
 def _linear(config: TrainConfig, meta_batch_size: int, episodes_per_task: int) -> TrainConfig:

@@ -40,8 +40,8 @@ from metarl.versions import git_commit, versions
 
 BUDGETS = {
     "navigation": 4_800_000,
-    "half-cheetah-direction": 1_600_000,
-    "half-cheetah-dynamics": 1_600_000,
+    "half-cheetah-direction": 1_200_000,
+    "half-cheetah-dynamics": 1_200_000,
 }
 """Environment steps of a run at scale 1, over all tasks and collections."""
 STEPS = 3

@@ -16,14 +16,15 @@ from metarl_envs import InputError
 
 @dataclass(frozen=True)
 class Reptile(MetaObjective):
-    """theta + outer_lr * mean over tasks of (phi_K - theta): Algorithm 2, "Reptile, batched".
+    """theta + rate * mean over tasks of (phi_K - theta): Algorithm 2, "Reptile, batched".
 
     Needs no derivative of the adaptation and no post-adaptation data; with one step (K = 1) it is
     joint training on the mean of all tasks, so it wants K >= 2.
     """
 
     outer_lr: float = 1.0
-    """Share of the way to the mean of the adapted parameters, > 0."""
+    """Share of the way to the mean of the adapted parameters at the start, > 0; falls linearly to
+    zero at the end of meta-training, as in the paper's experiments."""
 
     def __post_init__(self) -> None:
         if not self.outer_lr > 0:
@@ -33,9 +34,8 @@ class Reptile(MetaObjective):
         self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration
     ) -> Update:
         theta, adapted = weights(params), iteration.inner.adapted
-        step = {
-            name: self.outer_lr * (adapted[name] - value).mean(0) for name, value in theta.items()
-        }
+        rate = self.outer_lr * (1 - iteration.progress)
+        step = {name: rate * (adapted[name] - value).mean(0) for name, value in theta.items()}
         moved = {name: value + step[name] for name, value in theta.items()}
         with torch.no_grad():
             dist = iteration.policy.distribution(

@@ -121,7 +121,7 @@ def test_methods_are_a_table_with_their_papers(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert re.split(r"  +", lines[0]) == ["method", "adapts", "meta-learns by", "paper"]
     rows = {cells[0]: cells[1:] for cells in (re.split(r"  +", line) for line in lines[1:])}
-    assert rows["reptile"][0] == "all weights, by three policy-gradient steps"
+    assert rows["reptile"][0] == "all weights, by two large policy-gradient steps"
     assert rows["promp"][2] == "Rothfuss et al. 2019, arXiv:1810.06784"
     assert set(METHODS) <= rows.keys()
     assert lines[-1] == "more about one of them: metarl methods METHOD"

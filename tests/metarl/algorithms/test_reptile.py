@@ -57,7 +57,7 @@ def closed_form(theta: Params, num_steps: int) -> Tensor:
     return CENTRE + torch.einsum("mde,me->md", torch.linalg.matrix_power(shrink, num_steps), apart)
 
 
-def iteration(theta: Params, num_steps: int) -> Iteration:
+def iteration(theta: Params, num_steps: int, progress: float = 0.0) -> Iteration:
     """An inner loop of gradient steps on the quadratics."""
     adaptation, policies = GradientStep(LR), []
     for k in range(num_steps + 1):
@@ -66,15 +66,16 @@ def iteration(theta: Params, num_steps: int) -> Iteration:
     failed = torch.zeros(M, dtype=torch.bool)
     rollouts = [rollouts_with(torch.zeros(M))] * (num_steps + 1)
     inner = InnerLoop(rollouts, batches, policies, failed, 0.0)
-    return Iteration(LINEAR, adaptation, "log_prob", inner, horizon=3, progress=0.0)
+    return Iteration(LINEAR, adaptation, "log_prob", inner, horizon=3, progress=progress)
 
 
-@pytest.mark.parametrize("outer_lr", [1.0, 0.3])
+@pytest.mark.parametrize(("outer_lr", "progress"), [(1.0, 0.0), (0.3, 0.0), (2.0, 0.75)])
 @pytest.mark.parametrize("num_steps", [1, 2, 5])
-def test_reptile_moves_towards_the_mean_of_the_adapted_weights(num_steps, outer_lr):
+def test_reptile_moves_towards_the_mean_of_the_adapted_weights(num_steps, outer_lr, progress):
     theta = start()
-    new, optimizer, metrics = Reptile(outer_lr).update(theta, {}, iteration(theta, num_steps))
-    step = outer_lr * (closed_form(theta, num_steps) - flatten(weights(theta))).mean(0)
+    seen = iteration(theta, num_steps, progress)
+    new, optimizer, metrics = Reptile(outer_lr).update(theta, {}, seen)
+    step = outer_lr * (1 - progress) * (closed_form(theta, num_steps) - flatten(weights(theta))).mean(0)
     expected = theta | unflatten(flatten(weights(theta)) + step, weights(theta))
     assert list(new) == list(theta)
     for name, value in expected.items():  # the normaliser's statistics stay

@@ -75,7 +75,8 @@ def test_reptile_moves_towards_the_mean_of_the_adapted_weights(num_steps, outer_
     theta = start()
     seen = iteration(theta, num_steps, progress)
     new, optimizer, metrics = Reptile(outer_lr).update(theta, {}, seen)
-    step = outer_lr * (1 - progress) * (closed_form(theta, num_steps) - flatten(weights(theta))).mean(0)
+    rate = outer_lr * (1 - progress)
+    step = rate * (closed_form(theta, num_steps) - flatten(weights(theta))).mean(0)
     expected = theta | unflatten(flatten(weights(theta)) + step, weights(theta))
     assert list(new) == list(theta)
     for name, value in expected.items():  # the normaliser's statistics stay

@@ -173,7 +173,7 @@ class Record:
             steps=saved.config.adaptation_steps if self.steps is None else self.steps,
             episodes=self.episodes,
             seed=self.seed,
-            split="task" if texts else self.split,
+            source=folder_name(texts) if texts else self.split,
             sim_threads=threads(self.sim_threads),
             device=torch_device(self.device),
             engine=self.engine,

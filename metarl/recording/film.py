@@ -37,7 +37,7 @@ def record(
     steps: int = 1,
     episodes: int = 20,
     seed: int = 0,
-    split: str = "task",
+    source: str = "told",
     width: int = 480,
     height: int = 360,
     gif: bool = True,
@@ -59,7 +59,7 @@ def record(
         steps: K, gradient steps.
         episodes: per gradient step.
         seed: fixes adaptation and resets.
-        split: where the tasks come from, for file names; "task" for told ones.
+        source: where the tasks come from, for file names: a split, or a task as it was typed.
         width, height: of one world's picture in pixels, multiples of 8; a video is twice as wide.
         gif: whether to write the preview.
         sim_threads: simulator threads.
@@ -87,7 +87,7 @@ def record(
             device=device,
             engine=engine,
         )
-        name = f"{adaptation.family.name}__{split}__task{index:02d}__k{steps}__seed{seed}"
+        name = f"{adaptation.family.name}__{source}__task{index:02d}__k{steps}__seed{seed}"
         written += film(saved, adaptation, folder / name, seed=seed, size=(width, height), gif=gif)
     return written
 

@@ -272,10 +272,11 @@ def test_evaluate_writes_beside_a_run_and_never_into_a_checkpoint(tmp_path, caps
 @pytest.mark.render
 def test_record_writes_into_the_runs_videos(tmp_path, capsys):
     run = run_with(tmp_path / "run", 1)
-    task = ["--task", "goal=0.3,-0.2"]
-    assert main(["record", str(run), *task, "--episodes", "2", "--sim-threads", "1"]) == 0
+    small = ["--episodes", "2", "--sim-threads", "1"]
+    for goal in ("0.3,-0.2", "0.1,0.1"):
+        assert main(["record", str(run), "--task", f"goal={goal}", *small]) == 0
     written = [Path(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
-    assert written
+    assert len(set(written)) == len(written) > 2  # the second task leaves the first one's files
     assert all(path.parent == run / "videos" and path.exists() for path in written)
 
 

@@ -13,7 +13,6 @@ import safetensors.torch
 import torch
 from tiny_runs import TINY, edit_json, state_at
 
-import metarl
 from metarl import files
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_rates import MetaSgd
@@ -169,8 +168,8 @@ def test_a_policy_folder_says_what_it_was_trained_on(tmp_path):
     assert "iteration: 7" in card
 
 
-def test_the_bundled_policy_is_of_schema_1_and_reads_as_what_it_was_trained_with():
-    folder = Path(metarl.__file__).parent / "data" / "half-cheetah-direction"
+def test_a_policy_of_schema_1_reads_as_what_it_was_trained_with():
+    folder = Path(__file__).parent / "schema_1_policy"
     assert json.loads((folder / "config.json").read_bytes())["schema"] == 1
     assert load_policy(folder).config == TrainConfig(
         family="half-cheetah-direction",

@@ -70,7 +70,7 @@ def test_pace(dt_s, steps, fps, stride, speed):
 def test_files_are_named_after_family_split_task_steps_and_seed(tmp_path):
     tasks = Tasks.concatenate([navigation_task(), navigation_task()])
     saved = tiny_policy("navigation")
-    paths = record(saved, tasks, tmp_path, steps=2, seed=7, split="test", gif=False, **SMALL)
+    paths = record(saved, tasks, tmp_path, steps=2, seed=7, source="test", gif=False, **SMALL)
     assert [path.name for path in paths] == [
         "navigation__test__task00__k2__seed7.mp4",
         "navigation__test__task00__k2__seed7.json",

@@ -51,12 +51,13 @@ def test_a_step_is_recorded_once_for_a_policy_function_and_environment():
     family = get_family("navigation")
     env = BatchEnv(family, 2, 3, horizon=4)
     streams = [Generator().manual_seed(seed) for seed in range(2)]
-    for width, expected in ((8, 2), (8, 2), (5, 4), (8, 4)):  # what is done before and after
-        network = PolicyConfig(hidden_sizes=(width,))
+    wide, narrow = PolicyConfig(hidden_sizes=(8,)), PolicyConfig(hidden_sizes=(5,))
+    relu = PolicyConfig(hidden_sizes=(8,), activation="relu")  # parameters shaped as those of wide
+    for network, expected in ((wide, 2), (wide, 2), (narrow, 4), (relu, 6), (wide, 6)):
         policy = GaussianMlpPolicy.for_family(family, network)
         params = expand(policy.init(Generator().manual_seed(0)), 2)
         collect(env, policy, params, *streams, record=counting)
-        assert len(recorded) == expected
+        assert len(recorded) == expected  # what is done before the engine's step, and after
 
 
 @pytest.mark.parametrize("record", [None, operations])

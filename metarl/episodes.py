@@ -58,7 +58,7 @@ class Episodes:
         """The policies' controls at step t, (N, A), their outputs being noted."""
         seen = self.observations[t].view(self._by_task)
         mean = self._policy.mean(self._params, seen)
-        output = mean.flatten(0, 1) + self._noise[t].flatten(0, -2)
+        output = mean.flatten(0, 1) + self._noise[t].flatten(0, -2)  # (N, A)
         _write(self.outputs, t, output)
         return self._policy.controls(output)
 

@@ -154,7 +154,7 @@ def test_graphs_give_the_rollouts_of_queued_operations():
             env.set_tasks(family.sample_tasks(4, Generator().manual_seed(seed), "train"))
             streams = [Generator().manual_seed(10 * seed + purpose) for purpose in range(2)]
             with warnings.catch_warnings():
-                warnings.simplefilter("error")  # such as that nothing could be recorded
+                warnings.simplefilter("error", UserWarning)  # that nothing could be recorded
                 found.append(collect(env, policy, params, *streams, record=record))
     for one, other in zip(found[:2], found[2:], strict=True):
         assert torch.equal(one.valid, other.valid)

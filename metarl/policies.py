@@ -47,13 +47,14 @@ def entropy(dist: Gaussian) -> Tensor:
     return (dist.log_std + 0.5 * (1 + LOG_2PI)).sum(-1)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def _action_range(
     low: tuple[float, ...], high: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Middle and half width of the actuator range, each (A,).
 
-    Made once and read at every step: copying it to a GPU each time would wait for the GPU.
+    Made once and read at every step: copying it to a GPU each time would wait for the GPU, and a
+    recorded step goes on reading it where it is.
     """
     lows, highs = torch.tensor(low), torch.tensor(high)
     middle, half = 0.5 * (highs + lows), 0.5 * (highs - lows)

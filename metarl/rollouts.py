@@ -6,6 +6,7 @@ S = E*T samples of a task.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,6 +14,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Generator, Tensor
 
+from metarl.episodes import Episodes, RecordedEpisodes, Recorder, run_while_alive
+from metarl.graphs import cuda_graph
 from metarl.params import to
 from metarl.policies import Gaussian, GaussianMlpPolicy, log_prob
 from metarl_envs import BatchEnv
@@ -72,15 +75,18 @@ def collect(
     params: Mapping[str, Tensor],
     resets: Generator,
     actions: Generator,
+    *,
+    record: Recorder | None = None,
 ) -> Rollouts:
     """One episode in each of the M x E worlds, task m acting with the m-th parameters.
 
     One batched forward pass per time step serves all policies. Random numbers are drawn for every
     world and step, so no world's stream depends on how long another one lives.
 
-    On a GPU nothing here waits for it before the last step: all steps are queued, also those after
-    every episode has ended, and random numbers are drawn there (see `stream_on`). Limits of the
-    engine that were too low are a warning.
+    On a GPU the first collection records a time step as graphs, which it and the later ones with
+    the same environment and policy function repeat. Nothing waits for the GPU before the last
+    step, steps after every episode's end included, and random numbers are drawn there (see
+    `stream_on`). Limits of the engine that were too low are a warning.
 
     Args:
         env: M tasks, E episodes; its tasks must be set.
@@ -88,67 +94,56 @@ def collect(
         params: per-task parameters with leading axis M (`expand` for one shared policy).
         resets: source of reset noise.
         actions: source of action noise.
+        record: how a time step is recorded; None: as a CUDA graph on a GPU, not at all elsewhere.
     """
     M, E, T = env.num_tasks, env.episodes_per_task, env.horizon
-    N, obs_size, A = env.num_worlds, policy.observation_size, policy.action_size
     device = env.device
     resets, actions = stream_on(device, resets), stream_on(device, actions)
     params = to(params, device)
-    dtype = params["log_std"].dtype
-    quantity_of = env.family.robot.quantities[env.family.quantity]
-
-    def buffer(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
-        return torch.zeros((T, *shape), dtype=dtype, device=device)
-
-    # Time-major, so that a step writes one contiguous block; masks are worked out afterwards.
-    observations, outputs = buffer(N, obs_size), buffer(N, A)
-    rewards, quantity = buffer(N), buffer(N)
-    terminated, truncated, faulted = (buffer(N, dtype=torch.bool) for _ in range(3))
     log_std = policy.log_std(params)
-    noise = torch.randn((T, M, E, A), generator=actions, dtype=dtype, device=device)
-    noise = (noise * log_std.exp()).view(T, N, A)
-
-    observation = env.reset(resets)
-    alive = torch.ones(N, dtype=torch.bool, device=device)
-    mask = None
-    for t in range(T):
-        observations[t] = observation
-        mean = policy.mean(params, observations[t].view(M, E, obs_size))
-        outputs[t] = mean.view(N, A) + noise[t]
-        step = env.step(policy.controls(outputs[t]), mask)
-        rewards[t], quantity[t] = step.rewards, quantity_of(step.transition)
-        terminated[t], truncated[t], faulted[t] = step.terminated, step.truncated, step.faulted
-        observation = step.observations  # that of an ended world stays what it was
-        ended = step.terminated | step.truncated | step.faulted
-        if device.type != "cpu":
-            mask = alive = alive & ~ended
-        elif bool(ended.any()):
-            mask = alive = alive & ~ended
-            if not bool(alive.any()):
-                break
-    if complaint := env.engine.complaint():
-        warnings.warn(f"{env.family.robot.name}: {complaint}", stacklevel=2)
+    noise = torch.randn(
+        (T, M, E, policy.action_size), generator=actions, dtype=log_std.dtype, device=device
+    )
+    noise = (noise * log_std.exp()).flatten(1, 2)
+    if record is None and device.type == "cuda":
+        record = functools.partial(cuda_graph, device=device)
+    if record is None:
+        episodes = Episodes(env, policy, params, noise)
+        episodes.observations[0] = env.reset(resets)
+        length = run_while_alive(env, episodes)
+    else:
+        kind = policy, *((name, value.shape, value.dtype) for name, value in params.items())
+        if kind not in env.recordings:
+            env.recordings[kind] = RecordedEpisodes(env, policy, params, noise, record)
+        recorded: RecordedEpisodes = env.recordings[kind]
+        recorded.run(env, params, noise, env.reset(resets))
+        episodes, length = recorded.episodes, T
+    complaint = env.engine.complaint()
 
     def by_task(tensor: Tensor) -> Tensor:
-        """(T, N, ...) -> (M, E, T, ...)."""
-        return tensor.view(T, M, E, *tensor.shape[2:]).movedim(0, 2).contiguous()
+        """(T, N, ...) -> (M, E, T, ...): a copy, since the next collection overwrites these."""
+        split = tensor.unflatten(1, (M, E)).movedim(0, 2)
+        return split.clone(memory_format=torch.contiguous_format)
 
+    terminated, truncated, faulted = episodes.terminated, episodes.truncated, episodes.faulted
     ended = terminated | truncated | faulted
     reached = (ended.cumsum(0) - ended.long()) == 0  # no end before this step
     broken = (faulted & reached).any(0)
+    if complaint and bool(broken.any()):  # and not only worlds that went on after their end
+        warnings.warn(f"{env.family.robot.name}: {complaint}", stacklevel=2)
     valid = by_task(reached & ~broken)
     lengths = valid.sum(-1).clamp(min=1)
     spread = log_std.unsqueeze(1)
     return Rollouts(
-        observations=by_task(observations),
-        actions=by_task(outputs),
+        observations=by_task(episodes.observations[:-1]),
+        actions=by_task(episodes.outputs),
         # log pi(a|s) needs only a - mean, which is the scaled noise.
         log_probs=log_prob(Gaussian(torch.zeros_like(spread), spread), by_task(noise)),
-        rewards=torch.where(valid, by_task(rewards), 0.0),
+        rewards=torch.where(valid, by_task(episodes.rewards), 0.0),
         terminated=by_task(terminated & reached),
         truncated=by_task(truncated & reached),
         valid=valid,
-        final_observations=observation.view(M, E, obs_size).to(dtype),
-        quantity=torch.where(valid, by_task(quantity), 0.0).sum(-1) / lengths,
+        final_observations=episodes.observations[length].unflatten(0, (M, E)).clone(),
+        quantity=torch.where(valid, by_task(episodes.quantity), 0.0).sum(-1) / lengths,
         faulted=broken.view(M, E),
     )

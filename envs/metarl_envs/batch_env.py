@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -88,8 +89,18 @@ class BatchEnv:
             qpos.to(self.device, self.engine.dtype),
             qvel.to(self.device, self.engine.dtype),
         )
+        # Written in place from here on, since recorded steps keep their addresses.
         self._elapsed = torch.zeros(self.num_worlds, dtype=torch.long, device=self.device)
-        self.set_tasks(family.nominal_tasks(num_tasks))
+        self._before = {name: torch.zeros_like(self.engine.data[name]) for name in robot.remembered}
+        nominal = family.nominal_tasks(num_tasks)
+        self._task_values = {
+            name: value.to(self._initial[0])
+            for name, value in nominal.repeat(episodes_per_task).values.items()
+        }
+        self.recordings: dict[Any, Any] = {}
+        """What learners recorded of their steps in these worlds. It is kept here because it holds
+        the addresses of their tensors, so that both must live equally long."""
+        self.set_tasks(nominal)
 
     @property
     def device(self) -> torch.device:
@@ -115,7 +126,8 @@ class BatchEnv:
         fields = model_fields(self.family.parameters, self.engine.base_fields(), values)
         self.engine.set_model_fields(fields)
         self._tasks = tasks
-        self._task_values = {name: value.to(self.engine.dtype) for name, value in values.items()}
+        for name, value in self._task_values.items():
+            value.copy_(values[name])
 
     def reset(self, generator: Generator, mask: Tensor | None = None) -> Tensor:
         """Start new episodes in the worlds of `mask` (None: all); observations (N, O).
@@ -134,27 +146,35 @@ class BatchEnv:
         raw values (as Gymnasium does). Rows outside the mask keep
         state and observation; their rewards and flags mean nothing.
         """
-        data = self.engine.data
-        before = {name: data[name].clone() for name in self.family.robot.remembered}
-        data["ctrl"].copy_(actions)
+        self.begin_step(actions)
         self.engine.step(self.family.robot.frame_skip, mask)
+        return self.end_step(mask)
+
+    def begin_step(self, actions: Tensor) -> None:
+        """What `step` does before the engine's own step: remember the state, set the controls."""
+        for name, value in self._before.items():
+            value.copy_(self.engine.data[name])
+        self.engine.data["ctrl"].copy_(actions)
+
+    def end_step(self, mask: Tensor | None = None) -> BatchStep:
+        """What `step` does after it: observations, rewards, ends, faults.
+
+        On a GPU neither half waits for it or makes a tensor that the next step reads, so either
+        can be recorded as a graph. The engine's step between them is a graph of its own.
+        """
+        data = self.engine.data
         self._elapsed += 1 if mask is None else mask.long()
-        transition = Transition(before, data, data["ctrl"], self._dt_s, self._task_values)
+        transition = Transition(self._before, data, data["ctrl"], self._dt_s, self._task_values)
         observations = self.family.robot.observation(data)
         rewards = self.family.reward(transition)
         terminated = self.family.termination(transition)
         # A sum with a NaN or an infinity in it is not finite: one pass instead of one per entry.
         finite = torch.isfinite(observations.sum(dim=1) + rewards)
         faulted = (self.engine.faults() > 0) | ~finite
-        # A GPU is not asked: the question would wait for it, the selections cost it little.
-        if self.device.type != "cpu" or faulted.any():
-            observations = torch.where(faulted[:, None], 0.0, observations)
-            rewards = torch.where(faulted, 0.0, rewards)
-            terminated = terminated & ~faulted
         return BatchStep(
-            observations,
-            rewards,
-            terminated,
+            torch.where(faulted[:, None], 0.0, observations),
+            torch.where(faulted, 0.0, rewards),
+            terminated & ~faulted,
             self._elapsed >= self.horizon,
             faulted,
             transition,

@@ -129,15 +129,15 @@ class Ppo(MetaObjective):
     ) -> Update:
         parts = minibatches(iteration, self.minibatches)
         points = [(params, dict(optimizer))]  # before the first step, after it, ...
-        scale, taken_back = optimizer[STEP_SCALE], 0
+        scale, taken_back = float(optimizer[STEP_SCALE]), 0
         norms = []
         for part in parts * self.epochs:
-            _, kl, gradient = self.differentiate(points[-1][0], iteration, part)
+            kl, gradient = self.differentiate(points[-1][0], iteration, part)
             if not kl <= self.max_kl and len(points) > 1:  # also if it is not a number
                 points.pop()
                 scale, taken_back = scale / 2, taken_back + 1
                 continue
-            norms.append(flatten(gradient).norm().item())
+            norms.append(flatten(gradient).norm())
             points.append(self.step(*points[-1], gradient, scale))
         before, _ = self.measure(params, iteration, parts[0])
         after, kl = self.measure(points[-1][0], iteration, parts[0])
@@ -146,27 +146,28 @@ class Ppo(MetaObjective):
             scale, taken_back = scale / 2, taken_back + 1
             after, kl = self.measure(points[-1][0], iteration, parts[0])
         params, state = points[-1]
-        scale = scale if taken_back else (GROWTH * scale).clamp(max=1)
+        scale = scale if taken_back else min(1.0, GROWTH * scale)
+        state = state | {STEP_SCALE: torch.full_like(optimizer[STEP_SCALE], scale)}
         metrics = {
             "train/policy_loss": before,
             "train/improvement": before - after,
             "train/approx_kl": kl,
-            "train/grad_norm": norms[0],
-            "train/step_scale": float(scale),
+            "train/grad_norm": float(norms[0]),
+            "train/step_scale": float(state[STEP_SCALE]),
             "train/steps_taken_back": float(taken_back),
             "train/entropy": float(entropy(parts[0].old[-1]).mean()),
             "train/std": float(params["log_std"].exp().mean()),
         }
-        return Update(params, state | {STEP_SCALE: scale}, metrics)
+        return Update(params, state, metrics)
 
     def differentiate(
         self, params: Params, iteration: Iteration, data: Minibatch
-    ) -> tuple[float, float, Params]:
-        """Meta-loss, divergence of phi_K, and the loss's gradient for the learned entries."""
+    ) -> tuple[float, Params]:
+        """Divergence of phi_K, and the meta-loss's gradient for the learned entries."""
         theta = {n: v.requires_grad_() for n, v in detach(learned(params)).items()}
         loss, kl = self.loss(params | theta, iteration, data)
         grads = torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
-        return loss.item(), kl.item(), dict(zip(theta, grads, strict=True))
+        return kl.item(), dict(zip(theta, grads, strict=True))
 
     @torch.no_grad()
     def measure(self, params: Params, iteration: Iteration, data: Minibatch) -> tuple[float, float]:
@@ -175,10 +176,10 @@ class Ppo(MetaObjective):
         return loss.item(), kl.item()
 
     def step(
-        self, params: Params, optimizer: Params, gradient: Params, scale: Tensor
+        self, params: Params, optimizer: Params, gradient: Params, scale: float
     ) -> tuple[Params, Params]:
         """One step of Adam, its length times `scale`: new parameters and optimiser's state."""
-        rates = float(scale) * self.learning_rate, float(scale) * self.adaptation_lr
+        rates = scale * self.learning_rate, scale * self.adaptation_lr
         moved, state = adam_step(learned(params), gradient, optimizer, *rates)
         return params | moved, state
 

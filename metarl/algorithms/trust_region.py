@@ -32,19 +32,19 @@ def conjugate_gradient(
     residual, direction = target.clone(), target.clone()
     squared = residual @ residual
     goal = tolerance * squared
-    if bool(squared == 0):  # nowhere to go, and 0 / 0 would look like a diverged update
-        return x, squared
+    active = squared != 0  # else nowhere to go, and 0 / 0 would look like a diverged update
     for _ in range(iterations):
+        # A GPU is not asked whether it is done: the answer would be waited for at every step.
+        if active.device.type == "cpu" and not bool(active):
+            break
         image = product(direction)
         curvature = direction @ image
-        if not bool(curvature > 0):
-            break
+        active = active & (curvature > 0)
         step = squared / curvature
-        x = x + step * direction
-        residual = residual - step * image
+        x = torch.where(active, x + step * direction, x)
+        residual = torch.where(active, residual - step * image, residual)
         previous, squared = squared, residual @ residual
-        if bool(squared <= goal):
-            break
+        active = active & ~(squared <= goal)
         direction = residual + (squared / previous) * direction
     return x, x @ (target - residual)
 

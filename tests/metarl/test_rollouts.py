@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import pytest
 import torch
@@ -143,3 +144,30 @@ def test_one_shared_policy_through_expand_equals_its_own_copies():
     a = collect(env, policy, expand(one, 2), generator(1), generator(2))
     b = collect(env, policy, stacked, generator(1), generator(2))
     torch.testing.assert_close(a.observations, b.observations, rtol=1e-4, atol=1e-4)
+
+
+def test_a_limit_that_only_worlds_after_their_end_met_is_no_warning(monkeypatch):
+    _, policy, env, _, params = setup("half-cheetah-direction", 2, 2)
+    monkeypatch.setattr(env.engine, "complaint", lambda: "limit = 1 was too low")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        collect(env, policy, params, generator(1), generator(2))
+    params["bias_2"][1] = torch.nan
+    with pytest.warns(UserWarning, match="half-cheetah: limit = 1 was too low"):
+        collect(env, policy, params, generator(1), generator(2))
+
+
+def test_a_cpu_stops_when_the_last_world_has_ended(monkeypatch):
+    family, policy, env, _, params = setup("navigation", 2, 3)
+    goal = torch.tensor([[0.3, 0.0], [0.1, 0.0]]).double()
+    env.set_tasks(dataclasses.replace(family.nominal_tasks(2), values={"goal": goal}))
+    params = drive_to_goal(policy, params, torch.tensor([[0.1, 0.0], [0.1, 0.0]]), 2)
+    stepped, step = [], env.step
+
+    def counted(controls, mask):
+        stepped.append(6 if mask is None else int(mask.sum()))
+        return step(controls, mask)
+
+    monkeypatch.setattr(env, "step", counted)
+    collect(env, policy, params, generator(1), generator(2))
+    assert stepped == [6, 3, 3]  # task 1 is there after one step, task 0 after three

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -72,3 +74,42 @@ def test_conjugate_gradient_stops_at_curvature_that_is_not_positive():
     x, curvature = conjugate_gradient(lambda v: -v, target, 10)
     assert torch.equal(x, torch.zeros(2, dtype=torch.float64))
     assert curvature == 0
+
+
+class OnGpu(torch.Tensor):
+    """A tensor that says it is on a GPU, and would be waited for if it were asked for its value."""
+
+    @property
+    def device(self):
+        return torch.device("cuda")
+
+    def __bool__(self):
+        raise AssertionError("waits for the GPU")
+
+
+@pytest.mark.parametrize(
+    ("diagonal", "target"),
+    [
+        ([2.0, 3.0, 0.5], [1.0, -1.0, 2.0]),  # solved after three of ten iterations
+        ([2.0, -1.0, 1.0], [1.0, 0.5, 0.0]),  # no positive curvature after the first
+        ([-1.0, -2.0, -1.0], [1.0, 1.0, 1.0]),  # none at all
+        ([1.0, 1.0, 1.0], [0.0, 0.0, 0.0]),  # nowhere to go
+        ([math.inf, 1.0, 1.0], [1.0, 1.0, 1.0]),
+    ],
+)
+def test_on_a_gpu_conjugate_gradient_finds_the_same_without_asking(diagonal, target):
+    scale, goal = (torch.tensor(values).double() for values in (diagonal, target))
+    products = []
+
+    def product(v):
+        products.append(v)
+        return scale * v
+
+    x, curvature = conjugate_gradient(product, goal, iterations=10)
+    assert len(products) < 10
+    there, there_curvature = conjugate_gradient(product, goal.as_subclass(OnGpu), iterations=10)
+    assert isinstance(there, OnGpu)
+    for one, other in ((x, there), (curvature, there_curvature)):
+        torch.testing.assert_close(
+            other.as_subclass(torch.Tensor), one, rtol=0, atol=0, equal_nan=True
+        )

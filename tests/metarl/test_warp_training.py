@@ -6,10 +6,12 @@ import dataclasses
 import importlib.util
 import json
 import os
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from recorded_operations import differing, every_time, operations
 from torch import Generator
 
 from metarl import trainer
@@ -116,6 +118,49 @@ def test_a_limit_that_was_too_low_is_a_warning_that_names_it_and_a_fault():
         rollouts = collect(env, policy, params, *streams)
     assert rollouts.faulted.any()
     assert torch.isfinite(rollouts.rewards).all()
+
+
+@pytest.mark.parametrize("name", ["half-cheetah-dynamics", "hopper-dynamics"])
+def test_recorded_steps_give_the_rollouts_of_steps_one_by_one(name):
+    """With worlds that end early, and worlds that diverge because their policy is not finite."""
+    family = get_family(name)
+    policy = GaussianMlpPolicy.for_family(family, CONFIG.policy)
+    found = []
+    for record in (None, operations):
+        env = BatchEnv(family, 4, 4, horizon=20, engine="warp")
+        for seed in range(2):  # the second time with all but the recording being new
+            streams = [Generator().manual_seed(10 * seed + purpose) for purpose in range(4)]
+            env.set_tasks(family.sample_tasks(4, streams[0], "train"))
+            params = {n: v.clone() for n, v in expand(policy.init(streams[1]), 4).items()}
+            params["log_std"] += 2.0  # strong enough to fall
+            params["bias_0"][seed, 0] = torch.nan
+            found.append(collect(env, policy, params, *streams[2:], record=record))
+    for seed in range(2):
+        one, other = found[seed], found[2 + seed]
+        assert one.faulted.tolist() == [[task == seed] * 4 for task in range(4)]
+        assert one.terminated.any() == (name == "hopper-dynamics")
+        assert not differing(one, other)
+
+
+@pytest.mark.gpu
+def test_graphs_give_the_rollouts_of_queued_operations():
+    family, device = get_family("half-cheetah-dynamics"), torch.device("cuda")
+    policy = GaussianMlpPolicy.for_family(family, CONFIG.policy)
+    params = expand({n: v.to(device) for n, v in policy.init(Generator()).items()}, 4)
+    found = []
+    for record in (None, every_time):
+        env = BatchEnv(family, 4, 4, horizon=5, engine="warp", device=device)
+        for seed in range(2):
+            env.set_tasks(family.sample_tasks(4, Generator().manual_seed(seed), "train"))
+            streams = [Generator().manual_seed(10 * seed + purpose) for purpose in range(2)]
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # that nothing could be recorded
+                found.append(collect(env, policy, params, *streams, record=record))
+    for one, other in zip(found[:2], found[2:], strict=True):
+        assert torch.equal(one.valid, other.valid)
+        assert torch.allclose(one.observations, other.observations, atol=1e-3)
+        assert torch.allclose(one.rewards, other.rewards, atol=1e-2)
+        assert torch.equal(one.log_probs, other.log_probs)
 
 
 @pytest.mark.gpu

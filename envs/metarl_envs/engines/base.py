@@ -14,7 +14,8 @@ class Engine(Protocol):
 
     The varied model fields and the wanted outputs are declared when an engine is made, since a
     GPU engine allocates them before it captures its graphs. Tensors in `data` are live: they are
-    valid until the next call, so copy what must outlive it.
+    valid until the next call, so copy what must outlive it. They stay where they are in memory,
+    since what reads and writes them may be recorded.
     """
 
     num_worlds: int

@@ -13,6 +13,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from metarl_envs.engines.warp_controls import note_bad_controls
 from metarl_envs.engines.warp_model import (
     NEED_SET_CONST,
     batched_model,
@@ -98,13 +99,15 @@ class WarpEngine:
                 model, nworld=num_worlds, nconmax=max_contacts, njmax=max_constraints
             )
             self._reset_mask = wp.zeros(num_worlds, dtype=bool)
+            self._bad_control = wp.zeros(num_worlds, dtype=bool)
             wp.synchronize_device()  # what was made on Warp's stream is there for torch's
         self._reset_mask_view = wp.to_torch(self._reset_mask)
         state = {name: wp.to_torch(getattr(self._data, name)) for name in STATE}
-        self._overflow = wp.to_torch(self._data.overflow)
-        self._bad_control = torch.zeros(num_worlds, dtype=torch.bool, device=self.device)
         self._state = {name: value for name, value in state.items() if value.numel()}
-        self._faults = {"overflow": self._overflow, "bad_control": self._bad_control}
+        self._faults = {
+            "overflow": wp.to_torch(self._data.overflow),
+            "bad_control": wp.to_torch(self._bad_control),
+        }
         self._outputs = {name: wp.to_torch(getattr(self._data, name)) for name in outputs}
         rows = {name: self._state[name] for name in ("qpos", "qvel", "ctrl", "time")}
         self.data: Mapping[str, Tensor] = rows | self._outputs
@@ -131,7 +134,7 @@ class WarpEngine:
         self._reset_mask_view.copy_(chosen)
         with self._unchanged(self._outputs, None if mask is None else ~mask):
             self._run("reset", 1, lambda: mjw.reset_data(self._model, self._data, self._reset_mask))
-            self._bad_control &= ~chosen
+            self._faults["bad_control"] &= ~chosen
             for name, value in (("qpos", qpos), ("qvel", qvel)):
                 row = self._state[name]
                 row.copy_(torch.where(chosen.unsqueeze(1), value.to(row), row))
@@ -141,13 +144,12 @@ class WarpEngine:
         """Advance the worlds of `mask` by n substeps."""
 
         def substeps() -> None:
+            note_bad_controls(self._data.ctrl, self._bad_control)
             for _ in range(n_substeps):
                 mjw.step(self._model, self._data)
 
         kept = self._state | self._faults | self._outputs
         with self._unchanged(kept, None if mask is None else ~mask):
-            # Warp clamps them, NaN included, and goes on.
-            self._bad_control |= ~torch.isfinite(self._state["ctrl"].sum(dim=1))
             self._run("step", n_substeps, substeps)
 
     def state(self) -> dict[str, Tensor]:
@@ -163,8 +165,8 @@ class WarpEngine:
         """1 where state or controls were not finite, or contacts or constraints were dropped."""
         sound = (self._state["qpos"].abs() < MAX_VALUE).all(dim=1)
         sound &= (self._state["qvel"].abs() < MAX_VALUE).all(dim=1)
-        dropped = (self._overflow & int(sum(CAPACITY.values()))) != 0
-        return (~sound | dropped | self._bad_control).long()
+        dropped = (self._faults["overflow"] & int(sum(CAPACITY.values()))) != 0
+        return (~sound | dropped | self._faults["bad_control"]).long()
 
     def complaint(self) -> str:
         """Which limits were too low since the last resets, and what to raise; "" if none.
@@ -175,7 +177,7 @@ class WarpEngine:
             f"{name} = {self._limits[name]} was too low for some worlds, whose episodes are left "
             f"out as faults: raise {name} of the robot"
             for name, bits in CAPACITY.items()
-            if bool((self._overflow & int(bits)).any())
+            if bool((self._faults["overflow"] & int(bits)).any())
         )
 
     def host_world(self, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:

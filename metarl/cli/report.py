@@ -41,12 +41,12 @@ class Report:
         """Measure, film, write; 0."""
         from metarl.report import study, write_report
         from metarl.report.films import film_tasks
-        from metarl.report.subject import Sizes
+        from metarl.report.subject import Sizes, slug
         from metarl_envs import InputError
 
         if self.videos < 0:
             raise InputError(f"--videos = {self.videos}: must be at least 0")
-        names = [run.resolve().name for run in self.runs]
+        names = [slug(run.resolve().name) for run in self.runs]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise InputError(f"runs need different names; {', '.join(repeated)} is given twice")
         sizes = Sizes(

@@ -120,7 +120,7 @@ def gain(subject: Subject) -> Plate:
             f"{np.median(sound):.1f}, worst {sound.min():.1f}, best {sound.max():.1f} at {where}; "
             f"{np.mean(sound > 0):.0%} of the tasks gain."
         )
-        pictures.append(Picture(f"gain-{subject.name}-{number}", figure, alt))
+        pictures.append(Picture(f"gain-{subject.slug}-{number}", figure, alt))
     return Plate(f"{subject.label}: gain from adaptation, task by task", pictures)
 
 
@@ -141,8 +141,8 @@ def draw_plane(axes: Axes, axis: Axis) -> None:
     """Gain as colour over two parameters."""
     gains = np.concatenate([gained for _, gained in axis.gains.values()])
     limit = float(np.nanmax(np.abs(gains))) or 1.0
-    for split, (values, gained) in axis.gains.items():
-        drawn = axes.scatter(
+    drawn = [
+        axes.scatter(
             *values.T,
             c=gained,
             cmap="RdBu",
@@ -154,10 +154,12 @@ def draw_plane(axes: Axes, axis: Axis) -> None:
             marker=SPLIT_MARKERS[split],
             label=split,
         )
+        for split, (values, gained) in axis.gains.items()
+    ]
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xlabel(axis.horizontal)
     axes.set_ylabel(axis.vertical or "")
-    colour_bar(axes, drawn, "gain in return")
+    colour_bar(axes, drawn[0], "gain in return")
     handles, labels = axes.get_legend_handles_labels()
     figure = axes.get_figure(root=True)
     assert figure is not None  # axes of ours belong to one
@@ -187,7 +189,7 @@ def layers(subject: Subject, change: Change) -> Picture:
     axes.set_xlabel("change over length before: median, 10 to 90 % of the tasks")
     most = names[int(np.argmax(middle))]
     alt = f"How far adaptation moves each layer. Most: {most}, by {max(middle):.2g} of its length."
-    return Picture(f"layers-{subject.name}", figure, alt)
+    return Picture(f"layers-{subject.slug}", figure, alt)
 
 
 def places(subject: Subject, change: Change) -> Picture:
@@ -212,7 +214,7 @@ def places(subject: Subject, change: Change) -> Picture:
         f"Where the adapted policies of {len(change.tasks)} tasks lie in parameter space, on a "
         f"plane that shows {change.share:.0%} of their variance, coloured by {label}."
     )
-    return Picture(f"places-{subject.name}", figure, alt)
+    return Picture(f"places-{subject.slug}", figure, alt)
 
 
 def changes(subject: Subject, change: Change) -> Plate:

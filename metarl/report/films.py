@@ -39,7 +39,7 @@ def film_tasks(subject: Subject, folder: Path, count: int, sizes: Sizes) -> list
         paths = record(
             subject.saved,
             tasks,
-            folder / subject.name,
+            folder / subject.slug,
             steps=subject.evaluation.steps,
             episodes=sizes.episodes,
             seed=sizes.seed,

@@ -13,8 +13,6 @@ from metarl.files import replace_file
 from metarl.report.figures import FAINT, INK, Picture
 
 DPI = 150
-SVG_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "metarl", "font.family": "sans-serif"}
-"""Text stays text, to be read aloud and searched; equal figures are equal files."""
 
 
 def write_picture(picture: Picture, folder: Path) -> list[Path]:
@@ -30,7 +28,8 @@ def write_picture(picture: Picture, folder: Path) -> list[Path]:
 def svg(picture: Picture) -> str:
     """The figure as an SVG document."""
     text = io.StringIO()
-    with mpl.rc_context(SVG_SETTINGS):
+    # Text stays text, to be searched and read aloud; equal figures are equal files.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "metarl"}):
         picture.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return text.getvalue()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,20 @@ class Subject:
         return f"{self.method}, seed {self.saved.config.seed}"
 
     @property
+    def slug(self) -> str:
+        """The folder's name as part of ids and file names."""
+        return slug(self.name)
+
+    @property
     def hours(self) -> float:
         """Wall-clock time of all iterations."""
         seconds = (line["time/collect_s"] + line["time/update_s"] for line in self.metrics)
         return sum(seconds) / 3600
+
+
+def slug(name: str) -> str:
+    """Letters, digits, dots and dashes stay; what else there is becomes an underscore."""
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def study(folder: Path, sizes: Sizes) -> Subject:

@@ -54,17 +54,8 @@ class MetricsLogger:
         self._writer.flush()
 
     def image(self, tag: str, path: Path, env_steps: int) -> None:
-        """Show a PNG or an animated GIF under TensorBoard's Images tab.
-
-        The encoded file is stored as it is: `SummaryWriter.add_video` writes nothing with
-        moviepy 2 (pytorch/pytorch#147317).
-        """
-        with Image.open(path) as picture:
-            width, height = picture.size
-        encoded = Summary.Image(
-            height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes()
-        )
-        self._add_summary(Summary(value=[Summary.Value(tag=tag, image=encoded)]), env_steps)
+        """Show a PNG or an animated GIF under TensorBoard's Images tab."""
+        self._add_summary(image_summary(tag, path), env_steps)
         self._writer.flush()
 
     def close(self) -> None:
@@ -98,6 +89,28 @@ class MetricsLogger:
         writer = self._writer.file_writer
         assert writer is not None  # made with the SummaryWriter, gone after close()
         writer.add_summary(summary, env_steps)
+
+
+def image_summary(tag: str, path: Path) -> Summary:
+    """A PNG or an animated GIF for TensorBoard's Images tab.
+
+    The encoded file is stored as it is: `SummaryWriter.add_video` writes nothing with moviepy 2
+    (pytorch/pytorch#147317).
+    """
+    with Image.open(path) as picture:
+        width, height = picture.size
+    encoded = Summary.Image(
+        height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes()
+    )
+    return Summary(value=[Summary.Value(tag=tag, image=encoded)])
+
+
+def log_images(run: Path, images: Mapping[str, Path], env_steps: int) -> None:
+    """Add pictures to the TensorBoard events of a run that nobody trains in."""
+    with SummaryWriter(log_dir=str(run / TENSORBOARD)) as writer:
+        assert writer.file_writer is not None  # made with the SummaryWriter
+        for tag, path in images.items():
+            writer.file_writer.add_summary(image_summary(tag, path), env_steps)
 
 
 def cut_metrics(path: Path, iteration: int) -> None:

@@ -15,6 +15,7 @@ from tyro.conf import subcommand
 from metarl.cli.benchmark import Benchmark
 from metarl.cli.information import Demo, Doctor, Families, Methods
 from metarl.cli.policies import Adapt, Evaluate, Record
+from metarl.cli.report import Report
 from metarl.cli.training import Resume, Train
 
 DESCRIPTION = """Meta-reinforcement learning for robotics: policies that adapt to a new task.
@@ -28,6 +29,7 @@ COMMANDS = {
     "evaluate": Evaluate,
     "adapt": Adapt,
     "record": Record,
+    "report": Report,
     "resume": Resume,
     "demo": Demo,
     "doctor": Doctor,
@@ -40,6 +42,7 @@ AnyCommand = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Adapt, subcommand("adapt")]
     | Annotated[Record, subcommand("record")]
+    | Annotated[Report, subcommand("report")]
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Demo, subcommand("demo")]
     | Annotated[Doctor, subcommand("doctor")]

@@ -39,6 +39,7 @@ FLAGS = {
     "record": (
         "--task --split --tasks --episodes --steps --seed --device --engine --sim-threads --out"
     ),
+    "report": "--tasks --episodes --steps --videos --seed --sim-threads --out",
     "resume": "--iterations --sim-threads --device --engine --quiet",
     "demo": "--out",
     "doctor": "",

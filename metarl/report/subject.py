@@ -1,0 +1,152 @@
+"""One run as a report shows it: read, evaluated and filmed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from metarl.adaptation_curve import Evaluation
+from metarl.checkpoint import SavedPolicy, load_policy
+from metarl.errors import RunError
+from metarl.evaluation import evaluate, evaluation_generators
+from metarl.files import read_json
+from metarl.inner_loop import run_inner_loop
+from metarl.logging import read_metrics
+from metarl.methods import METHODS
+from metarl.params import expand
+from metarl.policy_folder import CONFIG
+from metarl.report.change import Change, what_changed
+from metarl_envs import BatchEnv, TaskFamily, get_family
+
+CPU = torch.device("cpu")
+CHANGE_TASKS = 40
+"""Tasks in the figures of what adaptation changed."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much a report measures."""
+
+    tasks: int = 100
+    """Per split."""
+    episodes: int = 20
+    """Per gradient step."""
+    steps: int | None = None
+    """Gradient steps; None: as many as in training."""
+    seed: int = 0
+    sim_threads: int = 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run with all that was measured of it."""
+
+    name: str
+    """Of its folder."""
+    folder: Path
+    saved: SavedPolicy
+    commands: list[str]
+    metrics: list[dict[str, Any]]
+    """One line per iteration; empty for a policy without its run."""
+    evaluation: Evaluation
+    change: Change | None
+    """None where fewer than three adapted policies are finite."""
+
+    @property
+    def family(self) -> TaskFamily:
+        """What it was trained on."""
+        return self.evaluation.family
+
+    @property
+    def method(self) -> str:
+        """The method's title."""
+        name = self.saved.config.method
+        return METHODS[name].title if name in METHODS else name
+
+    @property
+    def label(self) -> str:
+        """Method and seed, for legends."""
+        return f"{self.method}, seed {self.saved.config.seed}"
+
+    @property
+    def slug(self) -> str:
+        """The folder's name as part of ids and file names."""
+        return slug(self.name)
+
+    @property
+    def hours(self) -> float:
+        """Wall-clock time of all iterations."""
+        seconds = (line["time/collect_s"] + line["time/update_s"] for line in self.metrics)
+        return sum(seconds) / 3600
+
+
+def slug(name: str) -> str:
+    """Letters, digits, dots and dashes stay; what else there is becomes an underscore."""
+    return re.sub(r"[^\w.-]", "_", name)
+
+
+def study(folder: Path, sizes: Sizes) -> Subject:
+    """Read a run (or a policy folder) and measure it.
+
+    Raises:
+        RunError: if there is no run, or it is damaged.
+        InputError: for impossible sizes.
+    """
+    saved = load_policy(folder)
+    steps = saved.config.adaptation_steps if sizes.steps is None else sizes.steps
+    evaluation = evaluate(
+        saved,
+        num_tasks=sizes.tasks,
+        steps=steps,
+        episodes_per_step=sizes.episodes,
+        seed=sizes.seed,
+        sim_threads=sizes.sim_threads,
+    )
+    about = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    commands = about.get("commands", [])
+    if not isinstance(commands, list) or not all(isinstance(c, list) for c in commands):
+        raise RunError(f"{folder / CONFIG}: 'commands' must be a list of lists; it is corrupt")
+    return Subject(
+        name=folder.resolve().name,
+        folder=folder,
+        saved=saved,
+        commands=[" ".join(map(str, command)) for command in commands],
+        metrics=read_metrics(folder),
+        evaluation=evaluation,
+        change=_change(saved, sizes, steps),
+    )
+
+
+def _change(saved: SavedPolicy, sizes: Sizes, steps: int) -> Change | None:
+    family = get_family(saved.config.family)
+    count = min(sizes.tasks, CHANGE_TASKS)
+    env = BatchEnv(
+        family,
+        count,
+        sizes.episodes,
+        horizon=saved.config.horizon,
+        sim_threads=sizes.sim_threads,
+    )
+    split = "train" if family.is_finite else "test"
+    tasks, resets, actions = evaluation_generators(sizes.seed, split)
+    env.set_tasks(family.sample_tasks(count, tasks, split))
+    inner = run_inner_loop(
+        env,
+        saved.policy,
+        expand(saved.params, count),
+        saved.config.inner_loop(progress=1.0),
+        steps,
+        resets,
+        actions,
+        CPU,
+    )
+    sound = np.flatnonzero(~inner.failed.numpy())
+    if len(sound) < 3:
+        return None
+    adapted = {name: value[sound] for name, value in inner.adapted.items()}
+    return what_changed(saved.params, adapted, env.tasks[sound.tolist()])

@@ -115,6 +115,8 @@ class BatchEnv:
         fields = model_fields(self.family.parameters, self.engine.base_fields(), values)
         self.engine.set_model_fields(fields)
         self._tasks = tasks
+        features = self.family.task_features(tasks).repeat_interleave(self.episodes_per_task, dim=0)
+        self._features = features.to(self.device, self.engine.dtype)
         self._task_values = {name: value.to(self.engine.dtype) for name, value in values.items()}
 
     def reset(self, generator: Generator, mask: Tensor | None = None) -> Tensor:
@@ -125,7 +127,7 @@ class BatchEnv:
         qpos, qvel = self.family.robot.reset_state(*self._initial, self.num_worlds, generator)
         self.engine.reset(mask, qpos, qvel)
         self._elapsed[slice(None) if mask is None else mask] = 0
-        return self.family.robot.observation(self.engine.data)
+        return self._observation()
 
     def step(self, actions: Tensor, mask: Tensor | None = None) -> BatchStep:
         """Apply controls (N, A) to the worlds of `mask` (None: all) for one control step.
@@ -140,7 +142,7 @@ class BatchEnv:
         self.engine.step(self.family.robot.frame_skip, mask)
         self._elapsed += 1 if mask is None else mask.long()
         transition = Transition(before, data, data["ctrl"], self._dt_s, self._task_values)
-        observations = self.family.robot.observation(data)
+        observations = self._observation()
         rewards = self.family.reward(transition)
         terminated = self.family.termination(transition)
         # A sum with a NaN or an infinity in it is not finite: one pass instead of one per entry.
@@ -159,3 +161,9 @@ class BatchEnv:
             faulted,
             transition,
         )
+
+    def _observation(self) -> Tensor:
+        observation = self.family.robot.observation(self.engine.data)
+        if not self.family.observes_task:
+            return observation
+        return torch.cat([observation, self._features.to(observation.dtype)], dim=1)

@@ -214,9 +214,7 @@ def given_task(saved: SavedPolicy, texts: Sequence[str]) -> Tasks:
 
 def family_of(saved: SavedPolicy) -> TaskFamily:
     """The family that a policy was trained on."""
-    from metarl_envs import get_family
-
-    return get_family(saved.config.family)
+    return saved.config.task_family()
 
 
 def threads(given: int | None) -> int:

@@ -12,6 +12,7 @@ from typing import Annotated, Protocol
 import tyro
 from tyro.conf import subcommand
 
+from metarl.cli.baseline import Baseline
 from metarl.cli.benchmark import Benchmark
 from metarl.cli.information import Demo, Doctor, Families, Methods
 from metarl.cli.policies import Adapt, Evaluate, Record
@@ -25,6 +26,7 @@ COMMANDS = {
     "families": Families,
     "methods": Methods,
     "train": Train,
+    "baseline": Baseline,
     "evaluate": Evaluate,
     "adapt": Adapt,
     "record": Record,
@@ -37,6 +39,7 @@ AnyCommand = (
     Annotated[Families, subcommand("families")]
     | Annotated[Methods, subcommand("methods")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Baseline, subcommand("baseline")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Adapt, subcommand("adapt")]
     | Annotated[Record, subcommand("record")]

@@ -34,6 +34,9 @@ FLAGS = {
         "--inner-lr --inner-loss --first-order --max-kl --gae-lambda --seed --set --device "
         "--engine --sim-threads --checkpoint-every --run --quiet"
     ),
+    "baseline": (
+        "--env-steps --worlds --horizon --start --task --seed --set --sim-threads --run --quiet"
+    ),
     "evaluate": "--splits --tasks --episodes --steps --seed --device --engine --sim-threads --out",
     "adapt": "--task --episodes --steps --seed --device --engine --sim-threads --out",
     "record": (

@@ -69,11 +69,16 @@ class Evaluation:
     seed: int
     metadata: dict[str, Any]
     """Of the policy."""
+    points: tuple[tuple[int, int], ...] = ()
+    """(gradient steps, adaptation episodes) of each row of returns; (): row k is k steps, each on
+    all `episodes_per_step`."""
 
     @property
-    def steps(self) -> int:
-        """K, gradient steps."""
-        return len(self.splits[0].returns) - 1
+    def schedule(self) -> list[tuple[int, int]]:
+        """(gradient steps, adaptation episodes) of each point, the first one without any."""
+        if self.points:
+            return list(self.points)
+        return [(k, k * self.episodes_per_step) for k in range(len(self.splits[0].returns))]
 
     @property
     def note(self) -> str:
@@ -101,13 +106,10 @@ class Evaluation:
             )
 
         return [
-            Point(
-                k,
-                k * self.episodes_per_step,
-                interval(result.returns[k]),
-                interval(result.gains[k]),
+            Point(steps, episodes, interval(returns), interval(gains))
+            for (steps, episodes), returns, gains in zip(
+                self.schedule, result.returns, result.gains, strict=True
             )
-            for k, (returns, gains) in enumerate(zip(result.returns, result.gains, strict=True))
         ]
 
     def records(self) -> list[dict[str, float | int | str]]:
@@ -120,12 +122,12 @@ class Evaluation:
                     {"split": result.split, "task": index}
                     | parameters
                     | {
-                        "gradient_steps": k,
-                        "adaptation_episodes": k * self.episodes_per_step,
+                        "gradient_steps": steps,
+                        "adaptation_episodes": episodes,
                         "return": float(result.returns[k, index]),
                         self.family.quantity: float(result.quantity[k, index]),
                     }
-                    for k in range(self.steps + 1)
+                    for k, (steps, episodes) in enumerate(self.schedule)
                 ]
         return rows
 
@@ -182,10 +184,10 @@ class Evaluation:
             f"  {'gradient steps':>14}  {'episodes used':>13}  {'return':<26}  gain over step 0",
         ]
         for point in self.curve(result):
-            gain = _interval_text(point.gain, "+") if point.gradient_steps else ""
+            gain = point.gain.text("+") if point.gradient_steps else ""
             lines.append(
                 f"  {point.gradient_steps:>14}  {point.adaptation_episodes:>13}  "
-                f"{_interval_text(point.returns):<26}  {gain}".rstrip()
+                f"{point.returns.text():<26}  {gain}".rstrip()
             )
         shown = self._shown_tasks(result)
         wide = max(len(label) for label, _ in shown)
@@ -241,10 +243,3 @@ def _mean(values: Array) -> float:
 
 def _plain(interval: Interval) -> list[float | None]:
     return [value if math.isfinite(value) else None for value in interval]
-
-
-def _interval_text(interval: Interval, sign: str = "") -> str:
-    if math.isnan(interval.low):
-        return f"{interval.estimate:{sign}z.1f}"
-    estimate, low, high = (f"{value:{sign}z.1f}" for value in interval)
-    return f"{estimate} [{low}, {high}]"

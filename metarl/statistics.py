@@ -28,6 +28,13 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def text(self, sign: str = "", digits: int = 1) -> str:
+        """As people read it: "3.1 [2.0, 4.2]", without brackets where there are no bounds."""
+        if np.isnan(self.low):
+            return f"{self.estimate:{sign}z.{digits}f}"
+        estimate, low, high = (f"{value:{sign}z.{digits}f}" for value in self)
+        return f"{estimate} [{low}, {high}]"
+
 
 def iqm(values: ArrayLike) -> float:
     """Interquartile mean of all values: the mean without the lowest and highest quarter."""
@@ -81,6 +88,7 @@ def matrix_interval(
     rng: np.random.Generator,
     *,
     resampling: Resampling,
+    groups: NDArray[np.int64] | None = None,
     resamples: int = 2000,
     level: float = 0.95,
 ) -> Interval:
@@ -95,6 +103,8 @@ def matrix_interval(
             on another. `crossed` draws whole runs and whole tasks (Owen 2007, "The pigeonhole
             bootstrap"): what to expect of a new seed on new tasks, if a run is one policy that
             meets all the tasks, so that a bad seed is bad on all of them.
+        groups: (M,) numbers; whole tasks are then drawn within their group, which keeps its size.
+            For tasks that are repetitions of a few fixed ones.
         resamples: how many.
         level: coverage, in (0, 1).
 
@@ -110,15 +120,20 @@ def matrix_interval(
     if num_tasks == 0:
         return Interval(np.nan, np.nan, np.nan)
     estimate = float(statistic(*scores))
-    several_runs = any(len(matrix) > 1 for matrix in scores)
-    if not several_runs and (resampling == "stratified" or num_tasks < 2):
+    numbers = np.zeros(num_tasks, dtype=np.int64) if groups is None else groups
+    members = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+    several_tasks = resampling == "crossed" and any(len(member) > 1 for member in members)
+    if not several_tasks and all(len(matrix) < 2 for matrix in scores):
         return Interval(estimate, np.nan, np.nan)
     drawn: list[NDArray[np.float64]] = []
     for first in range(0, resamples, AT_ONCE):
         count = min(AT_ONCE, resamples - first)
         columns = np.arange(num_tasks)[None, None, :]
         if resampling == "crossed":
-            columns = rng.integers(num_tasks, size=(count, 1, num_tasks))
+            columns = np.empty((count, 1, num_tasks), dtype=np.int64)
+            for member in members:
+                chosen = rng.integers(len(member), size=(count, 1, len(member)))
+                columns[..., member] = member[chosen]
         parts = []
         for matrix in scores:
             runs = len(matrix)

@@ -25,16 +25,16 @@ Name = Literal["random", "scratch", "robust", "finetuned", "oracle"]
 class Baseline:
     """Train what meta-learning is measured against, as a run that every other command takes.
 
-    random: noise, untrained. scratch: PPO on one test task. robust: PPO on all training tasks, no
-    adaptation. finetuned: the same, and PPO on the adaptation episodes of each test task. oracle:
-    robust, but told the task. PPO is Stable-Baselines3's (pip install 'metarl-robotics[sb3]').
+    PPO is Stable-Baselines3's (pip install 'metarl-robotics[sb3]').
     """
 
     name: Annotated[
         Positional[Name],
         arg(metavar="{random,scratch,robust,finetuned,oracle}", help_behavior_hint=""),
     ]
-    """Which one."""
+    """random: noise, untrained. scratch: PPO on one test task. robust: PPO on all training tasks,
+    no adaptation. finetuned: the same, and PPO on the adaptation episodes of each test task.
+    oracle: robust, but told the task."""
     family: Positional[str]
     """Name of a task family; `metarl families` lists them."""
     env_steps: Annotated[int | None, option("N", "(default: 2,000,000)")] = None

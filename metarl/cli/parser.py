@@ -14,8 +14,9 @@ from tyro.conf import subcommand
 
 from metarl.cli.baseline import Baseline
 from metarl.cli.benchmark import Benchmark
+from metarl.cli.evaluation import Evaluate
 from metarl.cli.information import Demo, Doctor, Families, Methods
-from metarl.cli.policies import Adapt, Evaluate, Record
+from metarl.cli.policies import Adapt, Record
 from metarl.cli.training import Resume, Train
 
 DESCRIPTION = """Meta-reinforcement learning for robotics: policies that adapt to a new task.

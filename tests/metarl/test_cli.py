@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import TINY_FLAGS, run_with
+from tiny_runs import TINY, TINY_FLAGS, run_with
 
 import metarl
 from metarl.checkpoint import load_policy, load_run_config
@@ -37,7 +38,9 @@ FLAGS = {
     "baseline": (
         "--env-steps --worlds --horizon --start --task --seed --set --sim-threads --run --quiet"
     ),
-    "evaluate": "--splits --tasks --episodes --steps --seed --device --engine --sim-threads --out",
+    "evaluate": (
+        "--splits --tasks --episodes --steps --budgets --seed --device --engine --sim-threads --out"
+    ),
     "adapt": "--task --episodes --steps --seed --device --engine --sim-threads --out",
     "record": (
         "--task --split --tasks --episodes --steps --seed --device --engine --sim-threads --out"
@@ -270,6 +273,29 @@ def test_evaluate_writes_beside_a_run_and_never_into_a_checkpoint(tmp_path, caps
         assert "train: 2 tasks" in shown
         assert "extrapolation" not in shown
         assert {path.suffix for path in (run / folder).iterdir()} >= {".csv", ".png"}
+
+
+def test_several_runs_are_compared_on_the_same_tasks(tmp_path, capsys):
+    runs = [run_with(tmp_path / name, 1) for name in ("a", "b")]
+    other = run_with(tmp_path / "c", 1, config=dataclasses.replace(TINY, discount=0.5))
+    sizes = ["--tasks", "3", "--episodes", "2", "--sim-threads", "1", "--splits", "test"]
+    assert main(["evaluate", *map(str, [*runs, other]), *sizes]) == 0
+    shown = capsys.readouterr().out
+    # The first two differ in nothing but their seeds, the third in a setting.
+    assert re.search(r"^  maml-trpo \(a\) +2 ", shown, re.MULTILINE)
+    assert re.search(r"^  maml-trpo \(c\) +1 ", shown, re.MULTILINE)
+    written = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
+    assert list(written["methods"]) == ["maml-trpo (a)", "maml-trpo (c)"]
+    assert all((run / "evaluation" / "evaluation.csv").exists() for run in (*runs, other))
+
+
+def test_budgets_make_a_curve_over_episodes(tmp_path, capsys):
+    run = run_with(tmp_path / "run", 1)
+    sizes = ["--tasks", "2", "--episodes", "3", "--sim-threads", "1", "--splits", "test"]
+    assert main(["evaluate", str(run), *sizes, "--budgets", "1", "3"]) == 0
+    rows = re.findall(r"^ +(\d) +(\d) +-", capsys.readouterr().out, re.MULTILINE)
+    assert rows == [("0", "0"), ("1", "1"), ("1", "3")]
+    assert main(["evaluate", str(run), *sizes, "--budgets", "4"]) == 2
 
 
 @pytest.mark.render

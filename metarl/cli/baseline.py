@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -23,10 +24,7 @@ Name = Literal["random", "scratch", "robust", "finetuned", "oracle"]
 
 @dataclass(frozen=True)
 class Baseline:
-    """Train what meta-learning is measured against, as a run that every other command takes.
-
-    PPO is Stable-Baselines3's (pip install 'metarl-robotics[sb3]').
-    """
+    """Train what meta-learning is measured against, as a run that every other command takes."""
 
     name: Annotated[
         Positional[Name],
@@ -34,7 +32,7 @@ class Baseline:
     ]
     """random: noise, untrained. scratch: PPO on one test task. robust: PPO on all training tasks,
     no adaptation. finetuned: the same, and PPO on the adaptation episodes of each test task.
-    oracle: robust, but told the task."""
+    oracle: robust, but told the task. PPO is Stable-Baselines3's, of the extra sb3."""
     family: Positional[str]
     """Name of a task family; `metarl families` lists them."""
     env_steps: Annotated[int | None, option("N", "(default: 2,000,000)")] = None
@@ -66,6 +64,13 @@ class Baseline:
 
     def run(self) -> int:
         """Train and save; 0."""
+        folder = self.train()
+        if not self.quiet:
+            print("\n".join(closing(folder)))
+        return 0
+
+    def train(self) -> Path:
+        """Train into a new run folder."""
         from metarl.baselines.start import load_start
         from metarl.run_folder import create_run, locked
 
@@ -91,9 +96,7 @@ class Baseline:
                 from metarl.baselines.training import train_baseline
 
                 train_baseline(config, folder, task=task, quiet=self.quiet)
-        if not self.quiet:
-            print("\n".join(closing(folder, config, task)))
-        return 0
+        return folder
 
     def save(
         self, folder: Path, config: TrainConfig, params: dict[str, Any], noted: dict[str, Any]
@@ -178,8 +181,9 @@ def announcement(run: Path, config: TrainConfig, task: Tasks | None) -> str:
     )
 
 
-def closing(run: Path, config: TrainConfig, task: Tasks | None) -> list[str]:
+def closing(run: Path) -> list[str]:
     """The last lines: what was reached, and the commands that come next."""
+    from metarl.checkpoint import load_policy
     from metarl.logging import read_metrics
 
     lines = [line for line in read_metrics(run) if line["rollout/return_pre"] is not None]
@@ -193,12 +197,13 @@ def closing(run: Path, config: TrainConfig, task: Tasks | None) -> list[str]:
             f"  first iteration:     return {lines[0]['rollout/return_pre']:.1f}",
             f"  mean of the last {len(last):>2}: return {mean:.1f}",
         ]
+    task = load_policy(run).metadata.get("task")
     if task is None:
         return [*shown, "next:", f"  metarl evaluate {run}"]
     return [*shown, "next, on its own task:", f"  metarl adapt {run} --task {typed(task)}"]
 
 
-def typed(task: Tasks) -> str:
+def typed(task: Mapping[str, float | list[float]]) -> str:
     """A task as `--task` reads it, every digit of it."""
-    values = {n: v if isinstance(v, list) else [v] for n, v in task.describe(0).items()}
+    values = {name: value if isinstance(value, list) else [value] for name, value in task.items()}
     return " ".join(f"{name}={','.join(map(repr, entry))}" for name, entry in values.items())

@@ -14,6 +14,7 @@ from tyro.conf import subcommand
 
 from metarl.cli.baseline import Baseline
 from metarl.cli.benchmark import Benchmark
+from metarl.cli.diagnosis import Diagnose
 from metarl.cli.evaluation import Evaluate
 from metarl.cli.information import Demo, Doctor, Families, Methods
 from metarl.cli.policies import Adapt, Record
@@ -28,6 +29,7 @@ COMMANDS = {
     "methods": Methods,
     "train": Train,
     "baseline": Baseline,
+    "diagnose": Diagnose,
     "evaluate": Evaluate,
     "adapt": Adapt,
     "record": Record,
@@ -41,6 +43,7 @@ AnyCommand = (
     | Annotated[Methods, subcommand("methods")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Baseline, subcommand("baseline")]
+    | Annotated[Diagnose, subcommand("diagnose")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Adapt, subcommand("adapt")]
     | Annotated[Record, subcommand("record")]

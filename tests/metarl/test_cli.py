@@ -38,6 +38,9 @@ FLAGS = {
     "baseline": (
         "--env-steps --worlds --horizon --start --task --seed --set --sim-threads --run --quiet"
     ),
+    "diagnose": (
+        "--env-steps --seeds --robust --oracle --tasks --episodes --sim-threads --out --quiet"
+    ),
     "evaluate": (
         "--splits --tasks --episodes --steps --budgets --seed --device --engine --sim-threads --out"
     ),

@@ -67,7 +67,9 @@ def test_scratch_meets_its_task_alone_and_suggests_it(capsys):
 def test_a_drawn_task_can_be_typed():
     task = Baseline("scratch", "half-cheetah-dynamics", seed=3).chosen_task()
     family = get_family("half-cheetah-dynamics")
-    command = parse(["baseline", "scratch", family.name, "--task", *typed(task).split()])
+    command = parse(
+        ["baseline", "scratch", family.name, "--task", *typed(task.describe(0)).split()]
+    )
     assert command.chosen_task() == task
 
 

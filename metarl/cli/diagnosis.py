@@ -58,7 +58,7 @@ class Diagnose:
         at_least_one("--episodes", self.episodes)
         family = get_family(self.family).name
         out = self.out or free_folder(Path("runs") / f"{family}-diagnosis")
-        given = {"robust": self.robust, "oracle": self.oracle}
+        given: dict[Trained, tuple[Path, ...]] = {"robust": self.robust, "oracle": self.oracle}
         policies = {name: self.stored(name, runs) for name, runs in given.items()}
         folders = {name: list(runs) for name, runs in given.items()}
         for name in ("robust", "oracle"):

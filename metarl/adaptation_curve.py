@@ -69,6 +69,8 @@ class Evaluation:
     seed: int
     metadata: dict[str, Any]
     """Of the policy."""
+    adapts: bool = True
+    """False for a policy that stays as it is: its curve is one measurement, repeated."""
     points: tuple[tuple[int, int], ...] = ()
     """(gradient steps, adaptation episodes) of each row of returns; (): row k is k steps, each on
     all `episodes_per_step`."""
@@ -140,6 +142,7 @@ class Evaluation:
             "episodes_per_step": self.episodes_per_step,
             "seed": self.seed,
             "interval": "95 % percentile bootstrap over tasks, 2000 resamples",
+            "adapts": self.adapts,
             "policy": self.metadata,
             "splits": {result.split: self._split_summary(result) for result in self.splits},
         }
@@ -170,6 +173,8 @@ class Evaluation:
             f"{self.family.name}, {self.horizon} steps per episode, seed {self.seed}",
             self.note,
         ]
+        if not self.adapts:
+            lines.append("the policy does not adapt: what changes along its curve is chance")
         for result in self.splits:
             lines += ["", *self._split_table(result)]
         return "\n".join(lines)

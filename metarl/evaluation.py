@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator
 
+from metarl.adaptation.none import Unadapted
 from metarl.adaptation_curve import Evaluation, SplitEvaluation
 from metarl.checkpoint import SavedPolicy
 from metarl.inner_loop import run_inner_loop
@@ -86,6 +87,7 @@ def evaluate(
         episodes_per_step,
         seed,
         dict(saved.metadata),
+        not isinstance(saved.config.inner, Unadapted),
         ((0, 0), *((steps, steps * budget) for budget in budgets)) if budgets else (),
     )
 

@@ -39,8 +39,6 @@ FORMAT = "metarl-policy"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
-WAYS_TO_TRAIN = {**METHODS, **BASELINES}
-"""What the `method` of a configuration may name."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +172,8 @@ def read_config(path: Path, data: dict[str, Any]) -> TrainConfig:
     try:
         config = data.get("config", {})
         read = from_json(upgraded(config) if data["schema"] == 1 else config)
-        if read.method not in WAYS_TO_TRAIN:
-            raise unknown_name("method", read.method, WAYS_TO_TRAIN)
+        if read.method not in (known := {**METHODS, **BASELINES}):
+            raise unknown_name("method", read.method, known)
     except InputError as error:
         raise RunError(f"{path}: {error}") from None
     return read
@@ -236,9 +234,9 @@ Written by {used}.
 
 
 def _how_trained(config: TrainConfig) -> str:
-    title = WAYS_TO_TRAIN[config.method].title
     if config.method in BASELINES:
-        return f"A baseline for comparison, {title},"
+        return f"A baseline for comparison, {BASELINES[config.method].title},"
+    title = METHODS[config.method].title
     return f"A policy meta-trained with {title} ({config.adaptation_steps} adaptation\nsteps)"
 
 

@@ -16,6 +16,7 @@ import torch
 from tiny_runs import TINY, TINY_FLAGS, run_with
 
 import metarl
+from metarl.baselines.recipes import BASELINES
 from metarl.checkpoint import load_policy, load_run_config
 from metarl.cli import main
 from metarl.cli.parser import COMMANDS, parse
@@ -133,6 +134,7 @@ def test_methods_are_a_table_with_their_papers(capsys):
     assert rows["reptile"][0] == "all weights, by three policy-gradient steps"
     assert rows["promp"][2] == "Rothfuss et al. 2019, arXiv:1810.06784"
     assert set(METHODS) <= rows.keys()
+    assert set(BASELINES) <= rows.keys()
     assert lines[-1] == "more about one of them: metarl methods METHOD"
 
 
@@ -233,6 +235,13 @@ def test_training_ends_with_what_was_gained_and_the_next_commands(capsys):
     assert main([*resume.split(), "--quiet"]) == 0
     (adapt,) = re.findall(r"metarl (adapt .*)", shown)
     assert main([*adapt.split(), "--episodes", "3", "--sim-threads", "1"]) == 0
+
+
+def test_a_policy_that_is_told_the_task_trains_as_any_other():
+    arguments = ["train", "navigation", "--iterations", "1", *TINY_FLAGS, "--run", "r"]
+    assert main([*arguments, "--set", "observe_task=true", "--quiet"]) == 0
+    assert load_policy(Path("r")).policy.observation_size == 4
+    assert main(["resume", "r", "--iterations", "2", "--quiet"]) == 0
 
 
 def test_a_second_run_gets_a_folder_of_its_own(capsys):

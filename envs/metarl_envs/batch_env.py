@@ -127,7 +127,7 @@ class BatchEnv:
         qpos, qvel = self.family.robot.reset_state(*self._initial, self.num_worlds, generator)
         self.engine.reset(mask, qpos, qvel)
         self._elapsed[slice(None) if mask is None else mask] = 0
-        return self._observation()
+        return self.observation()
 
     def step(self, actions: Tensor, mask: Tensor | None = None) -> BatchStep:
         """Apply controls (N, A) to the worlds of `mask` (None: all) for one control step.
@@ -142,7 +142,7 @@ class BatchEnv:
         self.engine.step(self.family.robot.frame_skip, mask)
         self._elapsed += 1 if mask is None else mask.long()
         transition = Transition(before, data, data["ctrl"], self._dt_s, self._task_values)
-        observations = self._observation()
+        observations = self.observation()
         rewards = self.family.reward(transition)
         terminated = self.family.termination(transition)
         # A sum with a NaN or an infinity in it is not finite: one pass instead of one per entry.
@@ -162,8 +162,9 @@ class BatchEnv:
             transition,
         )
 
-    def _observation(self) -> Tensor:
-        observation = self.family.robot.observation(self.engine.data)
+    def observation(self) -> Tensor:
+        """What the worlds show now, with their tasks where the family tells them: (N, O)."""
+        observed = self.family.robot.observation(self.engine.data)
         if not self.family.observes_task:
-            return observation
-        return torch.cat([observation, self._features.to(observation.dtype)], dim=1)
+            return observed
+        return torch.cat([observed, self._features.to(observed.dtype)], dim=1)

@@ -40,7 +40,7 @@ class Loop:
         rows = (batch.engine.data[name][world : world + 1].clone() for name in ("qpos", "qvel"))
         single._batch.engine.reset(None, *rows)
         self.steps[world] = 0
-        return single._batch._observation()[0].numpy().astype(np.float32)
+        return single._batch.observation()[0].numpy().astype(np.float32)
 
     def step(self, world: int, action: np.ndarray):
         self.steps[world] += 1
@@ -91,7 +91,7 @@ def test_equals_a_loop_of_single_environments_bit_by_bit(name, observes_task, fi
     assert ends >= 3 * N
 
 
-def test_a_diverged_world_counts_as_truncated_with_its_last_sound_observation():
+def test_a_diverged_world_counts_as_truncated_with_its_last_soundobservation():
     env = TaskVecEnv(get_family("half-cheetah-velocity"), 3, horizon=HORIZON)
     env.reset()
     still = np.zeros((3, 6))

@@ -175,6 +175,8 @@ class Evaluation:
         ]
         if not self.adapts:
             lines.append("the policy does not adapt: what changes along its curve is chance")
+        if "task" in self.metadata:
+            lines.append(f"it was trained on one task alone: {self.metadata['task']}")
         for result in self.splits:
             lines += ["", *self._split_table(result)]
         return "\n".join(lines)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -70,42 +70,34 @@ class Baseline:
         return 0
 
     def train(self) -> Path:
-        """Train into a new run folder."""
-        from metarl.baselines.start import load_start
+        """Train, or take what needs no training, into a new run folder."""
+        from metarl.baselines.start import load_start, untrained_params
+        from metarl.checkpoint import save_policy_checkpoint
         from metarl.run_folder import create_run, locked
 
         config, task = self.config(), self.chosen_task()
-        started = None
+        ready, noted = None, {"iteration": 0, "env_steps": 0}
         if self.start is not None:
             started, config = load_start(self.start, config)
-        check_memory(config)
+            ready, noted = started.params, noted | {"start": started.metadata["sha256"]}
+        elif self.name == "random":
+            ready = untrained_params(config)
+        else:
+            check_memory(config)
+            require_sb3()
         wanted = Path("runs") / f"{config.family}-{config.method}-{config.seed}"
         folder = self.run_folder or free_folder(wanted)
-        if started is None and self.name != "random":
-            require_sb3()
         create_run(folder, config, ["metarl", *sys.argv[1:]])
-        print(folder if self.quiet else announcement(folder, config, task), flush=True)
+        to_train = config.iterations if ready is None else 0
+        print(folder if self.quiet else announcement(folder, config, task, to_train), flush=True)
         with locked(folder):
-            if started is not None:
-                self.save(folder, config, started.params, {"start": started.metadata["sha256"]})
-            elif self.name == "random":
-                from metarl.baselines.start import untrained_params
-
-                self.save(folder, config, untrained_params(config), {})
+            if ready is not None:
+                save_policy_checkpoint(folder, config, ready, noted)
             else:
                 from metarl.baselines.training import train_baseline
 
                 train_baseline(config, folder, task=task, quiet=self.quiet)
         return folder
-
-    def save(
-        self, folder: Path, config: TrainConfig, params: dict[str, Any], noted: dict[str, Any]
-    ) -> None:
-        """The policy of a run that takes no training."""
-        from metarl.checkpoint import save_policy_checkpoint
-
-        counts = {"iteration": 0, "env_steps": 0}
-        save_policy_checkpoint(folder, config, params, counts | noted)
 
     def config(self) -> TrainConfig:
         """The baseline's recipe on the family, with what was given.
@@ -165,19 +157,20 @@ def require_sb3() -> None:
     del stable_baselines3
 
 
-def announcement(run: Path, config: TrainConfig, task: Tasks | None) -> str:
+def announcement(run: Path, config: TrainConfig, task: Tasks | None, iterations: int) -> str:
     """The first lines: what is trained, on what, for how long."""
     from metarl.baselines.recipes import BASELINES
     from metarl.captions import task_text
 
-    family = config.task_family()
-    steps = config.iterations * config.meta_batch_size * config.horizon
-    on = f" on {task_text(family, task, 0)}" if task is not None else ""
+    on = f" on {task_text(config.task_family(), task, 0)}" if task is not None else ""
+    steps = iterations * config.meta_batch_size * config.horizon
+    length = (
+        f"{iterations} iterations of {config.meta_batch_size} worlds x {config.horizon} steps "
+        f"= {steps:,} steps, {config.sim_threads} simulator threads"
+    )
     return (
-        f"{config.family} | {BASELINES[config.method].title}{on} | "
-        f"{config.sim_threads} simulator threads | seed {config.seed} | {run}\n"
-        f"{config.iterations} iterations of {config.meta_batch_size} worlds x {config.horizon} "
-        f"steps = {steps:,} steps"
+        f"{config.family} | {BASELINES[config.method].title}{on} | seed {config.seed} | {run}\n"
+        f"{length if iterations else 'nothing to train'}"
     )
 
 

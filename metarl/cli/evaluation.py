@@ -74,6 +74,9 @@ class Evaluate:
             raise InputError("RUN is missing (see metarl evaluate --help)")
         several = len(self.run_folders) > 1
         policies = [load_policy(folder) for folder in self.run_folders]
+        if len(kinds := {(saved.config.family, saved.config.horizon) for saved in policies}) > 1:
+            shown = ", ".join(f"{family} ({horizon} steps)" for family, horizon in sorted(kinds))
+            raise InputError(f"runs cannot be compared, their families or horizons differ: {shown}")
         steps = max(saved.config.adaptation_steps for saved in policies)
         runs: list[Evaluation] = []
         for folder, saved in zip(self.run_folders, policies, strict=True):

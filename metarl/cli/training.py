@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -149,15 +150,17 @@ class Resume:
         """`run`, with no other process training in the folder."""
         from metarl.baselines.recipes import BASELINES
         from metarl.checkpoint import checkpoints, load_checkpoint, load_run_config, update_run
+        from metarl.errors import RunError
         from metarl.trainer import initial_state
         from metarl_envs import InputError
 
         folder = self.run_folder
-        if (began := load_run_config(folder)).method in BASELINES:
-            raise InputError(
-                f"{folder}: a baseline cannot be resumed; train a longer one: "
-                f"metarl baseline {began.method} {began.family} --env-steps N"
-            )
+        with contextlib.suppress(RunError):  # checkpoints can do without the run's config.json
+            if (began := load_run_config(folder)).method in BASELINES:
+                raise InputError(
+                    f"{folder}: a baseline cannot be resumed; train a longer one: "
+                    f"metarl baseline {began.method} {began.family} --env-steps N"
+                )
         if checkpoints(folder):
             config, state = load_checkpoint(folder)
         else:  # stopped before the first one

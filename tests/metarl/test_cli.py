@@ -299,6 +299,10 @@ def test_several_runs_are_compared_on_the_same_tasks(tmp_path, capsys):
     written = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
     assert list(written["methods"]) == ["maml-trpo (a)", "maml-trpo (c)"]
     assert all((run / "evaluation" / "evaluation.csv").exists() for run in (*runs, other))
+    longer = run_with(tmp_path / "d", 1, config=dataclasses.replace(TINY, horizon=9))
+    assert main(["evaluate", str(runs[0]), str(longer), *sizes]) == 2
+    message = "families or horizons differ: navigation (8 steps), navigation (9 steps)"
+    assert message in capsys.readouterr().err
 
 
 def test_budgets_make_a_curve_over_episodes(tmp_path, capsys):

@@ -62,6 +62,8 @@ def test_scratch_meets_its_task_alone_and_suggests_it(capsys):
     assert load_policy(Path("runs/navigation-scratch-0")).metadata["task"] == {"goal": [0.3, -0.2]}
     (suggested,) = re.findall(r"metarl (adapt .*)", shown)
     assert main([*suggested.split(), "--episodes", "2", "--sim-threads", "1"]) == 0
+    assert main(["evaluate", "runs/navigation-scratch-0", *EVALUATE]) == 0
+    assert "trained on one task alone: {'goal': [0.3, -0.2]}" in capsys.readouterr().out
 
 
 def test_a_drawn_task_can_be_typed():
@@ -76,6 +78,7 @@ def test_a_drawn_task_can_be_typed():
 def test_fine_tuning_starts_from_a_run_that_is_there(capsys):
     assert main(["baseline", "random", "navigation", "--horizon", "8", "--run", "a"]) == 0
     assert main(["baseline", "finetuned", "navigation", "--start", "a", "--run", "b"]) == 0
+    assert capsys.readouterr().out.count("nothing to train") == 2
     first, second = load_policy(Path("a")), load_policy(Path("b"))
     assert all(torch.equal(second.params[name], value) for name, value in first.params.items())
     assert second.config.horizon == 8 and second.config.policy == first.config.policy

@@ -38,7 +38,7 @@ STATISTICS: dict[str, Statistic] = {
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodRuns:
     """All runs of one method, of different seeds."""
 
     label: str
@@ -49,7 +49,7 @@ class Method:
 class Comparison:
     """Methods on the same tasks of one family, in the order in which they were given."""
 
-    methods: tuple[Method, ...]
+    methods: tuple[MethodRuns, ...]
 
     def __post_init__(self) -> None:
         first = self._runs[0]
@@ -84,7 +84,7 @@ class Comparison:
         """Tasks (M,) that have a sound episode in every collection of every run."""
         return np.all([np.isfinite(_of(run, split).returns).all(axis=0) for run in self._runs], 0)
 
-    def scores(self, method: Method, split: Split, point: int) -> Scores:
+    def scores(self, method: MethodRuns, split: Split, point: int) -> Scores:
         """Returns of the method's runs on the sound tasks at one point of the curve: (R, M)."""
         kept = self.sound(split)
         return np.array([_of(run, split).returns[point][kept] for run in method.runs])
@@ -144,7 +144,7 @@ class Comparison:
             },
         }
 
-    def _curve(self, method: Method, split: Split) -> list[dict[str, Any]]:
+    def _curve(self, method: MethodRuns, split: Split) -> list[dict[str, Any]]:
         points = []
         for point, (steps, episodes) in enumerate(self.schedule):
             scores = self.scores(method, split, point)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from metarl.adaptation_curve import Evaluation
-from metarl.comparison import INTERVALS, Comparison, Method
+from metarl.comparison import INTERVALS, Comparison, MethodRuns
 from metarl.logging import read_metrics
 from metarl.statistics import (
     Interval,
@@ -171,7 +171,7 @@ def diagnose(
     Raises:
         InputError: if they were not measured on the same tasks.
     """
-    comparison = Comparison(tuple(Method(label, tuple(found)) for label, found in runs.items()))
+    comparison = Comparison(tuple(MethodRuns(label, tuple(found)) for label, found in runs.items()))
     rising = [label for label, where in folders.items() if any(map(still_learning, where))]
     return Diagnosis(comparison, tuple(rising))
 

@@ -66,7 +66,7 @@ class Evaluate:
     def run(self) -> int:
         """Evaluate; 0."""
         from metarl.checkpoint import load_policy
-        from metarl.comparison import Comparison, Method
+        from metarl.comparison import Comparison, MethodRuns
         from metarl.reporting import write_comparison, write_evaluation
         from metarl_envs import InputError
 
@@ -91,7 +91,7 @@ class Evaluate:
             by_method: dict[str, list[Evaluation]] = {}
             for name, run in zip(names, runs, strict=True):
                 by_method.setdefault(name, []).append(run)
-            comparison = Comparison(tuple(Method(n, tuple(r)) for n, r in by_method.items()))
+            comparison = Comparison(tuple(MethodRuns(n, tuple(r)) for n, r in by_method.items()))
             print(f"\n{comparison.table()}")
             out = self.out or self.run_folders[0].parent / "comparison"
             print_written([write_comparison(comparison, out)])

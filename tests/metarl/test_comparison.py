@@ -12,7 +12,7 @@ import torch
 from tiny import tiny_policy
 
 from metarl.adaptation_curve import Evaluation, SplitEvaluation
-from metarl.comparison import Comparison, Method
+from metarl.comparison import Comparison, MethodRuns
 from metarl.evaluation import evaluate
 from metarl.files import plain
 from metarl.statistics import interquartile_mean
@@ -29,8 +29,8 @@ def run(returns, **changes) -> Evaluation:
 
 
 def two_methods() -> Comparison:
-    better = Method("maml", tuple(run([[0] * 4, [c, c + 1, c + 2, c + 7]]) for c in (10, 12)))
-    worse = Method("robust", (run([[1] * 4, [5, 6, 20, 8]]),))
+    better = MethodRuns("maml", tuple(run([[0] * 4, [c, c + 1, c + 2, c + 7]]) for c in (10, 12)))
+    worse = MethodRuns("robust", (run([[1] * 4, [5, 6, 20, 8]]),))
     return Comparison((better, worse))
 
 
@@ -63,7 +63,7 @@ def test_table_names_methods_runs_and_intervals():
 
 def test_a_task_that_diverged_in_one_run_is_left_out_of_all():
     first, second = run([[1, 2, 3], [4, 5, 6]]), run([[1, 2, 3], [4, math.nan, 6]])
-    comparison = Comparison((Method("a", (first,)), Method("b", (second,))))
+    comparison = Comparison((MethodRuns("a", (first,)), MethodRuns("b", (second,))))
     assert comparison.sound("test").tolist() == [True, False, True]
     assert comparison.scores(comparison.methods[0], "test", 1).tolist() == [[4, 6]]
     assert "test: 2 tasks, 1 left out (diverged)" in comparison.table()
@@ -76,7 +76,7 @@ def test_repetitions_of_few_tasks_are_drawn_within_each_task():
         tasks=Tasks({"velocity": torch.tensor([0.5, 0.5, 1.5, 1.5])}),
     )
     made = dataclasses.replace(run([[0.0]]), splits=(repeated,))
-    comparison = Comparison((Method("a", (made,)),))
+    comparison = Comparison((MethodRuns("a", (made,)),))
     scores = comparison.scores(comparison.methods[0], "test", 0)
     _, low, high = comparison.interval(interquartile_mean, [scores], "test")
     assert 50 <= low <= high <= 51
@@ -94,13 +94,13 @@ def test_repetitions_of_few_tasks_are_drawn_within_each_task():
 def test_runs_that_were_not_measured_alike_are_refused(change, message):
     runs = (run([[1, 2], [3, 4]]), run([[1, 2], [3, 4]], **change))
     with pytest.raises(InputError, match=message):
-        Comparison((Method("a", runs),))
+        Comparison((MethodRuns("a", runs),))
 
 
 def test_evaluations_with_one_seed_meet_the_same_tasks():
     sizes = {"num_tasks": 3, "steps": 1, "episodes_per_step": 2, "splits": ["test"]}
     runs = tuple(evaluate(tiny_policy("navigation", seed=s), **sizes) for s in (0, 1))
-    assert len(Comparison((Method("a", runs),)).table()) > 0
+    assert len(Comparison((MethodRuns("a", runs),)).table()) > 0
     other = evaluate(tiny_policy("navigation"), seed=1, **sizes)
     with pytest.raises(InputError, match="seed"):
-        Comparison((Method("a", (*runs, other)),))
+        Comparison((MethodRuns("a", (*runs, other)),))

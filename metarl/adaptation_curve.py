@@ -69,11 +69,18 @@ class Evaluation:
     seed: int
     metadata: dict[str, Any]
     """Of the policy."""
+    adapts: bool = True
+    """False for a policy that stays as it is: its curve is one measurement, repeated."""
+    points: tuple[tuple[int, int], ...] = ()
+    """(gradient steps, adaptation episodes) of each row of returns; (): row k is k steps, each on
+    all `episodes_per_step`."""
 
     @property
-    def steps(self) -> int:
-        """K, gradient steps."""
-        return len(self.splits[0].returns) - 1
+    def schedule(self) -> list[tuple[int, int]]:
+        """(gradient steps, adaptation episodes) of each point, the first one without any."""
+        if self.points:
+            return list(self.points)
+        return [(k, k * self.episodes_per_step) for k in range(len(self.splits[0].returns))]
 
     @property
     def note(self) -> str:
@@ -101,13 +108,10 @@ class Evaluation:
             )
 
         return [
-            Point(
-                k,
-                k * self.episodes_per_step,
-                interval(result.returns[k]),
-                interval(result.gains[k]),
+            Point(steps, episodes, interval(returns), interval(gains))
+            for (steps, episodes), returns, gains in zip(
+                self.schedule, result.returns, result.gains, strict=True
             )
-            for k, (returns, gains) in enumerate(zip(result.returns, result.gains, strict=True))
         ]
 
     def records(self) -> list[dict[str, float | int | str]]:
@@ -120,12 +124,12 @@ class Evaluation:
                     {"split": result.split, "task": index}
                     | parameters
                     | {
-                        "gradient_steps": k,
-                        "adaptation_episodes": k * self.episodes_per_step,
+                        "gradient_steps": steps,
+                        "adaptation_episodes": episodes,
                         "return": float(result.returns[k, index]),
                         self.family.quantity: float(result.quantity[k, index]),
                     }
-                    for k in range(self.steps + 1)
+                    for k, (steps, episodes) in enumerate(self.schedule)
                 ]
         return rows
 
@@ -138,6 +142,7 @@ class Evaluation:
             "episodes_per_step": self.episodes_per_step,
             "seed": self.seed,
             "interval": "95 % percentile bootstrap over tasks, 2000 resamples",
+            "adapts": self.adapts,
             "policy": self.metadata,
             "splits": {result.split: self._split_summary(result) for result in self.splits},
         }
@@ -168,6 +173,10 @@ class Evaluation:
             f"{self.family.name}, {self.horizon} steps per episode, seed {self.seed}",
             self.note,
         ]
+        if not self.adapts:
+            lines.append("the policy does not adapt: what changes along its curve is chance")
+        if "task" in self.metadata:
+            lines.append(f"it was trained on one task alone: {self.metadata['task']}")
         for result in self.splits:
             lines += ["", *self._split_table(result)]
         return "\n".join(lines)
@@ -182,10 +191,10 @@ class Evaluation:
             f"  {'gradient steps':>14}  {'episodes used':>13}  {'return':<26}  gain over step 0",
         ]
         for point in self.curve(result):
-            gain = _interval_text(point.gain, "+") if point.gradient_steps else ""
+            gain = point.gain.text("+") if point.gradient_steps else ""
             lines.append(
                 f"  {point.gradient_steps:>14}  {point.adaptation_episodes:>13}  "
-                f"{_interval_text(point.returns):<26}  {gain}".rstrip()
+                f"{point.returns.text():<26}  {gain}".rstrip()
             )
         shown = self._shown_tasks(result)
         wide = max(len(label) for label, _ in shown)
@@ -241,10 +250,3 @@ def _mean(values: Array) -> float:
 
 def _plain(interval: Interval) -> list[float | None]:
     return [value if math.isfinite(value) else None for value in interval]
-
-
-def _interval_text(interval: Interval, sign: str = "") -> str:
-    if math.isnan(interval.low):
-        return f"{interval.estimate:{sign}z.1f}"
-    estimate, low, high = (f"{value:{sign}z.1f}" for value in interval)
-    return f"{estimate} [{low}, {high}]"

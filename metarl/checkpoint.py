@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +33,7 @@ from metarl.files import (
     temporary_folder,
     write_synced,
 )
-from metarl.params import learned
+from metarl.params import Params, learned
 from metarl.policies import GaussianMlpPolicy
 from metarl.policy_folder import (
     SCHEMA,
@@ -53,7 +54,6 @@ from metarl.run_folder import (
 )
 from metarl.state import Generators, TrainState
 from metarl.versions import versions
-from metarl_envs import get_family
 
 __all__ = [
     "SavedPolicy",
@@ -65,6 +65,7 @@ __all__ = [
     "locked",
     "save_checkpoint",
     "save_policy",
+    "save_policy_checkpoint",
     "update_run",
 ]
 
@@ -83,15 +84,12 @@ def save_checkpoint(run: Path, config: TrainConfig, state: TrainState, *, keep: 
 
     A crash at any moment leaves the checkpoints that were there, or those and this one.
     """
-    folder = run / CHECKPOINTS / f"{state.iteration:06d}"
-    policy = _policy_for(config)
-    temporary = temporary_folder(folder)
-    try:
-        counters: dict[str, Any] = {name: getattr(state, name) for name in COUNTERS}
-        noted = {name: counters[name] for name in ("iteration", "env_steps")}
-        weights_digest = write_policy(temporary, config, policy, state.params, noted)
+    counters: dict[str, Any] = {name: getattr(state, name) for name in COUNTERS}
+    noted = {name: counters[name] for name in ("iteration", "env_steps")}
+    with _new_checkpoint(run, state.iteration, keep) as folder:
+        weights_digest = write_policy(folder, config, _policy_for(config), state.params, noted)
         content = safetensors.torch.save(training_tensors(state))
-        write_synced(temporary / TRAINING_STATE, content)
+        write_synced(folder / TRAINING_STATE, content)
         training = {
             "format": TRAINING_FORMAT,
             "schema": SCHEMA,
@@ -100,14 +98,45 @@ def save_checkpoint(run: Path, config: TrainConfig, state: TrainState, *, keep: 
             "sha256": sha256(content),
             "weights_sha256": weights_digest,
         }
-        write_synced(temporary / TRAINING, sealed_json(training))
+        write_synced(folder / TRAINING, sealed_json(training))
+    return run / CHECKPOINTS / f"{state.iteration:06d}"
+
+
+def save_policy_checkpoint(
+    run: Path,
+    config: TrainConfig,
+    params: Params,
+    noted: Mapping[str, Any],
+    *,
+    keep: int = 5,
+) -> Path:
+    """As `save_checkpoint`, without what training would need to go on.
+
+    Args:
+        run: the run's folder.
+        config: of the run.
+        params: one policy's parameters.
+        noted: metadata with at least `iteration`, which names the checkpoint.
+        keep: how many of the newest stay.
+    """
+    with _new_checkpoint(run, int(noted["iteration"]), keep) as folder:
+        write_policy(folder, config, _policy_for(config), params, noted)
+    return run / CHECKPOINTS / f"{noted['iteration']:06d}"
+
+
+@contextmanager
+def _new_checkpoint(run: Path, iteration: int, keep: int) -> Iterator[Path]:
+    """A folder to fill, which becomes the newest checkpoint when the block ends without error."""
+    folder = run / CHECKPOINTS / f"{iteration:06d}"
+    temporary = temporary_folder(folder)
+    try:
+        yield temporary
         publish(temporary, folder)
         replace_file(run / CHECKPOINTS / LATEST, f"{folder.name}\n".encode())
     except OSError:
         remove_folder(temporary)
         raise
     _prune(folder, keep)
-    return folder
 
 
 def load_checkpoint(run: Path, iteration: int | None = None) -> tuple[TrainConfig, TrainState]:
@@ -234,4 +263,4 @@ def _prune(newest: Path, keep: int) -> None:
 
 
 def _policy_for(config: TrainConfig) -> GaussianMlpPolicy:
-    return GaussianMlpPolicy.for_family(get_family(config.family), config.policy)
+    return GaussianMlpPolicy.for_family(config.task_family(), config.policy)

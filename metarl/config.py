@@ -21,7 +21,15 @@ from metarl.inner_loop import InnerLoopConfig
 from metarl.losses import InnerLoss
 from metarl.policies import PolicyConfig
 from metarl.process import available_cores
-from metarl_envs import ENGINES, EngineName, InputError, chosen_engine, unknown_name
+from metarl_envs import (
+    ENGINES,
+    EngineName,
+    InputError,
+    TaskFamily,
+    chosen_engine,
+    get_family,
+    unknown_name,
+)
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -44,6 +52,8 @@ class TrainConfig:
     """E, episodes per task and collection, >= 1."""
     seed: int = 0
     """Root of all random streams, >= 0."""
+    observe_task: bool = False
+    """Whether the policy is told the task: its features end every observation."""
     device: Device = "auto"
     """Where meta-updates run; `auto` takes a GPU if there is one."""
     engine: EngineName = "auto"
@@ -60,7 +70,7 @@ class TrainConfig:
     inner_loss: InnerLoss = "log_prob"
     """What an adaptation step descends. `log_prob`: -log pi A (MAML); `ratio`: -pi/pi_old A
     (ProMP's low-variance curvature). Equal first derivatives at the behaviour policy, unequal
-    second ones."""
+    second ones. `clipped`: PPO's bound, for an adaptation of several steps per collection."""
     discount: float = 0.99
     """gamma, in (0, 1]."""
     gae_lambda: float = 1.0
@@ -100,6 +110,11 @@ class TrainConfig:
             raise InputError(f"engine = '{self.engine}': allowed are {', '.join(ENGINES)}")
         self.outer.num_distinct_tasks(self.meta_batch_size)
 
+    def task_family(self) -> TaskFamily:
+        """The family, with its task among the observations if the policy is told it."""
+        family = get_family(self.family)
+        return dataclasses.replace(family, observes_task=True) if self.observe_task else family
+
     def inner_loop(self, progress: float) -> InnerLoopConfig:
         """How the policy adapts when this share of meta-training, in [0, 1], is over."""
         return InnerLoopConfig(
@@ -127,7 +142,7 @@ class TrainConfig:
         chosen_engine(self.engine, self.torch_device())
 
 
-LATER_FIELDS = {"engine": "cpu"}
+LATER_FIELDS = {"engine": "cpu", "observe_task": False}
 """What files of schema 2 may lack, with what held before it could be chosen."""
 KIND = "kind"
 """Which adaptation or meta-objective a JSON object describes."""

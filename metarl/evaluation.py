@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator
 
+from metarl.adaptation.none import Unadapted
 from metarl.adaptation_curve import Evaluation, SplitEvaluation
 from metarl.checkpoint import SavedPolicy
 from metarl.inner_loop import run_inner_loop
 from metarl.params import expand
 from metarl.rollouts import Rollouts
-from metarl_envs import SPLITS, BatchEnv, EngineName, InputError, Split, get_family
+from metarl_envs import SPLITS, BatchEnv, EngineName, InputError, Split
 
 CPU = torch.device("cpu")
 
@@ -26,6 +27,7 @@ def evaluate(
     num_tasks: int = 40,
     steps: int = 1,
     episodes_per_step: int = 20,
+    budgets: Sequence[int] = (),
     seed: int = 0,
     sim_threads: int = 1,
     device: torch.device = CPU,
@@ -42,18 +44,26 @@ def evaluate(
             from `train`, so there `test` means `train`.
         num_tasks: M, tasks per split; a finite family's tasks recur in equal shares.
         steps: K, gradient steps, >= 1.
-        episodes_per_step: E, episodes that each gradient step sees.
+        episodes_per_step: E, episodes that each gradient step sees, and each point is measured on.
+        budgets: if any are given, the points after the first are not those of 1 to K steps: each is
+            the policy after all K steps, which saw the first so many of the episodes, at most E.
         seed: fixes tasks, resets and actions of each split, whatever other splits are asked for.
         sim_threads: simulator threads; results do not depend on it.
         device: where the inner gradients are computed.
         engine: what simulates; `auto` is warp where `device` is a GPU.
 
     Raises:
-        InputError: for sizes below 1 or a split that the family does not have.
+        InputError: for sizes below 1, a budget above E, or a split that the family does not have.
     """
     if steps < 1:
         raise InputError(f"steps = {steps}: must be at least 1")
-    family = get_family(saved.config.family)
+    for budget in budgets:
+        if not 1 <= budget <= episodes_per_step:
+            raise InputError(
+                f"budget = {budget} adaptation episodes: must be from 1 to the {episodes_per_step} "
+                "episodes that each point is measured on"
+            )
+    family = saved.config.task_family()
     env = BatchEnv(
         family,
         num_tasks,
@@ -67,27 +77,51 @@ def evaluate(
     if family.is_finite:
         wanted = tuple("train" if split == "test" else split for split in wanted)
     results = tuple(
-        _evaluate_split(saved, env, split, steps, seed, device) for split in dict.fromkeys(wanted)
+        _evaluate_split(saved, env, split, steps, budgets, seed, device)
+        for split in dict.fromkeys(wanted)
     )
     return Evaluation(
-        family, results, saved.config.horizon, episodes_per_step, seed, dict(saved.metadata)
+        family,
+        results,
+        saved.config.horizon,
+        episodes_per_step,
+        seed,
+        dict(saved.metadata),
+        not isinstance(saved.config.inner, Unadapted),
+        ((0, 0), *((steps, steps * budget) for budget in budgets)) if budgets else (),
     )
 
 
 def _evaluate_split(
-    saved: SavedPolicy, env: BatchEnv, split: Split, steps: int, seed: int, device: torch.device
+    saved: SavedPolicy,
+    env: BatchEnv,
+    split: Split,
+    steps: int,
+    budgets: Sequence[int],
+    seed: int,
+    device: torch.device,
 ) -> SplitEvaluation:
-    tasks, resets, actions = evaluation_generators(seed, split)
-    env.set_tasks(env.family.sample_tasks(env.num_tasks, tasks, split))
-    start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
-    inner = run_inner_loop(env, saved.policy, start, how, steps, resets, actions, device)
+    loops = []
+    for budget in budgets or (None,):
+        # The same streams for every budget: the same tasks, and first episodes that are the same.
+        tasks, resets, actions = evaluation_generators(seed, split)
+        env.set_tasks(env.family.sample_tasks(env.num_tasks, tasks, split))
+        start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
+        loops.append(
+            run_inner_loop(
+                env, saved.policy, start, how, steps, resets, actions, device, learn_from=budget
+            )
+        )
+    measured = loops[0].rollouts
+    if budgets:
+        measured = [loops[0].rollouts[0], *(loop.rollouts[-1] for loop in loops)]
     return SplitEvaluation(
         split,
         env.tasks,
-        returns=np.stack([mean_returns(r) for r in inner.rollouts]),
-        quantity=np.stack([mean_quantity(r) for r in inner.rollouts]),
-        faulted_episodes=int(sum(r.faulted.sum() for r in inner.rollouts)),
-        failed_adaptations=int(inner.failed.sum()),
+        returns=np.stack([mean_returns(r) for r in measured]),
+        quantity=np.stack([mean_quantity(r) for r in measured]),
+        faulted_episodes=int(sum(r.faulted.sum() for r in measured)),
+        failed_adaptations=int(torch.stack([loop.failed for loop in loops]).any(dim=0).sum()),
     )
 
 

@@ -61,6 +61,7 @@ def run_inner_loop(
     resets: Generator,
     actions: Generator,
     device: torch.device,
+    learn_from: int | None = None,
 ) -> InnerLoop:
     """Adapt to each of the environment's M tasks, with fresh rollouts after each step.
 
@@ -73,6 +74,7 @@ def run_inner_loop(
         resets: source of reset noise.
         actions: source of action noise.
         device: where the inner gradients are computed.
+        learn_from: how many of each collection's episodes they see (None: all of them).
     """
     state = config.adaptation.begin(to(start, device))
     failed = torch.zeros(env.num_tasks, dtype=torch.bool, device=device)
@@ -83,7 +85,8 @@ def run_inner_loop(
         with torch_threads(1):
             rollouts.append(collect(env, policy, policies[-1], resets, actions))
         collect_s += time.perf_counter() - began
-        batches.append(policy_batch(rollouts[-1].to(device), config.discount, config.gae_lambda))
+        seen = rollouts[-1].first_episodes(learn_from or env.episodes_per_task).to(device)
+        batches.append(policy_batch(seen, config.discount, config.gae_lambda))
         if k < num_steps:
             with torch.no_grad():
                 loss = inner_loss(policy, batches[-1], config.inner_loss)

@@ -12,21 +12,30 @@ from metarl.adaptation.base import Loss
 from metarl.advantages import PolicyBatch
 from metarl.policies import Gaussian, GaussianMlpPolicy, kl_divergence, log_prob
 
-InnerLoss = Literal["log_prob", "ratio"]
+InnerLoss = Literal["log_prob", "ratio", "clipped"]
+CLIP = 0.2
+"""How far a ratio counts in the inner loss `clipped` (Schulman et al. 2017, section 6.1)."""
 
 
 def inner_loss(policy: GaussianMlpPolicy, batch: PolicyBatch, form: InnerLoss) -> Loss:
     """Policy-gradient loss of each task on its own valid steps: parameters (M, ...) -> (M,).
 
     `log_prob` is -log pi A (MAML), `ratio` -pi/pi_old A (ProMP's low-variance curvature): equal
-    first derivatives at the behaviour policy, unequal second ones.
+    first derivatives at the behaviour policy, unequal second ones. `clipped` is PPO's pessimistic
+    bound, for an adaptation that takes several steps on the same episodes.
     """
 
     def loss(params: Mapping[str, Tensor]) -> Tensor:
         log_probs = log_prob(policy.distribution(params, batch.observations), batch.actions)
-        # pi_old is the policy that acted: data, also when params are differentiated twice.
-        score = torch.exp(log_probs - batch.log_probs) if form == "ratio" else log_probs
-        return -(score * batch.advantages * batch.weights).sum(-1)
+        if form == "log_prob":
+            gain = log_probs * batch.advantages
+        else:
+            # pi_old is the policy that acted: data, also when params are differentiated twice.
+            ratio = torch.exp(log_probs - batch.log_probs)
+            gain = ratio * batch.advantages
+            if form == "clipped":
+                gain = torch.minimum(gain, ratio.clamp(1 - CLIP, 1 + CLIP) * batch.advantages)
+        return -(gain * batch.weights).sum(-1)
 
     return loss
 

@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl import __version__
+from metarl.baselines.recipes import BASELINES
 from metarl.config import TrainConfig, from_json, to_json, upgraded
 from metarl.errors import RunError
 from metarl.files import (
@@ -171,8 +172,8 @@ def read_config(path: Path, data: dict[str, Any]) -> TrainConfig:
     try:
         config = data.get("config", {})
         read = from_json(upgraded(config) if data["schema"] == 1 else config)
-        if read.method not in METHODS:
-            raise unknown_name("method", read.method, METHODS)
+        if read.method not in (known := {**METHODS, **BASELINES}):
+            raise unknown_name("method", read.method, known)
     except InputError as error:
         raise RunError(f"{path}: {error}") from None
     return read
@@ -217,8 +218,7 @@ def model_card(config: TrainConfig, family: TaskFamily, metadata: Mapping[str, A
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
     return f"""# metarl policy: {family.name}
 
-A policy meta-trained with {METHODS[config.method].title} ({config.adaptation_steps} adaptation
-steps) in simulation only, seed {config.seed}.
+{_how_trained(config)} in simulation only, seed {config.seed}.
 
 | task parameter | unit | range | meaning |
 |-|-|-|-|
@@ -233,6 +233,13 @@ Written by {used}.
 """
 
 
+def _how_trained(config: TrainConfig) -> str:
+    if config.method in BASELINES:
+        return f"A baseline for comparison, {BASELINES[config.method].title},"
+    title = METHODS[config.method].title
+    return f"A policy meta-trained with {title} ({config.adaptation_steps} adaptation\nsteps)"
+
+
 def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> GaussianMlpPolicy:
     spaces: Any = data.get("spaces")
     try:
@@ -245,7 +252,7 @@ def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> Gauss
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{path}: spaces = {spaces!r} is not readable") from None
     if config.family in FAMILIES:
-        current = GaussianMlpPolicy.for_family(FAMILIES[config.family], config.policy)
+        current = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
         if current != policy:
             raise RunError(
                 f"{path}: the spaces of {config.family} have changed since this policy was "

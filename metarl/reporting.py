@@ -13,6 +13,7 @@ import numpy as np
 
 from metarl.adaptation_curve import Evaluation, Point, SplitEvaluation
 from metarl.captions import task_text
+from metarl.comparison import Comparison
 from metarl.errors import RunError
 from metarl.files import plain, replace_file
 from metarl.logging import read_metrics
@@ -53,6 +54,14 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
     replace_file(table, text.getvalue().encode())
     replace_file(summary, (json.dumps(plain(evaluation.summary()), indent=2) + "\n").encode())
     return [table, summary, adaptation_curve(evaluation, folder / "adaptation_curve.png")]
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> Path:
+    """Write comparison.json into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "comparison.json"
+    replace_file(path, (json.dumps(plain(comparison.summary()), indent=2) + "\n").encode())
+    return path
 
 
 def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:

@@ -1,12 +1,24 @@
-"""Statistics of evaluations, in NumPy: interquartile mean and bootstrap intervals."""
+"""Statistics of evaluations, in NumPy: robust means, comparisons, and bootstrap intervals.
+
+R runs (seeds) of one method on the same M tasks make a score matrix (R, M), as in rliable (Agarwal
+et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice").
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+Scores = NDArray[np.float64]
+"""(..., R, M): leading axes are resamples."""
+Statistic = Callable[..., NDArray[np.float64]]
+"""One score matrix or several, each (..., R_i, M), to numbers (...)."""
+Resampling = Literal["stratified", "crossed"]
+AT_ONCE = 250
+"""Resamples held in memory at a time."""
 
 
 class Interval(NamedTuple):
@@ -16,15 +28,125 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def text(self, sign: str = "", digits: int = 1) -> str:
+        """As people read it: "3.1 [2.0, 4.2]", without brackets where there are no bounds."""
+        if np.isnan(self.low):
+            return f"{self.estimate:{sign}z.{digits}f}"
+        estimate, low, high = (f"{value:{sign}z.{digits}f}" for value in self)
+        return f"{estimate} [{low}, {high}]"
+
 
 def iqm(values: ArrayLike) -> float:
-    """Interquartile mean: the mean without the lowest and highest quarter, (n,) -> ().
+    """Interquartile mean of all values: the mean without the lowest and highest quarter."""
+    return float(interquartile_mean(np.asarray(values, dtype=np.float64).reshape(1, -1)))
 
-    Each side drops floor(n/4) values (Agarwal et al. 2021; the 25 % trimmed mean of rliable).
+
+def interquartile_mean(scores: Scores) -> NDArray[np.float64]:
+    """Interquartile mean over runs and tasks together: (..., R, M) -> (...).
+
+    Each side drops floor(n/4) of the n values (Agarwal et al. 2021; the 25 % trimmed mean).
     """
-    ordered = np.sort(np.asarray(values, dtype=np.float64).reshape(-1))
-    cut = len(ordered) // 4
-    return float(ordered[cut : len(ordered) - cut].mean())
+    ordered = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
+    cut = ordered.shape[-1] // 4
+    return ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
+
+
+def mean_score(scores: Scores) -> NDArray[np.float64]:
+    """Mean over runs and tasks: (..., R, M) -> (...)."""
+    return scores.mean(axis=(-2, -1))
+
+
+def worst_tasks(scores: Scores, share: float = 0.2) -> NDArray[np.float64]:
+    """CVaR: the mean over the worst share of tasks, each by its mean over runs: -> (...).
+
+    Where the share is no whole number of tasks, the last one counts in part (Rockafellar and
+    Uryasev 2002, for a discrete distribution).
+    """
+    tasks = np.sort(scores.mean(axis=-2), axis=-1)
+    counted = share * tasks.shape[-1]
+    weights = np.clip(counted - np.arange(tasks.shape[-1]), 0, 1)
+    return (tasks * weights).sum(axis=-1) / counted
+
+
+def probability_of_improvement(better: Scores, worse: Scores) -> NDArray[np.float64]:
+    """P(X > Y) of a run of each on the same task, averaged over tasks; a tie counts half.
+
+    The Mann-Whitney statistic over the number of pairs: (..., R, M), (..., R', M) -> (...).
+    """
+    x, y = better[..., :, None, :], worse[..., None, :, :]
+    return ((x > y) + 0.5 * (x == y)).mean(axis=(-3, -2, -1))
+
+
+def paired_difference(better: Scores, worse: Scores) -> NDArray[np.float64]:
+    """Difference of the means over runs and tasks: (..., R, M), (..., R', M) -> (...)."""
+    return mean_score(better) - mean_score(worse)
+
+
+def matrix_interval(
+    statistic: Statistic,
+    scores: Sequence[Scores],
+    rng: np.random.Generator,
+    *,
+    resampling: Resampling,
+    groups: NDArray[np.int64] | None = None,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """A statistic of score matrices with its percentile bootstrap interval.
+
+    Args:
+        statistic: of all the matrices.
+        scores: each (R_i, M), on the same M tasks; the matrices' runs are independent.
+        rng: source of the resamples.
+        resampling: `stratified` draws runs anew within each task, as rliable does: what to expect
+            of new runs on these very tasks, if a run on one task tells nothing about the same run
+            on another. `crossed` draws whole runs and whole tasks (Owen 2007, "The pigeonhole
+            bootstrap"): what to expect of a new seed on new tasks, if a run is one policy that
+            meets all the tasks, so that a bad seed is bad on all of them.
+        groups: (M,) numbers; whole tasks are then drawn within their group, which keeps its size.
+            For tasks that are repetitions of a few fixed ones.
+        resamples: how many.
+        level: coverage, in (0, 1).
+
+    Returns:
+        The statistic and its bounds; NaN where there is nothing to resample.
+
+    Raises:
+        ValueError: if the matrices differ in their tasks.
+    """
+    num_tasks = scores[0].shape[1]
+    if any(matrix.shape[1] != num_tasks for matrix in scores):
+        raise ValueError(f"score matrices of shapes {[m.shape for m in scores]}: tasks differ")
+    if num_tasks == 0:
+        return Interval(np.nan, np.nan, np.nan)
+    estimate = float(statistic(*scores))
+    numbers = np.zeros(num_tasks, dtype=np.int64) if groups is None else groups
+    members = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+    several_tasks = resampling == "crossed" and any(len(member) > 1 for member in members)
+    if not several_tasks and all(len(matrix) < 2 for matrix in scores):
+        return Interval(estimate, np.nan, np.nan)
+    drawn: list[NDArray[np.float64]] = []
+    for first in range(0, resamples, AT_ONCE):
+        count = min(AT_ONCE, resamples - first)
+        columns = np.arange(num_tasks)[None, None, :]
+        if resampling == "crossed":
+            columns = np.empty((count, 1, num_tasks), dtype=np.int64)
+            for member in members:
+                chosen = rng.integers(len(member), size=(count, 1, len(member)))
+                columns[..., member] = member[chosen]
+        parts = []
+        for matrix in scores:
+            runs = len(matrix)
+            across = 1 if resampling == "crossed" else num_tasks
+            parts.append(matrix[rng.integers(runs, size=(count, runs, across)), columns])
+        drawn.append(statistic(*parts))
+    return Interval(estimate, *_percentiles(np.concatenate(drawn), level))
+
+
+def _percentiles(drawn: NDArray[np.float64], level: float) -> tuple[float, float]:
+    tail = 50 * (1 - level)
+    low, high = np.percentile(drawn, [tail, 100 - tail])
+    return float(low), float(high)
 
 
 def bootstrap_interval(
@@ -60,6 +182,4 @@ def bootstrap_interval(
     for member in members:
         drawn = rng.integers(len(member), size=(resamples, len(member)))
         totals += sample[member][drawn].sum(axis=1)
-    tail = 50 * (1 - level)
-    low, high = np.percentile(totals / n, [tail, 100 - tail])
-    return Interval(float(sample.mean()), float(low), float(high))
+    return Interval(float(sample.mean()), *_percentiles(totals / n, level))

@@ -97,6 +97,8 @@ class BatchEnv:
             name: value.to(self._initial[0])
             for name, value in nominal.repeat(episodes_per_task).values.items()
         }
+        features = family.task_features(nominal).repeat_interleave(episodes_per_task, dim=0)
+        self._features = features.to(self._initial[0])
         self.recordings: dict[Any, Any] = {}
         """What learners recorded of their steps in these worlds. It is kept here because it holds
         the addresses of their tensors, so that both must live equally long."""
@@ -128,6 +130,8 @@ class BatchEnv:
         self._tasks = tasks
         for name, value in self._task_values.items():
             value.copy_(values[name])
+        features = self.family.task_features(tasks).repeat_interleave(self.episodes_per_task, dim=0)
+        self._features.copy_(features)
 
     def reset(self, generator: Generator, mask: Tensor | None = None) -> Tensor:
         """Start new episodes in the worlds of `mask` (None: all); observations (N, O).
@@ -137,7 +141,7 @@ class BatchEnv:
         qpos, qvel = self.family.robot.reset_state(*self._initial, self.num_worlds, generator)
         self.engine.reset(mask, qpos, qvel)
         self._elapsed[slice(None) if mask is None else mask] = 0
-        return self.family.robot.observation(self.engine.data)
+        return self.observation()
 
     def step(self, actions: Tensor, mask: Tensor | None = None) -> BatchStep:
         """Apply controls (N, A) to the worlds of `mask` (None: all) for one control step.
@@ -165,7 +169,7 @@ class BatchEnv:
         data = self.engine.data
         self._elapsed += 1 if mask is None else mask.long()
         transition = Transition(self._before, data, data["ctrl"], self._dt_s, self._task_values)
-        observations = self.family.robot.observation(data)
+        observations = self.observation()
         rewards = self.family.reward(transition)
         terminated = self.family.termination(transition)
         # A sum with a NaN or an infinity in it is not finite: one pass instead of one per entry.
@@ -179,3 +183,10 @@ class BatchEnv:
             faulted,
             transition,
         )
+
+    def observation(self) -> Tensor:
+        """What the worlds show now, with their tasks where the family tells them: (N, O)."""
+        observed = self.family.robot.observation(self.engine.data)
+        if not self.family.observes_task:
+            return observed
+        return torch.cat([observed, self._features.to(observed.dtype)], dim=1)

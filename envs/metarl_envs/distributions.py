@@ -26,6 +26,14 @@ class Distribution(ABC):
         """
 
     @abstractmethod
+    def normalised(self, values: Tensor) -> Tensor:
+        """Values as a network reads them: (n, *shape) -> (n, F), the support within [-1, 1].
+
+        Values outside the support lie outside [-1, 1]; a choice becomes one number per option, 1
+        for the one chosen, all of them 0 for a value that is no option.
+        """
+
+    @abstractmethod
     def describe(self) -> str:
         """The support in a few characters, for tables and error messages."""
 
@@ -60,6 +68,11 @@ class Uniform(Distribution):
             inside |= (values >= low) & (values <= high)
         return inside
 
+    def normalised(self, values: Tensor) -> Tensor:
+        low = min(low for low, _ in self.intervals)
+        high = max(high for _, high in self.intervals)
+        return (2 * (values - low) / (high - low) - 1).reshape(len(values), -1)
+
     def describe(self) -> str:
         return " or ".join(f"[{low:g}, {high:g}]" for low, high in self.intervals)
 
@@ -80,6 +93,9 @@ class LogUniform(Distribution):
         # A bound given in decimal digits must count as inside, hence the slack of 1e-6.
         slack = tuple((low - 1e-6, high + 1e-6) for low, high in self.exponents)
         return positive & Uniform(slack).contains(exponents)
+
+    def normalised(self, values: Tensor) -> Tensor:
+        return Uniform(self.exponents).normalised(torch.log(values) / math.log(self.base))
 
     def describe(self) -> str:
         return " or ".join(
@@ -108,6 +124,10 @@ class Choice(Distribution):
         options = torch.tensor(self.options, dtype=values.dtype)
         return (values.unsqueeze(-1) == options).any(-1)
 
+    def normalised(self, values: Tensor) -> Tensor:
+        options = torch.tensor(self.options, dtype=values.dtype)
+        return (values.unsqueeze(-1) == options).to(values.dtype).reshape(len(values), -1)
+
     def describe(self) -> str:
         return "{" + ", ".join(f"{option:g}" for option in self.options) + "}"
 
@@ -130,6 +150,9 @@ class Ring(Distribution):
     def contains(self, values: Tensor) -> Tensor:
         radius = values.norm(dim=-1, keepdim=True)
         return ((radius >= self.inner) & (radius <= self.outer)).expand_as(values)
+
+    def normalised(self, values: Tensor) -> Tensor:
+        return values / self.outer
 
     def describe(self) -> str:
         return f"{self.inner:g} <= |p| <= {self.outer:g}"
@@ -157,6 +180,9 @@ class SquareFrame(Distribution):
     def contains(self, values: Tensor) -> Tensor:
         size = values.abs().amax(dim=-1, keepdim=True)
         return ((size >= self.inner) & (size <= self.outer)).expand_as(values)
+
+    def normalised(self, values: Tensor) -> Tensor:
+        return values / self.outer
 
     def describe(self) -> str:
         return f"{self.inner:g} <= max(|x|, |y|) <= {self.outer:g}"

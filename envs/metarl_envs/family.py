@@ -42,6 +42,8 @@ class TaskFamily:
     terminated: Callable[[Transition], Tensor] | None = None  # None: the robot's own rule
     quantity: str = ""
     """The robot's quantity that tells a person what the return means."""
+    observes_task: bool = False
+    """Whether observations end with the task's features, for policies that are told the task."""
 
     def __post_init__(self) -> None:
         names = [parameter.name for parameter in self.parameters]
@@ -64,7 +66,8 @@ class TaskFamily:
     @property
     def observation_size(self) -> int:
         """O."""
-        return self.robot.observation_size
+        size = self.robot.observation_size
+        return size + self.task_features(self.nominal_tasks()).shape[1] * self.observes_task
 
     @property
     def termination(self) -> Callable[[Transition], Tensor]:
@@ -115,6 +118,13 @@ class TaskFamily:
             assert distribution is not None
             values[parameter.name] = distribution.sample(n, parameter.shape, stream)
         return Tasks(values)
+
+    def task_features(self, tasks: Tasks) -> Tensor:
+        """Tasks as a network reads them, every parameter normalised to its training range: (M, F).
+
+        Tasks of `extrapolation` lie outside [-1, 1]; see `Distribution.normalised` for choices.
+        """
+        return torch.cat([p.train.normalised(tasks.values[p.name]) for p in self.parameters], dim=1)
 
     def nominal_tasks(self, n: int = 1) -> Tasks:
         """n copies of the nominal task."""

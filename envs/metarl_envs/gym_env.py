@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,6 +56,7 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         render_mode: str | None = None,
         width: int = 480,
         height: int = 360,
+        observe_task: bool = False,
     ) -> None:
         """Makes the world.
 
@@ -63,11 +65,15 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             render_mode: None or "rgb_array".
             width: of pictures, pixels.
             height: of pictures, pixels.
+            observe_task: whether observations end with the task's features
+                (`TaskFamily.task_features`), for policies that are told the task.
 
         Raises:
             InputError: for an unknown family or render mode.
         """
         self.family = get_family(family) if isinstance(family, str) else family
+        if observe_task:
+            self.family = dataclasses.replace(self.family, observes_task=True)
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise InputError(f"render_mode = '{render_mode}': must be None or 'rgb_array'")
         self.render_mode = render_mode

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from metarl.adaptation.adam_steps import AdamSteps
 from metarl.adaptation.base import Adaptation
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_optimizer import LearnedOptimizer
 from metarl.adaptation.learned_rates import LayerRates, MetaSgd
+from metarl.adaptation.none import Unadapted
 from metarl.adaptation.proximal import ProximalStep
 from metarl.adaptation.subset import ContextStep, HeadStep
 
@@ -19,5 +21,7 @@ ADAPTATIONS: Mapping[str, type[Adaptation]] = {
     "context": ContextStep,
     "proximal": ProximalStep,
     "learned-optimizer": LearnedOptimizer,
+    "adam": AdamSteps,
+    "none": Unadapted,
 }
 """By the name that configurations give them."""

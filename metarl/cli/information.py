@@ -45,12 +45,18 @@ class Methods:
 
     def run(self) -> int:
         """Print the table; 0."""
+        from metarl.baselines.recipes import BASELINES
         from metarl.methods import METHODS
 
         if self.method is None:
-            rows = [(name, m.adapts, m.learns, m.paper) for name, m in METHODS.items()]
-            print(aligned([("method", "adapts", "meta-learns by", "paper"), *rows]))
-            print("\nmore about one of them: metarl methods METHOD")
+            for header, methods in (
+                (("method", "adapts", "meta-learns by", "paper"), METHODS),
+                (("baseline", "adapts", "learns by", "paper"), BASELINES),
+            ):
+                rows = [(name, m.adapts, m.learns, m.paper) for name, m in methods.items()]
+                print(f"{aligned([header, *rows])}\n")
+            print("train a baseline: metarl baseline NAME FAMILY")
+            print("more about one of them: metarl methods METHOD")
         else:
             print(method_description(self.method, self.family))
         return 0

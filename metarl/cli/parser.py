@@ -12,9 +12,12 @@ from typing import Annotated, Protocol
 import tyro
 from tyro.conf import subcommand
 
+from metarl.cli.baseline import Baseline
 from metarl.cli.benchmark import Benchmark
+from metarl.cli.diagnosis import Diagnose
+from metarl.cli.evaluation import Evaluate
 from metarl.cli.information import Demo, Doctor, Families, Methods
-from metarl.cli.policies import Adapt, Evaluate, Record
+from metarl.cli.policies import Adapt, Record
 from metarl.cli.report import Report
 from metarl.cli.training import Resume, Train
 
@@ -26,6 +29,8 @@ COMMANDS = {
     "families": Families,
     "methods": Methods,
     "train": Train,
+    "baseline": Baseline,
+    "diagnose": Diagnose,
     "evaluate": Evaluate,
     "adapt": Adapt,
     "record": Record,
@@ -39,6 +44,8 @@ AnyCommand = (
     Annotated[Families, subcommand("families")]
     | Annotated[Methods, subcommand("methods")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Baseline, subcommand("baseline")]
+    | Annotated[Diagnose, subcommand("diagnose")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Adapt, subcommand("adapt")]
     | Annotated[Record, subcommand("record")]

@@ -1,4 +1,4 @@
-"""`metarl evaluate`, `metarl adapt` and `metarl record`: what a trained policy can do."""
+"""`metarl adapt` and `metarl record`: what a trained policy does on a task."""
 
 from __future__ import annotations
 
@@ -27,61 +27,6 @@ TaskTexts = Annotated[
 ]
 TRAINED = "(default: as trained)"
 ALL_CORES = "(default: all cores)"
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Measure the adaptation curve on each split: return after 0..K adaptation steps.
-
-    Prints 95 % bootstrap intervals over tasks; writes CSV and a figure.
-    """
-
-    run_folder: RunOrPolicy
-    """A run, or a policy folder."""
-    splits: Annotated[
-        tuple[Split, ...], option("{train,test,extrapolation} ...", "(default: all)")
-    ] = ()
-    """Which tasks: of the training ranges, held out of them, outside them."""
-    tasks: Annotated[int, arg(metavar="M")] = 40
-    """Tasks per split."""
-    episodes: Annotated[int, arg(metavar="E")] = 20
-    """Adaptation episodes per task and gradient step."""
-    steps: Annotated[int | None, option("K", TRAINED)] = None
-    """Gradient steps."""
-    seed: Annotated[int, arg(metavar="S")] = 0
-    """Fixes tasks, resets and actions; not those of training."""
-    device: Device = "auto"
-    """Where gradients are computed."""
-    engine: Engine = "auto"
-    """What simulates; auto is warp on a GPU."""
-    sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
-    """Simulator threads; the result does not depend on it."""
-    out: Annotated[Path | None, option("DIR", "(default: RUN/evaluation)")] = None
-    """Folder for the files."""
-
-    def run(self) -> int:
-        """Evaluate; 0."""
-        from metarl.checkpoint import load_policy
-        from metarl.evaluation import evaluate
-        from metarl.reporting import write_evaluation
-
-        saved = load_policy(self.run_folder)
-        evaluation = evaluate(
-            saved,
-            splits=self.splits or None,
-            num_tasks=at_least_one("--tasks", self.tasks),
-            steps=saved.config.adaptation_steps if self.steps is None else self.steps,
-            episodes_per_step=at_least_one("--episodes", self.episodes),
-            seed=self.seed,
-            sim_threads=threads(self.sim_threads),
-            device=torch_device(self.device),
-            engine=self.engine,
-        )
-        print(evaluation.table())
-        print_written(
-            write_evaluation(evaluation, self.out or output(self.run_folder, "evaluation"))
-        )
-        return 0
 
 
 @dataclass(frozen=True)
@@ -214,9 +159,7 @@ def given_task(saved: SavedPolicy, texts: Sequence[str]) -> Tasks:
 
 def family_of(saved: SavedPolicy) -> TaskFamily:
     """The family that a policy was trained on."""
-    from metarl_envs import get_family
-
-    return get_family(saved.config.family)
+    return saved.config.task_family()
 
 
 def threads(given: int | None) -> int:

@@ -25,6 +25,26 @@ SETTINGS = {
 }
 """Options of `metarl train` that have a name of their own, and the settings behind them."""
 
+BASELINE_SETTINGS = (
+    "checkpoint_every",
+    "max_fault_share",
+    "discount",
+    "gae_lambda",
+    "policy.hidden_sizes",
+    "policy.activation",
+    "policy.init_std",
+    "policy.normalize_observations",
+    "inner.learning_rate",
+    "inner.epochs",
+    "outer.learning_rate",
+    "outer.epochs",
+    "outer.minibatches",
+    "outer.clip",
+    "outer.max_kl",
+)
+"""What `metarl baseline --set` takes: the settings that Stable-Baselines3's PPO has too, and those
+of fine-tuning. The others mean nothing to a baseline."""
+
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
     """`NAME=VALUE` texts by name; a value is JSON where it can be read so, else text.

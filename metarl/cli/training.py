@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -51,8 +52,10 @@ class Train:
     """Inner adaptation steps."""
     inner_lr: Annotated[float | None, option("RATE")] = None
     """Size of an inner gradient step."""
-    inner_loss: Annotated[Literal["log_prob", "ratio"] | None, option("log_prob|ratio")] = None
-    """log_prob as in MAML, ratio as in ProMP."""
+    inner_loss: Annotated[
+        Literal["log_prob", "ratio", "clipped"] | None, option("log_prob|ratio|clipped")
+    ] = None
+    """log_prob as in MAML, ratio as in ProMP, clipped as in PPO."""
     first_order: Annotated[bool, arg(help_behavior_hint="")] = False
     """Drop second derivatives."""
     max_kl: Annotated[float | None, option("NATS")] = None
@@ -145,11 +148,19 @@ class Resume:
 
     def run_locked(self) -> int:
         """`run`, with no other process training in the folder."""
+        from metarl.baselines.recipes import BASELINES
         from metarl.checkpoint import checkpoints, load_checkpoint, load_run_config, update_run
+        from metarl.errors import RunError
         from metarl.trainer import initial_state
         from metarl_envs import InputError
 
         folder = self.run_folder
+        with contextlib.suppress(RunError):  # checkpoints can do without the run's config.json
+            if (began := load_run_config(folder)).method in BASELINES:
+                raise InputError(
+                    f"{folder}: a baseline cannot be resumed; train a longer one: "
+                    f"metarl baseline {began.method} {began.family} --env-steps N"
+                )
         if checkpoints(folder):
             config, state = load_checkpoint(folder)
         else:  # stopped before the first one

@@ -38,7 +38,7 @@ def reset_alike(env: BatchEnv, seed: int) -> Tensor:
     data = env.engine.data
     qpos, qvel = (data[name][:1].repeat(env.num_worlds, 1) for name in ("qpos", "qvel"))
     env.engine.reset(None, qpos, qvel)
-    return env.family.robot.observation(data)
+    return env.observation()
 
 
 def play(

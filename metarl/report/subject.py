@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from metarl.adaptation_curve import Evaluation
+from metarl.baselines.recipes import BASELINES
 from metarl.checkpoint import SavedPolicy, load_policy
 from metarl.errors import RunError
 from metarl.evaluation import evaluate, evaluation_generators
@@ -21,7 +22,7 @@ from metarl.methods import METHODS
 from metarl.params import expand
 from metarl.policy_folder import CONFIG
 from metarl.report.change import Change, what_changed
-from metarl_envs import BatchEnv, TaskFamily, get_family
+from metarl_envs import BatchEnv, TaskFamily
 
 CPU = torch.device("cpu")
 CHANGE_TASKS = 40
@@ -64,9 +65,8 @@ class Subject:
 
     @property
     def method(self) -> str:
-        """The method's title."""
-        name = self.saved.config.method
-        return METHODS[name].title if name in METHODS else name
+        """The title of the method, or of the baseline."""
+        return {**METHODS, **BASELINES}[self.saved.config.method].title
 
     @property
     def label(self) -> str:
@@ -123,7 +123,7 @@ def study(folder: Path, sizes: Sizes) -> Subject:
 
 
 def _change(saved: SavedPolicy, sizes: Sizes, steps: int) -> Change | None:
-    family = get_family(saved.config.family)
+    family = saved.config.task_family()
     count = min(sizes.tasks, CHANGE_TASKS)
     env = BatchEnv(
         family,

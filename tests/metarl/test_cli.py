@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import re
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import TINY_FLAGS, run_with
+from tiny_runs import TINY, TINY_FLAGS, run_with
 
 import metarl
+from metarl.baselines.recipes import BASELINES
 from metarl.checkpoint import load_policy, load_run_config
 from metarl.cli import main
 from metarl.cli.parser import COMMANDS, parse
@@ -34,7 +36,15 @@ FLAGS = {
         "--inner-lr --inner-loss --first-order --max-kl --gae-lambda --seed --set --device "
         "--engine --sim-threads --checkpoint-every --run --quiet"
     ),
-    "evaluate": "--splits --tasks --episodes --steps --seed --device --engine --sim-threads --out",
+    "baseline": (
+        "--env-steps --worlds --horizon --start --task --seed --set --sim-threads --run --quiet"
+    ),
+    "diagnose": (
+        "--env-steps --seeds --robust --oracle --tasks --episodes --sim-threads --out --quiet"
+    ),
+    "evaluate": (
+        "--splits --tasks --episodes --steps --budgets --seed --device --engine --sim-threads --out"
+    ),
     "adapt": "--task --episodes --steps --seed --device --engine --sim-threads --out",
     "record": (
         "--task --split --tasks --episodes --steps --seed --device --engine --sim-threads --out"
@@ -125,6 +135,7 @@ def test_methods_are_a_table_with_their_papers(capsys):
     assert rows["reptile"][0] == "all weights, by two large policy-gradient steps"
     assert rows["promp"][2] == "Rothfuss et al. 2019, arXiv:1810.06784"
     assert set(METHODS) <= rows.keys()
+    assert set(BASELINES) <= rows.keys()
     assert lines[-1] == "more about one of them: metarl methods METHOD"
 
 
@@ -227,6 +238,13 @@ def test_training_ends_with_what_was_gained_and_the_next_commands(capsys):
     assert main([*adapt.split(), "--episodes", "3", "--sim-threads", "1"]) == 0
 
 
+def test_a_policy_that_is_told_the_task_trains_as_any_other():
+    arguments = ["train", "navigation", "--iterations", "1", *TINY_FLAGS, "--run", "r"]
+    assert main([*arguments, "--set", "observe_task=true", "--quiet"]) == 0
+    assert load_policy(Path("r")).policy.observation_size == 4
+    assert main(["resume", "r", "--iterations", "2", "--quiet"]) == 0
+
+
 def test_a_second_run_gets_a_folder_of_its_own(capsys):
     for name in ("navigation-0", "navigation-0-2", "navigation-0-3"):
         assert main(["train", "navigation", "--iterations", "1", *TINY_FLAGS, "--quiet"]) == 0
@@ -268,6 +286,33 @@ def test_evaluate_writes_beside_a_run_and_never_into_a_checkpoint(tmp_path, caps
         assert "train: 2 tasks" in shown
         assert "extrapolation" not in shown
         assert {path.suffix for path in (run / folder).iterdir()} >= {".csv", ".png"}
+
+
+def test_several_runs_are_compared_on_the_same_tasks(tmp_path, capsys):
+    runs = [run_with(tmp_path / name, 1) for name in ("a", "b")]
+    other = run_with(tmp_path / "c", 1, config=dataclasses.replace(TINY, discount=0.5))
+    sizes = ["--tasks", "3", "--episodes", "2", "--sim-threads", "1", "--splits", "test"]
+    assert main(["evaluate", *map(str, [*runs, other]), *sizes]) == 0
+    shown = capsys.readouterr().out
+    # The first two differ in nothing but their seeds, the third in a setting.
+    assert re.search(r"^  maml-trpo \(a\) +2 ", shown, re.MULTILINE)
+    assert re.search(r"^  maml-trpo \(c\) +1 ", shown, re.MULTILINE)
+    written = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
+    assert list(written["methods"]) == ["maml-trpo (a)", "maml-trpo (c)"]
+    assert all((run / "evaluation" / "evaluation.csv").exists() for run in (*runs, other))
+    longer = run_with(tmp_path / "d", 1, config=dataclasses.replace(TINY, horizon=9))
+    assert main(["evaluate", str(runs[0]), str(longer), *sizes]) == 2
+    message = "families or horizons differ: navigation (8 steps), navigation (9 steps)"
+    assert message in capsys.readouterr().err
+
+
+def test_budgets_make_a_curve_over_episodes(tmp_path, capsys):
+    run = run_with(tmp_path / "run", 1)
+    sizes = ["--tasks", "2", "--episodes", "3", "--sim-threads", "1", "--splits", "test"]
+    assert main(["evaluate", str(run), *sizes, "--budgets", "1", "3"]) == 0
+    rows = re.findall(r"^ +(\d) +(\d) +-", capsys.readouterr().out, re.MULTILINE)
+    assert rows == [("0", "0"), ("1", "1"), ("1", "3")]
+    assert main(["evaluate", str(run), *sizes, "--budgets", "4"]) == 2
 
 
 @pytest.mark.render

@@ -121,6 +121,13 @@ def test_a_kind_that_is_not_there_is_refused_with_those_that_are(place, value):
     assert str(caught.value).endswith(", ".join(registry))
 
 
+def test_files_from_before_a_policy_could_be_told_the_task_say_it_was_not():
+    data = to_json(make(observe_task=True))
+    assert from_json(data).task_family().observes_task
+    old = from_json({k: v for k, v in data.items() if k != "observe_task"})
+    assert not old.task_family().observes_task
+
+
 def test_files_from_before_engines_could_be_chosen_say_cpu():
     data = to_json(make(engine="warp"))
     assert from_json(data).engine == "warp"

@@ -13,11 +13,13 @@ from tiny import tiny_policy
 import metarl
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_rates import MetaSgd
-from metarl.checkpoint import save_policy
+from metarl.baselines.recipes import baseline_recipe
+from metarl.checkpoint import SavedPolicy, save_policy
 from metarl.deploy import MetaPolicy, adapt_to_task, adaptation_generators
 from metarl.errors import NonFiniteUpdateError
 from metarl.inner_loop import run_inner_loop
 from metarl.params import expand
+from metarl.policies import GaussianMlpPolicy
 from metarl.rollouts import Rollouts
 from metarl.state import initial_params
 from metarl_envs import BatchEnv, InputError, get_family
@@ -269,3 +271,20 @@ def test_importing_metarl_loads_nothing_heavy():
 def test_metarl_has_no_other_lazy_name():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         metarl.nothing  # noqa: B018
+
+
+def test_an_oracle_acts_in_an_environment_that_tells_the_task():
+    oracle = baseline_recipe("half-cheetah-velocity", "oracle")
+    policy = GaussianMlpPolicy.for_family(oracle.task_family(), oracle.policy)
+    params = policy.init(torch.Generator().manual_seed(0))
+    oracle = MetaPolicy(SavedPolicy(policy, params, replace(oracle, horizon=3), {}))
+    silent, telling = (
+        gymnasium.make("metarl_envs:MetaRL/HalfCheetahVelocity-v0", observe_task=told)
+        for told in (False, True)
+    )
+    observation, _ = telling.reset(seed=0, options={"task": {"velocity": 1.5}})
+    assert telling.action_space.contains(oracle.predict(observation)[0])
+    adapted = oracle.adapt(telling, episodes=2)  # it has nothing to learn, and stays what it is
+    assert all(torch.equal(adapted.saved.params[name], params[name]) for name in params)
+    with pytest.raises(InputError, match=r"the policy reads a Box of shape \(18,\)"):
+        oracle.adapt(silent, episodes=1)

@@ -218,3 +218,23 @@ def test_tasks_are_written_as_they_are_typed_with_units():
     hopper = get_family("hopper-dynamics")
     text = task_text(hopper, hopper.nominal_tasks(), 0)
     assert text.startswith("mass_scale[4] = 1 ... 1, damping_scale[3] = 1 ... 1")
+
+
+def test_budgets_adapt_on_the_first_episodes_and_measure_on_all():
+    saved = tiny_policy("navigation")
+    sizes = SIZES | {"steps": 1}
+    by_budget = evaluate(saved, splits=["test"], budgets=(1, 2, 3), **sizes)
+    assert by_budget.schedule == [(0, 0), (1, 1), (1, 2), (1, 3)]
+    whole = evaluate(saved, splits=["test"], **sizes).splits[0].returns
+    found = by_budget.splits[0].returns
+    assert found.shape == (4, 4)
+    # The same episodes before; and all three of them are what an evaluation without budgets sees.
+    np.testing.assert_array_equal(found[[0, 3]], whole)
+    assert len(np.unique(found[1:], axis=0)) == 3
+    assert [row["adaptation_episodes"] for row in by_budget.records()[:4]] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("budget", [0, 4])
+def test_budget_beyond_the_episodes_is_refused(budget):
+    with pytest.raises(InputError, match=f"budget = {budget} .* from 1 to the 3"):
+        evaluate(tiny_policy("navigation"), budgets=(budget,), **SIZES)

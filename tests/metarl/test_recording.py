@@ -9,6 +9,7 @@ from PIL import Image
 from tiny import tiny_policy
 
 from metarl.checkpoint import load_policy, save_policy
+from metarl.policies import GaussianMlpPolicy
 from metarl.recording import film, record, weights_sha256
 from metarl.recording.panels import AFTER, BEFORE, Composer, Side
 from metarl.recording.replay import before_and_after, follow, play, reset_alike
@@ -195,6 +196,16 @@ def test_replay_of_one_policy_twice_is_the_same_twice():
     assert np.array_equal(episode.returns[0], episode.returns[1])
     assert episode.lengths == (8, 8)
     assert episode.endings == ("", "")
+
+
+def test_replay_shows_the_task_to_a_policy_that_is_told_it():
+    told = replace(get_family("half-cheetah-velocity"), observes_task=True)
+    saved = tiny_policy("half-cheetah-velocity", horizon=8)
+    policy = GaussianMlpPolicy.for_family(told, saved.config.policy)
+    params = policy.init(torch.Generator().manual_seed(0))
+    env = BatchEnv(told, 2, 1, horizon=8)
+    assert torch.equal(reset_alike(env, seed=1), env.observation())
+    assert follow(env, policy, before_and_after(params, params), seed=0).lengths == (8, 8)
 
 
 def test_running_return_and_mean_quantity_by_hand():

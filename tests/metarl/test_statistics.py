@@ -1,9 +1,23 @@
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from metarl.statistics import bootstrap_interval, iqm
+from metarl.statistics import (
+    bootstrap_interval,
+    interquartile_mean,
+    iqm,
+    matrix_interval,
+    mean_score,
+    paired_difference,
+    probability_of_improvement,
+    worst_tasks,
+)
+
+RLIABLE = json.loads(Path(__file__).with_name("rliable_fixtures.json").read_text())["cases"]
+every_case = pytest.mark.parametrize("case", RLIABLE, ids=lambda case: case["name"])
 
 
 def rng(seed=0):
@@ -78,3 +92,100 @@ def test_nothing_to_resample_has_no_bounds(values, strata):
 
 def test_no_values_have_no_mean():
     assert all(math.isnan(value) for value in bootstrap_interval([], rng()))
+
+
+@every_case
+def test_estimates_are_rliables(case):
+    x, y = np.array(case["x"], dtype=float), np.array(case["y"], dtype=float)
+    assert interquartile_mean(x) == pytest.approx(case["iqm"], rel=1e-12)
+    assert mean_score(x) == pytest.approx(case["mean"], rel=1e-12)
+    expected = case["probability_of_improvement"]
+    assert probability_of_improvement(x, y) == pytest.approx(expected, rel=1e-12)
+
+
+@every_case
+def test_stratified_intervals_are_rliables_up_to_the_noise_of_resampling(case):
+    x, y = np.array(case["x"], dtype=float), np.array(case["y"], dtype=float)
+    for statistic, scores, name in (
+        (interquartile_mean, [x], "iqm_interval"),
+        (mean_score, [x], "mean_interval"),
+        (probability_of_improvement, [x, y], "probability_interval"),
+    ):
+        found = matrix_interval(statistic, scores, rng(), resampling="stratified", resamples=20_000)
+        low, high = case[name]
+        # Percentiles of 2,000 or 20,000 resamples, theirs and ours, of values in coarse steps.
+        assert found[1:] == pytest.approx((low, high), abs=0.06 * (high - low)), name
+
+
+def test_leading_axes_are_resamples():
+    stack = rng().normal(size=(7, 3, 10))
+    other = rng(1).normal(size=(7, 2, 10))
+    for statistic in (interquartile_mean, mean_score, worst_tasks):
+        expected = [statistic(matrix) for matrix in stack]
+        np.testing.assert_allclose(statistic(stack), expected, rtol=1e-12)
+    pairs = [probability_of_improvement(a, b) for a, b in zip(stack, other, strict=True)]
+    np.testing.assert_allclose(probability_of_improvement(stack, other), pairs, rtol=1e-12)
+
+
+def test_worst_fifth_by_hand():
+    # Means over the two runs: 5, 1, 4, 3, 2; the worst fifth of five tasks is one of them.
+    scores = np.array([[4.0, 0.0, 4.0, 3.0, 2.0], [6.0, 2.0, 4.0, 3.0, 2.0]])
+    assert worst_tasks(scores) == 1.0
+    assert worst_tasks(scores, share=0.4) == 1.5
+    assert worst_tasks(scores, share=0.3) == pytest.approx((1 + 0.5 * 2) / 1.5)  # 1.5 tasks
+    assert worst_tasks(scores, share=1.0) == mean_score(scores) == 3.0
+
+
+def test_probability_of_improvement_by_hand():
+    x, y = np.array([[1.0, 5.0], [3.0, 5.0]]), np.array([[2.0, 5.0]])
+    # Task 0: one of two pairs; task 1: two ties.
+    assert probability_of_improvement(x, y) == 0.5
+    assert probability_of_improvement(x + 10, y) == 1.0
+    assert probability_of_improvement(x, y) + probability_of_improvement(y, x) == 1.0
+
+
+def test_a_bad_seed_widens_the_crossed_interval_and_not_the_stratified_one():
+    # Three policies on 200 tasks that are all alike; one of the policies is worse on every task.
+    scores = np.repeat([[0.0], [0.0], [-9.0]], 200, axis=1)
+    _, low, high = matrix_interval(mean_score, [scores], rng(), resampling="crossed")
+    assert (low, high) == (-9.0, 0.0)  # a resample of three seeds is all bad in 1 of 27 cases
+    _, low, high = matrix_interval(mean_score, [scores], rng(), resampling="stratified")
+    assert high - low < 2
+
+
+def test_crossed_interval_pairs_the_tasks_of_both_matrices():
+    tasks = 1000 * rng().normal(size=(1, 50))
+    estimate, low, high = matrix_interval(
+        paired_difference, [tasks + 5, tasks], rng(), resampling="crossed"
+    )
+    assert (estimate, low, high) == pytest.approx((5, 5, 5))
+
+
+def test_crossed_interval_of_one_run_is_the_bootstrap_over_tasks():
+    values = rng(4).normal(size=60)
+    crossed = matrix_interval(
+        mean_score, [values[None]], rng(), resampling="crossed", resamples=20_000
+    )
+    plain = bootstrap_interval(values, rng(), resamples=20_000)
+    assert crossed == pytest.approx(plain, abs=0.01)
+
+
+def test_one_run_has_no_stratified_interval():
+    estimate, low, high = matrix_interval(
+        mean_score, [np.array([[1.0, 2.0]])], rng(), resampling="stratified"
+    )
+    assert estimate == 1.5 and math.isnan(low) and math.isnan(high)
+    assert all(
+        math.isnan(value)
+        for value in matrix_interval(mean_score, [np.zeros((2, 0))], rng(), resampling="crossed")
+    )
+
+
+def test_matrices_of_different_tasks_are_refused():
+    with pytest.raises(ValueError, match="tasks differ"):
+        matrix_interval(
+            probability_of_improvement,
+            [np.zeros((2, 3)), np.zeros((2, 4))],
+            rng(),
+            resampling="crossed",
+        )

@@ -174,3 +174,22 @@ def test_wrong_number_of_tasks_and_range_are_refused(generator):
     with pytest.raises(InputError, match="velocity = 50"):
         env.set_tasks(wrong)
     assert env.tasks == kept
+
+
+@pytest.mark.parametrize("name", ["half-cheetah-dynamics", "ant-crippled"])
+def test_a_told_task_ends_every_observation_and_changes_nothing_else(name):
+    family = get_family(name)
+    tasks = family.sample_tasks(3, torch.Generator().manual_seed(2), "train")
+    features = family.task_features(tasks).repeat_interleave(2, dim=0)
+    told = dataclasses.replace(family, observes_task=True)
+    assert told.observation_size == family.observation_size + features.shape[1]
+    envs = [BatchEnv(f, 3, 2, horizon=5) for f in (family, told)]
+    seen = []
+    for env in envs:
+        env.set_tasks(tasks)
+        observation = env.reset(torch.Generator().manual_seed(0))
+        step = env.step(torch.full((6, len(family.action_bounds()[0])), 0.3, dtype=torch.float64))
+        seen.append((observation, step.observations, step.rewards))
+    for plain, more in zip(seen[0][:2], seen[1][:2], strict=True):
+        assert torch.equal(more, torch.cat([plain, features], dim=1))
+    assert torch.equal(seen[0][2], seen[1][2])

@@ -115,3 +115,20 @@ def test_bad_definitions_are_refused(generator):
     for distribution in POINTS:
         with pytest.raises(ValueError, match="point"):
             distribution.sample(1, (3,), generator)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "values", "expected"),
+    [
+        (interval(2.0, 6.0), [2.0, 5.0, 8.0], [[-1.0], [0.5], [2.0]]),
+        (Uniform(((0.0, 1.0), (3.0, 4.0))), [0.0, 3.0], [[-1.0], [0.5]]),
+        (LogUniform(2.0, ((-3.0, 3.0),)), [1 / 8, 1.0, 4.0, 16.0], [[-1], [0], [2 / 3], [4 / 3]]),
+        (Choice((-1.0, 1.0)), [1.0, -1.0, 0.0], [[0, 1], [1, 0], [0, 0]]),
+        (Choice((0.0, 1.0)), [[1.0, 0.0]], [[0, 1, 1, 0]]),  # a vector: one group per entry
+        (Ring(1.0, 2.0), [[0.0, 2.0]], [[0.0, 1.0]]),
+        (SquareFrame(0.0, 0.5), [[-0.5, 0.1]], [[-1.0, 0.2]]),
+    ],
+)
+def test_values_as_a_network_reads_them(distribution, values, expected):
+    found = distribution.normalised(torch.tensor(values, dtype=torch.float64))
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))

@@ -221,3 +221,10 @@ def test_render_without_a_mode_gives_nothing():
     assert env.render() is None
     env.close()
     env.close()
+
+
+def test_an_environment_can_tell_the_task():
+    env = gymnasium.make(gymnasium_id("half-cheetah-velocity"), observe_task=True)
+    observation, _ = env.reset(options={"task": {"velocity": 1.5}})
+    assert env.observation_space.shape == (18,)
+    assert observation[-1] == 0.5  # half way from the middle of [0, 2] to its end

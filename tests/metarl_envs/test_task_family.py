@@ -203,3 +203,14 @@ def test_impossible_definitions_are_refused_when_the_family_is_made():
         (navigation, {"parameters": physical}, "point has no physical model"),
     ):
         refused(lambda f=family, c=change: dataclasses.replace(f, **c), message)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_features_of_training_tasks_lie_within_one_and_tell_tasks_apart(name):
+    family = get_family(name)
+    tasks = family.sample_tasks(20, Generator().manual_seed(0), "train")
+    features = family.task_features(tasks)
+    assert len(features) == 20
+    assert features.abs().max() <= 1 + 1e-6
+    rows = torch.cat([v.reshape(20, -1) for v in tasks.values.values()], dim=1)
+    assert len(features.unique(dim=0)) == len(rows.unique(dim=0))

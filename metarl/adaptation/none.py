@@ -1,0 +1,19 @@
+"""No adaptation: what policies do that were trained to act well without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from metarl.adaptation.base import Adaptation, Loss
+from metarl.params import Params
+
+
+@dataclass(frozen=True)
+class Unadapted(Adaptation):
+    """phi = theta: the adaptation curve is flat, but for the episodes that it is measured on."""
+
+    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+        return dict(params)

@@ -1,0 +1,114 @@
+"""The baselines by name, with configurations of the form that meta-trained policies have.
+
+A baseline that is trained is multi-task PPO by Stable-Baselines3: `outer` holds PPO's settings,
+`inner` is no adaptation, or fine-tuning. So every tool for policies takes a baseline too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+from metarl.adaptation.adam_steps import AdamSteps
+from metarl.adaptation.none import Unadapted
+from metarl.algorithms.ppo import Ppo
+from metarl.config import TrainConfig
+from metarl.methods import Method
+from metarl.policies import PolicyConfig
+from metarl.recipes import default
+from metarl_envs import get_family, unknown_name
+
+PPO_PAPER = "Schulman et al. 2017, arXiv:1707.06347"
+ENV_STEPS = 2_000_000
+"""Environment steps of a baseline that is trained, if not told otherwise."""
+
+
+def robust(config: TrainConfig) -> TrainConfig:
+    """Domain randomisation: every episode meets another task, of which the policy is told nothing.
+
+    SB3's own settings for PPO (Raffin et al. 2021) but for 64 worlds, each with one episode of the
+    family's horizon per iteration, and 32 minibatches instead of minibatches of 64 steps.
+    """
+    return dataclasses.replace(
+        config,
+        device="cpu",
+        engine="cpu",
+        meta_batch_size=64,
+        episodes_per_task=1,
+        gae_lambda=0.95,
+        policy=PolicyConfig(action_scale=1.0, normalize_observations=True),
+        inner=Unadapted(),
+        outer=Ppo(learning_rate=3e-4, epochs=10, minibatches=32, clip=0.2, inner_kl_penalty=0.0),
+    )
+
+
+def finetuned(config: TrainConfig) -> TrainConfig:
+    """The same, with PPO's steps on the adaptation episodes of each test task."""
+    return dataclasses.replace(robust(config), inner=AdamSteps(), inner_loss="clipped")
+
+
+def oracle(config: TrainConfig) -> TrainConfig:
+    """The same, and the policy is told the task."""
+    return dataclasses.replace(robust(config), observe_task=True)
+
+
+def scratch(config: TrainConfig) -> TrainConfig:
+    """PPO on one task: fewer worlds, so that few episodes are enough for an update."""
+    config = robust(config)
+    outer = dataclasses.replace(config.outer, minibatches=25)
+    return dataclasses.replace(config, meta_batch_size=8, outer=outer)
+
+
+def untrained(config: TrainConfig) -> TrainConfig:
+    """Noise around zero, as wide as controls drawn uniformly from the actuators' range."""
+    return dataclasses.replace(
+        robust(config), policy=PolicyConfig(action_scale=1.0, init_std=1 / math.sqrt(3))
+    )
+
+
+BASELINES: Mapping[str, Method] = {
+    "random": Method("Random", "nothing", "nothing: noise", "-", untrained),
+    "scratch": Method("PPO from scratch", "nothing", "PPO on one test task", PPO_PAPER, scratch),
+    "robust": Method(
+        "Robust PPO",
+        "nothing",
+        "PPO on all training tasks (domain randomisation)",
+        "Tobin et al. 2017, arXiv:1703.06907; Peng et al. 2018, arXiv:1710.06537",
+        robust,
+    ),
+    "finetuned": Method(
+        "Fine-tuned PPO",
+        "all weights, by PPO on the adaptation episodes",
+        "PPO on all training tasks",
+        PPO_PAPER,
+        finetuned,
+    ),
+    "oracle": Method(
+        "Oracle PPO",
+        "nothing: it is told the task",
+        "PPO on all training tasks",
+        "Yu et al. 2017, arXiv:1702.02453",
+        oracle,
+    ),
+}
+"""What `metarl baseline` offers; the fields say what adapts and how the weights were learned."""
+
+
+def baseline_recipe(family_name: str, name: str, env_steps: int = ENV_STEPS) -> TrainConfig:
+    """The default configuration of a baseline on a family, for this many environment steps.
+
+    Raises:
+        InputError: for an unknown family or baseline, with the nearest names.
+    """
+    if name not in BASELINES:
+        raise unknown_name("baseline", name, BASELINES)
+    config = BASELINES[name].recipe(default(get_family(family_name).name))
+    config = dataclasses.replace(config, method=name)
+    return dataclasses.replace(config, iterations=iterations(config, env_steps))
+
+
+def iterations(config: TrainConfig, env_steps: int) -> int:
+    """Iterations that collect at least this many environment steps, one episode per world each."""
+    per_iteration = config.meta_batch_size * config.episodes_per_task * config.horizon
+    return max(1, math.ceil(env_steps / per_iteration))

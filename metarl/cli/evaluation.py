@@ -1,0 +1,131 @@
+"""`metarl evaluate`: the adaptation curves of runs, and how methods compare."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from metarl.cli.policies import (
+    ALL_CORES,
+    TRAINED,
+    Split,
+    at_least_one,
+    output,
+    print_written,
+    threads,
+    torch_device,
+)
+from metarl.cli.training import Device, Engine, option
+
+if TYPE_CHECKING:
+    from metarl.adaptation_curve import Evaluation
+    from metarl.checkpoint import SavedPolicy
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure the adaptation curve on each split: return after 0..K adaptation steps.
+
+    Prints 95 % bootstrap intervals over tasks; writes CSV and a figure. Compares several runs.
+    """
+
+    run_folders: Annotated[
+        Positional[tuple[Path, ...]],
+        arg(name="run", metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
+    ]
+    """Runs, or policy folders. Several meet the same tasks; those that differ in the seed alone
+    count as one method."""
+    splits: Annotated[
+        tuple[Split, ...], option("{train,test,extrapolation} ...", "(default: all)")
+    ] = ()
+    """Which tasks: of the training ranges, held out of them, outside them."""
+    tasks: Annotated[int, arg(metavar="M")] = 40
+    """Tasks per split."""
+    episodes: Annotated[int, arg(metavar="E")] = 20
+    """Adaptation episodes per task and gradient step."""
+    steps: Annotated[int | None, option("K", TRAINED)] = None
+    """Gradient steps."""
+    budgets: Annotated[tuple[int, ...], option("N ...", "")] = ()
+    """Adapt on the first N of the E episodes only, and measure on all: a curve over N."""
+    seed: Annotated[int, arg(metavar="S")] = 0
+    """Fixes tasks, resets and actions; not those of training."""
+    device: Device = "auto"
+    """Where gradients are computed."""
+    engine: Engine = "auto"
+    """What simulates; auto is warp on a GPU."""
+    sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
+    """Simulator threads; the result does not depend on it."""
+    out: Annotated[Path | None, option("DIR", "(default: RUN/evaluation)")] = None
+    """Folder for the files."""
+
+    def run(self) -> int:
+        """Evaluate; 0."""
+        from metarl.checkpoint import load_policy
+        from metarl.comparison import Comparison, MethodRuns
+        from metarl.reporting import write_comparison, write_evaluation
+        from metarl_envs import InputError
+
+        if not self.run_folders:
+            raise InputError("RUN is missing (see metarl evaluate --help)")
+        several = len(self.run_folders) > 1
+        policies = [load_policy(folder) for folder in self.run_folders]
+        if len(kinds := {(saved.config.family, saved.config.horizon) for saved in policies}) > 1:
+            shown = ", ".join(f"{family} ({horizon} steps)" for family, horizon in sorted(kinds))
+            raise InputError(f"runs cannot be compared, their families or horizons differ: {shown}")
+        steps = max(saved.config.adaptation_steps for saved in policies)
+        runs: list[Evaluation] = []
+        for folder, saved in zip(self.run_folders, policies, strict=True):
+            runs.append(self.measured(saved, steps if self.steps is None else self.steps))
+            if several:
+                print(f"\n{folder}: {saved.config.method}, seed {saved.config.seed}")
+            print(runs[-1].table())
+            out = None if self.out is None else self.out / folder.name if several else self.out
+            print_written(write_evaluation(runs[-1], out or output(folder, "evaluation")))
+        if several:
+            names = labels(policies, self.run_folders)
+            by_method: dict[str, list[Evaluation]] = {}
+            for name, run in zip(names, runs, strict=True):
+                by_method.setdefault(name, []).append(run)
+            comparison = Comparison(tuple(MethodRuns(n, tuple(r)) for n, r in by_method.items()))
+            print(f"\n{comparison.table()}")
+            out = self.out or self.run_folders[0].parent / "comparison"
+            print_written([write_comparison(comparison, out)])
+        return 0
+
+    def measured(self, saved: SavedPolicy, steps: int) -> Evaluation:
+        """One run's curve."""
+        from metarl.evaluation import evaluate
+
+        return evaluate(
+            saved,
+            splits=self.splits or None,
+            num_tasks=at_least_one("--tasks", self.tasks),
+            steps=steps,
+            episodes_per_step=at_least_one("--episodes", self.episodes),
+            budgets=self.budgets,
+            seed=self.seed,
+            sim_threads=threads(self.sim_threads),
+            device=torch_device(self.device),
+            engine=self.engine,
+        )
+
+
+def labels(policies: Sequence[SavedPolicy], folders: Sequence[Path]) -> list[str]:
+    """What each run counts as: its method, with a folder's name where configurations differ."""
+    same = [
+        dataclasses.replace(
+            saved.config, seed=0, sim_threads=1, device="cpu", engine="cpu", checkpoint_every=1
+        )
+        for saved in policies
+    ]
+    first = [folders[same.index(config)].name for config in same]
+    variants = [sum(other.method == config.method for other in set(same)) for config in same]
+    return [
+        f"{config.method} ({name})" if count > 1 else config.method
+        for config, name, count in zip(same, first, variants, strict=True)
+    ]

@@ -1,0 +1,133 @@
+"""`metarl baseline`: every baseline is a run that the other commands take."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from metarl.baselines.recipes import BASELINES, baseline_recipe
+from metarl.checkpoint import load_policy, load_run_config
+from metarl.cli import main
+from metarl.cli.baseline import Baseline, typed
+from metarl.cli.parser import parse
+from metarl.cli.settings import BASELINE_SETTINGS
+from metarl.config import settings
+from metarl_envs import InputError, get_family
+
+SMALL = [
+    "--env-steps",
+    "50",
+    "--worlds",
+    "3",
+    "--horizon",
+    "8",
+    "--sim-threads",
+    "1",
+    "--set",
+    "outer.minibatches=2",
+]
+EVALUATE = ["--tasks", "2", "--episodes", "2", "--sim-threads", "1"]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("METARL_DEBUG", raising=False)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_trains_and_is_evaluated_and_adapted(capsys, name):
+    pytest.importorskip("stable_baselines3")
+    assert main(["baseline", name, "navigation", *SMALL]) == 0
+    shown = capsys.readouterr().out
+    run = Path(f"runs/navigation-{name}-0")
+    assert BASELINES[name].title in shown.splitlines()[0]
+    assert load_run_config(run).method == name
+    assert main(["evaluate", str(run), *EVALUATE]) == 0
+    task = ["--task", "goal=0.3,-0.2", "--episodes", "2", "--sim-threads", "1"]
+    assert main(["adapt", str(run), *task]) == 0
+    before, after = (load_policy(p) for p in (run, run / "adapted" / "goal=0.3,-0.2"))
+    changed = not torch.equal(before.params["weight_0"], after.params["weight_0"])
+    assert changed == (name == "finetuned")
+
+
+def test_scratch_meets_its_task_alone_and_suggests_it(capsys):
+    pytest.importorskip("stable_baselines3")
+    assert main(["baseline", "scratch", "navigation", *SMALL, "--task", "goal=0.3,-0.2"]) == 0
+    shown = capsys.readouterr().out
+    assert "PPO from scratch on goal = (0.3, -0.2) m" in shown
+    assert load_policy(Path("runs/navigation-scratch-0")).metadata["task"] == {"goal": [0.3, -0.2]}
+    (suggested,) = re.findall(r"metarl (adapt .*)", shown)
+    assert main([*suggested.split(), "--episodes", "2", "--sim-threads", "1"]) == 0
+    assert main(["evaluate", "runs/navigation-scratch-0", *EVALUATE]) == 0
+    assert "trained on one task alone: {'goal': [0.3, -0.2]}" in capsys.readouterr().out
+
+
+def test_a_drawn_task_can_be_typed():
+    task = Baseline("scratch", "half-cheetah-dynamics", seed=3).chosen_task()
+    family = get_family("half-cheetah-dynamics")
+    command = parse(
+        ["baseline", "scratch", family.name, "--task", *typed(task.describe(0)).split()]
+    )
+    assert command.chosen_task() == task
+
+
+def test_fine_tuning_starts_from_a_run_that_is_there(capsys):
+    assert main(["baseline", "random", "navigation", "--horizon", "8", "--run", "a"]) == 0
+    assert main(["baseline", "finetuned", "navigation", "--start", "a", "--run", "b"]) == 0
+    assert capsys.readouterr().out.count("nothing to train") == 2
+    first, second = load_policy(Path("a")), load_policy(Path("b"))
+    assert all(torch.equal(second.params[name], value) for name, value in first.params.items())
+    assert second.config.horizon == 8 and second.config.policy == first.config.policy
+    assert second.metadata["start"] == first.metadata["sha256"]
+    assert main(["evaluate", "b", *EVALUATE]) == 0
+
+
+def test_random_is_noise_around_zero():
+    assert main(["baseline", "random", "half-cheetah-velocity", "--quiet", "--run", "a"]) == 0
+    saved = load_policy(Path("a"))
+    observations = torch.randn(1, 5, 17, generator=torch.Generator().manual_seed(0))
+    assert not saved.policy.mean(saved.params, observations).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("baseline robust navigation --worlds 0", "--worlds = 0"),
+        ("baseline robust navigation --env-steps 0", "--env-steps = 0"),
+        ("baseline robust nav", "navigation"),
+        ("baseline robst navigation", "allowed are finetuned, oracle, random, robust, scratch"),
+        ("baseline robust navigation --start a", "--start: for the baseline finetuned"),
+        ("baseline robust navigation --task goal=0,0", "--task: for the baseline scratch"),
+        ("baseline robust navigation --set outer.exploration=1", "outer.exploration"),
+        ("baseline robust navigation --set inner.epochs=1", "inner.epochs"),
+        ("baseline finetuned half-cheetah-velocity --start a", "a policy of navigation"),
+        ("resume a", "a baseline cannot be resumed"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(capsys, arguments, message):
+    main(["baseline", "random", "navigation", "--quiet", "--run", "a"])
+    capsys.readouterr()
+    assert main(arguments.split()) == 2
+    complaint = capsys.readouterr().err
+    assert message in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_without_stable_baselines3_one_line_says_what_to_install(capsys, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
+    assert main(["baseline", "robust", "navigation"]) == 1
+    assert "pip install 'metarl-robotics[sb3]'" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def test_every_setting_that_is_offered_is_one_of_some_baseline():
+    known = {name for b in BASELINES for name in settings(baseline_recipe("navigation", b))}
+    assert set(BASELINE_SETTINGS) <= known
+    with pytest.raises(InputError):
+        Baseline("robust", "navigation", settings=("outer.clip=2",)).config()

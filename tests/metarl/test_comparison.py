@@ -1,0 +1,106 @@
+"""Comparison of runs on the same tasks, from given numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_policy
+
+from metarl.adaptation_curve import Evaluation, SplitEvaluation
+from metarl.comparison import Comparison, MethodRuns
+from metarl.evaluation import evaluate
+from metarl.files import plain
+from metarl.statistics import interquartile_mean
+from metarl_envs import InputError, Tasks, get_family
+
+
+def run(returns, **changes) -> Evaluation:
+    """A run on half-cheetah-velocity with given returns, (K+1, M)."""
+    returns = np.array(returns, dtype=float)
+    velocities = torch.linspace(0.1, 1.9, returns.shape[1])
+    result = SplitEvaluation("test", Tasks({"velocity": velocities}), returns, returns, 0, 0)
+    made = Evaluation(get_family("half-cheetah-velocity"), (result,), 100, 20, 0, {"name": "x"})
+    return dataclasses.replace(made, **changes)
+
+
+def two_methods() -> Comparison:
+    better = MethodRuns("maml", tuple(run([[0] * 4, [c, c + 1, c + 2, c + 7]]) for c in (10, 12)))
+    worse = MethodRuns("robust", (run([[1] * 4, [5, 6, 20, 8]]),))
+    return Comparison((better, worse))
+
+
+def test_summary_by_hand():
+    split = two_methods().summary()["splits"]["test"]
+    assert (split["tasks"], split["tasks_left_out"]) == (4, 0)
+    before, after = split["curves"]["maml"]
+    assert (before["gradient_steps"], before["adaptation_episodes"]) == (0, 0)
+    assert (after["gradient_steps"], after["adaptation_episodes"], after["runs"]) == (1, 20, 2)
+    # The middle four of 10 11 12 12 13 14 17 19.
+    assert after["iqm"]["crossed"][0] == after["iqm"]["stratified"][0] == 12.75
+    assert after["mean"]["crossed"][0] == 13.5
+    assert after["worst_fifth"]["crossed"][0] == 11.0
+    # Better in all pairs of tasks 0, 1 and 3, in none of task 2.
+    assert split["probability_of_improvement"]["maml"]["robust"][0] == 0.75
+    assert split["probability_of_improvement"]["robust"]["maml"][0] == 0.25
+    # One run has no other run to draw within a task.
+    assert math.isnan(split["curves"]["robust"][1]["iqm"]["stratified"][1])
+    json.dumps(plain(two_methods().summary()), allow_nan=False)
+
+
+def test_table_names_methods_runs_and_intervals():
+    table = two_methods().table()
+    lines = [" ".join(line.split()) for line in table.splitlines()]
+    assert any(line.startswith("maml 2 0 0 0.0 [0.0, 0.0]") for line in lines)
+    assert any(line.startswith("1 20 12.8 [") for line in lines)
+    assert any(line.startswith("robust 1 0 0 1.0") for line in lines)
+    assert max(map(len, table.splitlines())) <= 100
+
+
+def test_a_task_that_diverged_in_one_run_is_left_out_of_all():
+    first, second = run([[1, 2, 3], [4, 5, 6]]), run([[1, 2, 3], [4, math.nan, 6]])
+    comparison = Comparison((MethodRuns("a", (first,)), MethodRuns("b", (second,))))
+    assert comparison.sound("test").tolist() == [True, False, True]
+    assert comparison.scores(comparison.methods[0], "test", 1).tolist() == [[4, 6]]
+    assert "test: 2 tasks, 1 left out (diverged)" in comparison.table()
+
+
+def test_repetitions_of_few_tasks_are_drawn_within_each_task():
+    # Two tasks, two repetitions each, 100 apart: the interval must not draw tasks.
+    repeated = dataclasses.replace(
+        run([[0, 1, 100, 101]]).splits[0],
+        tasks=Tasks({"velocity": torch.tensor([0.5, 0.5, 1.5, 1.5])}),
+    )
+    made = dataclasses.replace(run([[0.0]]), splits=(repeated,))
+    comparison = Comparison((MethodRuns("a", (made,)),))
+    scores = comparison.scores(comparison.methods[0], "test", 0)
+    _, low, high = comparison.interval(interquartile_mean, [scores], "test")
+    assert 50 <= low <= high <= 51
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"horizon": 50}, "their horizon differ: 100 and 50"),
+        ({"seed": 1}, "seed of the evaluation"),
+        ({"episodes_per_step": 5}, "adaptation"),
+        ({"family": get_family("half-cheetah-dynamics")}, "family"),
+    ],
+)
+def test_runs_that_were_not_measured_alike_are_refused(change, message):
+    runs = (run([[1, 2], [3, 4]]), run([[1, 2], [3, 4]], **change))
+    with pytest.raises(InputError, match=message):
+        Comparison((MethodRuns("a", runs),))
+
+
+def test_evaluations_with_one_seed_meet_the_same_tasks():
+    sizes = {"num_tasks": 3, "steps": 1, "episodes_per_step": 2, "splits": ["test"]}
+    runs = tuple(evaluate(tiny_policy("navigation", seed=s), **sizes) for s in (0, 1))
+    assert len(Comparison((MethodRuns("a", runs),)).table()) > 0
+    other = evaluate(tiny_policy("navigation"), seed=1, **sizes)
+    with pytest.raises(InputError, match="seed"):
+        Comparison((MethodRuns("a", (*runs, other)),))

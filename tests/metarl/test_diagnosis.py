@@ -1,0 +1,103 @@
+"""The gap between oracle and robust policy, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from metarl.adaptation_curve import Evaluation, SplitEvaluation
+from metarl.diagnosis import Diagnosis, diagnose, still_learning
+from metarl.files import plain
+from metarl_envs import Tasks, get_family
+
+SPREAD = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+"""Of a policy's return over the tasks."""
+
+
+def run(returns, split="test") -> Evaluation:
+    """A policy without adaptation: two measurements, 1 apart, of the same returns (M,)."""
+    returns = np.asarray(returns, dtype=float)
+    tasks = Tasks({"velocity": torch.linspace(0.1, 1.9, len(returns))})
+    measured = np.stack([returns - 0.5, returns + 0.5])
+    result = SplitEvaluation(split, tasks, measured, measured, 0, 0)
+    return Evaluation(get_family("half-cheetah-velocity"), (result,), 100, 20, 0, {})
+
+
+def made(random=0.0, robust=(10.0,), oracle=(20.0,), noise=0.0, split="test") -> Diagnosis:
+    wobble = noise * np.array([9.0, -7.0, 5.0, -8.0, 3.0])
+    return diagnose(
+        {
+            "random": [run(random + SPREAD, split)],
+            "robust": [run(level + SPREAD, split) for level in robust],
+            "oracle": [run(level + SPREAD + wobble, split) for level in oracle],
+        },
+        {},
+    )
+
+
+def test_gap_and_share_by_hand():
+    diagnosis = made()
+    # The same spread over tasks in all policies, and pairs of tasks are drawn: no width at all.
+    assert diagnosis.gap("test") == pytest.approx((10, 10, 10))
+    assert diagnosis.share("test") == pytest.approx((0.5, 0.5, 0.5))
+    two = made(robust=(8.0, 12.0), oracle=(19.0, 21.0))
+    assert two.gap("test") == pytest.approx((10, 7, 13))  # a seed of each, the same or not
+    assert two.scores("robust", "test").tolist() == [(8 + SPREAD).tolist(), (12 + SPREAD).tolist()]
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "beginning", "part"),
+    [
+        (made(), "Adaptation can matter:", "+10.0 [+10.0, +10.0]"),
+        (made(), "Adaptation can matter:", "50% of what it does better than noise"),
+        (made(robust=(19.5,)), "Adaptation can matter little:", "2%"),
+        (made(oracle=(11.0,), noise=1.0), "No sign that adaptation matters:", "holds zero"),
+        (made(oracle=(5.0,)), "Nothing can be said:", "not learned to use the task"),
+        (made(oracle=(-1.0,)), "Nothing can be said:", "no better than noise"),
+    ],
+)
+def test_verdicts(diagnosis, beginning, part):
+    verdict = diagnosis.verdict("test")
+    assert verdict.startswith(beginning)
+    assert part in verdict
+
+
+def test_notes_name_what_the_numbers_do_not_cover():
+    assert "one seed each" in " ".join(made().notes())
+    assert made(robust=(1.0, 2.0), oracle=(1.0, 2.0)).notes() == []
+    (_, told) = made(split="extrapolation").notes()
+    assert "never seen" in told
+
+
+def test_text_and_json_hold_the_same_numbers():
+    diagnosis = made()
+    text = diagnosis.text()
+    for line in ("random  mean return 0.0", "robust  mean return 10.0", "oracle  mean return 20.0"):
+        assert line in text
+    assert max(map(len, text.splitlines())) <= 100
+    data = json.loads(json.dumps(plain(diagnosis.summary()), allow_nan=False))
+    split = data["splits"]["test"]
+    assert split["gap"] == pytest.approx([10, 10, 10])
+    assert split["returns"]["oracle"]["mean"][0] == 20.0
+    assert split["verdict"] in " ".join(text.split())
+    assert split["probability_of_improvement"][0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("returns", "rising"),
+    [(range(40), True), ([*range(30), *[30] * 10], False), ([5, 1], False), ([9] * 40, False)],
+)
+def test_a_return_that_still_rises_is_noticed(tmp_path, returns, rising):
+    lines = [
+        json.dumps({"iteration": i + 1, "rollout/return_post": float(value)})
+        for i, value in enumerate(returns)
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert still_learning(tmp_path) == rising
+    diagnosis = diagnose(
+        {name: [run(SPREAD)] for name in ("random", "robust", "oracle")}, {"robust": [tmp_path]}
+    )
+    assert ("still improved" in " ".join(diagnosis.notes())) == rising

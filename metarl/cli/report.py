@@ -14,10 +14,9 @@ from metarl.cli.training import option
 
 @dataclass(frozen=True)
 class Report:
-    """Measure runs of one family on every split and show them on one self-contained HTML page.
+    """Measure runs of one family and show them on one self-contained HTML page.
 
-    Learning and adaptation curves, gains over the task parameters, what adaptation changed,
-    videos, tables and provenance; figures also as PNG and SVG, numbers as CSV.
+    Figures are written as PNG and SVG too, numbers as CSV.
     """
 
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN [RUN ...]")]

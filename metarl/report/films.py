@@ -40,7 +40,7 @@ def film_tasks(subject: Subject, folder: Path, count: int, sizes: Sizes) -> list
             subject.saved,
             tasks,
             folder / subject.slug,
-            steps=subject.evaluation.steps,
+            steps=subject.evaluation.schedule[-1][0],
             episodes=sizes.episodes,
             seed=sizes.seed,
             source=result.split,

@@ -65,7 +65,10 @@ def refused(capsys, *arguments, code=ExitCode.USAGE):
         ("train navigation --max-kl -1", "max_kl = -1"),
         ("train navigation --gae-lambda 1.5", r"gae_lambda = 1.5: must be in \[0, 1\]"),
         ("train navigation --device gpu", "--device = 'gpu': allowed are auto, cpu, cuda"),
-        ("train navigation --inner-loss mse", "--inner-loss = 'mse': allowed are log_prob, ratio"),
+        (
+            "train navigation --inner-loss mse",
+            "--inner-loss = 'mse': allowed are clipped, log_prob, ratio",
+        ),
         ("train navigation --meta-batch-size 1000000000", r"need more than \d+ GB, this machine"),
         ("train navigation extra", "extra"),
         ("train navigation --method", "--method"),

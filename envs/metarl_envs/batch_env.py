@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
+from metarl_envs.disturbances import Disturbance, Disturber
 from metarl_envs.engines import EngineName, make_engine
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
@@ -26,6 +28,21 @@ class BatchStep:
     faulted: Tensor  # (N,) the simulation diverged; observation and reward are zeroed
     transition: Transition
     """The step's raw material, for quantities; live until the next call."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How N episodes begin."""
+
+    qpos: Tensor  # (N, nq)
+    qvel: Tensor  # (N, nv)
+    noise_seeds: Tensor  # (N,)
+
+    @staticmethod
+    def concatenate(parts: Sequence[Start]) -> Start:
+        """All of them, in order."""
+        columns = zip(*((p.qpos, p.qvel, p.noise_seeds) for p in parts), strict=True)
+        return Start(*(torch.cat(column) for column in columns))
 
 
 class BatchEnv:
@@ -82,6 +99,12 @@ class BatchEnv:
             device=device or torch.device("cpu"),
         )
         self.action_low, self.action_high = family.action_bounds()
+        self._disturber = Disturber(
+            {p.name: p.effect for p in family.parameters if isinstance(p.effect, Disturbance)},
+            self.num_worlds,
+            torch.zeros_like(self.action_low).clamp(self.action_low, self.action_high),
+            self.device,
+        )
         self._dt_s = robot.dt_s
         qpos, qvel = robot.initial_state()
         self._initial = (
@@ -122,25 +145,33 @@ class BatchEnv:
 
         Noise is drawn for all worlds whatever the mask, so the stream does not depend on it.
         """
-        qpos, qvel = self.family.robot.reset_state(*self._initial, self.num_worlds, generator)
-        self.engine.reset(mask, qpos, qvel)
+        return self.start(self.draw_start(self.num_worlds, generator), mask)
+
+    def draw_start(self, num_worlds: int, generator: Generator) -> Start:
+        """Starting states for `num_worlds` episodes."""
+        qpos, qvel = self.family.robot.reset_state(*self._initial, num_worlds, generator)
+        return Start(qpos, qvel, self._disturber.draw_seeds(num_worlds, generator))
+
+    def start(self, start: Start, mask: Tensor | None = None) -> Tensor:
+        """Start new episodes in the worlds of `mask` (None: all); observations (N, O).
+
+        Rows of `start` (N, ...) outside the mask are ignored.
+        """
+        self.engine.reset(mask, start.qpos, start.qvel)
+        self._disturber.reset(start.noise_seeds, mask)
         self._elapsed[slice(None) if mask is None else mask] = 0
-        return self.family.robot.observation(self.engine.data)
+        return self._observed()
 
     def step(self, actions: Tensor, mask: Tensor | None = None) -> BatchStep:
         """Apply controls (N, A) to the worlds of `mask` (None: all) for one control step.
 
-        Controls are used as given; MuJoCo clamps forces to the actuator range, rewards see the
-        raw values (as Gymnasium does). Rows outside the mask keep
-        state and observation; their rewards and flags mean nothing.
+        Where the task delays actions, earlier ones are applied instead. Controls are used as
+        given; MuJoCo clamps forces to the actuator range, rewards see the raw values (as Gymnasium
+        does). Rows outside the mask keep state and observation; their rewards and flags mean
+        nothing.
         """
-        data = self.engine.data
-        before = {name: data[name].clone() for name in self.family.robot.remembered}
-        data["ctrl"].copy_(actions)
-        self.engine.step(self.family.robot.frame_skip, mask)
-        self._elapsed += 1 if mask is None else mask.long()
-        transition = Transition(before, data, data["ctrl"], self._dt_s, self._task_values)
-        observations = self.family.robot.observation(data)
+        transition = self.advance(actions, mask)
+        observations = self._observed()
         rewards = self.family.reward(transition)
         terminated = self.family.termination(transition)
         # A sum with a NaN or an infinity in it is not finite: one pass instead of one per entry.
@@ -159,3 +190,17 @@ class BatchEnv:
             faulted,
             transition,
         )
+
+    def _observed(self) -> Tensor:
+        """What the policies get to see: (N, O)."""
+        observations = self.family.robot.observation(self.engine.data)
+        return self._disturber.observed(observations, self._task_values, self._elapsed)
+
+    def advance(self, actions: Tensor, mask: Tensor | None = None) -> Transition:
+        """The physics of `step` alone; its result is live until the next call."""
+        data = self.engine.data
+        before = {name: data[name].clone() for name in self.family.robot.remembered}
+        data["ctrl"].copy_(self._disturber.arriving(actions, self._task_values, mask))
+        self.engine.step(self.family.robot.frame_skip, mask)
+        self._elapsed += 1 if mask is None else mask.long()
+        return Transition(before, data, data["ctrl"], self._dt_s, self._task_values)

@@ -79,9 +79,10 @@ class MujocoRenderer:
         for field in ("geom_size", "geom_pos", "geom_quat", "body_pos", "body_quat"):
             getattr(self._model, field)[:] = getattr(model, field)
         goal = task_values.get("goal")
-        self._aim(data, overview=goal is not None)
+        in_the_plane = isinstance(goal, Sequence) and len(goal) >= 2
+        self._aim(data, overview=in_the_plane)
         self._renderer.update_scene(data, camera=self._camera)
-        if goal is not None:
+        if in_the_plane:
             _add_goal(self._renderer.scene, np.asarray(goal, dtype=np.float64))
         return self._renderer.render().copy()
 
@@ -183,7 +184,8 @@ def _restyle(model: mujoco.MjModel) -> None:
     for geom in range(model.ngeom):
         material = int(model.geom_matid[geom])
         if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE and material >= 0:
-            _recolour_checker(model, material)
+            if int(model.mat_texid[material].max()) >= 0:
+                _recolour_checker(model, material)
             model.geom_rgba[geom] = 1.0
             model.mat_reflectance[material] = 0.0
             model.mat_specular[material] = 0.0

@@ -8,6 +8,7 @@ from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import SPLITS, Origin, Split, TaskFamily
 from metarl_envs.family_file import load_family
 from metarl_envs.gym_env import MetaEnv
+from metarl_envs.gym_vector import MetaVectorEnv
 from metarl_envs.parameters import ModelEffect, Parameter
 from metarl_envs.registry import (
     FAMILIES,
@@ -30,6 +31,7 @@ __all__ = [
     "EngineName",
     "InputError",
     "MetaEnv",
+    "MetaVectorEnv",
     "ModelEffect",
     "MujocoRobot",
     "Origin",

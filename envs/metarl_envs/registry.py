@@ -56,12 +56,13 @@ def gymnasium_id(family_name: str) -> str:
 
 
 def register_gymnasium_ids() -> None:
-    """Make every family known to `gymnasium.make`; a second call changes nothing."""
+    """Make every family known to `gymnasium.make` and `make_vec`; a second call changes nothing."""
     for name, family in FAMILIES.items():
         if gymnasium_id(name) not in gymnasium.registry:
             gymnasium.register(
                 gymnasium_id(name),
                 entry_point="metarl_envs.gym_env:MetaEnv",
+                vector_entry_point="metarl_envs.gym_vector:MetaVectorEnv",
                 max_episode_steps=family.horizon,
                 kwargs={"family": name},
             )

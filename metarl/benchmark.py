@@ -28,7 +28,7 @@ from metarl.rollouts import collect
 from metarl.runtime import torch_threads
 from metarl.state import initial_params
 from metarl.versions import git_commit, versions
-from metarl_envs import BatchEnv, InputError, chosen_engine, get_family
+from metarl_envs import BatchEnv, InputError, chosen_engine
 
 GPU_WORLDS = (256, 1024, 4096, 8192, 16384, 32768)
 CPU_WORLDS = (256, 1024)
@@ -134,7 +134,7 @@ def device_name(device: torch.device) -> str:
 def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
     M, K, device = config.meta_batch_size, config.adaptation_steps, config.torch_device()
     began = time.perf_counter()
-    family = get_family(config.family)
+    family = config.task_family()
     env = BatchEnv(
         family,
         M,

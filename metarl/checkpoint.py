@@ -53,7 +53,6 @@ from metarl.run_folder import (
 )
 from metarl.state import Generators, TrainState
 from metarl.versions import versions
-from metarl_envs import get_family
 
 __all__ = [
     "SavedPolicy",
@@ -234,4 +233,4 @@ def _prune(newest: Path, keep: int) -> None:
 
 
 def _policy_for(config: TrainConfig) -> GaussianMlpPolicy:
-    return GaussianMlpPolicy.for_family(get_family(config.family), config.policy)
+    return GaussianMlpPolicy.for_family(config.task_family(), config.policy)

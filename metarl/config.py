@@ -21,7 +21,17 @@ from metarl.inner_loop import InnerLoopConfig
 from metarl.losses import InnerLoss
 from metarl.policies import PolicyConfig
 from metarl.process import available_cores
-from metarl_envs import ENGINES, EngineName, InputError, chosen_engine, unknown_name
+from metarl_envs import (
+    ENGINES,
+    FAMILIES,
+    EngineName,
+    InputError,
+    Origin,
+    TaskFamily,
+    chosen_engine,
+    get_family,
+    unknown_name,
+)
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -71,6 +81,8 @@ class TrainConfig:
     """The inner loop: how the policy adapts."""
     outer: MetaObjective = field(default_factory=Trpo)
     """The outer loop: how the meta-parameters learn."""
+    origin: Origin = field(default_factory=Origin)
+    """The Python file that defines the family; of a shipped one, none."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -100,6 +112,21 @@ class TrainConfig:
             raise InputError(f"engine = '{self.engine}': allowed are {', '.join(ENGINES)}")
         self.outer.num_distinct_tasks(self.meta_batch_size)
 
+    def task_family(self) -> TaskFamily:
+        """The family, shipped or loaded.
+
+        Raises:
+            InputError: for one in a file that nobody has named: reading a run runs no code.
+        """
+        reference = self.origin.reference
+        if reference and self.family not in FAMILIES:
+            raise InputError(
+                f"family '{self.family}' is defined in {reference}, and a Python file runs only "
+                f"if you name it: add --family {reference} (in Python: "
+                f'metarl_envs.load_family("{reference}"))'
+            )
+        return get_family(self.family)
+
     def inner_loop(self, progress: float) -> InnerLoopConfig:
         """How the policy adapts when this share of meta-training, in [0, 1], is over."""
         return InnerLoopConfig(
@@ -127,7 +154,7 @@ class TrainConfig:
         chosen_engine(self.engine, self.torch_device())
 
 
-LATER_FIELDS = {"engine": "cpu"}
+LATER_FIELDS = {"engine": "cpu", "origin": dataclasses.asdict(Origin())}
 """What files of schema 2 may lack, with what held before it could be chosen."""
 KIND = "kind"
 """Which adaptation or meta-objective a JSON object describes."""
@@ -157,9 +184,11 @@ def settings(config: TrainConfig) -> dict[str, Any]:
     """Every setting by its dotted name, such as `outer.clip`; what defines a run is left out."""
     flat: dict[str, Any] = {}
     for name, value in to_json(config).items():
+        if name in ("family", "method", "origin"):
+            continue
         if isinstance(value, Mapping):
             flat |= {f"{name}.{key}": entry for key, entry in value.items() if key != KIND}
-        elif name not in ("family", "method"):
+        else:
             flat[name] = value
     return flat
 

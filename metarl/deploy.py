@@ -21,7 +21,7 @@ from metarl.gym_rollouts import collect_from_env
 from metarl.inner_loop import keep_finite, run_inner_loop
 from metarl.losses import inner_loss
 from metarl.params import Params, expand
-from metarl_envs import BatchEnv, EngineName, InputError, TaskFamily, Tasks, get_family
+from metarl_envs import BatchEnv, EngineName, InputError, TaskFamily, Tasks
 
 NOT_FINITE = (
     "adaptation step {step} is not finite, so the policy was not adapted: every episode diverged, "
@@ -131,7 +131,9 @@ class MetaPolicy:
     def save(self, folder: str | Path) -> Path:
         """Write a policy folder that `metarl.load` reads."""
         saved = self.saved
-        return save_policy(Path(folder), saved.config, saved.policy, saved.params, saved.metadata)
+        return save_policy(
+            Path(folder), saved.config, saved.policy, saved.params, saved.metadata, saved.family
+        )
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ def adapt_to_task(
         NonFiniteUpdateError: if a step is not finite.
     """
     _check_sizes(episodes, steps)
-    family = get_family(saved.config.family)
+    family = saved.config.task_family()
     env = BatchEnv(
         family,
         1,

@@ -14,7 +14,7 @@ from metarl.checkpoint import SavedPolicy
 from metarl.inner_loop import run_inner_loop
 from metarl.params import expand
 from metarl.rollouts import Rollouts
-from metarl_envs import SPLITS, BatchEnv, EngineName, InputError, Split, get_family
+from metarl_envs import SPLITS, BatchEnv, EngineName, InputError, Split
 
 CPU = torch.device("cpu")
 
@@ -53,7 +53,7 @@ def evaluate(
     """
     if steps < 1:
         raise InputError(f"steps = {steps}: must be at least 1")
-    family = get_family(saved.config.family)
+    family = saved.config.task_family()
     env = BatchEnv(
         family,
         num_tasks,

@@ -20,7 +20,7 @@ from metarl.algorithms.es import EvolutionStrategy
 from metarl.algorithms.ppo import Ppo
 from metarl.algorithms.reptile import Reptile
 from metarl.config import TrainConfig, with_settings
-from metarl_envs import MujocoRobot, get_family
+from metarl_envs import MujocoRobot
 
 Recipe = Callable[[TrainConfig], TrainConfig]
 
@@ -75,7 +75,7 @@ def meta_sgd(config: TrainConfig) -> TrainConfig:
 
     Where there are angles of 1 rad beside velocities of 10 rad/s, observations are standardised.
     """
-    robot = get_family(config.family).robot
+    robot = config.task_family().robot
     policy = dataclasses.replace(
         config.policy, normalize_observations=isinstance(robot, MujocoRobot)
     )

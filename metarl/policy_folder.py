@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from metarl.params import Params
 from metarl.policies import GaussianMlpPolicy
 from metarl.state import initial_params
 from metarl.versions import git_commit, versions
-from metarl_envs import FAMILIES, InputError, TaskFamily, get_family, unknown_name
+from metarl_envs import FAMILIES, InputError, TaskFamily, unknown_name
 
 SCHEMA = 2
 """Version of every file that this module and `metarl.checkpoint` write."""
@@ -51,6 +52,8 @@ class SavedPolicy:
     """How it was trained."""
     metadata: dict[str, Any]
     """What its writer noted, with `versions`, `commit` and `sha256` of the weights."""
+    family: dict[str, Any] = field(default_factory=dict)
+    """Its family as `describe_family` gives it, whether or not the family itself is at hand."""
 
 
 def save_policy(
@@ -59,6 +62,7 @@ def save_policy(
     policy: GaussianMlpPolicy,
     params: Mapping[str, Tensor],
     metadata: Mapping[str, Any],
+    family: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a policy folder, whole or not at all, over an older policy of that name.
 
@@ -68,6 +72,7 @@ def save_policy(
         policy: the policy function.
         params: one policy's parameters, without axis M.
         metadata: JSON values worth keeping: iteration, returns, the task adapted to.
+        family: the description of its task family; None: made from the family itself.
 
     Raises:
         RunError: if `folder` is there and holds anything but a policy's files.
@@ -77,7 +82,7 @@ def save_policy(
         raise RunError(f"{folder}: exists and holds other files; choose another folder")
     temporary = temporary_folder(folder)
     try:
-        write_policy(temporary, config, policy, params, metadata)
+        write_policy(temporary, config, policy, params, metadata, family)
         publish(temporary, folder)
     except OSError:
         remove_folder(temporary)  # a full disk must not stay full of half a policy
@@ -91,12 +96,13 @@ def write_policy(
     policy: GaussianMlpPolicy,
     params: Mapping[str, Tensor],
     metadata: Mapping[str, Any],
+    family: Mapping[str, Any] | None = None,
 ) -> str:
     """Write a policy's files into an existing folder; the SHA-256 of the weights."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in params.items()}
     content = safetensors.torch.save(tensors)
     digest = sha256(content)
-    family = get_family(config.family)
+    family = family or describe_family(config.task_family())
     data = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -109,7 +115,7 @@ def write_policy(
             "action_low": policy.action_low,
             "action_high": policy.action_high,
         },
-        "family": describe_family(family),
+        "family": family,
         "metadata": metadata,
     }
     write_synced(folder / WEIGHTS, content)
@@ -138,7 +144,9 @@ def read_policy(folder: Path) -> SavedPolicy:
     noted = data.get("metadata")
     metadata = dict(noted) if isinstance(noted, dict) else {}
     metadata |= {key: data.get(key) for key in ("versions", "commit", "sha256")}
-    return SavedPolicy(policy, params, config, metadata)
+    described = data.get("family")
+    family = dict(described) if isinstance(described, dict) else {}
+    return SavedPolicy(policy, params, config, metadata, family)
 
 
 def check_format(path: Path, data: dict[str, Any], expected: str) -> None:
@@ -205,17 +213,19 @@ def describe_family(family: TaskFamily) -> dict[str, Any]:
     }
 
 
-def model_card(config: TrainConfig, family: TaskFamily, metadata: Mapping[str, Any]) -> str:
+def model_card(config: TrainConfig, family: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     """A short README for people: what it is, what it was trained on, how to use it."""
-    # A bar would end the cell: ranges such as "|p| <= 2" have some.
-    ranges = [p.describe_range().replace("|", "\\|") for p in family.parameters]
-    parameters = "\n".join(
-        f"| {p.name} | {p.unit} | {allowed} | {p.description} |"
-        for p, allowed in zip(family.parameters, ranges, strict=True)
-    )
+
+    def row(p: Mapping[str, Any]) -> str:
+        beyond = f" or {p['extrapolation']} (extrapolation)" if p["extrapolation"] else ""
+        cells = (p["name"], p["unit"], f"{p['train']} (train){beyond}", p["description"])
+        # A bar would end the cell: ranges such as "|p| <= 2" have some.
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    parameters = "\n".join(row(parameter) for parameter in family["parameters"])
     noted = "\n".join(f"- {key}: {value}" for key, value in metadata.items())
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"""# metarl policy: {family.name}
+    return f"""# metarl policy: {family["name"]}
 
 A policy meta-trained with {METHODS[config.method].title} ({config.adaptation_steps} adaptation
 steps) in simulation only, seed {config.seed}.
@@ -245,6 +255,7 @@ def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> Gauss
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{path}: spaces = {spaces!r} is not readable") from None
     if config.family in FAMILIES:
+        _warn_of_another_file(path, config)
         current = GaussianMlpPolicy.for_family(FAMILIES[config.family], config.policy)
         if current != policy:
             raise RunError(
@@ -253,6 +264,17 @@ def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> Gauss
                 f"actions, now {current.observation_size} and {current.action_size})"
             )
     return policy
+
+
+def _warn_of_another_file(path: Path, config: TrainConfig) -> None:
+    """A family's file may change between training and use, and results with it."""
+    current = FAMILIES[config.family].origin
+    if config.origin.sha256 and current.sha256 != config.origin.sha256:
+        warnings.warn(
+            f"{path.parent}: {current.reference or config.family} or its model has changed since "
+            "this policy was trained on it; results may differ",
+            stacklevel=5,
+        )
 
 
 def _names(folder: Path) -> set[str]:

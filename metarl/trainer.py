@@ -22,7 +22,7 @@ from metarl.policies import GaussianMlpPolicy
 from metarl.progress import Progress
 from metarl.signals import StopSignals
 from metarl.state import Generators, TrainState, initial_params
-from metarl_envs import BatchEnv, get_family
+from metarl_envs import BatchEnv
 
 CPU = torch.device("cpu")
 MAX_REFUSED_IN_A_ROW = 3
@@ -34,7 +34,7 @@ class Interrupted(Exception):  # noqa: N818 -- not an error: the run is saved an
 
 def initial_state(config: TrainConfig) -> TrainState:
     """Fresh parameters and random streams, all from `config.seed`."""
-    policy = GaussianMlpPolicy.for_family(get_family(config.family), config.policy)
+    policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
     generators = Generators.from_seed(config.seed)
     params = initial_params(config, policy, generators.init)
     return TrainState(params, generators, config.outer.init(learned(params)))
@@ -48,7 +48,7 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
         NonFiniteUpdateError: after three refused updates in a row; the last good state is saved.
         FaultError: if too many worlds diverge; the last good state is saved.
     """
-    family = get_family(config.family)
+    family = config.task_family()
     device = config.torch_device()
     policy = GaussianMlpPolicy.for_family(family, config.policy)
     outer = config.outer

@@ -13,6 +13,7 @@ import tyro
 from tyro.conf import subcommand
 
 from metarl.cli.benchmark import Benchmark
+from metarl.cli.check import Check
 from metarl.cli.information import Demo, Doctor, Families, Methods
 from metarl.cli.policies import Adapt, Evaluate, Record
 from metarl.cli.training import Resume, Train
@@ -32,6 +33,7 @@ COMMANDS = {
     "demo": Demo,
     "doctor": Doctor,
     "benchmark": Benchmark,
+    "check": Check,
 }
 AnyCommand = (
     Annotated[Families, subcommand("families")]
@@ -44,6 +46,7 @@ AnyCommand = (
     | Annotated[Demo, subcommand("demo")]
     | Annotated[Doctor, subcommand("doctor")]
     | Annotated[Benchmark, subcommand("benchmark")]
+    | Annotated[Check, subcommand("check")]
 )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from metarl.cli.families import OwnFamily, opened
 from metarl.cli.tasks import folder_name, parse_task
 from metarl.cli.training import Device, Engine, option
 from metarl.process import available_cores
@@ -58,14 +59,15 @@ class Evaluate:
     """Simulator threads; the result does not depend on it."""
     out: Annotated[Path | None, option("DIR", "(default: RUN/evaluation)")] = None
     """Folder for the files."""
+    family: OwnFamily = None
+    """The Python file with the run's family, if it is one of your own; the file is run."""
 
     def run(self) -> int:
         """Evaluate; 0."""
-        from metarl.checkpoint import load_policy
         from metarl.evaluation import evaluate
         from metarl.reporting import write_evaluation
 
-        saved = load_policy(self.run_folder)
+        saved = opened(self.run_folder, self.family)
         evaluation = evaluate(
             saved,
             splits=self.splits or None,
@@ -107,13 +109,14 @@ class Adapt:
     """Simulator threads; the result does not depend on it."""
     out: Annotated[Path | None, option("DIR", "(default: RUN/adapted/TASK)")] = None
     """Folder for the adapted policy."""
+    family: OwnFamily = None
+    """The Python file with the run's family, if it is one of your own; the file is run."""
 
     def run(self) -> int:
         """Adapt; 0."""
-        from metarl.checkpoint import load_policy
         from metarl.deploy import adapt_to_task
 
-        saved = load_policy(self.run_folder)
+        saved = opened(self.run_folder, self.family)
         texts = joined(self.task)
         adaptation = adapt_to_task(
             saved,
@@ -158,13 +161,14 @@ class Record:
     """Simulator threads; the result does not depend on it."""
     out: Annotated[Path | None, option("DIR", "(default: RUN/videos)")] = None
     """Folder for the videos."""
+    family: OwnFamily = None
+    """The Python file with the run's family, if it is one of your own; the file is run."""
 
     def run(self) -> int:
         """Record; 0."""
-        from metarl.checkpoint import load_policy
         from metarl.recording import record
 
-        saved = load_policy(self.run_folder)
+        saved = opened(self.run_folder, self.family)
         texts = joined(self.task)
         written = record(
             saved,
@@ -214,9 +218,7 @@ def given_task(saved: SavedPolicy, texts: Sequence[str]) -> Tasks:
 
 def family_of(saved: SavedPolicy) -> TaskFamily:
     """The family that a policy was trained on."""
-    from metarl_envs import get_family
-
-    return get_family(saved.config.family)
+    return saved.config.task_family()
 
 
 def threads(given: int | None) -> int:

@@ -34,18 +34,21 @@ FLAGS = {
         "--inner-lr --inner-loss --first-order --max-kl --gae-lambda --seed --set --device "
         "--engine --sim-threads --checkpoint-every --run --quiet"
     ),
-    "evaluate": "--splits --tasks --episodes --steps --seed --device --engine --sim-threads --out",
-    "adapt": "--task --episodes --steps --seed --device --engine --sim-threads --out",
+    "evaluate": "--splits --tasks --episodes --steps --seed --device --engine --sim-threads --out "
+    "--family",
+    "adapt": "--task --episodes --steps --seed --device --engine --sim-threads --out --family",
     "record": (
-        "--task --split --tasks --episodes --steps --seed --device --engine --sim-threads --out"
+        "--task --split --tasks --episodes --steps --seed --device --engine --sim-threads --out "
+        "--family"
     ),
-    "resume": "--iterations --sim-threads --device --engine --quiet",
+    "resume": "--iterations --sim-threads --device --engine --quiet --family",
     "demo": "--out",
     "doctor": "",
     "benchmark": (
         "--method --worlds --meta-batch-size --horizon --rounds --device --engine --sim-threads "
         "--json"
     ),
+    "check": "--out",
 }
 """A flag is a promise: whoever changes this list breaks somebody's script."""
 

@@ -20,7 +20,7 @@ from metarl.algorithms.es import EvolutionStrategy
 from metarl.algorithms.ppo import Ppo
 from metarl.algorithms.reptile import Reptile
 from metarl.config import TrainConfig, with_settings
-from metarl_envs import MujocoRobot
+from metarl_envs import AnalyticRobot
 
 Recipe = Callable[[TrainConfig], TrainConfig]
 
@@ -77,7 +77,7 @@ def meta_sgd(config: TrainConfig) -> TrainConfig:
     """
     robot = config.task_family().robot
     policy = dataclasses.replace(
-        config.policy, normalize_observations=isinstance(robot, MujocoRobot)
+        config.policy, normalize_observations=not isinstance(robot, AnalyticRobot)
     )
     inner = MetaSgd()
     return dataclasses.replace(

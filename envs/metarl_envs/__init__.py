@@ -7,6 +7,7 @@ from metarl_envs.engines import ENGINES, EngineName, chosen_engine, warp_problem
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import SPLITS, Origin, Split, TaskFamily
 from metarl_envs.family_file import load_family
+from metarl_envs.from_gym import family_from_gym, gym_robot
 from metarl_envs.gym_env import MetaEnv
 from metarl_envs.gym_vector import MetaVectorEnv
 from metarl_envs.parameters import ModelEffect, Parameter
@@ -17,7 +18,9 @@ from metarl_envs.registry import (
     register_family,
     register_gymnasium_ids,
 )
-from metarl_envs.robots.base import AnalyticRobot, MujocoRobot, Robot, Transition
+from metarl_envs.robots.base import AnalyticRobot, MujocoRobot, Transition
+from metarl_envs.robots.gym import GymRobot
+from metarl_envs.robots.kinds import Robot
 from metarl_envs.robots.own import mujoco_robot
 from metarl_envs.tasks import Tasks
 
@@ -29,6 +32,7 @@ __all__ = [
     "BatchEnv",
     "BatchStep",
     "EngineName",
+    "GymRobot",
     "InputError",
     "MetaEnv",
     "MetaVectorEnv",
@@ -42,7 +46,9 @@ __all__ = [
     "Tasks",
     "Transition",
     "chosen_engine",
+    "family_from_gym",
     "get_family",
+    "gym_robot",
     "gymnasium_id",
     "load_family",
     "mujoco_robot",

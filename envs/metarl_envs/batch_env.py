@@ -14,6 +14,7 @@ from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
 from metarl_envs.parameters import model_fields, varied_fields
 from metarl_envs.robots.base import Transition
+from metarl_envs.robots.gym import GymRobot
 from metarl_envs.tasks import Tasks
 
 
@@ -186,7 +187,7 @@ class BatchEnv:
             observations,
             rewards,
             terminated,
-            self._elapsed >= self.horizon,
+            self._truncated(),
             faulted,
             transition,
         )
@@ -195,6 +196,13 @@ class BatchEnv:
         """What the policies get to see: (N, O)."""
         observations = self.family.robot.observation(self.engine.data)
         return self._disturber.observed(observations, self._task_values, self._elapsed)
+
+    def _truncated(self) -> Tensor:
+        """At the horizon, or where a Gymnasium environment says so: (N,)."""
+        late = self._elapsed >= self.horizon
+        if isinstance(self.family.robot, GymRobot):
+            return late | (self.engine.data["truncated"] != 0)
+        return late
 
     def advance(self, actions: Tensor, mask: Tensor | None = None) -> Transition:
         """The physics of `step` alone; its result is live until the next call."""

@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 from metarl_envs.distributions import Choice, within_any
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.parameters import ModelEffect, Parameter
-from metarl_envs.robots.base import AnalyticRobot, Robot, Transition
+from metarl_envs.robots.base import AnalyticRobot, Transition
+from metarl_envs.robots.kinds import Robot
 from metarl_envs.tasks import Tasks
 
 Split = Literal["train", "test", "extrapolation"]

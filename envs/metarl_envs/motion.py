@@ -11,6 +11,8 @@ from metarl_envs.batch_env import BatchEnv, Start
 from metarl_envs.family import TaskFamily
 from metarl_envs.tasks import Tasks
 
+STATE = ("qpos", "qvel", "observation")
+"""What says where robots are; a Gymnasium environment may have its observation only."""
 STEPS = 200
 """Control steps over which motions are compared, at most an episode."""
 
@@ -34,7 +36,9 @@ def motion(family: TaskFamily, tasks: Tasks) -> Motion:
     states, rewards, terminated = [], [], []
     for t in range(min(STEPS, family.horizon)):
         step = env.step(swing(family, t).expand(len(tasks), -1))
-        states.append(torch.cat([env.engine.data["qpos"], env.engine.data["qvel"]], dim=1))
+        states.append(
+            torch.cat([env.engine.data[name] for name in STATE if name in env.engine.data], dim=1)
+        )
         observations.append(step.observations.clone())
         rewards.append(step.rewards.clone())
         terminated.append(step.terminated.clone())

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 from metarl_envs.engines import AnalyticEngine
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
-from metarl_envs.robots.base import MujocoRobot
+from metarl_envs.robots.base import AnalyticRobot
+from metarl_envs.robots.kinds import ModelledRobot
 
 if TYPE_CHECKING:
     from metarl_envs.engines import AnyEngine
@@ -46,7 +47,7 @@ def make_renderer(family: TaskFamily, width: int = 480, height: int = 360) -> Wo
     for name, size in (("width", width), ("height", height)):
         if not 16 <= size <= 4096:
             raise InputError(f"{name} = {size} pixels: must be in [16, 4096]")
-    if isinstance(family.robot, MujocoRobot):
+    if not isinstance(family.robot, AnalyticRobot):
         return MujocoRenderer(family.robot, width, height)
     return MapRenderer(width, height)
 
@@ -54,7 +55,7 @@ def make_renderer(family: TaskFamily, width: int = 480, height: int = 360) -> Wo
 class MujocoRenderer:
     """MuJoCo's off-screen renderer; the camera keeps the robot, or a goal and it, in view."""
 
-    def __init__(self, robot: MujocoRobot, width: int, height: int) -> None:
+    def __init__(self, robot: ModelledRobot, width: int, height: int) -> None:
         self._view = robot.camera
         self._model = robot.load_model()
         _restyle(self._model)

@@ -35,7 +35,8 @@ RAN = "import pathlib\npathlib.Path('ran').touch()\n"
 
 def forget() -> None:
     """As in a new process, where the file has not been loaded yet."""
-    FAMILIES.pop("arm-lift", None)
+    for name in ("arm-lift", "other", "pendulum-v1"):
+        FAMILIES.pop(name, None)
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +143,6 @@ def test_another_family_than_the_runs_is_refused(tmp_path, capsys, option, messa
     (tmp_path / "other.py").write_text(text.replace('name="arm-lift"', 'name="other"'))
     assert main(["evaluate", "runs/arm", "--family", option]) == 2
     assert message in capsys.readouterr().err
-    FAMILIES.pop("other", None)
 
 
 def test_commands_that_take_a_family_take_a_file(capsys):
@@ -182,3 +182,15 @@ def test_configurations_without_an_origin_are_of_shipped_families():
     elsewhere = dataclasses.replace(config, family="arm-lift", origin=Origin("arm.py:family", "0"))
     with pytest.raises(InputError, match=r"add --family arm\.py:family"):
         elsewhere.task_family()
+
+
+PENDULUM = """from metarl_envs import family_from_gym, gym_robot, vary
+ROBOT = gym_robot("Pendulum-v1")
+family = family_from_gym(ROBOT, [vary.attribute(ROBOT, "m", (0.5, 2.0))])
+"""
+
+
+def test_a_gymnasium_environment_trains_like_any_family(tmp_path):
+    (tmp_path / "arm.py").write_text(PENDULUM)
+    train(1)
+    assert main(["evaluate", "runs/arm", *FAMILY, "--tasks", "2", *FEW]) == 0

@@ -145,9 +145,6 @@ class AnalyticRobot:
         return zeros, zeros.clone()
 
 
-Robot = MujocoRobot | AnalyticRobot
-
-
 def control_cost(transition: Transition, weight: float) -> Tensor:
     """weight * |a|^2: (N,)."""
     return weight * transition.action.square().sum(dim=1)

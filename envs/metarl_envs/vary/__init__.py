@@ -11,6 +11,7 @@ from metarl_envs.vary.actuators import (
     gear,
     reversed_actuator,
 )
+from metarl_envs.vary.attribute import attribute
 from metarl_envs.vary.interface import action_delay, goal, observation_bias, observation_noise
 from metarl_envs.vary.model import (
     armature,
@@ -26,6 +27,7 @@ from metarl_envs.vary.model import (
 __all__ = [
     "action_delay",
     "armature",
+    "attribute",
     "centre_of_mass",
     "damping",
     "dead_actuator",

@@ -13,12 +13,12 @@ from metarl_envs.elements import Patterns, find
 from metarl_envs.elements import names as names_of
 from metarl_envs.errors import InputError
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
-from metarl_envs.robots.base import MujocoRobot
+from metarl_envs.robots.kinds import ModelledRobot
 from metarl_envs.vary.change import Entries, Range, apply, changed, name_from, per_entry, ranged
 
 
 def gear(
-    robot: MujocoRobot,
+    robot: ModelledRobot,
     names: Patterns,
     train: Range,
     *,
@@ -37,7 +37,7 @@ def gear(
 
 
 def gain(
-    robot: MujocoRobot,
+    robot: ModelledRobot,
     names: Patterns,
     train: Range,
     *,
@@ -78,7 +78,7 @@ def gain(
 
 
 def force_limit(
-    robot: MujocoRobot,
+    robot: ModelledRobot,
     names: Patterns,
     train: Range,
     *,
@@ -116,7 +116,7 @@ def force_limit(
 
 
 def dead_actuator(
-    robot: MujocoRobot,
+    robot: ModelledRobot,
     names: Patterns,
     *,
     train: Sequence[int] | None = None,
@@ -140,7 +140,7 @@ def dead_actuator(
 
 
 def reversed_actuator(
-    robot: MujocoRobot,
+    robot: ModelledRobot,
     names: Patterns,
     *,
     train: Sequence[int] | None = None,
@@ -152,7 +152,7 @@ def reversed_actuator(
 
 
 def _faulty(
-    robot: MujocoRobot,
+    robot: ModelledRobot,
     names: Patterns,
     factor: float,
     what: str,

@@ -8,7 +8,7 @@ from metarl_envs.distributions import Choice
 from metarl_envs.disturbances import ActionDelay, ObservationBias, ObservationNoise
 from metarl_envs.errors import InputError
 from metarl_envs.parameters import Parameter
-from metarl_envs.robots.base import Robot
+from metarl_envs.robots.kinds import Robot
 from metarl_envs.vary.change import Range, ranged
 
 

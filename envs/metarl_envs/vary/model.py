@@ -20,7 +20,7 @@ from torch import Tensor
 from metarl_envs.elements import Patterns, dofs, find
 from metarl_envs.errors import InputError
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
-from metarl_envs.robots.base import MujocoRobot
+from metarl_envs.robots.kinds import ModelledRobot
 from metarl_envs.vary.change import (
     WORDS,
     Entries,
@@ -37,7 +37,7 @@ from metarl_envs.vary.change import (
 
 
 def mass(
-    robot: MujocoRobot,
+    robot: ModelledRobot,
     names: Patterns,
     train: Range,
     *,
@@ -73,7 +73,7 @@ def mass(
 
 
 def centre_of_mass(
-    robot: MujocoRobot,
+    robot: ModelledRobot,
     names: Patterns,
     train: Range,
     *,
@@ -95,7 +95,7 @@ def centre_of_mass(
 
 
 def friction(
-    robot: MujocoRobot,
+    robot: ModelledRobot,
     names: Patterns,
     train: Range,
     *,
@@ -126,7 +126,7 @@ def friction(
 
 
 def damping(
-    robot: MujocoRobot,
+    robot: ModelledRobot,
     names: Patterns,
     train: Range,
     *,
@@ -143,7 +143,7 @@ def damping(
 
 
 def armature(
-    robot: MujocoRobot,
+    robot: ModelledRobot,
     names: Patterns,
     train: Range,
     *,
@@ -160,7 +160,7 @@ def armature(
 
 
 def friction_loss(
-    robot: MujocoRobot,
+    robot: ModelledRobot,
     names: Patterns,
     train: Range,
     *,
@@ -177,7 +177,7 @@ def friction_loss(
 
 
 def joint_range(
-    robot: MujocoRobot,
+    robot: ModelledRobot,
     names: Patterns,
     train: Range,
     *,
@@ -215,7 +215,7 @@ def joint_range(
 
 
 def gravity(
-    robot: MujocoRobot,
+    robot: ModelledRobot,
     train: Range,
     *,
     extrapolation: Range | None = None,
@@ -233,7 +233,7 @@ def gravity(
     )
 
 
-def _of_joints(robot: MujocoRobot, names: Patterns, field: str) -> Entries:
+def _of_joints(robot: ModelledRobot, names: Patterns, field: str) -> Entries:
     """Entries of a field along degrees of freedom, by joint."""
     model = robot.load_model()
     groups = [dofs(model, joint) for joint in find(model, "joint", names)]

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import safetensors.torch
 import torch
@@ -72,7 +72,7 @@ def save_policy(
         policy: the policy function.
         params: one policy's parameters, without axis M.
         metadata: JSON values worth keeping: iteration, returns, the task adapted to.
-        family: the description of its task family; None: made from the family itself.
+        family: the description of its task family, for where the family itself is not at hand.
 
     Raises:
         RunError: if `folder` is there and holds anything but a policy's files.
@@ -102,7 +102,8 @@ def write_policy(
     tensors = {name: value.detach().cpu().contiguous() for name, value in params.items()}
     content = safetensors.torch.save(tensors)
     digest = sha256(content)
-    family = family or describe_family(config.task_family())
+    if not family or config.family in FAMILIES:
+        family = describe_family(config.task_family())
     data = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -144,9 +145,8 @@ def read_policy(folder: Path) -> SavedPolicy:
     noted = data.get("metadata")
     metadata = dict(noted) if isinstance(noted, dict) else {}
     metadata |= {key: data.get(key) for key in ("versions", "commit", "sha256")}
-    described = data.get("family")
-    family = dict(described) if isinstance(described, dict) else {}
-    return SavedPolicy(policy, params, config, metadata, family)
+    family = data.get("family")
+    return SavedPolicy(policy, params, config, metadata, family if _is_described(family) else {})
 
 
 def check_format(path: Path, data: dict[str, Any], expected: str) -> None:
@@ -264,6 +264,19 @@ def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> Gauss
                 f"actions, now {current.observation_size} and {current.action_size})"
             )
     return policy
+
+
+def _is_described(family: Any) -> TypeGuard[dict[str, Any]]:  # noqa: ANN401
+    """Whether it is what `describe_family` writes, as far as a model card reads it."""
+    if not isinstance(family, dict) or not isinstance(family.get("parameters"), list):
+        return False
+    texts = [family.get("name")]
+    for parameter in family["parameters"]:
+        if not isinstance(parameter, dict):
+            return False
+        texts += [parameter.get(key) for key in ("name", "unit", "train", "description")]
+        texts.append(parameter.get("extrapolation") or "")
+    return all(isinstance(text, str) for text in texts)
 
 
 def _warn_of_another_file(path: Path, config: TrainConfig) -> None:

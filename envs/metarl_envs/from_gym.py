@@ -29,7 +29,8 @@ def gym_robot(
     """A Gymnasium environment as a robot, to be given to `vary` and `family_from_gym`.
 
     Args:
-        env_id: Gymnasium's id, such as "Ant-v5" or "package:Id-v0".
+        env_id: Gymnasium's id, such as "Ant-v5". One that your own file registers is unknown to
+            other processes: give "package:Id-v0", which imports the package first, or one process.
         infos: numbers in `info` that rewards and quantities read, such as "x_velocity".
         dt_s: seconds per step; None: the environment's own.
         kwargs: for `gymnasium.make`.

@@ -132,7 +132,7 @@ def test_a_file_that_has_changed_is_a_warning_and_other_spaces_an_error(tmp_path
     ("option", "message"),
     [
         ("gone.py:family", "gone.py: No such file"),
-        ("arm.py:famly", "did you mean family"),
+        ("arm.py:family_", "did you mean family"),
         ("navigation", "defines 'navigation', but this run was trained on 'arm-lift'"),
         ("other.py:family", "defines 'other', but this run was trained on 'arm-lift' of arm.py:"),
     ],

@@ -94,13 +94,13 @@ REWARD = "-error.abs() -"
         ((REWARD, "-error.mean() -"), ""),
         ((REWARD, "-error * float('nan') -"), "reward of arm-lift = nan"),
         (('    outputs=["site_xpos"],\n', ""), r"reads 'site_xpos' \(arm.py, line \d+\)"),
-        (('task["height"]', 'task["hieght"]'), "reads 'hieght'"),
+        (('task["height"]', 'task["heights"]'), "reads 'heights'"),
         (("frame_skip=10,", "frame_skip=10"), "arm.py, line .*: SyntaxError"),
         (("import Path", "import Pth"), "ImportError: cannot import name 'Pth'"),
         (("horizon=100", "horizonn=100"), r"unexpected keyword argument 'horizonn' \(arm.py, line"),
         (
-            ("family = TaskFamily(", "famly = TaskFamily("),
-            "unknown family in .*: did you mean famly",
+            ("family = TaskFamily(", "family_ = TaskFamily("),
+            "unknown family in .*: did you mean family_",
         ),
         (("family = TaskFamily(", "family = dict("), "family is of type dict"),
         (

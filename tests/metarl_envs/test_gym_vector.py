@@ -171,7 +171,7 @@ def test_results_share_no_memory():
     ("call", "message"),
     [
         (lambda env: env.step(np.zeros((N, 2))), "actions have shape"),
-        (lambda env: env.reset(options={"taks": {}}), "did you mean task"),
+        (lambda env: env.reset(options={"task_": {}}), "did you mean task"),
         (lambda env: env.reset(options={"task": 1.0}), "must name parameters"),
         (lambda env: env.reset(options={"tasks": [{}]}), "1 tasks given"),
         (lambda env: env.reset(options={"reset_mask": np.zeros(N, bool)}), "at least one True"),

@@ -25,9 +25,9 @@ def test_an_observation_of_ones_own_is_measured():
         frame_skip=5,
         observation=lambda state: torch.cat([state["qpos"], state["site_xpos"][:, 0]], dim=1),
         outputs=["site_xpos"],
-        name="reacher",
+        name="five",
     )
-    assert (robot.name, robot.observation_size) == ("reacher", 5)
+    assert (robot.name, robot.observation_size) == ("five", 5)
 
 
 def test_episodes_start_around_a_keyframe(tmp_path):

@@ -154,6 +154,53 @@ def test_commands_that_take_a_family_take_a_file(capsys):
     assert main(["benchmark", "arm.py:family", *small, "--sim-threads", "1"]) == 0
 
 
+def test_runs_are_compared_and_reported_with_their_file_named_once(capsys, tmp_path):
+    train(1, "runs/a")
+    train(1, "runs/b")
+    runs = ["runs/a", "runs/b"]
+    assert main(["evaluate", *runs, *FAMILY, "--tasks", "2", *FEW, "--out", "both"]) == 0
+    assert (tmp_path / "both/comparison.json").is_file()
+    forget()
+    capsys.readouterr()
+    assert main(["report", *runs, "--out", "page"]) == 2
+    assert "a Python file runs only if you name it: add --family" in capsys.readouterr().err
+    small = ["--tasks", "3", *FEW, "--videos", "0"]
+    assert main(["report", *runs, *FAMILY, *small, "--out", "page"]) == 0
+    assert "arm-lift" in (tmp_path / "page/report.html").read_text()
+
+
+PPO = [
+    *("--env-steps", "30", "--worlds", "3", "--horizon", "6", "--sim-threads", "1"),
+    *("--set", "outer.minibatches=2"),
+]
+
+
+def test_baselines_and_a_diagnosis_of_a_family_in_a_file(capsys, tmp_path):
+    pytest.importorskip("stable_baselines3")
+    for name in ("robust", "oracle"):
+        assert main(["baseline", name, "arm.py:family", *PPO, "--run", f"runs/{name}"]) == 0
+        shown = capsys.readouterr().out
+        assert f"metarl evaluate runs/{name} --family arm.py:family" in shown
+        forget()
+    assert load_policy(tmp_path / "runs/oracle").config.origin.reference == "arm.py:family"
+    assert main(["resume", "runs/robust"]) == 2
+    assert "metarl baseline robust arm.py:family --env-steps N" in capsys.readouterr().err
+    assert main(["evaluate", "runs/oracle", *FAMILY, "--tasks", "2", *FEW]) == 0
+    forget()
+    given = ["--robust", "runs/robust", "--oracle", "runs/oracle", "--out", "diagnosis"]
+    small = ["--tasks", "3", "--episodes", "2", "--sim-threads", "1"]
+    assert main(["diagnose", "arm.py:family", *given, *small]) == 0
+    said = json.loads((tmp_path / "diagnosis/diagnosis.json").read_text())
+    assert said["family"] == "arm-lift"
+
+
+def test_scratch_meets_a_task_of_a_family_in_a_file(capsys):
+    pytest.importorskip("stable_baselines3")
+    task = ["--task", "hand_mass=2", "--run", "runs/scratch"]
+    assert main(["baseline", "scratch", "arm.py:family", *PPO, *task]) == 0
+    assert "metarl adapt runs/scratch --family arm.py:family --task" in capsys.readouterr().out
+
+
 @pytest.mark.render
 def test_check_prints_a_line_per_check_and_draws_the_extremes(capsys, tmp_path):
     assert main(["check", "arm.py:family", "--out", "sheet.png"]) in (0, 1)  # speed may fail

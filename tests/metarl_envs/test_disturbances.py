@@ -87,6 +87,28 @@ def test_noise_and_bias_fall_on_their_entries_alone_and_leave_the_motion():
         assert torch.equal(step.rewards, true.rewards)
 
 
+def test_a_policy_that_is_told_the_task_is_told_the_truth():
+    told = dataclasses.replace(ALL, observes_task=True)
+    env, untold = BatchEnv(told, 2, 1), BatchEnv(ALL, 2, 1)
+    tasks = told.sample_tasks(2, Generator().manual_seed(1), "train")
+    env.set_tasks(tasks)
+    untold.set_tasks(tasks)
+    actions = random_actions(3, 2)
+    for one, two in zip(run(env, actions), run(untold, actions), strict=True):
+        assert torch.equal(one[:, :17], two)
+        assert torch.equal(one[:, 17:], told.task_features(tasks))
+
+
+def test_what_a_disturber_remembers_stays_where_it_is():
+    """Since recorded steps keep addresses."""
+    env = BatchEnv(ALL, 2, 1)
+    env.set_tasks(ALL.sample_tasks(2, Generator().manual_seed(1), "train"))
+    kept = [env._disturber._seeds, env._disturber._past]
+    before = [value.clone() for value in kept]
+    run(env, random_actions(3, 2), mask=torch.tensor([True, False]))
+    assert not any(torch.equal(value, old) for value, old in zip(kept, before, strict=True))
+
+
 def test_a_worlds_noise_depends_on_no_other_world_and_on_no_mask():
     env = BatchEnv(ALL, 3, 1)
     tasks = ALL.sample_tasks(3, Generator().manual_seed(1), "train")

@@ -102,6 +102,16 @@ def test_equals_a_sync_vector_env_step_by_step(family, mode):
     assert ended >= N
 
 
+def test_worlds_can_be_told_their_tasks():
+    mine = MetaVectorEnv("half-cheetah-velocity", N, observe_task=True)
+    single = MetaEnv("half-cheetah-velocity", observe_task=True)
+    assert mine.single_observation_space == single.observation_space
+    tasks = mine.family.sample_tasks(N, Generator().manual_seed(3), "train")
+    mine.set_tasks(tasks)
+    observations, _ = mine.reset(seed=7)
+    assert np.array_equal(observations[:, -1:], mine.family.task_features(tasks).numpy())
+
+
 def test_without_autoreset_the_caller_resets_the_ended_worlds():
     mine, sync = ours("hopper-dynamics", "Disabled"), theirs("hopper-dynamics", "Disabled")
     mine.reset(seed=5)

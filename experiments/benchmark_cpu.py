@@ -27,7 +27,7 @@ from metarl.checkpoint import load_policy
 from metarl.inner_loop import InnerLoop, run_inner_loop
 from metarl.params import Params, expand, learned, weights
 from metarl.policies import GaussianMlpPolicy
-from metarl.process import available_cores
+from metarl.process import available_cores, prepare_process
 from metarl.recipes import recipe
 from metarl.rollouts import Rollouts, collect
 from metarl.runtime import torch_threads
@@ -60,6 +60,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Print seconds and ratios of every round, then the medians."""
+    prepare_process()  # memory is kept as `metarl train` keeps it
     family = get_family(options.family)
     env = BatchEnv(
         family,

@@ -82,14 +82,13 @@ def write_figure(content: dict[str, Any], path: Path) -> None:
             for name, colour in (("pre", PRE), ("post_1", POST)):
                 mean, low, high = row[name]
                 axes.plot([low, high], [y, y], color=colour, linewidth=2)
-                label = {"pre": "before", "post_1": "after 1 step"}[name] if y == 0 else None
-                axes.plot(mean, y, "o", color=colour, label=label)
+                label = {"pre": "before adaptation", "post_1": "after one step"}[name]
+                axes.plot(mean, y, "o", color=colour, label=None if index or y else label)
                 axes.plot(row[f"{name}_by_seed"], [y] * row["seeds"], "|", color=colour)
         axes.set_yticks(range(len(rows)), [row["method"] for row in rows])
         axes.set_title(f"{family}\n{content['budgets'][family] / 1e6:g} M steps", fontsize=10)
         axes.set_xlabel("return on held-out tasks")
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        if index == 0:
-            axes.legend(loc="lower right", frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path, dpi=110)

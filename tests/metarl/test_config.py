@@ -150,9 +150,9 @@ def test_a_setting_changes_itself_and_nothing_else():
     config = recipe("navigation", "promp")
     changed = with_settings(config, {"outer.clip": 0.2, "seed": 3, "policy.hidden_sizes": [7]})
     assert (changed.seed, changed.policy.hidden_sizes) == (3, (7,))
-    assert changed.outer == Ppo(clip=0.2)
+    assert changed.outer == Ppo(learning_rate=2e-3, clip=0.2)
     assert dataclasses.replace(changed, seed=0, outer=config.outer, policy=config.policy) == config
-    assert config.outer == Ppo()
+    assert config.outer == Ppo(learning_rate=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,10 @@ from metarl.policies import PolicyConfig
 from metarl.process import available_cores
 from metarl_envs import (
     ENGINES,
+    FAMILIES,
     EngineName,
     InputError,
+    Origin,
     TaskFamily,
     chosen_engine,
     get_family,
@@ -81,6 +83,8 @@ class TrainConfig:
     """The inner loop: how the policy adapts."""
     outer: MetaObjective = field(default_factory=Trpo)
     """The outer loop: how the meta-parameters learn."""
+    origin: Origin = field(default_factory=Origin)
+    """The Python file that defines the family; of a shipped one, none."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -111,7 +115,18 @@ class TrainConfig:
         self.outer.num_distinct_tasks(self.meta_batch_size)
 
     def task_family(self) -> TaskFamily:
-        """The family, with its task among the observations if the policy is told it."""
+        """The family, shipped or loaded, with its task observed if the policy is told it.
+
+        Raises:
+            InputError: for one in a file that nobody has named: reading a run runs no code.
+        """
+        reference = self.origin.reference
+        if reference and self.family not in FAMILIES:
+            raise InputError(
+                f"family '{self.family}' is defined in {reference}, and a Python file runs only "
+                f"if you name it: add --family {reference} (in Python: "
+                f'metarl_envs.load_family("{reference}"))'
+            )
         family = get_family(self.family)
         return dataclasses.replace(family, observes_task=True) if self.observe_task else family
 
@@ -142,7 +157,11 @@ class TrainConfig:
         chosen_engine(self.engine, self.torch_device())
 
 
-LATER_FIELDS = {"engine": "cpu", "observe_task": False}
+LATER_FIELDS = {
+    "engine": "cpu",
+    "observe_task": False,
+    "origin": dataclasses.asdict(Origin()),
+}
 """What files of schema 2 may lack, with what held before it could be chosen."""
 KIND = "kind"
 """Which adaptation or meta-objective a JSON object describes."""
@@ -172,9 +191,11 @@ def settings(config: TrainConfig) -> dict[str, Any]:
     """Every setting by its dotted name, such as `outer.clip`; what defines a run is left out."""
     flat: dict[str, Any] = {}
     for name, value in to_json(config).items():
+        if name in ("family", "method", "origin"):
+            continue
         if isinstance(value, Mapping):
             flat |= {f"{name}.{key}": entry for key, entry in value.items() if key != KIND}
-        elif name not in ("family", "method"):
+        else:
             flat[name] = value
     return flat
 

@@ -131,7 +131,9 @@ class MetaPolicy:
     def save(self, folder: str | Path) -> Path:
         """Write a policy folder that `metarl.load` reads."""
         saved = self.saved
-        return save_policy(Path(folder), saved.config, saved.policy, saved.params, saved.metadata)
+        return save_policy(
+            Path(folder), saved.config, saved.policy, saved.params, saved.metadata, saved.family
+        )
 
 
 @dataclass(frozen=True)

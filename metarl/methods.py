@@ -20,7 +20,7 @@ from metarl.algorithms.es import EvolutionStrategy
 from metarl.algorithms.ppo import Ppo
 from metarl.algorithms.reptile import Reptile
 from metarl.config import TrainConfig, with_settings
-from metarl_envs import MujocoRobot, get_family
+from metarl_envs import AnalyticRobot
 
 Recipe = Callable[[TrainConfig], TrainConfig]
 
@@ -144,7 +144,7 @@ def cma_es(config: TrainConfig) -> TrainConfig:
 
 def _standardised(config: TrainConfig) -> TrainConfig:
     """Observations standardised, where there are angles of 1 rad beside velocities of 10 rad/s."""
-    chosen = isinstance(get_family(config.family).robot, MujocoRobot)
+    chosen = not isinstance(config.task_family().robot, AnalyticRobot)
     return with_settings(config, {"policy.normalize_observations": chosen})
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import safetensors.torch
 import torch
@@ -31,7 +32,7 @@ from metarl.params import Params
 from metarl.policies import GaussianMlpPolicy
 from metarl.state import initial_params
 from metarl.versions import git_commit, versions
-from metarl_envs import FAMILIES, InputError, TaskFamily, get_family, unknown_name
+from metarl_envs import FAMILIES, InputError, TaskFamily, unknown_name
 
 SCHEMA = 2
 """Version of every file that this module and `metarl.checkpoint` write."""
@@ -52,6 +53,8 @@ class SavedPolicy:
     """How it was trained."""
     metadata: dict[str, Any]
     """What its writer noted, with `versions`, `commit` and `sha256` of the weights."""
+    family: dict[str, Any] = field(default_factory=dict)
+    """Its family as `describe_family` gives it, whether or not the family itself is at hand."""
 
 
 def save_policy(
@@ -60,6 +63,7 @@ def save_policy(
     policy: GaussianMlpPolicy,
     params: Mapping[str, Tensor],
     metadata: Mapping[str, Any],
+    family: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a policy folder, whole or not at all, over an older policy of that name.
 
@@ -69,6 +73,7 @@ def save_policy(
         policy: the policy function.
         params: one policy's parameters, without axis M.
         metadata: JSON values worth keeping: iteration, returns, the task adapted to.
+        family: the description of its task family, for where the family itself is not at hand.
 
     Raises:
         RunError: if `folder` is there and holds anything but a policy's files.
@@ -78,7 +83,7 @@ def save_policy(
         raise RunError(f"{folder}: exists and holds other files; choose another folder")
     temporary = temporary_folder(folder)
     try:
-        write_policy(temporary, config, policy, params, metadata)
+        write_policy(temporary, config, policy, params, metadata, family)
         publish(temporary, folder)
     except OSError:
         remove_folder(temporary)  # a full disk must not stay full of half a policy
@@ -92,12 +97,14 @@ def write_policy(
     policy: GaussianMlpPolicy,
     params: Mapping[str, Tensor],
     metadata: Mapping[str, Any],
+    family: Mapping[str, Any] | None = None,
 ) -> str:
     """Write a policy's files into an existing folder; the SHA-256 of the weights."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in params.items()}
     content = safetensors.torch.save(tensors)
     digest = sha256(content)
-    family = get_family(config.family)
+    if not family or config.family in FAMILIES:
+        family = describe_family(config.task_family())
     data = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -110,7 +117,7 @@ def write_policy(
             "action_low": policy.action_low,
             "action_high": policy.action_high,
         },
-        "family": describe_family(family),
+        "family": family,
         "metadata": metadata,
     }
     write_synced(folder / WEIGHTS, content)
@@ -139,7 +146,8 @@ def read_policy(folder: Path) -> SavedPolicy:
     noted = data.get("metadata")
     metadata = dict(noted) if isinstance(noted, dict) else {}
     metadata |= {key: data.get(key) for key in ("versions", "commit", "sha256")}
-    return SavedPolicy(policy, params, config, metadata)
+    family = data.get("family")
+    return SavedPolicy(policy, params, config, metadata, family if _is_described(family) else {})
 
 
 def check_format(path: Path, data: dict[str, Any], expected: str) -> None:
@@ -206,17 +214,19 @@ def describe_family(family: TaskFamily) -> dict[str, Any]:
     }
 
 
-def model_card(config: TrainConfig, family: TaskFamily, metadata: Mapping[str, Any]) -> str:
+def model_card(config: TrainConfig, family: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     """A short README for people: what it is, what it was trained on, how to use it."""
-    # A bar would end the cell: ranges such as "|p| <= 2" have some.
-    ranges = [p.describe_range().replace("|", "\\|") for p in family.parameters]
-    parameters = "\n".join(
-        f"| {p.name} | {p.unit} | {allowed} | {p.description} |"
-        for p, allowed in zip(family.parameters, ranges, strict=True)
-    )
+
+    def row(p: Mapping[str, Any]) -> str:
+        beyond = f" or {p['extrapolation']} (extrapolation)" if p["extrapolation"] else ""
+        cells = (p["name"], p["unit"], f"{p['train']} (train){beyond}", p["description"])
+        # A bar would end the cell: ranges such as "|p| <= 2" have some.
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    parameters = "\n".join(row(parameter) for parameter in family["parameters"])
     noted = "\n".join(f"- {key}: {value}" for key, value in metadata.items())
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"""# metarl policy: {family.name}
+    return f"""# metarl policy: {family["name"]}
 
 {_how_trained(config)} in simulation only, seed {config.seed}.
 
@@ -252,6 +262,7 @@ def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> Gauss
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{path}: spaces = {spaces!r} is not readable") from None
     if config.family in FAMILIES:
+        _warn_of_another_file(path, config)
         current = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
         if current != policy:
             raise RunError(
@@ -260,6 +271,30 @@ def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> Gauss
                 f"actions, now {current.observation_size} and {current.action_size})"
             )
     return policy
+
+
+def _is_described(family: Any) -> TypeGuard[dict[str, Any]]:  # noqa: ANN401
+    """Whether it is what `describe_family` writes, as far as a model card reads it."""
+    if not isinstance(family, dict) or not isinstance(family.get("parameters"), list):
+        return False
+    texts = [family.get("name")]
+    for parameter in family["parameters"]:
+        if not isinstance(parameter, dict):
+            return False
+        texts += [parameter.get(key) for key in ("name", "unit", "train", "description")]
+        texts.append(parameter.get("extrapolation") or "")
+    return all(isinstance(text, str) for text in texts)
+
+
+def _warn_of_another_file(path: Path, config: TrainConfig) -> None:
+    """A family's file may change between training and use, and results with it."""
+    current = FAMILIES[config.family].origin
+    if config.origin.sha256 and current.sha256 != config.origin.sha256:
+        warnings.warn(
+            f"{path.parent}: {current.reference or config.family} or its model has changed since "
+            "this policy was trained on it; results may differ",
+            stacklevel=5,
+        )
 
 
 def _names(folder: Path) -> set[str]:

@@ -26,6 +26,7 @@ def default(family_name: str) -> TrainConfig:
     family = get_family(family_name)
     return TrainConfig(
         family=family.name,
+        origin=family.origin,
         method=DEFAULT_METHOD,
         horizon=family.horizon,
         iterations=300,
@@ -52,6 +53,7 @@ def navigation(family_name: str) -> TrainConfig:
 RECIPES: dict[str, Callable[[str], TrainConfig]] = {
     name: navigation if name == "navigation" else default for name in FAMILIES
 }
+"""Of the shipped families; any other has the default."""
 
 
 def recipe(family_name: str, method: str = DEFAULT_METHOD) -> TrainConfig:
@@ -62,5 +64,5 @@ def recipe(family_name: str, method: str = DEFAULT_METHOD) -> TrainConfig:
     """
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)
-    family = RECIPES[get_family(family_name).name](family_name)
-    return dataclasses.replace(METHODS[method].recipe(family), method=method)
+    base = RECIPES.get(get_family(family_name).name, default)(family_name)
+    return dataclasses.replace(METHODS[method].recipe(base), method=method)

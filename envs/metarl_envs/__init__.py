@@ -5,16 +5,23 @@ from __future__ import annotations
 from metarl_envs.batch_env import BatchEnv, BatchStep
 from metarl_envs.engines import ENGINES, EngineName, chosen_engine, warp_problem
 from metarl_envs.errors import InputError, unknown_name
-from metarl_envs.family import SPLITS, Split, TaskFamily
+from metarl_envs.family import SPLITS, Origin, Split, TaskFamily
+from metarl_envs.family_file import load_family
+from metarl_envs.from_gym import family_from_gym, gym_robot
 from metarl_envs.gym_env import MetaEnv
+from metarl_envs.gym_vector import MetaVectorEnv
 from metarl_envs.parameters import ModelEffect, Parameter
 from metarl_envs.registry import (
     FAMILIES,
     get_family,
     gymnasium_id,
+    register_family,
     register_gymnasium_ids,
 )
-from metarl_envs.robots.base import AnalyticRobot, MujocoRobot, Robot, Transition
+from metarl_envs.robots.base import AnalyticRobot, MujocoRobot, Transition
+from metarl_envs.robots.gym import GymRobot
+from metarl_envs.robots.kinds import Robot
+from metarl_envs.robots.own import mujoco_robot
 from metarl_envs.tasks import Tasks
 
 __all__ = [
@@ -25,10 +32,13 @@ __all__ = [
     "BatchEnv",
     "BatchStep",
     "EngineName",
+    "GymRobot",
     "InputError",
     "MetaEnv",
+    "MetaVectorEnv",
     "ModelEffect",
     "MujocoRobot",
+    "Origin",
     "Parameter",
     "Robot",
     "Split",
@@ -36,8 +46,13 @@ __all__ = [
     "Tasks",
     "Transition",
     "chosen_engine",
+    "family_from_gym",
     "get_family",
+    "gym_robot",
     "gymnasium_id",
+    "load_family",
+    "mujoco_robot",
+    "register_family",
     "unknown_name",
     "warp_problem",
 ]

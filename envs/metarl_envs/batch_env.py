@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from metarl_envs.disturbances import Disturbance, Disturber
 from metarl_envs.engines import EngineName, make_engine
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
 from metarl_envs.parameters import model_fields, varied_fields
 from metarl_envs.robots.base import Transition
+from metarl_envs.robots.gym import GymRobot
 from metarl_envs.tasks import Tasks
 
 
@@ -27,6 +30,21 @@ class BatchStep:
     faulted: Tensor  # (N,) the simulation diverged; observation and reward are zeroed
     transition: Transition
     """The step's raw material, for quantities; live until the next call."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How N episodes begin."""
+
+    qpos: Tensor  # (N, nq)
+    qvel: Tensor  # (N, nv)
+    noise_seeds: Tensor  # (N,)
+
+    @staticmethod
+    def concatenate(parts: Sequence[Start]) -> Start:
+        """All of them, in order."""
+        columns = zip(*((p.qpos, p.qvel, p.noise_seeds) for p in parts), strict=True)
+        return Start(*(torch.cat(column) for column in columns))
 
 
 class BatchEnv:
@@ -83,6 +101,12 @@ class BatchEnv:
             device=device or torch.device("cpu"),
         )
         self.action_low, self.action_high = family.action_bounds()
+        self._disturber = Disturber(
+            {p.name: p.effect for p in family.parameters if isinstance(p.effect, Disturbance)},
+            self.num_worlds,
+            torch.zeros_like(self.action_low).clamp(self.action_low, self.action_high),
+            self.device,
+        )
         self._dt_s = robot.dt_s
         qpos, qvel = robot.initial_state()
         self._initial = (
@@ -138,27 +162,47 @@ class BatchEnv:
 
         Noise is drawn for all worlds whatever the mask, so the stream does not depend on it.
         """
-        qpos, qvel = self.family.robot.reset_state(*self._initial, self.num_worlds, generator)
-        self.engine.reset(mask, qpos, qvel)
+        return self.start(self.draw_start(self.num_worlds, generator), mask)
+
+    def draw_start(self, num_worlds: int, generator: Generator) -> Start:
+        """Starting states for `num_worlds` episodes."""
+        qpos, qvel = self.family.robot.reset_state(*self._initial, num_worlds, generator)
+        return Start(qpos, qvel, self._disturber.draw_seeds(num_worlds, generator))
+
+    def start(self, start: Start, mask: Tensor | None = None) -> Tensor:
+        """Start new episodes in the worlds of `mask` (None: all); observations (N, O).
+
+        Rows of `start` (N, ...) outside the mask are ignored.
+        """
+        self.engine.reset(mask, start.qpos, start.qvel)
+        self._disturber.reset(start.noise_seeds, mask)
         self._elapsed[slice(None) if mask is None else mask] = 0
         return self.observation()
 
     def step(self, actions: Tensor, mask: Tensor | None = None) -> BatchStep:
         """Apply controls (N, A) to the worlds of `mask` (None: all) for one control step.
 
-        Controls are used as given; MuJoCo clamps forces to the actuator range, rewards see the
-        raw values (as Gymnasium does). Rows outside the mask keep
-        state and observation; their rewards and flags mean nothing.
+        Where the task delays actions, earlier ones are applied instead. Controls are used as
+        given; MuJoCo clamps forces to the actuator range, rewards see the raw values (as Gymnasium
+        does). Rows outside the mask keep state and observation; their rewards and flags mean
+        nothing.
         """
-        self.begin_step(actions)
+        self.begin_step(actions, mask)
         self.engine.step(self.family.robot.frame_skip, mask)
         return self.end_step(mask)
 
-    def begin_step(self, actions: Tensor) -> None:
+    def advance(self, actions: Tensor, mask: Tensor | None = None) -> Transition:
+        """The physics of `step` alone; its result is live until the next call."""
+        self.begin_step(actions, mask)
+        self.engine.step(self.family.robot.frame_skip, mask)
+        return self._transition(mask)
+
+    def begin_step(self, actions: Tensor, mask: Tensor | None = None) -> None:
         """What `step` does before the engine's own step: remember the state, set the controls."""
         for name, value in self._before.items():
             value.copy_(self.engine.data[name])
-        self.engine.data["ctrl"].copy_(actions)
+        arriving = self._disturber.arriving(actions, self._task_values, mask)
+        self.engine.data["ctrl"].copy_(arriving)
 
     def end_step(self, mask: Tensor | None = None) -> BatchStep:
         """What `step` does after it: observations, rewards, ends, faults.
@@ -166,9 +210,7 @@ class BatchEnv:
         On a GPU neither half waits for it or makes a tensor that the next step reads, so either
         can be recorded as a graph. The engine's step between them is a graph of its own.
         """
-        data = self.engine.data
-        self._elapsed += 1 if mask is None else mask.long()
-        transition = Transition(self._before, data, data["ctrl"], self._dt_s, self._task_values)
+        transition = self._transition(mask)
         observations = self.observation()
         rewards = self.family.reward(transition)
         terminated = self.family.termination(transition)
@@ -179,14 +221,32 @@ class BatchEnv:
             torch.where(faulted[:, None], 0.0, observations),
             torch.where(faulted, 0.0, rewards),
             terminated & ~faulted,
-            self._elapsed >= self.horizon,
+            self._truncated(),
             faulted,
             transition,
         )
 
     def observation(self) -> Tensor:
-        """What the worlds show now, with their tasks where the family tells them: (N, O)."""
+        """What the policies get to see now: (N, O).
+
+        It is disturbed where tasks have it so; where the family tells the tasks, their features
+        follow, which nothing disturbs.
+        """
         observed = self.family.robot.observation(self.engine.data)
+        observed = self._disturber.observed(observed, self._task_values, self._elapsed)
         if not self.family.observes_task:
             return observed
         return torch.cat([observed, self._features.to(observed.dtype)], dim=1)
+
+    def _transition(self, mask: Tensor | None) -> Transition:
+        """Count the step that the engine has done; what it was."""
+        self._elapsed += 1 if mask is None else mask.long()
+        data = self.engine.data
+        return Transition(self._before, data, data["ctrl"], self._dt_s, self._task_values)
+
+    def _truncated(self) -> Tensor:
+        """At the horizon, or where a Gymnasium environment says so: (N,)."""
+        late = self._elapsed >= self.horizon
+        if isinstance(self.family.robot, GymRobot):
+            return late | (self.engine.data["truncated"] != 0)
+        return late

@@ -11,12 +11,23 @@ from torch import Generator, Tensor
 
 from metarl_envs.distributions import Choice, within_any
 from metarl_envs.errors import InputError, unknown_name
-from metarl_envs.parameters import Parameter, varied_fields
-from metarl_envs.robots.base import AnalyticRobot, Robot, Transition
+from metarl_envs.parameters import ModelEffect, Parameter
+from metarl_envs.robots.base import AnalyticRobot, Transition
+from metarl_envs.robots.kinds import Robot
 from metarl_envs.tasks import Tasks
 
 Split = Literal["train", "test", "extrapolation"]
 SPLITS: tuple[Split, ...] = ("train", "test", "extrapolation")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The Python file that a family was loaded from; it runs only when a person names it."""
+
+    reference: str = ""
+    """As it was named: FILE.py:NAME."""
+    sha256: str = ""
+    """Of the file and its MJCF; what they include is not in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +48,15 @@ class TaskFamily:
     reward: Callable[[Transition], Tensor]  # -> (N,)
     horizon: int
     """Steps per episode; the episode is truncated there."""
-    source: str
+    source: str = ""
     """Where the definition comes from, the exact formula, and what differs."""
     terminated: Callable[[Transition], Tensor] | None = None  # None: the robot's own rule
     quantity: str = ""
-    """The robot's quantity that tells a person what the return means."""
+    """The robot's quantity that tells a person what the return means; "": its first one."""
     observes_task: bool = False
     """Whether observations end with the task's features, for policies that are told the task."""
+    origin: Origin = Origin()
+    """The file that defines it; of a shipped family, none."""
 
     def __post_init__(self) -> None:
         names = [parameter.name for parameter in self.parameters]
@@ -53,15 +66,23 @@ class TaskFamily:
             )
         if self.horizon < 1:
             raise InputError(f"horizon of {self.name} = {self.horizon}: must be at least 1")
-        if isinstance(self.robot, AnalyticRobot) and varied_fields(self.parameters):
+        physical = [p for p in self.parameters if isinstance(p.effect, ModelEffect)]
+        if isinstance(self.robot, AnalyticRobot) and physical:
             raise InputError(
                 f"{self.name}: {self.robot.name} has no physical model, so its parameters must be "
-                f"goals; these change one: {[p.name for p in self.parameters if p.effect]}"
+                f"goals or disturbances; these change one: {[p.name for p in physical]}"
             )
+        if not self.quantity and self.robot.quantities:
+            object.__setattr__(self, "quantity", next(iter(self.robot.quantities)))
         if self.quantity not in self.robot.quantities:
             raise unknown_name(
                 f"quantity of {self.robot.name}", self.quantity, self.robot.quantities
             )
+
+    @property
+    def reference(self) -> str:
+        """How the family is named on a command line: its name, or FILE.py:NAME."""
+        return self.origin.reference or self.name
 
     @property
     def observation_size(self) -> int:

@@ -18,8 +18,16 @@ from metarl_envs.registry import get_family
 from metarl_envs.rendering import WorldRenderer, make_renderer
 from metarl_envs.tasks import Tasks
 
+Box = gymnasium.spaces.Box
 TaskDict = Mapping[str, float | Sequence[float]]
 """A task by parameter names; parameters left out are nominal."""
+
+
+def spaces(family: TaskFamily) -> tuple[Box, Box]:
+    """Observations, unbounded (O,) float64, and actions, the control range, (A,) float32."""
+    low, high = (bound.numpy().astype(np.float32) for bound in family.action_bounds())
+    observations = Box(-np.inf, np.inf, (family.observation_size,), np.float64)
+    return observations, Box(low, high, dtype=np.float32)
 
 
 class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -82,13 +90,7 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._renderer: WorldRenderer | None = None
         self._batch = BatchEnv(self.family, num_tasks=1, episodes_per_task=1)
         self._reset_generator = Generator()
-        self.observation_space = gymnasium.spaces.Box(
-            -np.inf, np.inf, (self.family.observation_size,), np.float64
-        )
-        low, high = self.family.action_bounds()
-        self.action_space = gymnasium.spaces.Box(
-            low.numpy().astype(np.float32), high.numpy().astype(np.float32), dtype=np.float32
-        )
+        self.observation_space, self.action_space = spaces(self.family)
 
     def sample_tasks(self, n: int, split: Split = "train") -> list[dict[str, Any]]:
         """n tasks for `set_task`, drawn with `np_random`.

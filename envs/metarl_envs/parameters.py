@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metarl_envs.distributions import Distribution
+from metarl_envs.disturbances import Disturbance
 
 Fields = Mapping[str, Tensor]
 """Model fields by name, each (N, *field shape), float64."""
@@ -28,11 +29,15 @@ class ModelEffect:
     transform: Callable[[Fields, Tensor], Fields]
 
 
+Effect = ModelEffect | Disturbance
+"""On the robot's physics, or on what passes between it and the policy."""
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One thing that varies between the tasks of a family.
 
-    Without an `effect` it is a goal, read by the reward; with one it changes physics.
+    Without an `effect` it is a goal, read by the reward; with one it changes the robot.
     """
 
     name: str
@@ -45,7 +50,7 @@ class Parameter:
     """Values of the splits `train` and `test`."""
     extrapolation: Distribution | None = None
     """Values of the split `extrapolation`, outside the training range; None if there are none."""
-    effect: ModelEffect | None = None
+    effect: Effect | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -116,7 +121,7 @@ def model_fields(
     """Model fields of every world, from the template's `base` fields and N tasks.
 
     Args:
-        parameters: the family's parameters; goals are passed over.
+        parameters: the family's parameters; goals and disturbances are passed over.
         base: the template's fields, without a leading axis.
         values: parameter values, (N,) or (N, d).
 
@@ -126,7 +131,7 @@ def model_fields(
     n = len(next(iter(values.values())))
     fields = {name: field.expand(n, *field.shape) for name, field in base.items()}
     for parameter in parameters:
-        if parameter.effect is not None:
+        if isinstance(parameter.effect, ModelEffect):
             own = {name: fields[name] for name in parameter.effect.fields}
             fields |= parameter.effect.transform(own, values[parameter.name])
     return {name: field.contiguous() for name, field in fields.items()}
@@ -134,5 +139,6 @@ def model_fields(
 
 def varied_fields(parameters: Sequence[Parameter]) -> tuple[str, ...]:
     """The model fields that any parameter changes, in order and without repeats."""
-    names = [f for p in parameters if p.effect is not None for f in p.effect.fields]
+    effects = [p.effect for p in parameters if isinstance(p.effect, ModelEffect)]
+    names = [name for effect in effects for name in effect.fields]
     return tuple(dict.fromkeys(names))

@@ -1,10 +1,10 @@
-"""Names of the shipped task families, and their Gymnasium ids."""
+"""Task families by name, and the Gymnasium ids of the shipped ones."""
 
 from __future__ import annotations
 
 import gymnasium
 
-from metarl_envs.errors import unknown_name
+from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.families import ant, half_cheetah, hopper, navigation, walker2d
 from metarl_envs.family import TaskFamily
 
@@ -24,6 +24,8 @@ FAMILIES: dict[str, TaskFamily] = {
         walker2d.DYNAMICS,
     )
 }
+"""All that are known in this process."""
+SHIPPED = frozenset(FAMILIES)
 
 
 def get_family(name: str) -> TaskFamily:
@@ -37,18 +39,30 @@ def get_family(name: str) -> TaskFamily:
     return FAMILIES[name]
 
 
+def register_family(family: TaskFamily) -> None:
+    """Make a family of one's own known by its name, in this process; again, to replace it.
+
+    Raises:
+        InputError: for the name of a shipped family.
+    """
+    if family.name in SHIPPED:
+        raise InputError(f"family '{family.name}': a shipped family has that name; choose another")
+    FAMILIES[family.name] = family
+
+
 def gymnasium_id(family_name: str) -> str:
     """The id for `gymnasium.make`: "ant-goal" -> "MetaRL/AntGoal-v0"."""
     return f"MetaRL/{''.join(part.capitalize() for part in family_name.split('-'))}-v0"
 
 
 def register_gymnasium_ids() -> None:
-    """Make every family known to `gymnasium.make`; a second call changes nothing."""
+    """Make every family known to `gymnasium.make` and `make_vec`; a second call changes nothing."""
     for name, family in FAMILIES.items():
         if gymnasium_id(name) not in gymnasium.registry:
             gymnasium.register(
                 gymnasium_id(name),
                 entry_point="metarl_envs.gym_env:MetaEnv",
+                vector_entry_point="metarl_envs.gym_vector:MetaVectorEnv",
                 max_episode_steps=family.horizon,
                 kwargs={"family": name},
             )

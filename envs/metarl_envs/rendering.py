@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 from metarl_envs.engines import AnalyticEngine
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
-from metarl_envs.robots.base import MujocoRobot
+from metarl_envs.robots.base import AnalyticRobot
+from metarl_envs.robots.kinds import ModelledRobot
 
 if TYPE_CHECKING:
     from metarl_envs.engines import AnyEngine
@@ -46,7 +47,7 @@ def make_renderer(family: TaskFamily, width: int = 480, height: int = 360) -> Wo
     for name, size in (("width", width), ("height", height)):
         if not 16 <= size <= 4096:
             raise InputError(f"{name} = {size} pixels: must be in [16, 4096]")
-    if isinstance(family.robot, MujocoRobot):
+    if not isinstance(family.robot, AnalyticRobot):
         return MujocoRenderer(family.robot, width, height)
     return MapRenderer(width, height)
 
@@ -54,7 +55,7 @@ def make_renderer(family: TaskFamily, width: int = 480, height: int = 360) -> Wo
 class MujocoRenderer:
     """MuJoCo's off-screen renderer; the camera keeps the robot, or a goal and it, in view."""
 
-    def __init__(self, robot: MujocoRobot, width: int, height: int) -> None:
+    def __init__(self, robot: ModelledRobot, width: int, height: int) -> None:
         self._view = robot.camera
         self._model = robot.load_model()
         _restyle(self._model)
@@ -79,9 +80,10 @@ class MujocoRenderer:
         for field in ("geom_size", "geom_pos", "geom_quat", "body_pos", "body_quat"):
             getattr(self._model, field)[:] = getattr(model, field)
         goal = task_values.get("goal")
-        self._aim(data, overview=goal is not None)
+        in_the_plane = isinstance(goal, Sequence) and len(goal) >= 2
+        self._aim(data, overview=in_the_plane)
         self._renderer.update_scene(data, camera=self._camera)
-        if goal is not None:
+        if in_the_plane:
             _add_goal(self._renderer.scene, np.asarray(goal, dtype=np.float64))
         return self._renderer.render().copy()
 
@@ -183,7 +185,8 @@ def _restyle(model: mujoco.MjModel) -> None:
     for geom in range(model.ngeom):
         material = int(model.geom_matid[geom])
         if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE and material >= 0:
-            _recolour_checker(model, material)
+            if int(model.mat_texid[material].max()) >= 0:
+                _recolour_checker(model, material)
             model.geom_rgba[geom] = 1.0
             model.mat_reflectance[material] = 0.0
             model.mat_specular[material] = 0.0

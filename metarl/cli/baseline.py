@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from metarl.cli.families import family_option
 from metarl.cli.policies import TaskTexts, at_least_one, joined
 from metarl.cli.settings import BASELINE_SETTINGS, parse_settings
 from metarl.cli.tasks import parse_task
@@ -17,7 +18,7 @@ from metarl.cli.training import check_memory, free_folder, option
 
 if TYPE_CHECKING:
     from metarl.config import TrainConfig
-    from metarl_envs import Tasks
+    from metarl_envs import TaskFamily, Tasks
 
 Name = Literal["random", "scratch", "robust", "finetuned", "oracle"]
 
@@ -34,7 +35,7 @@ class Baseline:
     no adaptation. finetuned: the same, and PPO on the adaptation episodes of each test task.
     oracle: robust, but told the task. PPO is Stable-Baselines3's, of the extra sb3."""
     family: Positional[str]
-    """Name of a task family; `metarl families` lists them."""
+    """Name of a task family (`metarl families` lists them), or FILE.py:NAME."""
     env_steps: Annotated[int | None, option("N", "(default: 2,000,000)")] = None
     """Environment steps in all, rounded up to whole iterations."""
     worlds: Annotated[int | None, option("N", "(default: 64; scratch: 8)")] = None
@@ -75,7 +76,8 @@ class Baseline:
         from metarl.checkpoint import save_policy_checkpoint
         from metarl.run_folder import create_run, locked
 
-        config, task = self.config(), self.chosen_task()
+        config = self.config()
+        task = self.chosen_task(config.task_family())
         ready, noted = None, {"iteration": 0, "env_steps": 0}
         if self.start is not None:
             started, config = load_start(self.start, config)
@@ -107,7 +109,7 @@ class Baseline:
         """
         from metarl.baselines.recipes import ENV_STEPS, baseline_recipe, iterations
         from metarl.config import with_settings
-        from metarl_envs import InputError, unknown_name
+        from metarl_envs import InputError, load_family, unknown_name
 
         for name, value, owner in (
             ("start", self.start, "finetuned"),
@@ -129,18 +131,16 @@ class Baseline:
         for name in others:
             if name not in BASELINE_SETTINGS:
                 raise unknown_name(f"setting of {self.name}", name, BASELINE_SETTINGS)
-        config = with_settings(baseline_recipe(self.family, self.name), given | others)
+        recipe = baseline_recipe(load_family(self.family).name, self.name)
+        config = with_settings(recipe, given | others)
         return with_settings(config, {"iterations": iterations(config, env_steps)})
 
-    def chosen_task(self) -> Tasks | None:
+    def chosen_task(self, family: TaskFamily) -> Tasks | None:
         """The only task to train on: as typed, or the first test task of the seed; None for all."""
         from torch import Generator
 
-        from metarl_envs import get_family
-
         if self.name != "scratch":
             return None
-        family = get_family(self.family)
         if texts := joined(self.task):
             return parse_task(family, texts)
         return family.sample_tasks(1, Generator().manual_seed(self.seed), "test")
@@ -190,10 +190,11 @@ def closing(run: Path) -> list[str]:
             f"  first iteration:     return {lines[0]['rollout/return_pre']:.1f}",
             f"  mean of the last {len(last):>2}: return {mean:.1f}",
         ]
-    task = load_policy(run).metadata.get("task")
+    saved = load_policy(run)
+    task, own = saved.metadata.get("task"), family_option(saved.config)
     if task is None:
-        return [*shown, "next:", f"  metarl evaluate {run}"]
-    return [*shown, "next, on its own task:", f"  metarl adapt {run} --task {typed(task)}"]
+        return [*shown, "next:", f"  metarl evaluate {run}{own}"]
+    return [*shown, "next, on its own task:", f"  metarl adapt {run}{own} --task {typed(task)}"]
 
 
 def typed(task: Mapping[str, float | list[float]]) -> str:

@@ -21,7 +21,7 @@ class Benchmark:
     family: Annotated[Positional[str], arg(metavar="[FAMILY]", help_behavior_hint="")] = (
         "half-cheetah-direction"
     )
-    """What is simulated."""
+    """What is simulated: a family's name, or FILE.py:NAME."""
     method: Annotated[str, option("NAME")] = "maml-trpo"
     """Whose meta-iteration is timed."""
     worlds: Annotated[
@@ -51,7 +51,7 @@ class Benchmark:
         from metarl.config import with_settings
         from metarl.files import replace_file
         from metarl.recipes import recipe
-        from metarl_envs import chosen_engine
+        from metarl_envs import chosen_engine, load_family
 
         given = {
             "meta_batch_size": self.meta_batch_size,
@@ -61,7 +61,7 @@ class Benchmark:
             "sim_threads": self.sim_threads,
         }
         given = {name: value for name, value in given.items() if value is not None}
-        config = with_settings(recipe(self.family, self.method), given)
+        config = with_settings(recipe(load_family(self.family).name, self.method), given)
         device = config.torch_device()
         counts = self.worlds or (
             figures.GPU_WORLDS if device.type == "cuda" else figures.CPU_WORLDS

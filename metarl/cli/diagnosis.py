@@ -27,7 +27,7 @@ class Diagnose:
     """Train a robust policy and an oracle, and say whether adaptation can matter on a family."""
 
     family: Positional[str]
-    """Name of a task family; `metarl families` lists them."""
+    """Name of a task family (`metarl families` lists them), or FILE.py:NAME."""
     env_steps: Annotated[int | None, option("N", "(default: 2,000,000)")] = None
     """Environment steps of each policy that is trained."""
     seeds: Annotated[tuple[int, ...], option("S ...", "(default: 0)")] = (0,)
@@ -52,19 +52,19 @@ class Diagnose:
         from metarl.diagnosis import diagnose
         from metarl.files import plain, replace_file
         from metarl.versions import git_commit, versions
-        from metarl_envs import get_family
+        from metarl_envs import load_family
 
         at_least_one("--tasks", self.tasks)
         at_least_one("--episodes", self.episodes)
-        family = get_family(self.family).name
+        family = load_family(self.family).name
         out = self.out or free_folder(Path("runs") / f"{family}-diagnosis")
         given: dict[Trained, tuple[Path, ...]] = {"robust": self.robust, "oracle": self.oracle}
-        policies = {name: self.stored(name, runs) for name, runs in given.items()}
+        policies = {name: self.stored(name, family, runs) for name, runs in given.items()}
         folders = {name: list(runs) for name, runs in given.items()}
         for name in ("robust", "oracle"):
             if not folders[name]:
                 folders[name] = [self.trained(name, seed, out) for seed in self.seeds]
-                policies[name] = self.stored(name, folders[name])
+                policies[name] = self.stored(name, family, folders[name])
         noise = noise_for(policies["robust"][0].config)
         runs = {
             name: [self.measured(saved) for saved in saved_ones]
@@ -85,7 +85,9 @@ class Diagnose:
         print_written([path])
         return 0
 
-    def stored(self, name: Trained, runs: list[Path] | tuple[Path, ...]) -> list[SavedPolicy]:
+    def stored(
+        self, name: Trained, family: str, runs: list[Path] | tuple[Path, ...]
+    ) -> list[SavedPolicy]:
         """Policies from disk.
 
         Raises:
@@ -97,9 +99,9 @@ class Diagnose:
         policies = [load_policy(run) for run in runs]
         for run, saved in zip(runs, policies, strict=True):
             found = (saved.config.method, saved.config.family)
-            if found != (name, self.family):
+            if found != (name, family):
                 raise InputError(
-                    f"--{name} {run}: {found[0]} on {found[1]}; needed is {name} on {self.family}"
+                    f"--{name} {run}: {found[0]} on {found[1]}; needed is {name} on {family}"
                 )
         return policies
 

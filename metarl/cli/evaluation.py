@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from metarl.cli.families import OwnFamily, all_opened
 from metarl.cli.policies import (
     ALL_CORES,
     TRAINED,
@@ -62,10 +63,11 @@ class Evaluate:
     """Simulator threads; the result does not depend on it."""
     out: Annotated[Path | None, option("DIR", "(default: RUN/evaluation)")] = None
     """Folder for the files."""
+    family: OwnFamily = None
+    """The Python file with the runs' family, if it is one of your own; the file is run."""
 
     def run(self) -> int:
         """Evaluate; 0."""
-        from metarl.checkpoint import load_policy
         from metarl.comparison import Comparison, MethodRuns
         from metarl.reporting import write_comparison, write_evaluation
         from metarl_envs import InputError
@@ -73,7 +75,7 @@ class Evaluate:
         if not self.run_folders:
             raise InputError("RUN is missing (see metarl evaluate --help)")
         several = len(self.run_folders) > 1
-        policies = [load_policy(folder) for folder in self.run_folders]
+        policies = all_opened(self.run_folders, self.family)
         if len(kinds := {(saved.config.family, saved.config.horizon) for saved in policies}) > 1:
             shown = ", ".join(f"{family} ({horizon} steps)" for family, horizon in sorted(kinds))
             raise InputError(f"runs cannot be compared, their families or horizons differ: {shown}")
@@ -119,7 +121,13 @@ def labels(policies: Sequence[SavedPolicy], folders: Sequence[Path]) -> list[str
     """What each run counts as: its method, with a folder's name where configurations differ."""
     same = [
         dataclasses.replace(
-            saved.config, seed=0, sim_threads=1, device="cpu", engine="cpu", checkpoint_every=1
+            saved.config,
+            seed=0,
+            sim_threads=1,
+            device="cpu",
+            engine="cpu",
+            checkpoint_every=1,
+            origin=dataclasses.replace(saved.config.origin, reference=""),
         )
         for saved in policies
     ]

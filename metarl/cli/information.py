@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Families:
-    """List the task families with what varies between their tasks, or describe one."""
+    """List the task families and what varies, or describe one."""
 
     family: Annotated[Positional[str | None], arg(metavar="[FAMILY]", help_behavior_hint="")] = None
-    """Describe this one: its source, its parameters, its recipe."""
+    """Describe this one, or FILE.py:NAME: its source, its parameters, its recipe."""
 
     def run(self) -> int:
         """Print the table; 0."""
-        from metarl_envs import FAMILIES, get_family
+        from metarl_envs import FAMILIES, load_family
 
         if self.family is None:
             print(table(list(FAMILIES.values())))
             print("\nmore about one of them: metarl families FAMILY")
         else:
-            print(description(get_family(self.family)))
+            print(description(load_family(self.family)))
         return 0
 
 
 @dataclass(frozen=True)
 class Methods:
-    """List the methods with what they adapt and who proposed them, or describe one."""
+    """List the methods and who proposed them, or describe one."""
 
     method: Annotated[Positional[str | None], arg(metavar="[METHOD]", help_behavior_hint="")] = None
     """Describe this one, with all its settings."""
@@ -64,7 +64,7 @@ class Methods:
 
 @dataclass(frozen=True)
 class Demo:
-    """See a half-cheetah adapt, in under a minute: a bundled policy, no training."""
+    """See a bundled policy adapt, in under a minute; no training."""
 
     out: Annotated[Path, arg(metavar="DIR")] = Path("runs/bundled-demo")
     """Folder for the video, the figure and the adapted policy."""
@@ -111,8 +111,9 @@ def method_description(name: str, family: str) -> str:
     from metarl.config import KIND, settings, to_json
     from metarl.methods import METHODS
     from metarl.recipes import recipe
+    from metarl_envs import load_family
 
-    config = recipe(family, name)
+    config = recipe(load_family(family).name, name)
     method, kinds = METHODS[name], to_json(config)
     values = [f"  {key}={as_typed(value)}" for key, value in settings(config).items()]
     return "\n".join(
@@ -163,8 +164,7 @@ def description(family: TaskFamily) -> str:
             f"{family.name}: {family.robot.name}, {family.observation_size} observations, "
             f"{actions} actions, {family.horizon} steps of {family.dt_s:g} s",
             "",
-            textwrap.fill(family.source, 88),
-            "",
+            *([textwrap.fill(family.source, 88), ""] if family.source else []),
             "task parameters:",
             *parameters,
             "",
@@ -175,9 +175,9 @@ def description(family: TaskFamily) -> str:
             f"--gae-lambda {config.gae_lambda:g}",
             f"  --seed {config.seed} --checkpoint-every {config.checkpoint_every}",
             f"  --method {config.method}, with more settings: "
-            f"metarl methods {config.method} {family.name}",
+            f"metarl methods {config.method} {family.reference}",
             "",
-            f"train:  metarl train {family.name}",
+            f"train:  metarl train {family.reference}",
             f"a task: --task {example_task(family)}",
         ]
     )

@@ -14,6 +14,7 @@ from tyro.conf import subcommand
 
 from metarl.cli.baseline import Baseline
 from metarl.cli.benchmark import Benchmark
+from metarl.cli.check import Check
 from metarl.cli.diagnosis import Diagnose
 from metarl.cli.evaluation import Evaluate
 from metarl.cli.information import Demo, Doctor, Families, Methods
@@ -39,6 +40,7 @@ COMMANDS = {
     "demo": Demo,
     "doctor": Doctor,
     "benchmark": Benchmark,
+    "check": Check,
 }
 AnyCommand = (
     Annotated[Families, subcommand("families")]
@@ -54,6 +56,7 @@ AnyCommand = (
     | Annotated[Demo, subcommand("demo")]
     | Annotated[Doctor, subcommand("doctor")]
     | Annotated[Benchmark, subcommand("benchmark")]
+    | Annotated[Check, subcommand("check")]
 )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from metarl.cli.families import OwnFamily, opened
 from metarl.cli.tasks import folder_name, parse_task
 from metarl.cli.training import Device, Engine, option
 from metarl.process import available_cores
@@ -52,13 +53,14 @@ class Adapt:
     """Simulator threads; the result does not depend on it."""
     out: Annotated[Path | None, option("DIR", "(default: RUN/adapted/TASK)")] = None
     """Folder for the adapted policy."""
+    family: OwnFamily = None
+    """The Python file with the run's family, if it is one of your own; the file is run."""
 
     def run(self) -> int:
         """Adapt; 0."""
-        from metarl.checkpoint import load_policy
         from metarl.deploy import adapt_to_task
 
-        saved = load_policy(self.run_folder)
+        saved = opened(self.run_folder, self.family)
         texts = joined(self.task)
         adaptation = adapt_to_task(
             saved,
@@ -79,7 +81,7 @@ class Adapt:
 
 @dataclass(frozen=True)
 class Record:
-    """Record the same task and start before and after adaptation, side by side."""
+    """Film a task before and after adaptation, side by side."""
 
     run_folder: RunOrPolicy
     """A run, or a policy folder."""
@@ -103,13 +105,14 @@ class Record:
     """Simulator threads; the result does not depend on it."""
     out: Annotated[Path | None, option("DIR", "(default: RUN/videos)")] = None
     """Folder for the videos."""
+    family: OwnFamily = None
+    """The Python file with the run's family, if it is one of your own; the file is run."""
 
     def run(self) -> int:
         """Record; 0."""
-        from metarl.checkpoint import load_policy
         from metarl.recording import record
 
-        saved = load_policy(self.run_folder)
+        saved = opened(self.run_folder, self.family)
         texts = joined(self.task)
         written = record(
             saved,

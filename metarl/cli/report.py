@@ -8,6 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from metarl.cli.families import OwnFamily, all_opened
 from metarl.cli.policies import ALL_CORES, TRAINED, at_least_one, output, print_written, threads
 from metarl.cli.training import option
 
@@ -35,6 +36,8 @@ class Report:
     """Simulator threads; the result does not depend on it."""
     out: Annotated[Path | None, option("DIR", "(default: RUN/report of the first)")] = None
     """Folder for the files."""
+    family: OwnFamily = None
+    """The Python file with the runs' family, if it is one of your own; the file is run."""
 
     def run(self) -> int:
         """Measure, film, write; 0."""
@@ -56,7 +59,10 @@ class Report:
             threads(self.sim_threads),
         )
         folder = self.out or output(self.runs[0], "report")
-        subjects = [study(run, sizes) for run in self.runs]
+        policies = all_opened(self.runs, self.family)
+        subjects = [
+            study(run, saved, sizes) for run, saved in zip(self.runs, policies, strict=True)
+        ]
         films = {s.name: film_tasks(s, folder / "videos", self.videos, sizes) for s in subjects}
         print_written(write_report(subjects, folder, films))
         return 0

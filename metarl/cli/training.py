@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from metarl.cli.families import OwnFamily, family_of, family_option, named_family
 from metarl.cli.settings import SETTINGS, parse_settings
 from metarl.cli.tasks import example_task
 
@@ -37,7 +38,7 @@ class Train:
     """
 
     family: Positional[str]
-    """Name of a task family; `metarl families` lists them."""
+    """Name of a task family (`metarl families` lists them), or FILE.py:NAME."""
     method: Annotated[str, option("NAME")] = "maml-trpo"
     """How to meta-learn; `metarl methods` lists them."""
     iterations: Annotated[int | None, option("N")] = None
@@ -106,8 +107,9 @@ class Train:
         """
         from metarl.config import with_settings
         from metarl.recipes import recipe
+        from metarl_envs import load_family
 
-        config = recipe(self.family, self.method)
+        config = recipe(load_family(self.family).name, self.method)
         given = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -138,6 +140,8 @@ class Resume:
     """What simulates."""
     quiet: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print nothing but the run folder."""
+    family: OwnFamily = None
+    """The Python file with the run's family, if it is one of your own; the file is run."""
 
     def run(self) -> int:
         """Train on; 0, also if there was nothing left to do."""
@@ -158,13 +162,15 @@ class Resume:
         with contextlib.suppress(RunError):  # checkpoints can do without the run's config.json
             if (began := load_run_config(folder)).method in BASELINES:
                 raise InputError(
-                    f"{folder}: a baseline cannot be resumed; train a longer one: "
-                    f"metarl baseline {began.method} {began.family} --env-steps N"
+                    f"{folder}: a baseline cannot be resumed; train a longer one: metarl baseline "
+                    f"{began.method} {began.origin.reference or began.family} --env-steps N"
                 )
+        family = named_family(self.family)
         if checkpoints(folder):
             config, state = load_checkpoint(folder)
         else:  # stopped before the first one
             config = load_run_config(folder)
+            family_of(config, family)
             state = initial_state(config)
         names = ("iterations", "sim_threads", "device", "engine")
         given = {name: getattr(self, name) for name in names}
@@ -174,7 +180,7 @@ class Resume:
                 f"iterations = {self.iterations}: {folder} has done {state.iteration} already; "
                 "it is the number in all"
             )
-        config = dataclasses.replace(config, **given)
+        config = dataclasses.replace(config, **given, origin=family_of(config, family).origin)
         config.check_machine()
         if state.iteration >= config.iterations:
             print(
@@ -195,10 +201,11 @@ def train_and_report(run: Path, config: TrainConfig, state: TrainState, *, quiet
         print(run)
     else:
         print(announcement(run, config, state), flush=True)
+    own = family_option(config)
     try:
         train(config, state, run, quiet=quiet)
     except Interrupted as stop:
-        raise Interrupted(f"{stop}\nmetarl: continue with: metarl resume {run}") from None
+        raise Interrupted(f"{stop}\nmetarl: continue with: metarl resume {run}{own}") from None
     if not quiet:
         print("\n".join(closing(run, config)))
 
@@ -226,20 +233,19 @@ def announcement(run: Path, config: TrainConfig, state: TrainState) -> str:
 def closing(run: Path, config: TrainConfig) -> list[str]:
     """The last lines of a run: what was gained, and the exact commands that come next."""
     from metarl.logging import read_metrics
-    from metarl_envs import get_family
 
     lines = read_metrics(run)
-    task = example_task(get_family(config.family))
+    task, own = example_task(config.task_family()), family_option(config)
     began, ended = (_returns(part) for part in (lines[:1], lines[-10:]))
     return [
         f"\n{len(lines)} iterations, {lines[-1]['rollout/env_steps']:,} environment steps",
         f"  first iteration:     {began}",
         f"  mean of the last {len(lines[-10:]):>2}: {ended}",
         "next:",
-        f"  metarl evaluate {run}",
-        f"  metarl adapt {run} --task {task}",
-        f"  metarl record {run} --task {task}",
-        f"  metarl resume {run} --iterations {2 * config.iterations}",
+        f"  metarl evaluate {run}{own}",
+        f"  metarl adapt {run}{own} --task {task}",
+        f"  metarl record {run}{own} --task {task}",
+        f"  metarl resume {run}{own} --iterations {2 * config.iterations}",
         f"  tensorboard --logdir {run / 'tensorboard'}",
     ]
 
@@ -270,9 +276,9 @@ def check_memory(config: TrainConfig) -> None:
     Raises:
         InputError: naming what they need and what there is.
     """
-    from metarl_envs import InputError, get_family
+    from metarl_envs import InputError
 
-    family = get_family(config.family)
+    family = config.task_family()
     numbers = (
         2 * family.observation_size + len(family.action_bounds()[0]) + 8
     )  # per step, at the least

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -34,11 +34,9 @@ def before_and_after(before: Params, after: Params) -> Params:
 def reset_alike(env: BatchEnv, seed: int) -> Tensor:
     """Put all worlds into the same random initial state; observations (N, O), all rows equal."""
     resets, _ = adaptation_generators(seed)
-    env.reset(resets)
-    data = env.engine.data
-    qpos, qvel = (data[name][:1].repeat(env.num_worlds, 1) for name in ("qpos", "qvel"))
-    env.engine.reset(None, qpos, qvel)
-    return env.observation()
+    drawn = env.draw_start(env.num_worlds, resets)
+    rows = {name: value[:1].expand_as(value) for name, value in vars(drawn).items()}
+    return env.start(replace(drawn, **rows))
 
 
 def play(

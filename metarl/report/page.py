@@ -68,7 +68,8 @@ def page(
         parts += ["<h2>Before and after</h2>", '<div class="films">']
         parts += [film(path, words) for shown in films.values() for path, words in shown]
         parts += ["</div>"]
-    parts += ["<h2>What was trained</h2>", f"<p>{html.escape(family.source)}</p>"]
+    parts += ["<h2>What was trained</h2>"]
+    parts += [f"<p>{html.escape(family.source)}</p>"] if family.source else []
     parts += [parameter_table(subjects[0]), "<h2>At what cost</h2>", cost_table(subjects)]
     parts += ["<h2>Provenance</h2>", *(provenance(subject) for subject in subjects)]
     return (

@@ -12,7 +12,7 @@ import torch
 
 from metarl.adaptation_curve import Evaluation
 from metarl.baselines.recipes import BASELINES
-from metarl.checkpoint import SavedPolicy, load_policy
+from metarl.checkpoint import SavedPolicy
 from metarl.errors import RunError
 from metarl.evaluation import evaluate, evaluation_generators
 from metarl.files import read_json
@@ -90,14 +90,13 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name)
 
 
-def study(folder: Path, sizes: Sizes) -> Subject:
-    """Read a run (or a policy folder) and measure it.
+def study(folder: Path, saved: SavedPolicy, sizes: Sizes) -> Subject:
+    """Measure a run (or a policy folder), whose policy is given.
 
     Raises:
-        RunError: if there is no run, or it is damaged.
+        RunError: if what else is in the folder is damaged.
         InputError: for impossible sizes.
     """
-    saved = load_policy(folder)
     steps = saved.config.adaptation_steps if sizes.steps is None else sizes.steps
     evaluation = evaluate(
         saved,

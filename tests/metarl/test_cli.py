@@ -43,20 +43,23 @@ FLAGS = {
         "--env-steps --seeds --robust --oracle --tasks --episodes --sim-threads --out --quiet"
     ),
     "evaluate": (
-        "--splits --tasks --episodes --steps --budgets --seed --device --engine --sim-threads --out"
+        "--splits --tasks --episodes --steps --budgets --seed --device --engine --sim-threads "
+        "--out --family"
     ),
-    "adapt": "--task --episodes --steps --seed --device --engine --sim-threads --out",
+    "adapt": "--task --episodes --steps --seed --device --engine --sim-threads --out --family",
     "record": (
-        "--task --split --tasks --episodes --steps --seed --device --engine --sim-threads --out"
+        "--task --split --tasks --episodes --steps --seed --device --engine --sim-threads --out "
+        "--family"
     ),
-    "report": "--tasks --episodes --steps --videos --seed --sim-threads --out",
-    "resume": "--iterations --sim-threads --device --engine --quiet",
+    "report": "--tasks --episodes --steps --videos --seed --sim-threads --out --family",
+    "resume": "--iterations --sim-threads --device --engine --quiet --family",
     "demo": "--out",
     "doctor": "",
     "benchmark": (
         "--method --worlds --meta-batch-size --horizon --rounds --device --engine --sim-threads "
         "--json"
     ),
+    "check": "--out",
 }
 """A flag is a promise: whoever changes this list breaks somebody's script."""
 

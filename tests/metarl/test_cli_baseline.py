@@ -29,6 +29,7 @@ SMALL = [
     "--set",
     "outer.minibatches=2",
 ]
+DYNAMICS = get_family("half-cheetah-dynamics")
 EVALUATE = ["--tasks", "2", "--episodes", "2", "--sim-threads", "1"]
 
 
@@ -67,12 +68,11 @@ def test_scratch_meets_its_task_alone_and_suggests_it(capsys):
 
 
 def test_a_drawn_task_can_be_typed():
-    task = Baseline("scratch", "half-cheetah-dynamics", seed=3).chosen_task()
-    family = get_family("half-cheetah-dynamics")
+    task = Baseline("scratch", DYNAMICS.name, seed=3).chosen_task(DYNAMICS)
     command = parse(
-        ["baseline", "scratch", family.name, "--task", *typed(task.describe(0)).split()]
+        ["baseline", "scratch", DYNAMICS.name, "--task", *typed(task.describe(0)).split()]
     )
-    assert command.chosen_task() == task
+    assert command.chosen_task(DYNAMICS) == task
 
 
 def test_fine_tuning_starts_from_a_run_that_is_there(capsys):

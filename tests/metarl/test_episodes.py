@@ -12,12 +12,22 @@ from torch import Generator
 from metarl.params import expand
 from metarl.policies import GaussianMlpPolicy, PolicyConfig
 from metarl.rollouts import collect
-from metarl_envs import BatchEnv, get_family
+from metarl_envs import BatchEnv, get_family, vary
+
+DISTURBED = dataclasses.replace(
+    get_family("navigation"),
+    observes_task=True,
+    parameters=(
+        *get_family("navigation").parameters,
+        vary.action_delay(2),
+        vary.observation_noise(get_family("navigation").robot, (0.0, 0.1)),
+        vary.observation_bias(get_family("navigation").robot, (-0.1, 0.1), entries=[1]),
+    ),
+)
 
 
-def collections(name, record, *, sizes=(3, 4), count=3, horizon=25, **options):
+def collections(family, record, *, sizes=(3, 4), count=3, horizon=25, **options):
     """`count` collections with one environment: each has its own tasks, policy and streams."""
-    family = get_family(name)
     network = PolicyConfig(action_scale=1.0, normalize_observations=True)
     policy = GaussianMlpPolicy.for_family(family, network)
     env = BatchEnv(family, *sizes, horizon=horizon, **options)
@@ -33,12 +43,20 @@ def collections(name, record, *, sizes=(3, 4), count=3, horizon=25, **options):
 @pytest.mark.parametrize("record", [operations, every_time])
 @pytest.mark.parametrize("name", ["navigation", "half-cheetah-dynamics", "hopper-dynamics"])
 def test_recorded_steps_give_the_rollouts_of_steps_one_by_one(name, record):
-    expected, found = collections(name, None), collections(name, record)
+    expected, found = (collections(get_family(name), recorder) for recorder in (None, record))
     for one, other in zip(expected, found, strict=True):
         assert one.valid.any()
         assert not differing(one, other)
     if name == "hopper-dynamics":  # worlds that fell go on in one of the two
         assert not expected[0].valid.all()
+
+
+@pytest.mark.parametrize("record", [operations, every_time])
+def test_late_actions_and_noisy_observations_are_recorded_too(record):
+    expected, found = collections(DISTURBED, None), collections(DISTURBED, record)
+    for one, other in zip(expected, found, strict=True):
+        assert not differing(one, other)
+    assert not torch.equal(found[0].observations, found[1].observations)
 
 
 def test_a_step_is_recorded_once_for_a_policy_function_and_environment():
@@ -76,7 +94,7 @@ def test_a_later_collection_leaves_an_earlier_one_alone(record):
 
 
 def test_a_world_that_ended_is_seen_as_it_ended_while_it_goes_on():
-    rollouts = collections("hopper-dynamics", operations, count=1)[0]
+    rollouts = collections(get_family("hopper-dynamics"), operations, count=1)[0]
     lengths = rollouts.valid.sum(-1)
     assert lengths.min() < 25
     after = rollouts.observations.gather(

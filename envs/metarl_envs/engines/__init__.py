@@ -11,13 +11,22 @@ from metarl_envs.engines.analytic import AnalyticEngine
 from metarl_envs.engines.base import Engine
 from metarl_envs.engines.choice import ENGINES, EngineName, chosen_engine, warp_problem
 from metarl_envs.engines.cpu import CpuEngine
-from metarl_envs.robots.base import AnalyticRobot, Robot
+from metarl_envs.engines.gym import GymEngine
+from metarl_envs.errors import InputError
+from metarl_envs.robots.base import AnalyticRobot
+from metarl_envs.robots.gym import GymRobot
+from metarl_envs.robots.kinds import Robot
 
 if TYPE_CHECKING:
     from metarl_envs.engines.warp import WarpEngine
 
-    AnyEngine = CpuEngine | AnalyticEngine | WarpEngine
-    _FOLLOW_THE_PROTOCOL: tuple[type[Engine], ...] = (CpuEngine, AnalyticEngine, WarpEngine)
+    AnyEngine = CpuEngine | AnalyticEngine | GymEngine | WarpEngine
+    _FOLLOW_THE_PROTOCOL: tuple[type[Engine], ...] = (
+        CpuEngine,
+        AnalyticEngine,
+        GymEngine,
+        WarpEngine,
+    )
 
 __all__ = [
     "ENGINES",
@@ -25,6 +34,7 @@ __all__ = [
     "CpuEngine",
     "Engine",
     "EngineName",
+    "GymEngine",
     "chosen_engine",
     "make_engine",
     "warp_problem",
@@ -46,7 +56,7 @@ def make_engine(
         robot: what is simulated.
         num_worlds: N.
         varied: model fields that differ between worlds.
-        threads: of the engine cpu.
+        threads: of the engine cpu; of a Gymnasium environment, processes.
         engine: which one.
         device: where the learner works; the engine warp and robots without a simulator work there
             too, unless the engine cpu is asked for.
@@ -62,6 +72,13 @@ def make_engine(
             nu=robot.action_size,
             device=torch.device("cpu") if engine == "cpu" else device,
         )
+    if isinstance(robot, GymRobot):
+        if engine == "warp":
+            raise InputError(
+                f"engine = 'warp': {robot.env_id} is a Gymnasium environment, which steps itself; "
+                "use --engine cpu"
+            )
+        return GymEngine(robot, num_worlds, varied=varied, processes=threads)
     if chosen_engine(engine, device) == "cpu":
         return CpuEngine(
             robot.load_model(), num_worlds, varied=varied, outputs=robot.outputs, threads=threads

@@ -14,6 +14,7 @@ import mujoco
 import torch
 from torch import Generator, Tensor
 
+from metarl_envs.errors import InputError
 from metarl_envs.mujoco_log import ignore_mujoco_warnings
 
 State = Mapping[str, Tensor]
@@ -76,6 +77,8 @@ class MujocoRobot:
     outputs: tuple[str, ...] = ()
     """Engine outputs that the functions above read, besides qpos and qvel."""
     camera: Camera = Camera()
+    keyframe: str = ""
+    """The model's keyframe that episodes start around; "": its reference position, `qpos0`."""
     max_contacts: int = 32
     """Contacts per world that the engine warp has room for, on average over the worlds."""
     max_constraints: int = 128
@@ -104,6 +107,9 @@ class MujocoRobot:
     def initial_state(self) -> tuple[Tensor, Tensor]:
         """The model's own positions and velocities, (nq,) and (nv,) float64."""
         model = _compiled(self.xml)
+        if self.keyframe:
+            key = model.key(self.keyframe)
+            return torch.from_numpy(key.qpos.copy()), torch.from_numpy(key.qvel.copy())
         return torch.from_numpy(model.qpos0.copy()), torch.zeros(model.nv, dtype=torch.float64)
 
 
@@ -137,9 +143,6 @@ class AnalyticRobot:
         """All zero: (nq,) and (nq,) float64."""
         zeros = torch.zeros(self.num_positions, dtype=torch.float64)
         return zeros, zeros.clone()
-
-
-Robot = MujocoRobot | AnalyticRobot
 
 
 def control_cost(transition: Transition, weight: float) -> Tensor:
@@ -195,6 +198,15 @@ def gymnasium_asset(file_name: str) -> Path:
 
 @functools.cache
 def _compiled(xml: Path) -> mujoco.MjModel:
-    """The model of an MJCF file, compiled once; never to be written to."""
+    """The model of an MJCF file, compiled once; never to be written to.
+
+    Raises:
+        InputError: for a file that is missing or holds no model.
+    """
     ignore_mujoco_warnings()
-    return mujoco.MjModel.from_xml_path(str(xml))
+    if not xml.is_file():
+        raise InputError(f"model {xml}: no such file")
+    try:
+        return mujoco.MjModel.from_xml_path(str(xml))
+    except ValueError as error:
+        raise InputError(f"model {xml}: {' '.join(str(error).split())}") from None

@@ -39,7 +39,7 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(runs, tmp_path_factory):
     out = tmp_path_factory.mktemp("report")
-    paths = write_report([study(run, SIZES) for run in runs], out, {})
+    paths = write_report([study(run, load_policy(run), SIZES) for run in runs], out, {})
     return out, paths
 
 
@@ -82,7 +82,7 @@ def test_every_figure_says_what_it_shows_and_is_a_file_too(report):
 def test_the_tables_hold_what_was_measured(runs, report):
     out, _ = report
     rows = list(csv.DictReader((out / "curves.csv").open(newline="")))
-    subject = study(runs[0], SIZES)  # the same seed: the same numbers
+    subject = study(runs[0], load_policy(runs[0]), SIZES)  # the same seed: the same numbers
     found = [row for row in rows if row["run"] == subject.name and row["split"] == "test"]
     result = next(r for r in subject.evaluation.splits if r.split == "test")
     assert [float(row["return"]) for row in found] == pytest.approx(result.returns.mean(1).tolist())

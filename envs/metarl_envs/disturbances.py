@@ -1,0 +1,155 @@
+"""What stands between a policy and its robot: late actions, noisy and biased observations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class ActionDelay:
+    """The robot gets the action of `value` control steps ago; before the first one, none (0)."""
+
+    longest: int
+    """The largest delay that any task has, in control steps."""
+
+
+@dataclass(frozen=True)
+class ObservationNoise:
+    """Fresh noise on every observation: its standard deviation is the parameter."""
+
+    entries: tuple[int, ...]
+    """Indices of the observation's entries that it falls on."""
+
+
+@dataclass(frozen=True)
+class ObservationBias:
+    """A constant error of the observation: the parameter, one number or one for each entry."""
+
+    entries: tuple[int, ...]
+    """Indices of the observation's entries that it falls on."""
+
+
+Disturbance = ActionDelay | ObservationNoise | ObservationBias
+
+
+class Disturber:
+    """The disturbances of N worlds, with what they have to remember.
+
+    All of a world's noise follows from a number drawn at its reset and from the time since, so it
+    depends on no other world, on no mask and on no order of calls. The simulator and the reward
+    see the true state and the late action; only the policy is deceived.
+
+    What it remembers stays where it is and is written in place, and nothing asks for a value, so
+    that a GPU can record the steps of disturbed worlds, too.
+    """
+
+    def __init__(
+        self,
+        named: Mapping[str, Disturbance],
+        num_worlds: int,
+        no_action: Tensor,
+        device: torch.device,
+    ) -> None:
+        """Remembers nothing yet.
+
+        Args:
+            named: disturbances by the name of their parameter.
+            num_worlds: N.
+            no_action: (A,) the control before a late first action arrives.
+            device: where the worlds are.
+        """
+        self._named = named
+        self._entries = {
+            name: torch.tensor(d.entries, device=device)
+            for name, d in named.items()
+            if not isinstance(d, ActionDelay)
+        }
+        delays = [d.longest for d in named.values() if isinstance(d, ActionDelay)]
+        self._depth = sum(delays)
+        self._no_action = no_action.to(device)
+        # Row d holds the actions of d control steps ago.
+        self._past = self._no_action.expand(self._depth + 1, num_worlds, -1).clone()
+        self._seeds = torch.zeros(num_worlds, dtype=torch.long, device=device)
+        self._noisy = any(isinstance(d, ObservationNoise) for d in named.values())
+
+    def draw_seeds(self, num_worlds: int, generator: Generator) -> Tensor:
+        """Numbers that fix the noise of new episodes: (N,); nothing is drawn without noise."""
+        if not self._noisy:
+            return torch.zeros(num_worlds, dtype=torch.long, device=generator.device)
+        return torch.randint(2**62, (num_worlds,), generator=generator, device=generator.device)
+
+    def reset(self, seeds: Tensor, mask: Tensor | None) -> None:
+        """New episodes in the worlds of `mask` (None: all), with these seeds (N,)."""
+        if not self._named:
+            return
+        chosen = torch.ones_like(self._seeds, dtype=torch.bool) if mask is None else mask
+        self._seeds.copy_(torch.where(chosen, seeds.to(self._seeds), self._seeds))
+        self._past.copy_(torch.where(chosen[None, :, None], self._no_action, self._past))
+
+    def arriving(self, actions: Tensor, tasks: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
+        """The actions (N, A) that reach the robots now, when the policies send these."""
+        if not self._depth:
+            return actions
+        actions = actions.to(self._past)
+        shifted = torch.cat([actions[None], self._past[:-1]])
+        self._past.copy_(
+            shifted if mask is None else torch.where(mask[None, :, None], shifted, self._past)
+        )
+        late = sum(tasks[n].long() for n, d in self._named.items() if isinstance(d, ActionDelay))
+        assert isinstance(late, Tensor)
+        return shifted[late, torch.arange(len(actions), device=actions.device)]
+
+    def observed(
+        self, observations: Tensor, tasks: Mapping[str, Tensor], elapsed: Tensor
+    ) -> Tensor:
+        """What the policies get of observations (N, O), `elapsed` (N,) steps after the reset."""
+        seen = observations
+        for stream, (name, disturbance) in enumerate(self._named.items()):
+            if isinstance(disturbance, ActionDelay):
+                continue
+            seen = observations.clone() if seen is observations else seen
+            entries, value = self._entries[name], tasks[name]
+            error = value.reshape(len(value), -1).to(seen)  # (N, 1), or of a bias (N, k)
+            if isinstance(disturbance, ObservationNoise):
+                error = error * noise(self._seeds + stream, elapsed, len(entries)).to(seen)
+            seen[:, entries] += error
+        return seen
+
+
+def noise(seeds: Tensor, elapsed: Tensor, size: int) -> Tensor:
+    """Standard noise for worlds and times alone: seeds (N,), times (N,) -> (N, size) float64.
+
+    The sum of twelve uniform 16-bit numbers: within 6 standard deviations, excess kurtosis -0.1.
+    Integer arithmetic throughout, so that the same seed and time give the same bits on any device,
+    for any number of worlds. The bits are SplitMix64's (Steele et al. 2014).
+    """
+    entry = torch.arange(size, device=seeds.device)
+    counter = mixed(seeds)[:, None] + 3 * (elapsed[:, None] * size + entry)  # (N, size)
+    total = torch.zeros_like(counter)
+    for word in range(3):
+        bits = mixed(counter + word)
+        for part in range(4):
+            total += (bits >> (16 * part)) & 0xFFFF
+    return (total.double() - 12 * 65535 / 2) / 65536.0
+
+
+def mixed(numbers: Tensor) -> Tensor:
+    """SplitMix64's output for the state `number`, as int64: multiplications wrap around."""
+    z = numbers * _signed(0x9E3779B97F4A7C15)
+    z = (z ^ _shifted(z, 30)) * _signed(0xBF58476D1CE4E5B9)
+    z = (z ^ _shifted(z, 27)) * _signed(0x94D049BB133111EB)
+    return z ^ _shifted(z, 31)
+
+
+def _shifted(numbers: Tensor, bits: int) -> Tensor:
+    """Logical shift to the right, which int64's own is not."""
+    return (numbers >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _signed(word: int) -> int:
+    """An unsigned 64-bit word as the signed number with the same bits."""
+    return word - (1 << 64) if word >= 1 << 63 else word

@@ -1,0 +1,157 @@
+"""Task families in Python files of one's own: `FILE.py:NAME`.
+
+Loading runs the file, with all that Python can do. So a file runs only where a person names it, on
+a command line or in a call; what is read from a run or a policy folder never names one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.abc
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, ModuleType
+
+import torch
+from torch import Generator
+
+from metarl_envs.batch_env import BatchEnv
+from metarl_envs.errors import InputError, unknown_name
+from metarl_envs.family import Origin, TaskFamily
+from metarl_envs.probe import (
+    PROBED,
+    called,
+    check_finite,
+    check_shape,
+    described,
+    where,
+)
+from metarl_envs.registry import get_family, register_family
+from metarl_envs.robots.base import MujocoRobot
+
+
+def load_family(reference: str) -> TaskFamily:
+    """The family of that name, or the one that a Python file defines: "my_robot.py:family".
+
+    The file is run, its functions are tried on two worlds, and from then on the family is known by
+    its name, as shipped ones are.
+
+    Raises:
+        InputError: in one line, for an unknown name, a file that is missing or fails, one without
+            such a family, or functions that return what no family's may.
+    """
+    file, separator, attribute = reference.rpartition(":")
+    if not separator and reference.endswith(".py"):
+        file, attribute = reference, ""
+    if not file.endswith(".py"):
+        return get_family(reference)
+    path = Path(file)
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"family {reference}: {file}: {error.strerror}") from None
+    family = _family_in(_run(path, source), reference, attribute)
+    origin = Origin(reference, _digest(source, family))
+    family = dataclasses.replace(family, origin=origin)
+    probe(family)
+    register_family(family)
+    return family
+
+
+def probe(family: TaskFamily) -> None:
+    """Try a family's functions on one step of two nominal worlds.
+
+    Raises:
+        InputError: for one that fails, or returns another shape, or not a finite reward.
+    """
+    env = BatchEnv(family, PROBED, 1)
+    robot = family.robot
+    observation = called(f"observation of {family.name}", robot.observation, env.engine.data)
+    check_shape(f"observation of {family.name}", observation, (PROBED, robot.observation_size))
+    env.reset(Generator().manual_seed(0))
+    transition = env.advance((env.action_low + env.action_high).expand(PROBED, -1) / 2)
+    scalars = {
+        "reward": family.reward,
+        "terminated": family.termination,
+        **{f"quantity '{name}'": quantity for name, quantity in robot.quantities.items()},
+    }
+    for name, function in scalars.items():
+        what = f"{name} of {family.name}"
+        value = called(what, function, transition)
+        check_shape(what, value, (PROBED,))
+        if name == "terminated" and value.dtype != torch.bool:
+            raise InputError(f"{what} has dtype {value.dtype}: must be torch.bool")
+        if name == "reward":
+            check_finite(what, value)
+
+
+def _run(path: Path, source: bytes) -> ModuleType:
+    """The module that a file defines."""
+    name = f"metarl_family_{path.stem}"
+    spec = importlib.util.spec_from_loader(name, _Source(path, source), origin=str(path))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(path.absolute())
+    sys.modules[name] = module  # dataclasses and the like look their module up
+    try:
+        with _importable(path.absolute().parent):
+            spec.loader.exec_module(module)
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}{where(error)}") from error
+    except SyntaxError as error:
+        raise InputError(f"{path.name}, line {error.lineno}: {described(error)}") from error
+    except Exception as error:  # a person's file may raise anything
+        raise InputError(f"{path.name} failed: {described(error)}{where(error)}") from error
+    return module
+
+
+class _Source(importlib.abc.InspectLoader):
+    """Runs the very text that its digest is of, and leaves no compiled file beside it."""
+
+    def __init__(self, path: Path, source: bytes) -> None:
+        self._path, self._source = path, source
+
+    def get_source(self, fullname: str) -> str:
+        return importlib.util.decode_source(self._source)
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self._source, str(self._path))
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let a file import those beside it, while it runs; nothing that Python has is hidden."""
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+def _family_in(module: ModuleType, reference: str, attribute: str) -> TaskFamily:
+    found = {name: value for name, value in vars(module).items() if isinstance(value, TaskFamily)}
+    if attribute in found:
+        return found[attribute]
+    if attribute in vars(module):
+        raise InputError(
+            f"family {reference}: {attribute} is of type "
+            f"{type(vars(module)[attribute]).__name__}: must be a metarl_envs.TaskFamily"
+        )
+    if not found:
+        raise InputError(f"family {reference}: the file defines no metarl_envs.TaskFamily")
+    if attribute:
+        raise unknown_name(f"family in {reference.rpartition(':')[0]}", attribute, found)
+    raise InputError(f"family {reference}: say which one: {reference}:{' or :'.join(found)}")
+
+
+def _digest(source: bytes, family: TaskFamily) -> str:
+    """SHA-256 of a family's file and its MJCF."""
+    digest = hashlib.sha256(source)
+    if isinstance(family.robot, MujocoRobot):
+        digest.update(family.robot.xml.read_bytes())
+    return digest.hexdigest()

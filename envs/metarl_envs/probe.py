@@ -1,0 +1,87 @@
+"""What people's own functions return, checked before anything is built on it."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from metarl_envs.errors import InputError
+
+PROBED = 2
+"""Worlds that functions are tried on: with one, a wrong axis would not show."""
+NOT_OWN = (
+    str(Path(__file__).parent),
+    *(sysconfig.get_paths()[kind] for kind in ("stdlib", "platlib", "purelib")),
+)
+"""Where the files of Python, of installed packages and of this package are."""
+T = TypeVar("T")
+
+
+def called(what: str, function: Callable[[T], Tensor], argument: T) -> Tensor:
+    """`function(argument)`, with whatever it raises as one line.
+
+    Raises:
+        InputError: naming the function, its error and the line of it.
+    """
+    try:
+        return function(argument)
+    except KeyError as error:
+        raise InputError(
+            f"{what} reads {error}{where(error)}, which is not there: fields besides qpos, qvel, "
+            "ctrl and time belong in the robot's outputs=, those of transition.before in its "
+            "remembered=, names in transition.task are those of parameters"
+        ) from error
+    except Exception as error:  # a person's function may raise anything
+        raise InputError(f"{what} failed: {described(error)}{where(error)}") from error
+
+
+def check_shape(what: str, value: Tensor, shape: tuple[int | None, ...]) -> None:
+    """Refuse a result that is no tensor of this shape; None stands for any size.
+
+    Raises:
+        InputError: naming the shape that it has and should have.
+    """
+    if not isinstance(value, Tensor):
+        raise InputError(f"{what} = {value!r}: must be a torch tensor")
+    fits = len(value.shape) == len(shape) and all(
+        size in (None, found) for found, size in zip(value.shape, shape, strict=True)
+    )
+    if not fits:
+        axes = "(N,)" if len(shape) == 1 else "(N, O)"
+        raise InputError(
+            f"{what} has shape {tuple(value.shape)} for N = {PROBED} worlds: must be {axes}, one "
+            f"{'number' if len(shape) == 1 else 'row'} per world"
+        )
+
+
+def check_finite(what: str, value: Tensor) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        InputError: with a value that is not finite.
+    """
+    broken = value[~torch.isfinite(value)]
+    if len(broken):
+        raise InputError(f"{what} = {broken[0].item()} after the first step: must be finite")
+
+
+def described(error: BaseException) -> str:
+    """An error in one line: its kind and first line."""
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def where(error: BaseException) -> str:
+    """The last line of a person's own file that led to an error: " (robot.py, line 12)"."""
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((*NOT_OWN, "<"))
+    ]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""

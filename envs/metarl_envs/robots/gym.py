@@ -1,0 +1,136 @@
+"""A robot that is somebody's Gymnasium environment, unmodified."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import mujoco
+import torch
+from torch import Generator, Tensor
+
+from metarl_envs.errors import InputError, unknown_name
+from metarl_envs.gym_worlds import ATTRIBUTE, Row, make_world, model_of, read_field
+from metarl_envs.robots.base import Camera, State, Transition
+
+MAX_SEED = 2**31
+
+
+def observed(state: State) -> Tensor:
+    """The environment's own observation, flat: (N, O)."""
+    return state["observation"].clone()
+
+
+def own_reward(transition: Transition) -> Tensor:
+    """The environment's own reward: (N,)."""
+    return transition.after["reward"].clone()
+
+
+def own_termination(transition: Transition) -> Tensor:
+    """The environment's own `terminated`: (N,) bool."""
+    return transition.after["terminated"] != 0
+
+
+def seeds(
+    qpos: Tensor, qvel: Tensor, num_worlds: int, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """A seed for each world's `reset`, as its "position": (N, 1), (N, 0)."""
+    drawn = torch.randint(MAX_SEED, (num_worlds, 1), generator=generator, device=generator.device)
+    return drawn.to(qpos), qvel.expand(num_worlds, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GymRobot:
+    """A Gymnasium environment with Box spaces; observation, reward and end are its own."""
+
+    name: str
+    env_id: str
+    env_kwargs: Mapping[str, Any]
+    row: Row
+    """What a world reports after each step."""
+    infos: tuple[str, ...]
+    """Keys of `info` that it reports, too."""
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    dt_s: float
+    quantities: Mapping[str, Callable[[Transition], Tensor]]
+    camera: Camera = field(default_factory=Camera)
+    remembered: tuple[str, ...] = ("observation",)
+    frame_skip: int = 1
+    observation: Callable[[State], Tensor] = observed
+    terminated: Callable[[Transition], Tensor] = own_termination
+    reset_state: Callable[..., tuple[Tensor, Tensor]] = seeds
+
+    @property
+    def observation_size(self) -> int:
+        """O."""
+        return self.row.sizes["observation"]
+
+    @property
+    def action_size(self) -> int:
+        """A."""
+        return len(self.low)
+
+    @property
+    def render_fps(self) -> int:
+        """Frames per second of a video in real time."""
+        return max(1, round(1 / self.dt_s))
+
+    def action_bounds(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest action, each (A,) float64."""
+        low, high = (torch.tensor(bound, dtype=torch.float64) for bound in (self.low, self.high))
+        return low, high
+
+    def initial_state(self) -> tuple[Tensor, Tensor]:
+        """Nothing but room for a seed: (1,) and (0,) float64."""
+        return torch.zeros(1, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
+
+    def template(self) -> gymnasium.Env[Any, Any]:
+        """A fresh environment, unmodified; the caller closes it."""
+        return make_world(self.env_id, self.env_kwargs)
+
+    def model_in(self, env: gymnasium.Env[Any, Any]) -> mujoco.MjModel:
+        """The model of one of its environments.
+
+        Raises:
+            InputError: for an environment without MuJoCo.
+        """
+        model = model_of(env)
+        if model is None:
+            raise InputError(
+                f"{self.env_id} is not simulated by MuJoCo: it has no bodies to vary, and no "
+                "pictures; vary its attributes with vary.attribute"
+            )
+        return model
+
+    def load_model(self) -> mujoco.MjModel:
+        """The nominal model: a copy that the caller may change.
+
+        Raises:
+            InputError: for an environment without MuJoCo.
+        """
+        env = self.template()
+        try:
+            return copy.copy(self.model_in(env))
+        finally:
+            env.close()
+
+    def template_fields(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """The environment's own values of fields, float64.
+
+        Raises:
+            InputError: for an attribute that it does not have.
+        """
+        env = self.template()
+        try:
+            numbers = {n: v for n, v in vars(env.unwrapped).items() if isinstance(v, (int, float))}
+            for name in names:
+                attribute = name.removeprefix(ATTRIBUTE)
+                if name.startswith(ATTRIBUTE) and attribute not in numbers:
+                    raise unknown_name(f"number of {self.env_id}", attribute, numbers)
+            return {name: torch.from_numpy(read_field(env, name)) for name in names}
+        finally:
+            env.close()

@@ -1,0 +1,46 @@
+"""Parameters for a family of one's own: what varies between tasks, named as in the MJCF.
+
+`vary.mass(ROBOT, "upper_arm", (0.5, 2.0))` is a `Parameter`. Ranges are (low, high), uniform, or
+any distribution of `metarl_envs.distributions`; `extrapolation` takes values outside of `train`.
+"""
+
+from metarl_envs.vary.actuators import (
+    dead_actuator,
+    force_limit,
+    gain,
+    gear,
+    reversed_actuator,
+)
+from metarl_envs.vary.attribute import attribute
+from metarl_envs.vary.interface import action_delay, goal, observation_bias, observation_noise
+from metarl_envs.vary.model import (
+    armature,
+    centre_of_mass,
+    damping,
+    friction,
+    friction_loss,
+    gravity,
+    joint_range,
+    mass,
+)
+
+__all__ = [
+    "action_delay",
+    "armature",
+    "attribute",
+    "centre_of_mass",
+    "damping",
+    "dead_actuator",
+    "force_limit",
+    "friction",
+    "friction_loss",
+    "gain",
+    "gear",
+    "goal",
+    "gravity",
+    "joint_range",
+    "mass",
+    "observation_bias",
+    "observation_noise",
+    "reversed_actuator",
+]

@@ -1,0 +1,175 @@
+"""How a parameter changes chosen entries of model fields: by a factor, a sum, or a new value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from metarl_envs.distributions import Distribution, interval
+from metarl_envs.elements import Patterns
+from metarl_envs.errors import InputError
+from metarl_envs.parameters import Effect, Fields, ModelEffect, Parameter
+
+How = Literal["scale", "add", "set"]
+"""`scale`: the model's value times the parameter; `add`: plus it; `set`: the parameter itself."""
+Range = Distribution | tuple[float, float]
+"""A distribution, or (low, high) for a uniform one."""
+Transform = Callable[[Fields, Tensor], Fields]
+NEUTRAL = {"scale": 1.0, "add": 0.0}
+WORDS = {"scale": "factor on", "add": "added to", "set": "new value of"}
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The entries of one model field that named elements own."""
+
+    groups: Sequence[Sequence[int]]
+    """For each element, its indices along the field's first axis."""
+    values: Sequence[float]
+    """For each element, the model's value."""
+    column: int | None = None
+    """The entry along the field's last axis; None: all of them."""
+
+
+def distribution(given: Range, name: str) -> Distribution:
+    """The distribution that a range means.
+
+    Raises:
+        InputError: for anything else than a distribution or two numbers, low < high.
+    """
+    if isinstance(given, Distribution):
+        return given
+    try:
+        low, high = (float(bound) for bound in given)
+    except (TypeError, ValueError):
+        low = high = float("nan")
+    if not low < high:
+        raise InputError(f"range of {name} = {given!r}: must be (low, high) with low < high")
+    return interval(low, high)
+
+
+def name_from(patterns: Patterns, ending: str) -> str:
+    """A parameter's name from what it changes: ("link_*", "mass") -> "link_mass"."""
+    texts = [patterns] if isinstance(patterns, str) else list(patterns)
+    return re.sub(r"\W+|_+", "_", "_".join([*texts, ending])).strip("_")
+
+
+def ranged(
+    name: str,
+    unit: str,
+    description: str,
+    nominal: float | Sequence[float],
+    train: Range,
+    extrapolation: Range | None,
+    effect: Effect | None,
+) -> Parameter:
+    """A parameter whose ranges are given as `Range`."""
+    return Parameter(
+        name=name,
+        unit=unit,
+        description=description,
+        nominal=float(nominal) if isinstance(nominal, (int, float)) else tuple(nominal),
+        train=distribution(train, name),
+        extrapolation=None if extrapolation is None else distribution(extrapolation, name),
+        effect=effect,
+    )
+
+
+def changed(
+    name: str,
+    what: str,
+    unit: str,
+    field: str,
+    entries: Entries,
+    how: How,
+    train: Range,
+    extrapolation: Range | None,
+    each: bool,
+) -> Parameter:
+    """A parameter that changes entries of one model field.
+
+    Args:
+        name: the parameter's.
+        what: is changed, in words.
+        unit: of the model's values.
+        field: the model field.
+        entries: which of it.
+        how: in which way.
+        train: range.
+        extrapolation: range.
+        each: one value per element instead of one for all.
+
+    Raises:
+        InputError: see `check_how`.
+    """
+    check_how(name, unit, entries.values, how, each)
+    nominal = nominal_of(entries.values, how)
+    effect = ModelEffect((field,), changes(entries, how, each))
+    unit = "1" if how == "scale" else unit
+    described = f"{WORDS[how]} {what}"
+    return ranged(
+        name, unit, described, nominal if each else nominal[0], train, extrapolation, effect
+    )
+
+
+def check_how(name: str, unit: str, values: Sequence[float], how: How, each: bool) -> None:
+    """Refuse a change that is unknown, does nothing or hides what the model had.
+
+    Raises:
+        InputError: for an unknown `how`, a factor on zeros, or one new value for several old ones.
+    """
+    if how not in get_args(How):
+        raise InputError(f"{name}: how = '{how}': allowed are {', '.join(get_args(How))}")
+    if how == "scale" and not any(values):
+        raise InputError(
+            f"{name}: the model has 0 there, which no factor changes; give values in {unit} with "
+            "how='set'"
+        )
+    if how == "set" and not each and len(set(values)) > 1:
+        listed = ", ".join(f"{value:g}" for value in dict.fromkeys(values))
+        raise InputError(
+            f"{name}: the model has different values there ({listed}), so no single one is "
+            "nominal; use how='scale', or each=True for one value per element"
+        )
+
+
+def nominal_of(values: Sequence[float], how: How) -> list[float]:
+    """The parameter's value for each element at which the model stays as it is."""
+    return [NEUTRAL.get(how, float(value)) for value in values]
+
+
+def per_entry(value: Tensor, groups: Sequence[Sequence[int]], each: bool) -> Tensor:
+    """The parameter's value for every index in `groups`: (N,) or (N, k) -> (N, m)."""
+    if not each:
+        return value.reshape(len(value), 1).expand(-1, sum(map(len, groups)))
+    return value[:, [row for row, group in enumerate(groups) for _ in group]]
+
+
+def apply(field: Tensor, value: Tensor, how: How) -> Tensor:
+    """Entries (N, m, ...) changed by values (N, m)."""
+    value = value.to(field).reshape(*value.shape, *([1] * (field.dim() - 2))).expand_as(field)
+    return {"scale": field * value, "add": field + value, "set": value}[how]
+
+
+def changes(entries: Entries, how: How, each: bool) -> Transform:
+    """The transform of a `ModelEffect` that changes these entries."""
+    index = [i for group in entries.groups for i in group]
+
+    def transform(fields: Fields, value: Tensor) -> Fields:
+        values = per_entry(value, entries.groups, each)
+        changed = {}
+        for name, field in fields.items():
+            whole = field.clone()
+            if entries.column is None:
+                whole[:, index] = apply(whole[:, index], values, how)
+            else:
+                chosen = whole[:, index, entries.column]
+                whole[:, index, entries.column] = apply(chosen, values, how)
+            changed[name] = whole
+        return changed
+
+    return transform

@@ -1,0 +1,147 @@
+"""The checks of a family: each lets a sound one through and finds its own kind of fault."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from own_robot import SOURCE
+
+from metarl_envs import FAMILIES, ModelEffect, Parameter, TaskFamily, get_family, mujoco_robot, vary
+from metarl_envs.checking import Finding, check
+from metarl_envs.contact_sheet import HEIGHT, TITLE, WIDTH, contact_sheet
+from metarl_envs.distributions import Choice, interval
+from metarl_envs.extremes import extremes
+
+ARM = mujoco_robot(SOURCE / "arm.xml", frame_skip=10, outputs=["site_xpos"])
+
+
+def reward(transition):
+    return -transition.after["site_xpos"][:, 0, 2] - 0.01 * transition.action.square().sum(dim=1)
+
+
+def family(*parameters: Parameter, **changes) -> TaskFamily:
+    given = {"parameters": parameters or (vary.mass(ARM, "hand", (0.5, 2.0)),), "reward": reward}
+    return TaskFamily(name="arm", robot=ARM, horizon=40, **(given | changes))
+
+
+def failed(checked: TaskFamily) -> list[Finding]:
+    return [finding for finding in check(checked) if not finding.ok and "speed" not in finding.name]
+
+
+def test_every_kind_of_parameter_passes():
+    every = family(
+        vary.mass(ARM, "hand", (0.5, 2.0)),
+        vary.mass(ARM, "*arm", (0.0, 0.5), how="add", each=True),
+        vary.centre_of_mass(ARM, "hand", (-0.05, 0.05)),
+        vary.damping(ARM, "*", (0.5, 3.0)),
+        vary.armature(ARM, "*", (0.5, 3.0)),
+        vary.friction_loss(ARM, "*", (0.0, 0.5), how="set"),
+        vary.joint_range(ARM, "*", (0.1, 1.0)),
+        vary.gravity(ARM, (0.5, 1.5)),
+        vary.gear(ARM, "*", (0.5, 1.0)),
+        vary.gain(ARM, "*", (0.5, 1.0)),
+        vary.force_limit(ARM, "*", (0.3, 1.0)),
+        vary.dead_actuator(ARM, "*"),
+        vary.reversed_actuator(ARM, "*"),
+        vary.action_delay(2),
+        vary.observation_noise(ARM, (0.0, 0.1)),
+        vary.observation_bias(ARM, (-0.1, 0.1)),
+    )
+    assert failed(every) == []
+
+
+@pytest.mark.parametrize("name", ["navigation"])
+def test_shipped_families_pass(name):
+    assert failed(get_family(name)) == []
+
+
+def slim(fields, value):
+    inertia = fields["body_inertia"].clone()
+    inertia[:, 2, 0] = inertia[:, 2, 0] * value
+    return {"body_inertia": inertia}
+
+
+def shifted(fields, value):
+    return {"dof_damping": fields["dof_damping"] + 0.1 + value.unsqueeze(1)}
+
+
+CALLS = [0]
+
+
+def forgetful(transition):
+    CALLS[0] += 1
+    return reward(transition) + 1e-3 * CALLS[0]
+
+
+def effect(name: str, low: float, high: float, field: str, change) -> Parameter:
+    return Parameter(name, "1", "", 1.0, interval(low, high), effect=ModelEffect((field,), change))
+
+
+@pytest.mark.parametrize(
+    ("broken", "name", "mend"),
+    [
+        (family(reward=forgetful), "determinism", "must not remember"),
+        (family(reward=lambda t: reward(t) - reward(t).mean()), "independence", "row by row"),
+        (family(vary.goal("height", (0.0, 1.0), 0.5)), "height", "transition.task['height']"),
+        (family(vary.friction(ARM, "floor", (0.5, 2.0))), "floor_friction", "touch"),
+        (family(effect("slim", 0.1, 9.0, "body_inertia", slim)), "physics", "A + B >= C"),
+        (family(effect("loss", 0.5, 1.0, "dof_damping", shifted)), "loss", "nominal value"),
+        (
+            family(vary.damping(ARM, "elbow", (-2.0, 1.0), how="set")),
+            "physics",
+            "dof_damping is negative",
+        ),
+        (
+            family(reward=lambda t: 1 / (t.after["qvel"][:, 0].abs() > 2).double()),
+            "episodes",
+            "dividing by 0",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_fault_is_found_and_the_mend_named(broken, name, mend):
+    found = [finding for finding in failed(broken) if finding.name.startswith(name)]
+    assert len(found) == 1
+    assert mend in found[0].text
+    assert str(found[0]).startswith("FAILED  ")
+    assert "\n" not in str(found[0])
+
+
+def test_extremes_are_both_ends_of_each_number():
+    wide = family(
+        vary.mass(ARM, "*arm", (0.5, 2.0), each=True), vary.dead_actuator(ARM, "*", train=[0, 1])
+    )
+    found = extremes(wide)
+    assert [extreme.label for extreme in found] == ["arm_mass[0]", "arm_mass[1]", "dead_actuator"]
+    low, high = found[1].low.values["arm_mass"][0], found[1].high.values["arm_mass"][0]
+    assert low[0] == high[0] == 1.0
+    assert 0.5 <= low[1] < 0.6
+    assert 1.9 < high[1] <= 2.0
+    assert (found[2].value(found[2].low), found[2].value(found[2].high)) == (0.0, 1.0)
+
+
+def test_extremes_of_points_are_allowed_points():
+    for name in FAMILIES:
+        for extreme in extremes(get_family(name)):
+            get_family(name).check_tasks(extreme.low)
+            get_family(name).check_tasks(extreme.high)
+
+
+@pytest.mark.render
+def test_the_contact_sheet_shows_lowest_nominal_and_highest_side_by_side():
+    sheet = contact_sheet(family(vary.mass(ARM, "hand", (0.1, 6.0)), vary.gravity(ARM, (0.5, 1.5))))
+    assert sheet.size == (3 * WIDTH, 2 * (HEIGHT + TITLE))
+    pixels = torch.tensor(list(sheet.crop((0, TITLE, 3 * WIDTH, TITLE + HEIGHT)).tobytes()))
+    low, nominal, high = pixels.view(HEIGHT, 3, WIDTH, 3).float().unbind(dim=1)
+    # Each picture shows an arm before a floor, and the arms hang differently.
+    assert min(float(picture.std()) for picture in (low, nominal, high)) > 10
+    assert float((nominal - high).abs().mean()) > 0.3
+    assert float((low - high).abs().mean()) > 0.3
+
+
+@pytest.mark.render
+def test_a_goal_that_is_no_point_in_the_plane_can_be_drawn():
+    goal = Parameter("goal", "m", "", 0.5, Choice((0.2, 0.8)))
+    contact_sheet(dataclasses.replace(family(goal), reward=reward))

@@ -96,7 +96,7 @@ def main(
     lines += [("video", line) for line in shown.video_lines()]
     lines += [
         ("adapted policy", f'metarl.load("{shown.adapted}")'),
-        ("train your own", "metarl train half-cheetah-direction"),
+        ("train your own", f"metarl train {family.name} --method {saved.config.method}"),
     ]
     print_pairs(lines)
     return shown

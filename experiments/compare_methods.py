@@ -28,15 +28,18 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
+from numpy.typing import NDArray
 
 from experiments.compare_report import write_figure, write_table
+from metarl.adaptation_curve import SplitEvaluation
 from metarl.checkpoint import load_policy
 from metarl.config import TrainConfig
-from metarl.evaluation import evaluate
+from metarl.evaluation import evaluate, evaluation_generators
 from metarl.methods import METHODS
 from metarl.recipes import recipe
-from metarl.statistics import bootstrap_interval
+from metarl.statistics import matrix_interval, mean_score
 from metarl.versions import git_commit, versions
+from metarl_envs import get_family
 
 BUDGETS = {
     "navigation": 4_800_000,
@@ -138,7 +141,11 @@ def measure(options: Options, folder: Path) -> dict[str, Any]:
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One method on one family: means over seeds and tasks, 95 % intervals over both."""
+    """One method on one family: means over seeds and tasks, 95 % intervals over both.
+
+    A seed's policy meets all the tasks, so whole seeds and whole tasks are drawn anew; of a finite
+    family, runs within each task.
+    """
     sound = [row for row in rows if not row["error"]]
     summary: dict[str, Any] = {
         "family": rows[0]["family"],
@@ -148,14 +155,32 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
     if not sound:
         return summary
-    returns = np.concatenate([np.array(row["task_returns"]) for row in sound], axis=1)
+    returns = np.array([row["task_returns"] for row in sound])  # (seeds, STEPS + 1, tasks)
+    kept = np.isfinite(returns).all(axis=(0, 1))
+    groups = finite_groups(rows[0]["family"], returns.shape[-1])
     for k, name in ((0, "pre"), (1, "post_1"), (3, "post_3")):
-        finite = returns[k][np.isfinite(returns[k])]
-        summary[name] = list(bootstrap_interval(finite, np.random.default_rng(0)))
+        found = matrix_interval(
+            mean_score,
+            [returns[:, k, kept]],
+            np.random.default_rng(0),
+            resampling="crossed",
+            groups=None if groups is None else groups[kept],
+        )
+        summary[name] = list(found)
         summary[f"{name}_by_seed"] = [row["returns"][k] for row in sound]
     for name in ("wall_clock_s", "cpu_s", "env_steps"):
         summary[name] = float(np.mean([row[name] for row in sound]))
     return summary
+
+
+def finite_groups(name: str, count: int) -> NDArray[np.int64] | None:
+    """Which of a finite family's tasks each task of the evaluation is, (M,); else None."""
+    family = get_family(name)
+    if not family.is_finite:
+        return None
+    tasks = family.sample_tasks(count, evaluation_generators(0, "train")[0], "train")
+    empty = np.zeros((1, count))
+    return SplitEvaluation("train", tasks, empty, empty, 0, 0).groups[0]
 
 
 def main(options: Options) -> None:
@@ -178,7 +203,7 @@ def main(options: Options) -> None:
         "budgets": {name: options.scale * BUDGETS[name] for name in options.families},
         "tasks": options.tasks,
         "episodes_per_step": options.episodes,
-        "interval": "95 % percentile bootstrap over the tasks of all seeds",
+        "interval": "95 % percentile bootstrap over whole seeds and whole tasks",
         "summaries": summaries,
         "runs": [{k: v for k, v in row.items() if k != "task_returns"} for row in rows],
     }

@@ -7,8 +7,10 @@ import html
 import io
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from metarl.report.subject import Subject
-from metarl.statistics import Interval, iqm
+from metarl.statistics import iqm
 
 CURVE_COLUMNS = (
     *("run", "method", "split", "tasks", "gradient_steps", "adaptation_episodes"),
@@ -56,10 +58,10 @@ def curve_table(subjects: Sequence[Subject]) -> str:
                 subject.label,
                 result.split,
                 f"{len(result.tasks)}",
-                interval(points[0].returns),
-                interval(points[-1].returns),
-                interval(points[-1].gain, "+"),
-                f"{iqm(gains[gains == gains]):+.1f}",  # a NaN is not equal to itself
+                points[0].returns.text(),
+                points[-1].returns.text(),
+                points[-1].gain.text("+"),
+                f"{iqm(gains[np.isfinite(gains)]):+.1f}",
                 f"{points[-1].adaptation_episodes}",
             ])  # fmt: skip
     head = ["run", "split", "tasks", "before", "after", "gain", "IQM gain", "episodes used"]
@@ -91,9 +93,3 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         f'<div class="wide"><table><thead><tr>{titles}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
-
-
-def interval(values: Interval, sign: str = "") -> str:
-    """Mean [low, high]."""
-    estimate, low, high = (f"{value:{sign}.1f}" for value in values)
-    return f"{estimate} [{low}, {high}]"

@@ -15,7 +15,8 @@ ALL = list(FAMILIES.values())
 ALL_IDS = list(FAMILIES)
 EXPECTED = {
     "navigation", "half-cheetah-direction", "half-cheetah-velocity", "half-cheetah-dynamics",
-    "half-cheetah-crippled", "ant-direction", "ant-velocity", "ant-goal", "ant-crippled",
+    "half-cheetah-crippled", "half-cheetah-reversed", "half-cheetah-payload-velocity",
+    "ant-direction", "ant-velocity", "ant-goal", "ant-crippled",
     "hopper-dynamics", "walker2d-dynamics",
 }  # fmt: skip
 every_family = pytest.mark.parametrize("family", ALL, ids=ALL_IDS)

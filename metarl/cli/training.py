@@ -32,7 +32,7 @@ def option(metavar: str, hint: str = "") -> object:
 
 @dataclass(frozen=True)
 class Train:
-    """Meta-train a policy on a task family, from scratch, into a new run folder.
+    """Meta-train a policy on a task family into a new run folder.
 
     Options left out come from the family's recipe (metarl families FAMILY).
     """
@@ -65,6 +65,8 @@ class Train:
     """Bias-variance balance of the advantages, 0 to 1."""
     seed: Annotated[int | None, option("S")] = None
     """Root of all random numbers."""
+    start: Annotated[Path | None, option("RUN", "(default: fresh weights)")] = None
+    """A run or policy to begin with, such as a robust baseline; its network is kept."""
     settings: Annotated[
         UseAppendAction[tuple[str, ...]],
         arg(name="set", metavar="NAME=VALUE", help_behavior_hint="(repeatable)"),
@@ -87,16 +89,32 @@ class Train:
 
     def run(self) -> int:
         """Train; 0."""
-        from metarl.checkpoint import create_run, locked
+        from metarl.checkpoint import create_run, locked, save_checkpoint
         from metarl.trainer import initial_state
 
         config = self.config()
         check_memory(config)
+        if self.start is None:
+            state = initial_state(config)
+        else:
+            config, state = self.started(config, self.start)
         folder = self.run_folder or free_folder(Path("runs") / f"{config.family}-{config.seed}")
         create_run(folder, config, ["metarl", *sys.argv[1:]])
         with locked(folder):
-            train_and_report(folder, config, initial_state(config), quiet=self.quiet)
+            if self.start is not None:  # so that a run that is stopped at once resumes from there
+                save_checkpoint(folder, config, state)
+            train_and_report(folder, config, state, quiet=self.quiet)
         return 0
+
+    def started(self, config: TrainConfig, start: Path) -> tuple[TrainConfig, TrainState]:
+        """`config` for the network of `start`, and the state to begin with."""
+        from metarl.warm_start import NETWORK, load_start, state_from
+        from metarl_envs import InputError
+
+        for name in parse_settings(self.settings):
+            if name.removeprefix("policy.") in NETWORK:
+                raise InputError(f"--set {name}: the network is that of --start {start}")
+        return state_from(load_start(start), config)
 
     def config(self) -> TrainConfig:
         """The family's recipe under the method, with what was given.

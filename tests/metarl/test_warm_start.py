@@ -48,9 +48,7 @@ def controls(policy: GaussianMlpPolicy, params, observations):
 @pytest.mark.parametrize("method", ["maml-trpo", "promp", "meta-sgd", "cavia", "maml++"])
 @pytest.mark.parametrize("normalised", [True, False])
 def test_the_start_takes_the_same_actions_with_the_same_noise(method, normalised):
-    saved = robust_policy(
-        "half-cheetah-velocity", **{"policy.normalize_observations": normalised}
-    )
+    saved = robust_policy("half-cheetah-velocity", **{"policy.normalize_observations": normalised})
     config, state = state_from(saved, recipe("half-cheetah-velocity", method))
     policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
     observations = 3 * torch.randn(200, 17, generator=torch.Generator().manual_seed(0))

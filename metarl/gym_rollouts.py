@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Space
 from torch import Generator, Tensor
 
 from metarl.policies import Gaussian, GaussianMlpPolicy, log_prob
@@ -16,16 +16,28 @@ from metarl.rollouts import Rollouts
 from metarl_envs import InputError
 
 
-def check_spaces(policy: GaussianMlpPolicy, env: gymnasium.Env[Any, Any]) -> None:
-    """Refuse an environment that the policy was not made for.
+class HasSpaces(Protocol):
+    """An environment, a vector of them, or a policy of Stable-Baselines3."""
+
+    observation_space: Space[Any]
+    action_space: Space[Any]
+
+
+def check_spaces(policy: GaussianMlpPolicy, found: HasSpaces, whose: str = "the policy") -> None:
+    """Refuse spaces that the policy was not made for.
+
+    Args:
+        policy: the policy function.
+        found: what has the spaces.
+        whose: who needs other ones, in words.
 
     Raises:
-        InputError: naming the environment's space and the policy's.
+        InputError: naming the space found and the policy's.
     """
-    observations, actions = env.observation_space, env.action_space
+    observations, actions = found.observation_space, found.action_space
     if not isinstance(observations, Box) or observations.shape != (policy.observation_size,):
         raise InputError(
-            f"observation space {observations}: the policy reads a Box of shape "
+            f"observation space {observations}: {whose} reads a Box of shape "
             f"({policy.observation_size},)"
         )
     low, high = np.array(policy.action_low), np.array(policy.action_high)
@@ -36,7 +48,7 @@ def check_spaces(policy: GaussianMlpPolicy, env: gymnasium.Env[Any, Any]) -> Non
         or not np.allclose(actions.high, high)
     ):
         raise InputError(
-            f"action space {actions}: the policy gives a Box of shape ({policy.action_size},) "
+            f"action space {actions}: {whose} gives a Box of shape ({policy.action_size},) "
             f"from {low.tolist()} to {high.tolist()}"
         )
 

@@ -1,14 +1,7 @@
 """Stable-Baselines3 both ways: its PPO policies become ours, and ours its PPO models.
 
-    from metarl.sb3 import from_ppo, to_ppo
-
-    from_ppo(PPO.load("model.zip"), "half-cheetah-dynamics").save("start")
-    # metarl train half-cheetah-dynamics --start start
-    model = to_ppo(metarl.load("runs/half-cheetah-dynamics-0").adapt(env), env)
-    model.learn(100_000)
-
-The models stay in memory: an archive of SB3 can run code when it is read, so that reading one is
-left to the person who trusts it.
+`experiments/guides/own_robot.md` shows both. The models stay in memory: an archive of SB3 can run
+code when it is read, so that reading one is left to the person who trusts it.
 """
 
 from __future__ import annotations
@@ -17,9 +10,7 @@ import dataclasses
 from typing import Any
 
 import gymnasium
-import numpy as np
 import torch
-from gymnasium.spaces import Box, Space
 from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -31,15 +22,16 @@ from metarl.baselines.conversion import ObservationNormaliser, actor_layers, con
 from metarl.baselines.recipes import IMPORTED, robust
 from metarl.checkpoint import SavedPolicy
 from metarl.deploy import MetaPolicy
+from metarl.gym_rollouts import check_spaces
 from metarl.policies import CLIP_OBSERVATIONS, GaussianMlpPolicy, PolicyConfig
 from metarl.recipes import default
-from metarl_envs import InputError, TaskFamily, load_family
+from metarl_envs import InputError, load_family
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
 def from_ppo(
-    model: OnPolicyAlgorithm, family: str | TaskFamily, *, normaliser: VecNormalize | None = None
+    model: OnPolicyAlgorithm, family: str, *, normaliser: VecNormalize | None = None
 ) -> MetaPolicy:
     """A policy of ours that takes the actions of SB3's: the same mean, noise and normaliser.
 
@@ -47,14 +39,14 @@ def from_ppo(
 
     Args:
         model: SB3's PPO (or A2C) with `MlpPolicy`, as `PPO.load` returns it.
-        family: what it acts in: its name, FILE.py:NAME, or the family.
+        family: what it acts in, by its name or as FILE.py:NAME.
         normaliser: what its observations pass through; None: the one in the model's environment,
             if any. `PPO.load` brings none back: give `VecNormalize.load(...)` here.
 
     Raises:
         InputError: for a policy of another kind, or spaces that are not the family's.
     """
-    family = load_family(family) if isinstance(family, str) else family
+    found = load_family(family)
     sb3_policy = model.policy
     if type(sb3_policy) is not ActorCriticPolicy:
         raise InputError(
@@ -66,9 +58,11 @@ def from_ppo(
             "policy with use_sde=True: its noise depends on the state, ours does not; train it "
             "without gSDE"
         )
-    expected = GaussianMlpPolicy.for_family(family, PolicyConfig())
-    check_space("SB3's policy", sb3_policy.observation_space, sb3_policy.action_space, expected)
-    normaliser = _normaliser(sb3_policy, normaliser or model.get_vec_normalize_env())
+    expected = GaussianMlpPolicy.for_family(found, PolicyConfig())
+    check_spaces(expected, sb3_policy, f"a policy of {found.name}")
+    if normaliser is None:
+        normaliser = model.get_vec_normalize_env()
+    normaliser = _normaliser(sb3_policy, normaliser)
     own = isinstance(sb3_policy.features_extractor, ObservationNormaliser)
     network = PolicyConfig(
         hidden_sizes=tuple(layer.out_features for layer in actor_layers(sb3_policy)[:-1]),
@@ -76,10 +70,10 @@ def from_ppo(
         action_scale=1.0,
         normalize_observations=own or normaliser is not None,
     )
-    policy = GaussianMlpPolicy.for_family(family, network)
+    policy = GaussianMlpPolicy.for_family(found, network)
     (method,) = IMPORTED
     config = dataclasses.replace(
-        robust(default(family.name)),
+        robust(default(found.name)),
         method=method,
         policy=network,
         discount=float(model.gamma),
@@ -109,7 +103,7 @@ def to_ppo(
         InputError: for other spaces, or an environment that normalises observations itself.
     """
     function = policy.saved.policy
-    check_space("the environment", env.observation_space, env.action_space, function)
+    check_spaces(function, env)
     if isinstance(env, VecNormalize) and env.norm_obs:
         raise InputError(
             "the environment normalises observations, and so would the policy: use "
@@ -129,32 +123,6 @@ def to_ppo(
     with torch.device(model.device):
         put_into(model.policy, function, params)
     return model
-
-
-def check_space(
-    whose: str, observations: Space[Any], actions: Space[Any], policy: GaussianMlpPolicy
-) -> None:
-    """Refuse spaces that are not the policy's.
-
-    Raises:
-        InputError: naming both.
-    """
-    if not isinstance(observations, Box) or observations.shape != (policy.observation_size,):
-        raise InputError(
-            f"{whose} has the observation space {observations}: needed is a Box of shape "
-            f"({policy.observation_size},)"
-        )
-    low, high = np.array(policy.action_low), np.array(policy.action_high)
-    if (
-        not isinstance(actions, Box)
-        or actions.shape != low.shape
-        or not np.allclose(actions.low, low)
-        or not np.allclose(actions.high, high)
-    ):
-        raise InputError(
-            f"{whose} has the action space {actions}: needed is a Box of shape "
-            f"({policy.action_size},) from {low.tolist()} to {high.tolist()}"
-        )
 
 
 def _normaliser(sb3_policy: ActorCriticPolicy, given: VecNormalize | None) -> VecNormalize | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -21,23 +21,34 @@ NETWORK = ("hidden_sizes", "activation", "action_scale", "normalize_observations
 """Settings of the policy that its weights have been made for."""
 
 
-def load_start(path: Path) -> SavedPolicy:
-    """The policy in a run or policy folder, to begin with.
+def state_from(
+    start: Path, config: TrainConfig, given: Collection[str] = ()
+) -> tuple[TrainConfig, TrainState]:
+    """`begun` with the policy in a folder.
+
+    Args:
+        start: a run or policy folder.
+        config: of the training.
+        given: names of settings that a person chose.
 
     Raises:
-        InputError: for an archive of Stable-Baselines3, with what to do about it.
+        InputError: see `begun`; for a chosen setting that only a fresh network can have; for an
+            archive of Stable-Baselines3, with what to do about it.
         RunError: if there is no sound policy.
     """
-    if path.suffix == ".zip":
+    for name in given:
+        if name.removeprefix("policy.") in NETWORK:
+            raise InputError(f"--set {name}: the network is that of --start {start}")
+    if start.suffix == ".zip":
         raise InputError(
-            f"--start {path}: reading an archive of Stable-Baselines3 can run code in it; if you "
-            f'trust it, convert it in Python: metarl.sb3.from_ppo(PPO.load("{path}"), FAMILY)'
+            f"--start {start}: reading an archive of Stable-Baselines3 can run code in it; if you "
+            f'trust it, convert it in Python: metarl.sb3.from_ppo(PPO.load("{start}"), FAMILY)'
             '.save("FOLDER"), and --start FOLDER'
         )
-    return load_policy(path)
+    return begun(load_policy(start), config)
 
 
-def state_from(saved: SavedPolicy, config: TrainConfig) -> tuple[TrainConfig, TrainState]:
+def begun(saved: SavedPolicy, config: TrainConfig) -> tuple[TrainConfig, TrainState]:
     """A fresh training state that acts as the policy does, and `config` for its network.
 
     Of the configuration the policy keeps network and observation normaliser. One that was never

@@ -58,15 +58,15 @@ def converted(
     params: Params = {}
     layers = actor_layers(sb3_policy)
     for i, layer in enumerate(layers):
-        params[f"weight_{i}"], params[f"bias_{i}"] = layer.weight.T.clone(), layer.bias.clone()
+        params[f"weight_{i}"], params[f"bias_{i}"] = layer.weight.cpu().T, layer.bias.cpu()
     last = len(layers) - 1
     params[f"weight_{last}"] = params[f"weight_{last}"] * scale
     params[f"bias_{last}"] = (params[f"bias_{last}"] - middle) * scale
     assert isinstance(sb3_policy.log_std, Tensor)
-    params["log_std"] = sb3_policy.log_std + scale.log()
+    params["log_std"] = sb3_policy.log_std.cpu() + scale.log()
     own = sb3_policy.features_extractor
     if policy.config.normalize_observations and isinstance(own, ObservationNormaliser):
-        params |= {name: buffer.clone() for name, buffer in own.named_buffers()}
+        params |= {name: buffer.cpu() for name, buffer in own.named_buffers()}
     elif policy.config.normalize_observations:
         assert normaliser is not None
         seen = normaliser.obs_rms
@@ -75,7 +75,10 @@ def converted(
         variance = seen.var + normaliser.epsilon - VAR_FLOOR  # pyright: ignore[reportAttributeAccessIssue]
         params["obs_var"] = torch.from_numpy(variance).float()
         params["obs_count"] = torch.tensor([float(seen.count)])  # pyright: ignore[reportAttributeAccessIssue]
-    return {name: value.detach().cpu().contiguous() for name, value in params.items()}
+    return {
+        name: value.detach().clone(memory_format=torch.contiguous_format)
+        for name, value in params.items()
+    }
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from metarl.cli.families import OwnFamily, family_of, family_option, named_family
+from metarl.cli.memory import check_memory
 from metarl.cli.settings import SETTINGS, parse_settings
 from metarl.cli.tasks import example_task
 
@@ -91,13 +91,14 @@ class Train:
         """Train; 0."""
         from metarl.checkpoint import create_run, locked, save_checkpoint
         from metarl.trainer import initial_state
+        from metarl.warm_start import state_from
 
         config = self.config()
         check_memory(config)
         if self.start is None:
             state = initial_state(config)
         else:
-            config, state = self.started(config, self.start)
+            config, state = state_from(self.start, config, parse_settings(self.settings))
         folder = self.run_folder or free_folder(Path("runs") / f"{config.family}-{config.seed}")
         create_run(folder, config, ["metarl", *sys.argv[1:]])
         with locked(folder):
@@ -105,16 +106,6 @@ class Train:
                 save_checkpoint(folder, config, state)
             train_and_report(folder, config, state, quiet=self.quiet)
         return 0
-
-    def started(self, config: TrainConfig, start: Path) -> tuple[TrainConfig, TrainState]:
-        """`config` for the network of `start`, and the state to begin with."""
-        from metarl.warm_start import NETWORK, load_start, state_from
-        from metarl_envs import InputError
-
-        for name in parse_settings(self.settings):
-            if name.removeprefix("policy.") in NETWORK:
-                raise InputError(f"--set {name}: the network is that of --start {start}")
-        return state_from(load_start(start), config)
 
     def config(self) -> TrainConfig:
         """The family's recipe under the method, with what was given.
@@ -286,29 +277,3 @@ def free_folder(wanted: Path) -> Path:
         count += 1
         folder = wanted.with_name(f"{wanted.name}-{count}")
     return folder
-
-
-def check_memory(config: TrainConfig) -> None:
-    """Refuse sizes whose rollouts alone cannot fit into this machine.
-
-    Raises:
-        InputError: naming what they need and what there is.
-    """
-    from metarl_envs import InputError
-
-    family = config.task_family()
-    numbers = (
-        2 * family.observation_size + len(family.action_bounds()[0]) + 8
-    )  # per step, at the least
-    samples = config.meta_batch_size * config.episodes_per_task * config.horizon
-    needed = 4 * numbers * samples * (config.adaptation_steps + 1)
-    if sys.platform == "win32":
-        return
-    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > present:
-        raise InputError(
-            f"{config.meta_batch_size} tasks x {config.episodes_per_task} episodes x "
-            f"{config.horizon} steps need more than {needed / 1e9:.0f} GB, this machine has "
-            f"{present / 1e9:.0f} GB; use a smaller --meta-batch-size, --episodes-per-task or "
-            "--horizon"
-        )

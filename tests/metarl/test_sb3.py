@@ -28,7 +28,7 @@ from metarl.policies import GaussianMlpPolicy
 from metarl.recipes import recipe
 from metarl.sb3 import from_ppo, to_ppo
 from metarl.trainer import initial_state, train
-from metarl.warm_start import state_from
+from metarl.warm_start import begun
 from metarl_envs import InputError, MetaEnv, get_family
 
 SMALL = {"n_steps": 32, "batch_size": 16, "n_epochs": 2, "device": "cpu"}
@@ -228,7 +228,7 @@ def test_sb3_improves_what_it_was_handed():
 def test_the_start_keeps_what_sb3_normalised(tmp_path):
     env = VecNormalize(DummyVecEnv([lambda: env_of("half-cheetah-velocity")]))
     ours = from_ppo(ppo(env), "half-cheetah-velocity")
-    config, state = state_from(ours.saved, recipe("half-cheetah-velocity", "meta-sgd"))
+    config, state = begun(ours.saved, recipe("half-cheetah-velocity", "meta-sgd"))
     assert config.policy.normalize_observations
     np.testing.assert_allclose(state.params["obs_mean"].numpy(), env.obs_rms.mean, rtol=1e-5)
     assert float(state.params["obs_count"]) == pytest.approx(env.obs_rms.count)
@@ -254,12 +254,16 @@ def image_policy():
 @pytest.mark.parametrize(
     ("make", "family", "message"),
     [
-        (lambda: of("navigation"), VELOCITY, r"needed is a Box of shape \(17,\)"),
+        (
+            lambda: of("navigation"),
+            VELOCITY,
+            r"a policy of half-cheetah-velocity reads a Box of shape \(17,\)",
+        ),
         (lambda: PPO("MlpPolicy", Elsewhere(2), **SMALL), "navigation", r"from \[-0\.1, -0\.1\]"),
         (
             lambda: PPO("MlpPolicy", Elsewhere(2, actions=Discrete(3)), **SMALL),
             "navigation",
-            r"action space Discrete\(3\): needed is a Box of shape \(2,\)",
+            r"action space Discrete\(3\): a policy of navigation gives a Box of shape \(2,\)",
         ),
         (image_policy, "navigation", "policy of type ActorCriticCnnPolicy: only 'MlpPolicy'"),
         (lambda: SAC("MlpPolicy", Elsewhere(2)), "navigation", "policy of type SACPolicy: only"),
@@ -310,8 +314,8 @@ def test_a2c_is_converted_too():
 @pytest.mark.parametrize(
     ("env", "message"),
     [
-        (Elsewhere(2), r"environment has the action space .* needed is .* from \[-0\.1, -0\.1\]"),
-        (Elsewhere(3, (-0.1, -0.1), (0.1, 0.1)), r"needed is a Box of shape \(2,\)"),
+        (Elsewhere(2), r"action space Box.*: the policy gives a Box of .* from \[-0\.1, -0\.1\]"),
+        (Elsewhere(3, (-0.1, -0.1), (0.1, 0.1)), r"the policy reads a Box of shape \(2,\)"),
         (VecNormalize(DummyVecEnv([lambda: env_of("navigation")])), "norm_obs=False"),
     ],
 )
@@ -333,3 +337,16 @@ def test_twice_normalised_is_refused(tmp_path):
     env.norm_obs = True
     with pytest.raises(InputError, match="normalised twice"):
         from_ppo(model, VELOCITY)
+
+
+def test_every_command_takes_what_came_from_sb3(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    from_ppo(ppo(env_of("navigation")), "navigation").save("start")
+    few = ["--episodes", "2", "--sim-threads", "1"]
+    assert main(["evaluate", "start", "--tasks", "2", *few]) == 0
+    assert "does not adapt" in capsys.readouterr().out
+    assert main(["adapt", "start", "--task", "goal=0.3,-0.2", *few, "--out", "same"]) == 0
+    # Fine-tuned on each task it is a baseline like any other.
+    assert main(["baseline", "finetuned", "navigation", "--start", "start", "--run", "fine"]) == 0
+    assert main(["evaluate", "fine", "--tasks", "2", *few]) == 0
+    assert "does not adapt" not in capsys.readouterr().out

@@ -19,7 +19,7 @@ from metarl.params import expand
 from metarl.policies import GaussianMlpPolicy
 from metarl.recipes import recipe
 from metarl.state import Generators
-from metarl.warm_start import load_start, state_from
+from metarl.warm_start import begun, state_from
 from metarl_envs import BatchEnv, InputError, get_family
 
 
@@ -49,7 +49,7 @@ def controls(policy: GaussianMlpPolicy, params, observations):
 @pytest.mark.parametrize("normalised", [True, False])
 def test_the_start_takes_the_same_actions_with_the_same_noise(method, normalised):
     saved = robust_policy("half-cheetah-velocity", **{"policy.normalize_observations": normalised})
-    config, state = state_from(saved, recipe("half-cheetah-velocity", method))
+    config, state = begun(saved, recipe("half-cheetah-velocity", method))
     policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
     observations = 3 * torch.randn(200, 17, generator=torch.Generator().manual_seed(0))
     expected, noise = controls(saved.policy, saved.params, observations)
@@ -68,7 +68,7 @@ def test_a_meta_trained_start_keeps_its_units_and_what_its_adaptation_learned():
     learned = {"adaptation.rate.weight_0": torch.full((17, 8), 0.7)}
     target = recipe("half-cheetah-velocity", "meta-sgd")
     inner = dataclasses.replace(saved.config, method="meta-sgd", inner=target.inner)
-    config, state = state_from(
+    config, state = begun(
         dataclasses.replace(saved, config=inner, params=saved.params | learned), target
     )
     assert config.policy.action_scale == saved.config.policy.action_scale
@@ -76,7 +76,7 @@ def test_a_meta_trained_start_keeps_its_units_and_what_its_adaptation_learned():
         assert torch.equal(state.params[name], value), name
     # What was learned for another adaptation means nothing to this one.
     other = dataclasses.replace(saved, params=saved.params | learned)
-    fresh = state_from(other, target)[1].params["adaptation.rate.weight_0"]
+    fresh = begun(other, target)[1].params["adaptation.rate.weight_0"]
     assert torch.equal(fresh, torch.full((17, 8), 0.1))
 
 
@@ -88,7 +88,7 @@ def test_a_context_is_not_lost():
     saved = SavedPolicy(policy, params, target, {})
     observations = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
     for method in ("cavia", "promp"):
-        config, state = state_from(saved, recipe("navigation", method))
+        config, state = begun(saved, recipe("navigation", method))
         now = GaussianMlpPolicy.for_family(get_family("navigation"), config.policy)
         torch.testing.assert_close(
             now.mean(state.params, observations), policy.mean(params, observations)
@@ -107,13 +107,13 @@ def test_a_context_is_not_lost():
 )
 def test_a_policy_that_does_not_fit_is_refused(start, changes, message):
     with pytest.raises(InputError, match=message):
-        state_from(robust_policy(start, **changes), recipe("navigation"))
+        begun(robust_policy(start, **changes), recipe("navigation"))
 
 
 def test_archives_of_sb3_are_not_read(tmp_path):
     (tmp_path / "model.zip").write_bytes(b"never opened")
     with pytest.raises(InputError, match="from_ppo"):
-        load_start(tmp_path / "model.zip")
+        state_from(tmp_path / "model.zip", recipe("navigation"))
 
 
 @pytest.fixture

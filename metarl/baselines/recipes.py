@@ -99,8 +99,11 @@ IMPORTED: Mapping[str, Method] = {
     "sb3-ppo": Method("PPO", "nothing", "Stable-Baselines3's PPO, elsewhere", PPO_PAPER, robust),
 }
 """Of policies that were trained elsewhere and are ours by conversion (`metarl.sb3`)."""
-KNOWN: Mapping[str, Method] = {**METHODS, **BASELINES, **IMPORTED}
-"""All that a policy may come from."""
+
+
+def origins() -> dict[str, Method]:
+    """All that a policy may come from, by name."""
+    return {**METHODS, **BASELINES, **IMPORTED}
 
 
 def baseline_recipe(family_name: str, name: str, env_steps: int = ENV_STEPS) -> TrainConfig:

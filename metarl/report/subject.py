@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from metarl.adaptation_curve import Evaluation
-from metarl.baselines.recipes import KNOWN
+from metarl.baselines.recipes import origins
 from metarl.checkpoint import SavedPolicy
 from metarl.errors import RunError
 from metarl.evaluation import evaluate, evaluation_generators
@@ -65,7 +65,7 @@ class Subject:
     @property
     def method(self) -> str:
         """The title of the method, or of the baseline."""
-        return KNOWN[self.saved.config.method].title
+        return origins()[self.saved.config.method].title
 
     @property
     def label(self) -> str:

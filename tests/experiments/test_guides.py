@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -87,6 +88,17 @@ def test_from_an_empty_folder_to_a_robot_that_adapts(tmp_path):
     begun = json.loads((folder / "runs/from-sb3/config.json").read_text())
     assert begun["config"]["method"] == "promp"
     assert (folder / "runs/from-sb3/checkpoints/000001").is_dir()
+
+
+def test_the_measured_robot_is_the_printed_one():
+    model, robot, *_ = blocks("own_robot.md")
+    printed = hashlib.sha256((robot.text + model.text).encode()).hexdigest()
+    results = json.loads((ROOT / "experiments/results/own-robot.json").read_text())
+    (run,) = [run for run in results["runs"] if run["config"]["family"] == "boat"]
+    assert run["config"]["origin"]["sha256"] == printed
+    gain, low, high = run["evaluation"]["splits"]["test"]["curve"][1]["gain"]
+    page = (GUIDES / "own_robot.md").read_text()
+    assert f"+{gain:.0f} [{low:.0f}, {high:.0f}]" in page
 
 
 def test_the_robots_code_is_as_short_as_promised():

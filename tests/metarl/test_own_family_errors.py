@@ -77,7 +77,7 @@ def test_in_python_a_family_is_tried_before_it_is_known(tmp_path):
     for reward, message in (
         (lambda transition: family.reward(transition)[:, None], r"has shape \(2, 1\)"),
         (lambda transition: family.reward(transition) / 0, "= -inf after the first step"),
-        (lambda transition: transition.task["heigth"], "reads 'heigth'"),
+        (lambda transition: transition.task["heights"], "reads 'heights'"),
     ):
         with pytest.raises(InputError, match=message) as refused:
             register_family(dataclasses.replace(family, reward=reward))

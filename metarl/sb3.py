@@ -15,7 +15,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 from torch import nn
 
 from metarl.baselines.conversion import ObservationNormaliser, actor_layers, converted, put_into
@@ -104,9 +104,10 @@ def to_ppo(
     """
     function = policy.saved.policy
     check_spaces(function, env)
-    if isinstance(env, VecNormalize) and env.norm_obs:
+    wrapper = unwrap_vec_normalize(env) if isinstance(env, VecEnv) else None
+    if wrapper is not None and wrapper.norm_obs:
         raise InputError(
-            "the environment normalises observations, and so would the policy: use "
+            "the environment normalises observations, which the policy reads as they are: use "
             "VecNormalize(..., norm_obs=False)"
         )
     sizes = list(function.config.hidden_sizes)

@@ -14,7 +14,7 @@ pytest.importorskip("stable_baselines3")
 from gymnasium.spaces import Box, Discrete
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.torch_layers import FlattenExtractor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 from tiny import tiny_policy
 from torch import nn
 
@@ -317,6 +317,7 @@ def test_a2c_is_converted_too():
         (Elsewhere(2), r"action space Box.*: the policy gives a Box of .* from \[-0\.1, -0\.1\]"),
         (Elsewhere(3, (-0.1, -0.1), (0.1, 0.1)), r"the policy reads a Box of shape \(2,\)"),
         (VecNormalize(DummyVecEnv([lambda: env_of("navigation")])), "norm_obs=False"),
+        (VecMonitor(VecNormalize(DummyVecEnv([lambda: env_of("navigation")]))), "norm_obs=False"),
     ],
 )
 def test_an_environment_that_does_not_fit_is_refused(env, message):

@@ -31,6 +31,8 @@ from metarl.trainer import initial_state, train
 from metarl.warm_start import begun
 from metarl_envs import InputError, MetaEnv, get_family
 
+CLOSE = {"rtol": 2e-5, "atol": 1e-6}
+"""How equal actions are: the same sums in single precision, in another order."""
 SMALL = {"n_steps": 32, "batch_size": 16, "n_epochs": 2, "device": "cpu"}
 
 
@@ -102,13 +104,13 @@ def test_a_policy_from_sb3_takes_its_actions(tmp_path, family, activation, norma
     expected, _ = model.predict(inputs, deterministic=True)
     assert 0.1 < np.mean(np.abs(expected) == model.action_space.high) < 0.9
     found, _ = ours.predict(seen)
-    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-6)
+    np.testing.assert_allclose(found, expected, **CLOSE)
     assert ours.saved.config.discount == model.gamma
     card = (tmp_path / "start" / "README.md").read_text()
     assert "PPO by Stable-Baselines3 and converted" in " ".join(card.split())
     if normalised:  # found without being named, where the model has its environment
         found, _ = from_ppo(model, family).predict(seen)
-        np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-6)
+        np.testing.assert_allclose(found, expected, **CLOSE)
 
 
 def test_meta_training_from_sb3_begins_at_its_return(tmp_path, monkeypatch):
@@ -172,9 +174,7 @@ def test_an_adapted_policy_acts_the_same_in_sb3_and_learns_on(tmp_path, family, 
     model = to_ppo(adapted, env, seed=0, learning_rate=1e-3, **{**SMALL, "batch_size": 32})
     expected, _ = adapted.predict(seen)
     assert 0.05 < np.mean(np.abs(expected) == env.action_space.high) < 0.95
-    np.testing.assert_allclose(
-        model.predict(seen, deterministic=True)[0], expected, rtol=2e-4, atol=2e-6
-    )
+    np.testing.assert_allclose(model.predict(seen, deterministic=True)[0], expected, **CLOSE)
     # The noise, in controls, is ours too.
     half = (env.action_space.high - env.action_space.low) / 2
     spread = adapted.saved.policy.log_std(wide.params)[0].exp().detach().numpy()
@@ -194,7 +194,7 @@ def test_an_adapted_policy_acts_the_same_in_sb3_and_learns_on(tmp_path, family, 
     assert not torch.equal(loaded.policy.action_net.weight, before)
     returned = from_ppo(loaded, family)
     np.testing.assert_allclose(
-        returned.predict(seen)[0], loaded.predict(seen, deterministic=True)[0], rtol=2e-4, atol=2e-6
+        returned.predict(seen)[0], loaded.predict(seen, deterministic=True)[0], **CLOSE
     )
     if adapted.saved.config.policy.normalize_observations:
         for name in ("obs_mean", "obs_var", "obs_count"):

@@ -306,8 +306,7 @@ def test_a2c_is_converted_too():
     np.testing.assert_allclose(
         from_ppo(model, "navigation").predict(seen)[0],
         model.predict(seen, deterministic=True)[0],
-        rtol=2e-4,
-        atol=2e-6,
+        **CLOSE,
     )
 
 

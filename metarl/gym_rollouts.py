@@ -98,13 +98,14 @@ def collect_from_env(
             output = mean + std * noise[t, :, e]
             outputs[0, e, t] = output[0]
             control = policy.controls(output)[0].numpy().astype(env.action_space.dtype)
-            moved, reward, ended, out_of_time, info = env.step(control)
+            moved, given, ended, out_of_time, info = env.step(control)
+            reward = _number(given)
             observation = torch.as_tensor(moved, dtype=dtype)
-            finite = bool(torch.isfinite(observation).all()) and np.isfinite(float(reward))
+            finite = bool(torch.isfinite(observation).all()) and np.isfinite(reward)
             if not finite or info.get("fault", False):
                 faulted[0, e] = True
                 break
-            rewards[0, e, t], valid[0, e, t] = float(reward), True
+            rewards[0, e, t], valid[0, e, t] = reward, True
             terminated[0, e, t] = bool(ended)
             truncated[0, e, t] = bool(out_of_time) or t == T - 1
             final[0, e] = observation
@@ -126,3 +127,16 @@ def collect_from_env(
         quantity=torch.full((1, E), torch.nan, dtype=dtype),
         faulted=faulted,
     )
+
+
+def _number(reward: Any) -> float:  # noqa: ANN401 - whatever an environment gives
+    """A reward as a number.
+
+    Raises:
+        InputError: for anything else, such as one reward per world.
+    """
+    try:
+        return float(reward)
+    except (TypeError, ValueError):
+        shown = " ".join(repr(reward).split())
+        raise InputError(f"reward of the environment = {shown}: must be one number") from None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Space
 from torch import Generator, Tensor
 
 from metarl.policies import Gaussian, GaussianMlpPolicy, log_prob
@@ -16,16 +16,28 @@ from metarl.rollouts import Rollouts
 from metarl_envs import InputError
 
 
-def check_spaces(policy: GaussianMlpPolicy, env: gymnasium.Env[Any, Any]) -> None:
-    """Refuse an environment that the policy was not made for.
+class HasSpaces(Protocol):
+    """An environment, a vector of them, or a policy of Stable-Baselines3."""
+
+    observation_space: Space[Any]
+    action_space: Space[Any]
+
+
+def check_spaces(policy: GaussianMlpPolicy, found: HasSpaces, whose: str = "the policy") -> None:
+    """Refuse spaces that the policy was not made for.
+
+    Args:
+        policy: the policy function.
+        found: what has the spaces.
+        whose: who needs other ones, in words.
 
     Raises:
-        InputError: naming the environment's space and the policy's.
+        InputError: naming the space found and the policy's.
     """
-    observations, actions = env.observation_space, env.action_space
+    observations, actions = found.observation_space, found.action_space
     if not isinstance(observations, Box) or observations.shape != (policy.observation_size,):
         raise InputError(
-            f"observation space {observations}: the policy reads a Box of shape "
+            f"observation space {observations}: {whose} reads a Box of shape "
             f"({policy.observation_size},)"
         )
     low, high = np.array(policy.action_low), np.array(policy.action_high)
@@ -36,7 +48,7 @@ def check_spaces(policy: GaussianMlpPolicy, env: gymnasium.Env[Any, Any]) -> Non
         or not np.allclose(actions.high, high)
     ):
         raise InputError(
-            f"action space {actions}: the policy gives a Box of shape ({policy.action_size},) "
+            f"action space {actions}: {whose} gives a Box of shape ({policy.action_size},) "
             f"from {low.tolist()} to {high.tolist()}"
         )
 
@@ -86,13 +98,14 @@ def collect_from_env(
             output = mean + std * noise[t, :, e]
             outputs[0, e, t] = output[0]
             control = policy.controls(output)[0].numpy().astype(env.action_space.dtype)
-            moved, reward, ended, out_of_time, info = env.step(control)
+            moved, given, ended, out_of_time, info = env.step(control)
+            reward = _number(given)
             observation = torch.as_tensor(moved, dtype=dtype)
-            finite = bool(torch.isfinite(observation).all()) and np.isfinite(float(reward))
+            finite = bool(torch.isfinite(observation).all()) and np.isfinite(reward)
             if not finite or info.get("fault", False):
                 faulted[0, e] = True
                 break
-            rewards[0, e, t], valid[0, e, t] = float(reward), True
+            rewards[0, e, t], valid[0, e, t] = reward, True
             terminated[0, e, t] = bool(ended)
             truncated[0, e, t] = bool(out_of_time) or t == T - 1
             final[0, e] = observation
@@ -114,3 +127,16 @@ def collect_from_env(
         quantity=torch.full((1, E), torch.nan, dtype=dtype),
         faulted=faulted,
     )
+
+
+def _number(reward: Any) -> float:  # noqa: ANN401 - whatever an environment gives
+    """A reward as a number.
+
+    Raises:
+        InputError: for anything else, such as one reward per world.
+    """
+    try:
+        return float(reward)
+    except (TypeError, ValueError):
+        shown = " ".join(repr(reward).split())
+        raise InputError(f"reward of the environment = {shown}: must be one number") from None

@@ -42,6 +42,14 @@ def acting(params: Mapping[str, Tensor]) -> Params:
     return _without(params, STATISTICS, ADAPTATION)
 
 
+def folded_context(params: Mapping[str, Tensor]) -> Params:
+    """One policy that acts the same with its context at zero: the first bias takes its effect."""
+    if (context := params.get("task.context")) is None:
+        return dict(params)
+    bias = params["bias_0"] + context @ params["weight_context"]
+    return dict(params) | {"bias_0": bias, "task.context": torch.zeros_like(context)}
+
+
 def statistics(params: Mapping[str, Tensor]) -> Params:
     """The observation normaliser's entries."""
     return {name: value for name, value in params.items() if name.startswith(STATISTICS)}

@@ -16,6 +16,10 @@ from metarl.params import Params
 from metarl_envs import InputError, TaskFamily
 
 LOG_2PI = math.log(2 * math.pi)
+VAR_FLOOR = 1e-8
+"""Added to the variance of observations, so that a constant one is no division by 0."""
+CLIP_OBSERVATIONS = 10.0
+"""Standardised observations beyond it are cut off."""
 
 
 class Gaussian(NamedTuple):
@@ -159,8 +163,9 @@ class GaussianMlpPolicy:
         """Mean output: (..., S, O) -> (..., S, A)."""
         hidden = observations
         if self.config.normalize_observations:
-            std = (params["obs_var"] + 1e-8).sqrt().unsqueeze(-2)
-            hidden = ((hidden - params["obs_mean"].unsqueeze(-2)) / std).clamp(-10, 10)
+            std = (params["obs_var"] + VAR_FLOOR).sqrt().unsqueeze(-2)
+            hidden = (hidden - params["obs_mean"].unsqueeze(-2)) / std
+            hidden = hidden.clamp(-CLIP_OBSERVATIONS, CLIP_OBSERVATIONS)
         activation = torch.tanh if self.config.activation == "tanh" else torch.relu
         for i in range(self.num_layers):
             bias = params[f"bias_{i}"].unsqueeze(-2)

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl import __version__
-from metarl.baselines.recipes import BASELINES
+from metarl.baselines.recipes import BASELINES, IMPORTED, origins
 from metarl.config import TrainConfig, from_json, to_json, upgraded
 from metarl.errors import RunError
 from metarl.files import (
@@ -27,7 +27,6 @@ from metarl.files import (
     temporary_folder,
     write_synced,
 )
-from metarl.methods import METHODS
 from metarl.params import Params
 from metarl.policies import GaussianMlpPolicy
 from metarl.state import initial_params
@@ -180,7 +179,7 @@ def read_config(path: Path, data: dict[str, Any]) -> TrainConfig:
     try:
         config = data.get("config", {})
         read = from_json(upgraded(config) if data["schema"] == 1 else config)
-        if read.method not in (known := {**METHODS, **BASELINES}):
+        if read.method not in (known := origins()):
             raise unknown_name("method", read.method, known)
     except InputError as error:
         raise RunError(f"{path}: {error}") from None
@@ -246,7 +245,9 @@ Written by {used}.
 def _how_trained(config: TrainConfig) -> str:
     if config.method in BASELINES:
         return f"A baseline for comparison, {BASELINES[config.method].title},"
-    title = METHODS[config.method].title
+    title = origins()[config.method].title
+    if config.method in IMPORTED:
+        return f"A policy trained with {title} by Stable-Baselines3 and converted; trained"
     return f"A policy meta-trained with {title} ({config.adaptation_steps} adaptation\nsteps)"
 
 

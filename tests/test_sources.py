@@ -17,6 +17,7 @@ MAY_IMPORT_MUJOCO = {"metarl/cli.py", "metarl/doctor.py"}
 
 # These are imported by functions alone, when a baseline is asked for.
 NEEDS_SB3 = [f"metarl/baselines/{name}.py" for name in ("conversion", "training", "vec_env")]
+NEEDS_SB3 += ["metarl/sb3.py"]
 WITHOUT_SB3 = [p for p in LEARNER if p.relative_to(ROOT).as_posix() not in NEEDS_SB3]
 
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

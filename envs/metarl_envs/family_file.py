@@ -16,20 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, ModuleType
 
-import torch
-from torch import Generator
-
-from metarl_envs.batch_env import BatchEnv
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import Origin, TaskFamily
-from metarl_envs.probe import (
-    PROBED,
-    called,
-    check_finite,
-    check_shape,
-    described,
-    where,
-)
+from metarl_envs.probe import described, where
 from metarl_envs.registry import get_family, register_family
 from metarl_envs.robots.base import MujocoRobot
 
@@ -57,36 +46,8 @@ def load_family(reference: str) -> TaskFamily:
     family = _family_in(_run(path, source), reference, attribute)
     origin = Origin(reference, _digest(source, family))
     family = dataclasses.replace(family, origin=origin)
-    probe(family)
     register_family(family)
     return family
-
-
-def probe(family: TaskFamily) -> None:
-    """Try a family's functions on one step of two nominal worlds.
-
-    Raises:
-        InputError: for one that fails, or returns another shape, or not a finite reward.
-    """
-    env = BatchEnv(family, PROBED, 1)
-    robot = family.robot
-    observation = called(f"observation of {family.name}", robot.observation, env.engine.data)
-    check_shape(f"observation of {family.name}", observation, (PROBED, robot.observation_size))
-    env.reset(Generator().manual_seed(0))
-    transition = env.advance((env.action_low + env.action_high).expand(PROBED, -1) / 2)
-    scalars = {
-        "reward": family.reward,
-        "terminated": family.termination,
-        **{f"quantity '{name}'": quantity for name, quantity in robot.quantities.items()},
-    }
-    for name, function in scalars.items():
-        what = f"{name} of {family.name}"
-        value = called(what, function, transition)
-        check_shape(what, value, (PROBED,))
-        if name == "terminated" and value.dtype != torch.bool:
-            raise InputError(f"{what} has dtype {value.dtype}: must be torch.bool")
-        if name == "reward":
-            check_finite(what, value)
 
 
 def _run(path: Path, source: bytes) -> ModuleType:

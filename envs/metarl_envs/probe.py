@@ -68,7 +68,10 @@ def check_finite(what: str, value: Tensor) -> None:
     """
     broken = value[~torch.isfinite(value)]
     if len(broken):
-        raise InputError(f"{what} = {broken[0].item()} after the first step: must be finite")
+        raise InputError(
+            f"{what} = {broken[0].item()} after the first step: must be finite, in "
+            "every state: mind divisions by 0, and roots and logarithms of negative numbers"
+        )
 
 
 def described(error: BaseException) -> str:

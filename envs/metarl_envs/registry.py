@@ -7,6 +7,7 @@ import gymnasium
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.families import ant, half_cheetah, hopper, navigation, walker2d
 from metarl_envs.family import TaskFamily
+from metarl_envs.family_probe import probe
 
 FAMILIES: dict[str, TaskFamily] = {
     family.name: family
@@ -44,11 +45,14 @@ def get_family(name: str) -> TaskFamily:
 def register_family(family: TaskFamily) -> None:
     """Make a family of one's own known by its name, in this process; again, to replace it.
 
+    Its functions are tried on two worlds first.
+
     Raises:
-        InputError: for the name of a shipped family.
+        InputError: for the name of a shipped family, or functions that return what none may.
     """
     if family.name in SHIPPED:
         raise InputError(f"family '{family.name}': a shipped family has that name; choose another")
+    probe(family)
     FAMILIES[family.name] = family
 
 

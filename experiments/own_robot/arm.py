@@ -1,7 +1,9 @@
 """A two-link arm that holds its hand at a height, with a load and motors that it has to find out.
 
 A robot of one's own as a task family: `metarl check experiments/own_robot/arm.py:family`, then
-`metarl train experiments/own_robot/arm.py:family`.
+`metarl train experiments/own_robot/arm.py:family --method meta-sgd --iterations 60`: on held-out
+tasks a return of -28.3 before adapting, -22.2 after (`experiments/results/own-robot.json`).
+`experiments/guides/own_robot.md` builds another one step by step.
 """
 
 from pathlib import Path

@@ -14,7 +14,7 @@ from metarl.adaptation.adam_steps import AdamSteps
 from metarl.adaptation.none import Unadapted
 from metarl.algorithms.ppo import Ppo
 from metarl.config import TrainConfig
-from metarl.methods import Method
+from metarl.methods import METHODS, Method
 from metarl.policies import PolicyConfig
 from metarl.recipes import default
 from metarl_envs import get_family, unknown_name
@@ -93,6 +93,17 @@ BASELINES: Mapping[str, Method] = {
     ),
 }
 """What `metarl baseline` offers; the fields say what adapts and how the weights were learned."""
+
+
+IMPORTED: Mapping[str, Method] = {
+    "sb3-ppo": Method("PPO", "nothing", "Stable-Baselines3's PPO, elsewhere", PPO_PAPER, robust),
+}
+"""Of policies that were trained elsewhere and are ours by conversion (`metarl.sb3`)."""
+
+
+def origins() -> dict[str, Method]:
+    """All that a policy may come from, by name."""
+    return {**METHODS, **BASELINES, **IMPORTED}
 
 
 def baseline_recipe(family_name: str, name: str, env_steps: int = ENV_STEPS) -> TrainConfig:

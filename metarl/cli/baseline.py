@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from metarl.cli.families import family_option
+from metarl.cli.memory import check_memory
 from metarl.cli.policies import TaskTexts, at_least_one, joined
 from metarl.cli.settings import BASELINE_SETTINGS, parse_settings
 from metarl.cli.tasks import parse_task
-from metarl.cli.training import check_memory, free_folder, option
+from metarl.cli.training import free_folder, option
 
 if TYPE_CHECKING:
     from metarl.config import TrainConfig

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from metarl.cli.families import OwnFamily, family_of, family_option, named_family
+from metarl.cli.memory import check_memory
 from metarl.cli.settings import SETTINGS, parse_settings
 from metarl.cli.tasks import example_task
 
@@ -32,7 +32,7 @@ def option(metavar: str, hint: str = "") -> object:
 
 @dataclass(frozen=True)
 class Train:
-    """Meta-train a policy on a task family, from scratch, into a new run folder.
+    """Meta-train a policy on a task family into a new run folder.
 
     Options left out come from the family's recipe (metarl families FAMILY).
     """
@@ -65,6 +65,8 @@ class Train:
     """Bias-variance balance of the advantages, 0 to 1."""
     seed: Annotated[int | None, option("S")] = None
     """Root of all random numbers."""
+    start: Annotated[Path | None, option("RUN", "(default: fresh weights)")] = None
+    """A run or policy to begin with, such as a robust baseline; its network is kept."""
     settings: Annotated[
         UseAppendAction[tuple[str, ...]],
         arg(name="set", metavar="NAME=VALUE", help_behavior_hint="(repeatable)"),
@@ -87,15 +89,22 @@ class Train:
 
     def run(self) -> int:
         """Train; 0."""
-        from metarl.checkpoint import create_run, locked
+        from metarl.checkpoint import create_run, locked, save_checkpoint
         from metarl.trainer import initial_state
+        from metarl.warm_start import state_from
 
         config = self.config()
         check_memory(config)
+        if self.start is None:
+            state = initial_state(config)
+        else:
+            config, state = state_from(self.start, config, parse_settings(self.settings))
         folder = self.run_folder or free_folder(Path("runs") / f"{config.family}-{config.seed}")
         create_run(folder, config, ["metarl", *sys.argv[1:]])
         with locked(folder):
-            train_and_report(folder, config, initial_state(config), quiet=self.quiet)
+            if self.start is not None:  # so that a run that is stopped at once resumes from there
+                save_checkpoint(folder, config, state)
+            train_and_report(folder, config, state, quiet=self.quiet)
         return 0
 
     def config(self) -> TrainConfig:
@@ -268,29 +277,3 @@ def free_folder(wanted: Path) -> Path:
         count += 1
         folder = wanted.with_name(f"{wanted.name}-{count}")
     return folder
-
-
-def check_memory(config: TrainConfig) -> None:
-    """Refuse sizes whose rollouts alone cannot fit into this machine.
-
-    Raises:
-        InputError: naming what they need and what there is.
-    """
-    from metarl_envs import InputError
-
-    family = config.task_family()
-    numbers = (
-        2 * family.observation_size + len(family.action_bounds()[0]) + 8
-    )  # per step, at the least
-    samples = config.meta_batch_size * config.episodes_per_task * config.horizon
-    needed = 4 * numbers * samples * (config.adaptation_steps + 1)
-    if sys.platform == "win32":
-        return
-    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > present:
-        raise InputError(
-            f"{config.meta_batch_size} tasks x {config.episodes_per_task} episodes x "
-            f"{config.horizon} steps need more than {needed / 1e9:.0f} GB, this machine has "
-            f"{present / 1e9:.0f} GB; use a smaller --meta-batch-size, --episodes-per-task or "
-            "--horizon"
-        )

@@ -11,14 +11,13 @@ import numpy as np
 import torch
 
 from metarl.adaptation_curve import Evaluation
-from metarl.baselines.recipes import BASELINES
+from metarl.baselines.recipes import origins
 from metarl.checkpoint import SavedPolicy
 from metarl.errors import RunError
 from metarl.evaluation import evaluate, evaluation_generators
 from metarl.files import read_json
 from metarl.inner_loop import run_inner_loop
 from metarl.logging import read_metrics
-from metarl.methods import METHODS
 from metarl.params import expand
 from metarl.policy_folder import CONFIG
 from metarl.report.change import Change, what_changed
@@ -66,7 +65,7 @@ class Subject:
     @property
     def method(self) -> str:
         """The title of the method, or of the baseline."""
-        return {**METHODS, **BASELINES}[self.saved.config.method].title
+        return origins()[self.saved.config.method].title
 
     @property
     def label(self) -> str:

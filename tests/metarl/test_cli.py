@@ -33,8 +33,8 @@ FLAGS = {
     "methods": "",
     "train": (
         "--method --iterations --meta-batch-size --episodes-per-task --horizon --adaptation-steps "
-        "--inner-lr --inner-loss --first-order --max-kl --gae-lambda --seed --set --device "
-        "--engine --sim-threads --checkpoint-every --run --quiet"
+        "--inner-lr --inner-loss --first-order --max-kl --gae-lambda --seed --start --set "
+        "--device --engine --sim-threads --checkpoint-every --run --quiet"
     ),
     "baseline": (
         "--env-steps --worlds --horizon --start --task --seed --set --sim-threads --run --quiet"
@@ -193,7 +193,7 @@ def test_what_is_given_changes_the_recipe_and_nothing_else():
 
 
 def test_every_option_of_train_is_a_setting_or_about_the_run():
-    about_the_run = {"family", "method", "settings", "run_folder", "quiet"}
+    about_the_run = {"family", "method", "settings", "start", "run_folder", "quiet"}
     options = {field.name for field in dataclasses.fields(Train)}
     assert options == about_the_run | set(SETTINGS)
     assert set(SETTINGS.values()) <= set(settings(recipe("navigation")))

@@ -182,6 +182,20 @@ def test_environment_with_other_spaces_is_refused_naming_both():
         policy.adapt(wide)
 
 
+@pytest.mark.parametrize("reward", [np.zeros(2), np.zeros((2, 2)), None, "much"])
+def test_a_reward_that_is_no_number_is_told_in_one_line(reward):
+    class Paying(gymnasium.Wrapper):
+        def step(self, action):
+            observation, _, *rest = self.env.step(action)
+            return observation, reward, *rest
+
+    policy = MetaPolicy(tiny_policy("navigation"))
+    env = Paying(gymnasium.make("metarl_envs:MetaRL/Navigation-v0", disable_env_checker=True))
+    with pytest.raises(InputError, match=r"reward of the environment = .*: must be one") as told:
+        policy.adapt(env, episodes=1)
+    assert "\n" not in str(told.value)
+
+
 def test_adapted_policy_survives_saving(tmp_path):
     saved = tiny_policy("half-cheetah-direction")
     task = get_family("half-cheetah-direction").make_task({"direction": -1})

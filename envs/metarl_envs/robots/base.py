@@ -196,6 +196,11 @@ def gymnasium_asset(file_name: str) -> Path:
     return Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / file_name
 
 
+def forget_models() -> None:
+    """Read MJCF files anew from here on: people edit theirs while a process lives."""
+    _compiled.cache_clear()
+
+
 @functools.cache
 def _compiled(xml: Path) -> mujoco.MjModel:
     """The model of an MJCF file, compiled once; never to be written to.

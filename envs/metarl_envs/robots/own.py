@@ -22,6 +22,7 @@ from metarl_envs.robots.base import (
     State,
     Transition,
     control_cost,
+    forget_models,
     never,
     uniform_positions_normal_velocities,
 )
@@ -71,6 +72,7 @@ def mujoco_robot(
             keyframe or output, or an observation of another shape.
     """
     path = Path(xml)
+    forget_models()
     if frame_skip < 1:
         raise InputError(f"frame_skip = {frame_skip}: must be at least 1")
     draft = MujocoRobot(

@@ -1,7 +1,8 @@
 """Parameters for a family of one's own: what varies between tasks, named as in the MJCF.
 
 `vary.mass(ROBOT, "upper_arm", (0.5, 2.0))` is a `Parameter`. Ranges are (low, high), uniform, or
-any distribution of `metarl_envs.distributions`; `extrapolation` takes values outside of `train`.
+several of these, such as [(-2, -1), (1, 2)], or any distribution of `metarl_envs.distributions`;
+`extrapolation` takes values outside of `train`.
 """
 
 from metarl_envs.vary.actuators import (

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 from torch import Tensor
 
-from metarl_envs.distributions import Distribution, interval
+from metarl_envs.distributions import Distribution, Uniform
 from metarl_envs.elements import Patterns
 from metarl_envs.errors import InputError
 from metarl_envs.parameters import Effect, Fields, ModelEffect, Parameter
 
 How = Literal["scale", "add", "set"]
 """`scale`: the model's value times the parameter; `add`: plus it; `set`: the parameter itself."""
-Range = Distribution | tuple[float, float]
-"""A distribution, or (low, high) for a uniform one."""
+Range = Distribution | tuple[float, float] | Sequence[tuple[float, float]]
+"""A distribution, or (low, high) for a uniform one, or several of these: [(-2, -1), (1, 2)]."""
 Transform = Callable[[Fields, Tensor], Fields]
 NEUTRAL = {"scale": 1.0, "add": 0.0}
 WORDS = {"scale": "factor on", "add": "added to", "set": "new value of"}
@@ -39,17 +41,37 @@ def distribution(given: Range, name: str) -> Distribution:
     """The distribution that a range means.
 
     Raises:
-        InputError: for anything else than a distribution or two numbers, low < high.
+        InputError: for anything else than a distribution, (low, high), or several of these that
+            do not overlap.
     """
     if isinstance(given, Distribution):
         return given
+    intervals = _intervals(given)
+    if intervals is None or not all(low < high for low, high in intervals):
+        raise InputError(
+            f"range of {name} = {given!r}: must be (low, high) with low < high, or several of "
+            "these, such as [(0.5, 0.7), (1.3, 1.5)]"
+        )
+    intervals = sorted(intervals)
+    for (low, high), (next_low, next_high) in itertools.pairwise(intervals):
+        if next_low < high:
+            raise InputError(
+                f"range of {name} = {given!r}: ({low:g}, {high:g}) and ({next_low:g}, "
+                f"{next_high:g}) overlap, and what they share would be drawn twice as often; "
+                "give one interval for both"
+            )
+    return Uniform(tuple(intervals))
+
+
+def _intervals(given: object) -> list[tuple[float, float]] | None:
+    """[(low, high), ...] from one pair or several; None if it is neither."""
     try:
-        low, high = (float(bound) for bound in given)
+        bounds = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError):
-        low = high = float("nan")
-    if not low < high:
-        raise InputError(f"range of {name} = {given!r}: must be (low, high) with low < high")
-    return interval(low, high)
+        return None
+    if bounds.size == 0 or bounds.ndim not in (1, 2) or bounds.shape[-1] != 2:
+        return None
+    return [(float(low), float(high)) for low, high in bounds.reshape(-1, 2)]
 
 
 def name_from(patterns: Patterns, ending: str) -> str:

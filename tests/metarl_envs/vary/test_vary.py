@@ -200,6 +200,24 @@ def test_ranges_are_pairs_or_distributions():
     assert parameter.describe_range() == "[0.5, 2] (train) or [2, 3] (extrapolation)"
 
 
+def test_a_range_may_be_on_both_sides():
+    beyond = [(1.3, 1.5), (0.5, 0.7)]
+    parameter = vary.mass(ARM, "hand", (0.7, 1.3), extrapolation=beyond)
+    assert parameter.describe_range() == "[0.7, 1.3] (train) or [0.5, 0.7] or [1.3, 1.5] " + (
+        "(extrapolation)"
+    )
+    drawn = parameter.extrapolation.sample(500, (), torch.Generator().manual_seed(0))
+    low, high = drawn[drawn < 1], drawn[drawn > 1]
+    assert len(low) + len(high) == 500
+    assert 0.5 <= low.min() < 0.51 and 0.69 < low.max() <= 0.7
+    assert 1.3 <= high.min() < 1.31 and 1.49 < high.max() <= 1.5
+    assert 200 < len(low) < 300
+    # Training ranges, too; touching intervals leave nothing out.
+    gear = vary.gear(ARM, "*_motor", np.array([(-1.2, -0.8), (-0.8, 1.2)]), each=True)
+    assert bool(gear.train.contains(torch.tensor([[-0.8, 1.2]])).all())
+    assert not bool(gear.train.contains(torch.tensor([[-1.3, 0.0]])).all())
+
+
 def test_goals_are_numbers_or_vectors():
     goal = vary.goal("target", (-1.0, 1.0), (0.0, 0.5), unit="m")
     assert (goal.shape, goal.effect) == ((2,), None)
@@ -212,6 +230,15 @@ def test_goals_are_numbers_or_vectors():
         (lambda: vary.gear(ARM, "elbow_moter", (0.5, 2.0)), "did you mean elbow_motor"),
         (lambda: vary.mass(ARM, "hand", (2.0, 0.5)), "low < high"),
         (lambda: vary.mass(ARM, "hand", 2.0), r"must be \(low, high\)"),
+        (lambda: vary.mass(ARM, "hand", "wide"), r"must be \(low, high\)"),
+        (lambda: vary.mass(ARM, "hand", []), r"must be \(low, high\)"),
+        (lambda: vary.mass(ARM, "hand", (1.0, 2.0, 3.0)), "or several of these, such as"),
+        (lambda: vary.mass(ARM, "hand", [(0.5, 0.7), (1.5,)]), "or several of these, such as"),
+        (lambda: vary.mass(ARM, "hand", [(0.5, 0.7), (1.5, 1.3)]), "with low < high"),
+        (
+            lambda: vary.mass(ARM, "hand", (0.9, 1.1), extrapolation=[(1.3, 1.6), (1.1, 1.4)]),
+            r"range of hand_mass .*\(1\.1, 1\.4\) and \(1\.3, 1\.6\) overlap",
+        ),
         (lambda: vary.mass(ARM, "hand", (0.5, 2.0), how="times"), "allowed are scale, add, set"),
         (lambda: vary.friction_loss(ARM, "elbow", (0.5, 2.0)), "use how='set'|with how='set'"),
         (lambda: vary.mass(ARM, "*", (0.5, 2.0), how="set"), "each=True"),

@@ -1,0 +1,133 @@
+"""Every block of the guides runs as printed, in an empty folder and in processes of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDES = ROOT / "experiments" / "guides"
+BLOCK = re.compile(
+    r"(?:^`(?P<file>\w+\.\w+)`, [^\n]*:\n\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
+MAX_LINES_OF_CODE = 40
+
+
+@dataclass(frozen=True)
+class Block:
+    """A printed block: a file if its name stands before it, else what a person runs."""
+
+    kind: str
+    text: str
+    file: str
+
+
+def blocks(guide: str) -> list[Block]:
+    page = (GUIDES / guide).read_text()
+    found = [Block(m["kind"], m["text"], m["file"] or "") for m in BLOCK.finditer(page)]
+    assert {block.kind for block in found} <= {"sh", "python", "xml"}
+    assert page.count("```") == 2 * len(found)
+    return found
+
+
+def walk_through(guide: str, folder: Path) -> list[str]:
+    """Do what the guide says; what each block that was run printed."""
+    command = folder / "bin" / "metarl"
+    command.parent.mkdir(parents=True)
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m metarl "$@"\n')
+    command.chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'envs'}",
+        "OMP_NUM_THREADS": "1",
+    }
+    place = folder / "empty"
+    place.mkdir()
+    shown = []
+    for block in blocks(guide):
+        if block.file:
+            (place / block.file).write_text(block.text)
+            continue
+        runner = ["bash", "-e"] if block.kind == "sh" else [sys.executable, "-"]
+        done = subprocess.run(
+            runner, input=block.text, cwd=place, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
+        shown.append(done.stdout)
+    return shown
+
+
+needs_sb3 = pytest.mark.skipif(
+    importlib.util.find_spec("stable_baselines3") is None, reason="needs the extra sb3"
+)
+
+
+@pytest.mark.slow
+@needs_sb3
+def test_from_an_empty_folder_to_a_robot_that_adapts(tmp_path):
+    first, _, measured, _ = walk_through("own_robot.md", tmp_path)
+    assert "boat is ready" in first
+    folder = tmp_path / "empty"
+    evaluation = json.loads((folder / "runs/first/evaluation/evaluation.json").read_text())
+    gain, low, high = evaluation["splits"]["test"]["curve"][1]["gain"]
+    assert evaluation["splits"]["test"]["distinct_tasks"] == 20
+    assert 10 < low < gain < high
+    before, after = map(float, re.findall(r": return (-?[\d.]+)", measured))
+    assert after > before + 10
+    assert (folder / "this-boat/model.safetensors").is_file()
+    begun = json.loads((folder / "runs/from-sb3/config.json").read_text())
+    assert begun["config"]["method"] == "promp"
+    assert (folder / "runs/from-sb3/checkpoints/000001").is_dir()
+
+
+def test_the_measured_robot_is_the_printed_one():
+    model, robot, *_ = blocks("own_robot.md")
+    printed = hashlib.sha256((robot.text + model.text).encode()).hexdigest()
+    results = json.loads((ROOT / "experiments/results/own-robot.json").read_text())
+    (run,) = [run for run in results["runs"] if run["config"]["family"] == "boat"]
+    assert run["config"]["origin"]["sha256"] == printed
+    gain, low, high = run["evaluation"]["splits"]["test"]["curve"][1]["gain"]
+    page = (GUIDES / "own_robot.md").read_text()
+    assert f"+{gain:.0f} [{low:.0f}, {high:.0f}]" in page
+
+
+def test_the_robots_code_is_as_short_as_promised():
+    model, robot, commands, adapting, *_ = blocks("own_robot.md")
+    assert (model.file, robot.file) == ("boat.xml", "boat.py")
+    lines = [len(block.text.splitlines()) for block in (robot, commands, adapting)]
+    assert lines[0] <= 30
+    assert sum(lines) <= MAX_LINES_OF_CODE
+    assert ".adapt(" in adapting.text
+    assert len(model.text.splitlines()) <= 20
+
+
+@pytest.mark.slow
+@needs_sb3
+def test_two_methods_are_compared(tmp_path):
+    trained, compared, chances, baseline = walk_through("compare_two_methods.md", tmp_path)
+    # Equal environment steps, as the guide says.
+    steps = re.findall(r"collections = ([\d,]+) steps", trained)
+    assert len(steps) == 4 and len(set(steps)) == 1
+    assert re.search(r"promp +2 +0 ", compared) and re.search(r"reptile +2 +0 ", compared)
+    assert re.findall(r"(\w+): ProMP beats", chances) == ["test", "extrapolation"]
+    assert re.search(r"robust +1 +0 ", baseline)
+
+
+@pytest.mark.parametrize("guide", sorted(path.name for path in GUIDES.glob("*.md")))
+def test_what_a_guide_links_to_exists(guide):
+    page = (GUIDES / guide).read_text()
+    links = re.findall(r"\]\(([^)#]+)\)", page)
+    for link in links:
+        assert (GUIDES / link).exists(), link
+    for name in re.findall(r"`((?:metarl|tests|envs|experiments)/[\w/.]+)`", page):
+        assert (ROOT / name).exists(), name

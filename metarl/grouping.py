@@ -9,6 +9,7 @@ from pathlib import Path
 from metarl.adaptation_curve import Evaluation
 from metarl.checkpoint import SavedPolicy
 from metarl.comparison import Comparison, MethodRuns
+from metarl_envs import InputError
 
 
 def labels(policies: Sequence[SavedPolicy], folders: Sequence[Path]) -> list[str]:
@@ -31,6 +32,17 @@ def labels(policies: Sequence[SavedPolicy], folders: Sequence[Path]) -> list[str
         f"{config.method} ({name})" if count > 1 else config.method
         for config, name, count in zip(same, first, variants, strict=True)
     ]
+
+
+def check_alike(policies: Sequence[SavedPolicy]) -> None:
+    """Refuse policies that no comparison can hold together, before anything is measured.
+
+    Raises:
+        InputError: for different families or horizons.
+    """
+    if len(kinds := {(saved.config.family, saved.config.horizon) for saved in policies}) > 1:
+        shown = ", ".join(f"{family} ({horizon} steps)" for family, horizon in sorted(kinds))
+        raise InputError(f"runs cannot be compared, their families or horizons differ: {shown}")
 
 
 def compare(

@@ -67,7 +67,7 @@ class Evaluate:
     def run(self) -> int:
         """Evaluate; 0."""
         from metarl.gap import Gap
-        from metarl.grouping import compare
+        from metarl.grouping import check_alike, compare
         from metarl.reporting import write_comparison, write_evaluation
         from metarl_envs import InputError
 
@@ -75,9 +75,7 @@ class Evaluate:
             raise InputError("RUN is missing (see metarl evaluate --help)")
         several = len(self.run_folders) > 1
         policies = all_opened(self.run_folders, self.family)
-        if len(kinds := {(saved.config.family, saved.config.horizon) for saved in policies}) > 1:
-            shown = ", ".join(f"{family} ({horizon} steps)" for family, horizon in sorted(kinds))
-            raise InputError(f"runs cannot be compared, their families or horizons differ: {shown}")
+        check_alike(policies)
         steps = max(saved.config.adaptation_steps for saved in policies)
         runs: list[Evaluation] = []
         for folder, saved in zip(self.run_folders, policies, strict=True):

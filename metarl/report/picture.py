@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib as mpl
 
 from metarl.files import replace_file
-from metarl.report.figures import FAINT, INK, Picture
+from metarl.report.drawing import FAINT, INK, Picture
 
 DPI = 150
 

@@ -1,0 +1,161 @@
+"""What the page says first: what was trained, on what, at what cost, and what adapting gained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from metarl.gap import percent
+from metarl.report.groups import Group, Study
+from metarl_envs import Split
+
+MAX_NAMED = 3
+"""More methods than this are counted in the title, not named."""
+TASKS = {
+    "train": "tasks it was trained on",
+    "test": "held-out tasks",
+    "extrapolation": "tasks outside the training ranges",
+}
+
+
+def title(study: Study) -> str:
+    """Family and methods."""
+    labels = [group.label for group in study.groups]
+    if len(labels) <= MAX_NAMED:
+        return f"{study.family.name}: {' against '.join(labels)}"
+    adapting = len(study.adapting)
+    counted = [
+        f"{number} {one if number == 1 else many}"
+        for number, one, many in (
+            (adapting, "method that adapts", "methods that adapt"),
+            (len(labels) - adapting, "that does not", "that do not"),
+        )
+        if number
+    ]
+    return f"{study.family.name}: {', '.join(counted)}"
+
+
+def introduction(study: Study) -> str:
+    """What was trained on what."""
+    family, subject = study.family, study.subjects[0]
+    names = [parameter.name.replace("_", " ") for parameter in family.parameters]
+    return (
+        f"Policies for {family.name}: tasks that differ in {listed(names)}, episodes of "
+        f"{subject.evaluation.horizon} steps. The policy is not told which task it is in."
+    )
+
+
+def headline(study: Study, group: Group) -> str:
+    """What a buyer wants to know of a method that adapts: cost, gain and share of the gap."""
+    split = study.held_out
+    first, *_, last = study.curve(group, split)
+    steps = f"{last.gradient_steps} gradient step{'s' if last.gradient_steps > 1 else ''}"
+    plural = "" if last.gradient_steps > 1 else "s"
+    tasks = int(study.comparison.sound(split).sum())
+    text = (
+        f"{cost(group)}. On {tasks} {TASKS[split]}, {steps} on {last.adaptation_episodes} episodes "
+        f"change{plural} the mean return from {first.mean.estimate:z.1f} to "
+        f"{last.mean.estimate:z.1f}: a gain of {last.gain.text('+')}"
+    )
+    if not last.gain.low > 0:
+        text += ", which is not distinguishable from no gain"
+    if last.closed:
+        text += f". That closes {percent(last.closed)} of the gap to the oracle"
+    return f"{text}."
+
+
+def baselines(study: Study) -> str:
+    """What stands beside them; empty where nothing does."""
+    split = study.held_out
+    fixed = [group for group in study.groups if not group.adapts]
+    levels = [f"{g.label} {study.curve(g, split)[0].mean.text()}" for g in fixed]
+    if not levels:
+        return ""
+    return f"Without adapting, on the same tasks: {listed(levels)}."
+
+
+def gap(study: Study) -> list[str]:
+    """What there is to win, a sentence for each split."""
+    if study.gap is None:
+        return []
+    return [
+        f"On {split} tasks the oracle, which is told the task, returns "
+        f"{study.gap.size(split).text('+')} over the robust policy"
+        + (
+            ": this is what adaptation can win."
+            if study.gap.size(split).low > 0
+            else ", so there is no gap for sure, and no share of it."
+        )
+        for split in study.comparison.splits
+    ]
+
+
+def notes(study: Study) -> list[str]:
+    """How the numbers are to be read, and what they do not cover."""
+    evaluation = study.subjects[0].evaluation
+    found = [
+        f"{evaluation.note[0].upper()}{evaluation.note[1:]}.",
+        f"Each point is the mean return of {evaluation.episodes_per_step} fresh episodes per task, "
+        "never of those adapted on, by the final policy, never the best one of training. Episodes "
+        "used to adapt are counted.",
+        "Brackets and bands are 95 % bootstrap intervals that draw whole seeds and whole tasks: "
+        "what to expect of a new seed on new tasks. IQM: interquartile mean. Worst fifth: mean of "
+        "the fifth of the tasks with the lowest return.",
+    ]
+    single = [g.label for g in study.groups if len(g.subjects) == 1 and g.runs.method != "random"]
+    if single:
+        found.append(
+            f"One seed of {listed(single)}: the interval covers the choice of tasks, not the luck "
+            "of training."
+        )
+    for group in study.groups:
+        tasks = [s.saved.metadata["task"] for s in group.subjects if "task" in s.saved.metadata]
+        if tasks:
+            alone = "; ".join(str(task) for task in tasks)
+            found.append(f"{group.label} was trained on one task alone, and meets all: {alone}.")
+    left_out = {
+        split: int((~study.comparison.sound(split)).sum()) for split in study.comparison.splits
+    }
+    found += [
+        f"{number} tasks of {split} are left out: they diverged in some run."
+        for split, number in left_out.items()
+        if number
+    ]
+    return found
+
+
+def cost(group: Group) -> str:
+    """Seeds, environment steps and time of a method."""
+    seeds = len(group.subjects)
+    steps = [subject.saved.metadata.get("env_steps", 0) for subject in group.subjects]
+    hours = [subject.hours for subject in group.subjects if subject.metrics]
+    text = f"{seeds} seed{'s' if seeds > 1 else ''}, {span(steps)} environment steps"
+    if hours:
+        text += f" and {duration(sum(hours) / len(hours))}"
+    return text + (" each" if seeds > 1 else "")
+
+
+def span(steps: Sequence[int]) -> str:
+    """Environment steps: "1.2 million", or the range of the seeds."""
+    low, high = (f"{value / 1e6:.3g}" for value in (min(steps), max(steps)))
+    return f"{low} million" if low == high else f"{low} to {high} million"
+
+
+def duration(hours: float) -> str:
+    """Wall-clock time as people say it."""
+    if hours >= 1:
+        return f"{hours:.1f} hours"
+    minutes = hours * 60
+    return f"{minutes:.0f} minutes" if minutes >= 2 else f"{minutes * 60:.0f} seconds"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words with commas and a last "and"."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def split_title(study: Study, split: Split) -> str:
+    """A split with its number of tasks."""
+    tasks = int(study.comparison.sound(split).sum())
+    meaning = {"train": "training", "test": "held-out", "extrapolation": "out-of-range"}[split]
+    return f"{tasks} {meaning} tasks ({split})"

@@ -20,12 +20,15 @@ BUDGETS = (1, 2, 5, 10)
 class Report:
     """Measure runs of one family and show them on one self-contained HTML page.
 
-    Runs that differ in the seed alone count as one method. Figures are written as PNG and SVG too,
-    and into the runs' TensorBoard events; numbers as CSV.
+    Seeds are grouped by method. Writes PNG, SVG and CSV too.
     """
 
-    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN [RUN ...]")]
-    """Runs, or policy folders; baselines among them are drawn beside the methods."""
+    runs: Annotated[
+        Positional[tuple[Path, ...]],
+        arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
+    ]
+    """Runs, or policy folders; those that differ in the seed alone count as one method. Baselines
+    among them are drawn beside the methods."""
     tasks: Annotated[int, arg(metavar="M")] = 100
     """Tasks per split."""
     episodes: Annotated[int, arg(metavar="E")] = 20
@@ -54,6 +57,8 @@ class Report:
         from metarl.report.subject import Sizes, slug
         from metarl_envs import InputError
 
+        if not self.runs:
+            raise InputError("RUN is missing (see metarl report --help)")
         if self.videos < 0:
             raise InputError(f"--videos = {self.videos}: must be at least 0")
         names = [slug(run.resolve().name) for run in self.runs]
@@ -72,9 +77,11 @@ class Report:
             self.seed,
             threads(self.sim_threads),
         )
-        found = gather(
-            [study(run, saved, sizes) for run, saved in zip(self.runs, policies, strict=True)]
-        )
+        subjects = []
+        for run, saved in zip(self.runs, policies, strict=True):
+            subjects.append(study(run, saved, sizes))
+            print(f"measured {run} ({len(subjects)} of {len(policies)})", flush=True)
+        found = gather(subjects)
         films = film_methods(found, folder / "videos", self.videos, sizes)
         print_written(write_report(found, folder, films))
         return 0

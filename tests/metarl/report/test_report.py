@@ -141,9 +141,11 @@ def test_runs_of_two_families_are_refused(runs, tmp_path, capsys):
     assert not (runs[0] / "report").exists()
 
 
-def test_two_runs_of_one_name_are_refused(runs, capsys):
+def test_two_runs_of_one_name_and_no_run_at_all_are_refused(runs, capsys):
     assert main(["report", str(runs[0]), str(runs[0]), *SMALL]) == 2
     assert "given twice" in capsys.readouterr().err
+    assert main(["report"]) == 2
+    assert "RUN is missing" in capsys.readouterr().err
 
 
 def test_shaded_ranges_are_those_of_training():

@@ -50,8 +50,16 @@ def navigation(family_name: str) -> TrainConfig:
     )
 
 
+def few_episodes(family_name: str) -> TrainConfig:
+    """Many tasks with 5 episodes each, since 5 are what a robot is to adapt with."""
+    return dataclasses.replace(default(family_name), meta_batch_size=80, episodes_per_task=5)
+
+
 RECIPES: dict[str, Callable[[str], TrainConfig]] = {
-    name: navigation if name == "navigation" else default for name in FAMILIES
+    **dict.fromkeys(FAMILIES, default),
+    "navigation": navigation,
+    "half-cheetah-reversed": few_episodes,
+    "half-cheetah-payload-velocity": few_episodes,
 }
 """Of the shipped families; any other has the default."""
 

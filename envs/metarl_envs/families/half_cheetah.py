@@ -131,3 +131,67 @@ CRIPPLED = TaskFamily(
         "instead of 1,000; v from the position of the root, not of the torso's centre of mass."
     ),
 )
+
+
+def _leg(name: str, title: str, actuators: range) -> Parameter:
+    return Parameter(
+        name=name,
+        unit="1",
+        description=f"-1: the {title} leg's three motors are wired in reverse; +1: they are not",
+        nominal=1.0,
+        train=Choice((-1.0, 1.0)),
+        effect=scale_fields(("actuator_gear",), actuators),
+    )
+
+
+REVERSED = TaskFamily(
+    name="half-cheetah-reversed",
+    robot=HALF_CHEETAH,
+    parameters=(
+        _leg("back_leg", "back", range(3)),
+        _leg("front_leg", "front", range(3, 6)),
+        Parameter(
+            name="motor_strength",
+            unit="1",
+            description="factors on the gear of each motor: back thigh, shin, foot; front",
+            nominal=(1.0,) * 6,
+            train=LogUniform(2.0, ((-0.5, 0.5),)),
+            extrapolation=LogUniform(2.0, ((-1.0, -0.5), (0.5, 1.0))),
+            effect=scale_fields(("actuator_gear",), range(6)),
+        ),
+    ),
+    reward=crippled_reward,
+    horizon=100,
+    quantity="forward_velocity_m_per_s",
+    source=(
+        "Ours: each leg's motors are wired the right way round or in reverse, so that one "
+        "controller without a memory cannot run in all tasks, and each motor is 2^U(-0.5, 0.5) as "
+        "strong; reward = v - 0.05 |a|^2, dt 0.05 s, 100 steps. Extrapolation: every strength 2^e, "
+        "|e| in [0.5, 1]."
+    ),
+)
+
+PAYLOAD_VELOCITY = TaskFamily(
+    name="half-cheetah-payload-velocity",
+    robot=HALF_CHEETAH,
+    parameters=(
+        *VELOCITY.parameters,
+        Parameter(
+            name="torso_mass_scale",
+            unit="1",
+            description="factor on the torso's mass and inertia: a payload that it carries",
+            nominal=1.0,
+            train=interval(1.0, 3.0),
+            extrapolation=interval(3.0, 4.0),
+            effect=scale_mass([HALF_CHEETAH.load_model().body("torso").id]),
+        ),
+    ),
+    reward=velocity_reward,
+    horizon=100,
+    quantity="forward_velocity_m_per_s",
+    source=(
+        "Ours: the goal velocities of half-cheetah-velocity with a payload, reward = -|v - v*| - "
+        "0.05 |a|^2, v* ~ U(0, 2) m/s and a torso U(1, 3) times as heavy, dt 0.05 s, 100 steps. "
+        "Extrapolation: v* in [2, 3] m/s and 3 to 4 times the mass, both at once."
+    ),
+)

@@ -41,11 +41,11 @@ def adaptation(study: Study) -> list[Plate]:
     plates = [
         Plate(
             "Mean return of fresh episodes after adapting on so many",
-            [_adaptation(study, split, over_steps=False) for split in study.comparison.splits],
+            [_adaptation(study, split, over_steps=False) for split in study.splits],
         )
     ]
     if study.comparison.schedule[-1][0] > 1:
-        pictures = [_adaptation(study, split, over_steps=True) for split in study.comparison.splits]
+        pictures = [_adaptation(study, split, over_steps=True) for split in study.splits]
         title = "Mean return after so many gradient steps, each on all its episodes"
         plates.append(Plate(title, pictures))
     return plates
@@ -62,12 +62,12 @@ def _adaptation(study: Study, split: Split, *, over_steps: bool) -> Picture:
         places = [row.gradient_steps if over_steps else row.adaptation_episodes for row in rows]
         ticks |= set(places)
         words.append(_curve(axes, group, rows, places))
-    axes.set_xlim(0, max(*ticks, 1))
+    axes.margins(x=0.03)
     if over_steps or len(ticks) < 4:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:  # small numbers of episodes are the interesting ones
         axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-        axes.set_xlim(0, max(ticks) * 1.08)
+        axes.set_xlim(-0.06, max(ticks) * 1.08)
         axes.set_xticks(sorted(ticks), [str(tick) for tick in sorted(ticks)])
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set_title(split, loc="left", fontsize=FONT + 1, color=INK, fontweight="bold")
@@ -108,7 +108,7 @@ def shares(study: Study) -> Plate | None:
         return None
     splits = [
         split
-        for split in study.comparison.splits
+        for split in study.splits
         if any(row.closed for row in study.rows if row.split == split)
     ]
     figure, axes = canvas(_legend_rows(splits), height=1.1 + 0.32 * len(groups))
@@ -133,7 +133,7 @@ def shares(study: Study) -> Plate | None:
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x", color=FAINT, lw=0.7)
-    axes.set_xlabel("% of the gap: 0 is the robust policy, 100 the oracle")
+    axes.set_xlabel("% of the gap (0: robust, 100: oracle)")
     legend(axes)
     alt = f"Share of the gap between robust policy and oracle that is closed. {'; '.join(words)}."
     title = "Share of the gap between robust policy and oracle that is closed after all episodes"

@@ -97,9 +97,15 @@ class Study:
         return [group for group in self.groups if group.adapts]
 
     @property
+    def splits(self) -> list[Split]:
+        """The splits measured, held-out tasks first: they are what a method is for."""
+        order: tuple[Split, ...] = ("test", "extrapolation", "train")
+        return [split for split in order if split in self.comparison.splits]
+
+    @property
     def held_out(self) -> Split:
         """The split that the page speaks of first."""
-        return "test" if "test" in self.comparison.splits else "train"
+        return "test" if "test" in self.splits else "train"
 
     @cached_property
     def gap(self) -> Gap | None:
@@ -112,7 +118,7 @@ class Study:
         last = len(self.comparison.schedule) - 1
         return [
             self._row(group, split, point)
-            for split in self.comparison.splits
+            for split in self.splits
             for group in self.groups
             for point in (range(last + 1) if group.adapts else [last])
         ]

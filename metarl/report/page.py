@@ -17,9 +17,10 @@ from metarl.versions import git_commit, versions
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1c2530; --soft: #5b6875;
-        --faint: #d5dbe1; }
+        --faint: #d5dbe1; --blue: #0072b2; --green: #009e73; }
 @media (prefers-color-scheme: dark) {
-  :root { --paper: #12171d; --ink: #e6ebf0; --soft: #9aa7b4; --faint: #35404b; } }
+  :root { --paper: #12171d; --ink: #e6ebf0; --soft: #9aa7b4; --faint: #35404b;
+          --blue: #4ba6e3; --green: #25bd92; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 1rem; background: var(--paper);
        color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
@@ -40,7 +41,8 @@ th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--faint); text-align
 th { vertical-align: bottom; } td:nth-child(n+2):not(:last-child) { white-space: nowrap; }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); }
 td:first-child { font-weight: 600; }
-.numbers td { white-space: nowrap; }
+.numbers td { white-space: nowrap; } .numbers table { font-size: .82rem; }
+.numbers th, .numbers td { padding: .3rem .45rem; }
 code { font-size: .85rem; overflow-wrap: anywhere; } details { margin: .5rem 0; }
 summary { cursor: pointer; } dd { margin: 0 0 .4rem 1rem; }
 @media (max-width: 40rem) { td:first-child { max-width: 8.5rem; white-space: normal !important; } }
@@ -59,7 +61,7 @@ def page(study: Study, plates: Sequence[Plate], films: Sequence[Film]) -> str:
     """
     title = html.escape(words.title(study))
     body = [f"<h1>{title}</h1>", *_opening(study), "<h2>Methods compared</h2>"]
-    for split in study.comparison.splits:
+    for split in study.splits:
         body.append(f"<h3>{html.escape(words.split_title(study, split))}</h3>")
         body.append(f'<div class="numbers">{comparison_table(study, split)}</div>')
     body += [figure(plate) for plate in plates if not plate.method]
@@ -90,7 +92,7 @@ def _opening(study: Study) -> list[str]:
         f"{html.escape(words.headline(study, group))}</li>"
         for group in study.adapting
     ]
-    beside = [words.baselines(study), " ".join(words.gap(study))]
+    beside = [words.baselines(study), words.gap(study)]
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in words.notes(study))
     return [
         f'<p class="lead">{html.escape(words.introduction(study))}</p>',

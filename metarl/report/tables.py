@@ -19,8 +19,8 @@ def comparison_table(study: Study, split: Split) -> str:
     last = len(study.comparison.schedule) - 1
     reference = reference_of(study)
     shares = any(row.closed for row in study.rows if row.split == split)
-    head = ["method", "seeds", "before", "after", "gain", "IQM", "worst fifth of tasks"]
-    head += [f"better than {reference.label}"] if reference else []
+    head = ["method", "seeds", "before", "after", "gain", "IQM", "worst fifth"]
+    head += [f"beats {reference.label}"] if reference else []
     head += ["gap closed"] if shares else []
     rows = []
     for group in study.groups:
@@ -67,7 +67,7 @@ def points_table(study: Study, *, closed: bool) -> str:
     rows = [
         [group.label, split, *(cell(row) for row in study.curve(group, split))]
         for group in study.adapting
-        for split in study.comparison.splits
+        for split in study.splits
     ]
     return table(head, rows)
 

@@ -11,7 +11,7 @@ from metarl_envs import Split
 MAX_NAMED = 3
 """More methods than this are counted in the title, not named."""
 TASKS = {
-    "train": "tasks it was trained on",
+    "train": "training tasks",
     "test": "held-out tasks",
     "extrapolation": "tasks outside the training ranges",
 }
@@ -35,32 +35,34 @@ def title(study: Study) -> str:
 
 
 def introduction(study: Study) -> str:
-    """What was trained on what."""
-    family, subject = study.family, study.subjects[0]
+    """What was trained on what, and how it was measured."""
+    family, evaluation = study.family, study.subjects[0].evaluation
     names = [parameter.name.replace("_", " ") for parameter in family.parameters]
-    return (
-        f"Policies for {family.name}: tasks that differ in {listed(names)}, episodes of "
-        f"{subject.evaluation.horizon} steps. The policy is not told which task it is in."
+    text = (
+        f"Policies for {family.name}: tasks that differ in {listed(names)}; episodes of "
+        f"{evaluation.horizon} steps. "
+    )
+    tasks = int(study.comparison.sound(study.held_out).sum())
+    steps, episodes = study.comparison.schedule[-1]
+    after = f"{steps} gradient step{'s' if steps > 1 else ''} on {episodes} episodes of the task"
+    when = f"before adapting and after {after}, which the policy is not told"
+    return f"{text}Measured on {tasks} {TASKS[study.held_out]}" + (
+        f": mean return {when}." if study.adapting else "."
     )
 
 
 def headline(study: Study, group: Group) -> str:
-    """What a buyer wants to know of a method that adapts: cost, gain and share of the gap."""
-    split = study.held_out
-    first, *_, last = study.curve(group, split)
-    steps = f"{last.gradient_steps} gradient step{'s' if last.gradient_steps > 1 else ''}"
-    plural = "" if last.gradient_steps > 1 else "s"
-    tasks = int(study.comparison.sound(split).sum())
+    """What a buyer wants to know of a method that adapts: gain, share of the gap, cost."""
+    first, *_, last = study.curve(group, study.held_out)
     text = (
-        f"{cost(group)}. On {tasks} {TASKS[split]}, {steps} on {last.adaptation_episodes} episodes "
-        f"change{plural} the mean return from {first.mean.estimate:z.1f} to "
-        f"{last.mean.estimate:z.1f}: a gain of {last.gain.text('+')}"
+        f"{last.gain.text('+')} from adapting, from {first.mean.estimate:z.1f} to "
+        f"{last.mean.estimate:z.1f}"
     )
     if not last.gain.low > 0:
         text += ", which is not distinguishable from no gain"
     if last.closed:
-        text += f". That closes {percent(last.closed)} of the gap to the oracle"
-    return f"{text}."
+        text += f"; {percent(last.closed)} of the gap between robust policy and oracle is closed"
+    return f"{text}. {cost(group)}."
 
 
 def baselines(study: Study) -> str:
@@ -73,20 +75,21 @@ def baselines(study: Study) -> str:
     return f"Without adapting, on the same tasks: {listed(levels)}."
 
 
-def gap(study: Study) -> list[str]:
-    """What there is to win, a sentence for each split."""
+def gap(study: Study) -> str:
+    """What there is to win; empty without one robust method and one oracle."""
     if study.gap is None:
-        return []
-    return [
-        f"On {split} tasks the oracle, which is told the task, returns "
-        f"{study.gap.size(split).text('+')} over the robust policy"
-        + (
-            ": this is what adaptation can win."
-            if study.gap.size(split).low > 0
-            else ", so there is no gap for sure, and no share of it."
-        )
-        for split in study.comparison.splits
-    ]
+        return ""
+    found = study.gap
+    sizes = {split: found.size(split) for split in study.splits}
+    texts = [f"{size.text('+')} on {TASKS[split]}" for split, size in sizes.items()]
+    text = (
+        f"{found.oracle.label}, which is told the task, returns more than {found.robust.label}, "
+        f"which is not and never adapts, by {listed(texts)}: this is what adaptation can win."
+    )
+    unsure = [TASKS[split] for split, size in sizes.items() if not size.low > 0]
+    if unsure:
+        text += f" On {listed(unsure)} this gap is not above zero for sure, so it has no shares."
+    return text
 
 
 def notes(study: Study) -> list[str]:
@@ -112,9 +115,7 @@ def notes(study: Study) -> list[str]:
         if tasks:
             alone = "; ".join(str(task) for task in tasks)
             found.append(f"{group.label} was trained on one task alone, and meets all: {alone}.")
-    left_out = {
-        split: int((~study.comparison.sound(split)).sum()) for split in study.comparison.splits
-    }
+    left_out = {split: int((~study.comparison.sound(split)).sum()) for split in study.splits}
     found += [
         f"{number} tasks of {split} are left out: they diverged in some run."
         for split, number in left_out.items()
@@ -128,7 +129,10 @@ def cost(group: Group) -> str:
     seeds = len(group.subjects)
     steps = [subject.saved.metadata.get("env_steps", 0) for subject in group.subjects]
     hours = [subject.hours for subject in group.subjects if subject.metrics]
-    text = f"{seeds} seed{'s' if seeds > 1 else ''}, {span(steps)} environment steps"
+    if max(steps) == 0:
+        trained = any("start" in subject.saved.metadata for subject in group.subjects)
+        return "Weights of another run, fine-tuned on each task" if trained else "Untrained"
+    text = f"Trained with {seeds} seed{'s' if seeds > 1 else ''}, {span(steps)} environment steps"
     if hours:
         text += f" and {duration(sum(hours) / len(hours))}"
     return text + (" each" if seeds > 1 else "")

@@ -15,7 +15,18 @@ from metarl.report.figures import common
 from metarl.report.spreadsheets import learning_csv, method_csv, task_csv
 from metarl.report.tables import comparison_table, points_table, reference_of
 from metarl.report.taskfigures import binned
-from metarl.report.words import baselines, cost, duration, gap, headline, listed, notes, span, title
+from metarl.report.words import (
+    baselines,
+    cost,
+    duration,
+    gap,
+    headline,
+    introduction,
+    listed,
+    notes,
+    span,
+    title,
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +88,7 @@ def test_page_and_csv_state_the_same(study):
     table = comparison_table(study, "test")
     maml = study.curve(study.groups[0], "test")
     assert maml[-1].gain.text("+") in table
-    assert "better than Robust PPO" in table
+    assert "beats Robust PPO" in table
     assert maml[1].mean.text() in points_table(study, closed=False)
     assert reference_of(study) is study.groups[3]
     assert len(list(csv.DictReader(io.StringIO(task_csv(study))))) == 6 * 3 * 5 * 3
@@ -91,12 +102,16 @@ def test_words_name_methods_costs_gains_and_limits(study):
     assert title(study) == "navigation: 2 methods that adapt, 3 that do not"
     last = study.curve(maml, "test")[-1]
     text = headline(study, maml)
-    assert text.startswith("2 seeds, ")
-    assert "On 5 held-out tasks, 1 gradient step on 3 episodes changes the mean return" in text
-    assert f"a gain of {last.gain.text('+')}" in text
+    assert text.startswith(f"{last.gain.text('+')} from adapting, from ")
+    assert "Trained with 2 seeds, " in text
+    said = (
+        "Measured on 5 held-out tasks: mean return before adapting and after 1 gradient step on 3"
+    )
+    assert said in introduction(study)
     assert ("not distinguishable" in text) == (last.gain.low <= 0)
     assert "Robust PPO" in baselines(study)
-    assert len(gap(study)) == 3
+    assert gap(study).startswith("Oracle PPO, which is told the task, returns more than Robust PPO")
+    assert gap(study).count("[") == 3
     assert any("One seed of ProMP, Robust PPO and Oracle PPO" in note for note in notes(study))
     assert "seconds each" in cost(maml)
 

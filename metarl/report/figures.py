@@ -40,7 +40,7 @@ def adaptation(study: Study) -> list[Plate]:
     """Return over adaptation episodes, and over gradient steps where there are several."""
     plates = [
         Plate(
-            "Mean return of fresh episodes after adapting on so many",
+            "Mean return after adapting on so many episodes of a task",
             [_adaptation(study, split, over_steps=False) for split in study.splits],
         )
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +18,18 @@ SIZE = (320, 240)
 """Pixels of one world; a film is twice as wide, and all of them go into one page."""
 
 
+PAGE_BYTES = 9_000_000
+"""Of all films inside a page, so that with a third more for their encoding as text, figures and
+tables a page stays below 15 MB."""
+
+
 class Film(NamedTuple):
     """A video with what it shows."""
 
     path: Path
     words: str
+    rank: int = 0
+    """Which of the chosen tasks it shows."""
 
 
 def film_methods(study: Study, folder: Path, count: int, sizes: Sizes) -> list[Film]:
@@ -83,6 +91,17 @@ def _films(group: Group, folder: Path, chosen: list[int], sizes: Sizes) -> list[
     videos = [path for path in paths if path.suffix in (".mp4", ".gif")]
     seed = f", seed {subject.saved.config.seed}" if len(group.subjects) > 1 else ""
     return [
-        Film(path, f"{group.label}{seed}, {task_text(subject.family, tasks, index)}: before, after")
-        for index, path in enumerate(videos)
+        Film(path, f"{group.label}{seed}, {task_text(subject.family, tasks, i)}: before, after", i)
+        for i, path in enumerate(videos)
     ]
+
+
+def fitting(films: Sequence[Film], limit: int = PAGE_BYTES) -> list[Film]:
+    """The films that a page has room for: every method's first task before any second one."""
+    kept, used = [], 0
+    for film in sorted(films, key=lambda film: film.rank):
+        used += film.path.stat().st_size
+        if used > limit:
+            break
+        kept.append(film)
+    return [film for film in films if film in kept]

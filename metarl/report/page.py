@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from metarl.report import words
 from metarl.report.drawing import Plate
-from metarl.report.films import Film
+from metarl.report.films import Film, fitting
 from metarl.report.groups import Study
 from metarl.report.picture import inline
 from metarl.report.subject import Subject
@@ -35,12 +35,14 @@ svg text { font-family: system-ui, sans-serif; }
 video, img { width: 100%; display: block; border-radius: .4rem; }
 .films, .plate { display: grid; gap: 1rem;
                  grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr)); }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .88rem; }
+.films { grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)); }
+.wide { overflow-x: auto; } table { border-spacing: 0; font-size: .88rem; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--faint); text-align: left;
          font-variant-numeric: tabular-nums; }
 th { vertical-align: bottom; } td:nth-child(n+2):not(:last-child) { white-space: nowrap; }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); }
 td:first-child { font-weight: 600; }
+.about td:last-child { min-width: 14rem; }
 .numbers td { white-space: nowrap; } .numbers table { font-size: .82rem; }
 .numbers th, .numbers td { padding: .3rem .45rem; }
 code { font-size: .85rem; overflow-wrap: anywhere; } details { margin: .5rem 0; }
@@ -68,11 +70,17 @@ def page(study: Study, plates: Sequence[Plate], films: Sequence[Film]) -> str:
     body += _points(study)
     if alone := [plate for plate in plates if plate.method]:
         body += ["<h2>Method by method</h2>", *(figure(plate) for plate in alone)]
-    if films:
-        body += ["<h2>Before and after</h2>", '<div class="films">', *map(show, films), "</div>"]
+    if shown := fitting(films):
+        body += ["<h2>Before and after</h2>", '<div class="films">', *map(show, shown), "</div>"]
+    if left := len(films) - len(shown):
+        body.append(f'<p class="soft">{left} more in the folder videos, too large for a page.</p>')
     body += ["<h2>What was trained</h2>"]
     body += [f"<p>{html.escape(study.family.source)}</p>"] if study.family.source else []
-    body += [parameter_table(study), "<h2>At what cost</h2>", cost_table(study.subjects)]
+    body += [
+        f'<div class="about">{parameter_table(study)}</div>',
+        "<h2>At what cost</h2>",
+        cost_table(study.subjects),
+    ]
     body += ["<h2>Provenance</h2>"]
     unfolded = len(study.subjects) <= OPEN
     body += [provenance(subject, unfolded=unfolded) for subject in study.subjects]

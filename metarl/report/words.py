@@ -55,13 +55,13 @@ def headline(study: Study, group: Group) -> str:
     """What a buyer wants to know of a method that adapts: gain, share of the gap, cost."""
     first, *_, last = study.curve(group, study.held_out)
     text = (
-        f"{last.gain.text('+')} from adapting, from {first.mean.estimate:z.1f} to "
-        f"{last.mean.estimate:z.1f}"
+        f"mean return from {first.mean.estimate:z.1f} to {last.mean.estimate:z.1f}, a gain of "
+        f"{last.gain.text('+')}"
     )
     if not last.gain.low > 0:
         text += ", which is not distinguishable from no gain"
     if last.closed:
-        text += f"; {percent(last.closed)} of the gap between robust policy and oracle is closed"
+        text += f"; closes {percent(last.closed)} of the gap between robust policy and oracle"
     return f"{text}. {cost(group)}."
 
 

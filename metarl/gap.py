@@ -6,7 +6,9 @@ policy has found out at most what an oracle is told, so the gap is what there is
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from metarl.comparison import Comparison, MethodRuns
@@ -40,10 +42,17 @@ class Gap:
         ends = {self.robust.label, self.oracle.label}
         return [m for m in self.comparison.methods if m.label not in ends]
 
+    @cached_property
+    def _sizes(self) -> dict[Split, Interval]:
+        sizes = {}
+        for split in self.comparison.splits:
+            ends = [self.comparison.repeated(end, split) for end in (self.oracle, self.robust)]
+            sizes[split] = self.comparison.interval(paired_difference, ends, split)
+        return sizes
+
     def size(self, split: Split) -> Interval:
         """Mean return of the oracle less that of the robust policy, on the same tasks."""
-        ends = [self.comparison.repeated(end, split) for end in (self.oracle, self.robust)]
-        return self.comparison.interval(paired_difference, ends, split)
+        return self._sizes[split]
 
     def closed(self, method: MethodRuns, split: Split, point: int) -> Interval | None:
         """The share of the gap that a method closes at a point of its curve, with its interval.
@@ -116,6 +125,5 @@ class Gap:
 
 def percent(share: Interval) -> str:
     """A share as people read it: "43 % [30, 55]"."""
-    return Interval(*(100 * value for value in share)).text(digits=0).replace(" [", " % [", 1) + (
-        "" if share.low == share.low else " %"
-    )
+    estimate, low, high = (f"{100 * value:z.0f}" for value in share)
+    return f"{estimate} %" if math.isnan(share.low) else f"{estimate} % [{low}, {high}]"

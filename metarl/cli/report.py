@@ -36,8 +36,8 @@ class Report:
     steps: Annotated[int | None, option("K", TRAINED)] = None
     """Gradient steps; runs that are compared take as many as the one that trained with most."""
     budgets: Annotated[tuple[int, ...] | None, option("N ...", "(default: 1 2 5 10)")] = None
-    """Measure after adapting on the first N of the E episodes too; each N takes about half as long
-    as all else together. Without any N: none."""
+    """Measure after adapting on the first N of the E episodes too, each time on new episodes.
+    Without any N: not at all."""
     videos: Annotated[int, arg(metavar="N")] = 2
     """Tasks that are filmed, for one seed of each method that adapts."""
     seed: Annotated[int, arg(metavar="S")] = 0

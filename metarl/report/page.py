@@ -64,7 +64,7 @@ def page(study: Study, plates: Sequence[Plate], films: Sequence[Film]) -> str:
     title = html.escape(words.title(study))
     body = [f"<h1>{title}</h1>", *_opening(study), "<h2>Methods compared</h2>"]
     for split in study.splits:
-        body.append(f"<h3>{html.escape(words.split_title(study, split))}</h3>")
+        body.append(f"<h3>{html.escape(f'{words.counted(study, split)} ({split})')}</h3>")
         body.append(f'<div class="numbers">{comparison_table(study, split)}</div>')
     body += [figure(plate) for plate in plates if not plate.method]
     body += _points(study)

@@ -42,11 +42,10 @@ def introduction(study: Study) -> str:
         f"Policies for {family.name}: tasks that differ in {listed(names)}; episodes of "
         f"{evaluation.horizon} steps. "
     )
-    tasks = int(study.comparison.sound(study.held_out).sum())
     steps, episodes = study.comparison.schedule[-1]
     after = f"{steps} gradient step{'s' if steps > 1 else ''} on {episodes} episodes of the task"
     when = f"before adapting and after {after}, which the policy is not told"
-    return f"{text}Measured on {tasks} {TASKS[study.held_out]}" + (
+    return f"{text}Measured on {counted(study, study.held_out)}" + (
         f": mean return {when}." if study.adapting else "."
     )
 
@@ -158,8 +157,13 @@ def listed(words: Sequence[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def split_title(study: Study, split: Split) -> str:
-    """A split with its number of tasks."""
-    tasks = int(study.comparison.sound(split).sum())
-    meaning = {"train": "training", "test": "held-out", "extrapolation": "out-of-range"}[split]
-    return f"{tasks} {meaning} tasks ({split})"
+def counted(study: Study, split: Split) -> str:
+    """How many tasks there are, or how many runs of a finite family's: "100 held-out tasks"."""
+    sound = study.comparison.sound(split)
+    result = next(r for r in study.subjects[0].evaluation.splits if r.split == split)
+    runs, distinct = int(sound.sum()), len(set(result.groups[0][sound].tolist()))
+    return (
+        f"{runs} {TASKS[split]}"
+        if distinct == runs
+        else f"{runs} runs of {distinct} {TASKS[split]}"
+    )

@@ -19,6 +19,7 @@ from metarl.adaptation_curve import SplitEvaluation
 from metarl.checkpoint import load_policy
 from metarl.cli import main
 from metarl.report import write_report
+from metarl.report.films import film_methods
 from metarl.report.taskspace import task_axes
 from metarl_envs import get_family
 
@@ -90,7 +91,7 @@ def test_the_first_lines_say_what_was_trained_at_what_cost_and_what_it_gained(re
         "Policies for navigation",
         "2 seeds",
         "million environment steps",
-        "from adapting",
+        "a gain of",
     ):
         assert words in opening
     assert "Oracle PPO, which is told the task, returns" in opening
@@ -135,6 +136,28 @@ def test_several_gradient_steps_have_a_curve_of_their_own(runs, tmp_path):
         if row["split"] == "test"
     ]
     assert points == [("0", "0"), ("2", "2"), ("1", "3"), ("2", "6")]
+
+
+def test_a_family_of_two_tasks_has_no_held_out_ones(tmp_path):
+    config = dataclasses.replace(TINY, family="half-cheetah-direction")
+    found = studied([run_with(tmp_path / "run", 1, config=config)])
+    paths = write_report(found, tmp_path / "out")
+    assert {path.stem for path in paths} >= {"adaptation-train", "gain-MAML-TRPO-0"}
+    text = paths[0].read_text()
+    assert "Measured on 5 runs of 2 training tasks: mean return before adapting" in text
+    assert "nothing held out" in text
+    assert "<h3>5 runs of 2 training tasks (train)</h3>" in text
+
+
+def test_baselines_alone_have_no_before_and_after(runs, tmp_path):
+    found = studied(runs[3:])
+    assert film_methods(found, tmp_path / "videos", 2, SIZES) == []
+    paths = write_report(found, tmp_path)
+    text = paths[0].read_text()
+    assert "Measured on 5 held-out tasks." in text
+    assert "Method by method" not in text
+    names = {path.stem for path in paths if path.suffix == ".svg"} - {"gap"}
+    assert names == {"adaptation-train", "adaptation-test", "adaptation-extrapolation", "learning"}
 
 
 def test_runs_of_two_families_are_refused(runs, tmp_path, capsys):

@@ -49,6 +49,11 @@ code { font-size: .85rem; overflow-wrap: anywhere; } details { margin: .5rem 0; 
 summary { cursor: pointer; } dd { margin: 0 0 .4rem 1rem; }
 @media (max-width: 40rem) { td:first-child { max-width: 8.5rem; white-space: normal !important; } }
 """
+FILMED = (
+    "Both halves start alike and take the mean action; all that differs is the adaptation. Every "
+    "method meets the same tasks: the one with the median gain over methods first. Of several "
+    "seeds the one with the median return is shown."
+)
 OPEN = 2
 """So many runs have their provenance unfolded."""
 
@@ -71,7 +76,8 @@ def page(study: Study, plates: Sequence[Plate], films: Sequence[Film]) -> str:
     if alone := [plate for plate in plates if plate.method]:
         body += ["<h2>Method by method</h2>", *(figure(plate) for plate in alone)]
     if shown := fitting(films):
-        body += ["<h2>Before and after</h2>", '<div class="films">', *map(show, shown), "</div>"]
+        body += ["<h2>Before and after</h2>", f'<p class="soft">{FILMED}</p>']
+        body += ['<div class="films">', *map(show, shown), "</div>"]
     if left := len(films) - len(shown):
         body.append(f'<p class="soft">{left} more in the folder videos, too large for a page.</p>')
     body += ["<h2>What was trained</h2>"]

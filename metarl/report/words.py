@@ -103,6 +103,11 @@ def notes(study: Study) -> list[str]:
         "what to expect of a new seed on new tasks. IQM: interquartile mean. Worst fifth: mean of "
         "the fifth of the tasks with the lowest return.",
     ]
+    if study.gap:
+        found.append(
+            "Share of the gap closed: mean return less that of the robust policy, over the oracle's "
+            "less that of the robust policy, on the same tasks; it may be below 0 or above 100 %."
+        )
     single = [g.label for g in study.groups if len(g.subjects) == 1 and g.runs.method != "random"]
     if single:
         found.append(

@@ -236,6 +236,7 @@ def test_a_browser_shows_it_without_complaint(filmed, tmp_path, width):
     assert title, text[-2000:]
     # One seed of each of the two methods that adapt; baselines have no before and after.
     assert json.loads(title[1]) == {"broken": [], "wide": False, "videos": 2}
+    assert "Of several seeds the one with the median return is shown." in text
 
 
 @pytest.mark.render

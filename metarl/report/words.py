@@ -105,8 +105,8 @@ def notes(study: Study) -> list[str]:
     ]
     if study.gap:
         found.append(
-            "Share of the gap closed: mean return less that of the robust policy, over the oracle's "
-            "less that of the robust policy, on the same tasks; it may be below 0 or above 100 %."
+            "Share of the gap closed: mean return less that of the robust policy, over that of the "
+            "oracle less that of the robust policy, on the same tasks; below 0 is worse than robust."
         )
     single = [g.label for g in study.groups if len(g.subjects) == 1 and g.runs.method != "random"]
     if single:

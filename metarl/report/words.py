@@ -106,7 +106,7 @@ def notes(study: Study) -> list[str]:
     if study.gap:
         found.append(
             "Share of the gap closed: mean return less that of the robust policy, over that of the "
-            "oracle less that of the robust policy, on the same tasks; below 0 is worse than robust."
+            "oracle less that of the robust policy, on the same tasks; below 0 is worse than it."
         )
     single = [g.label for g in study.groups if len(g.subjects) == 1 and g.runs.method != "random"]
     if single:

@@ -94,19 +94,21 @@ def gap(study: Study) -> str:
 def notes(study: Study) -> list[str]:
     """How the numbers are to be read, and what they do not cover."""
     evaluation = study.subjects[0].evaluation
+    drawn = "whole tasks: what to expect of a new seed on new tasks"
+    if evaluation.family.is_finite:
+        drawn = "repetitions of each task: what to expect of a new seed on the same tasks"
     found = [
         f"{evaluation.note[0].upper()}{evaluation.note[1:]}.",
         f"Each point is the mean return of {evaluation.episodes_per_step} fresh episodes per task, "
         "never of those adapted on, by the final policy, never the best one of training. Episodes "
         "used to adapt are counted.",
-        "Brackets and bands are 95 % bootstrap intervals that draw whole seeds and whole tasks: "
-        "what to expect of a new seed on new tasks. IQM: interquartile mean. Worst fifth: mean of "
-        "the fifth of the tasks with the lowest return.",
+        f"Brackets and bands are 95 % bootstrap intervals that draw whole seeds and {drawn}. IQM: "
+        "interquartile mean. Worst fifth: mean of the fifth of the tasks with the lowest return.",
     ]
     if study.gap:
         found.append(
-            "Share of the gap closed: mean return less that of the robust policy, over that of the "
-            "oracle less that of the robust policy, on the same tasks; below 0 is worse than it."
+            "Share of the gap closed: where the mean return lies between the robust policy (0 %) "
+            "and the oracle (100 %), on the same tasks; below 0 is worse than robust."
         )
     single = [g.label for g in study.groups if len(g.subjects) == 1 and g.runs.method != "random"]
     if single:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from metarl_envs.distributions import Choice, LogUniform, interval
+from metarl_envs.distributions import Choice, LogUniform, Uniform, interval
 from metarl_envs.family import TaskFamily
 from metarl_envs.parameters import ModelEffect, Parameter, kill_actuators, scale_fields, scale_mass
 from metarl_envs.robots.base import Transition, control_cost, forward_velocity
@@ -21,6 +21,12 @@ def velocity_reward(transition: Transition) -> Tensor:
     """-|v - v*| - 0.05 |a|^2: (N,)."""
     error = (forward_velocity(transition) - transition.task["velocity"]).abs()
     return -error - control_cost(transition, 0.05)
+
+
+def squared_velocity_reward(transition: Transition) -> Tensor:
+    """-(v - v*)^2 - 0.05 |a|^2: (N,)."""
+    error = forward_velocity(transition) - transition.task["velocity"]
+    return -error.square() - control_cost(transition, 0.05)
 
 
 def crippled_reward(transition: Transition) -> Tensor:
@@ -175,7 +181,14 @@ PAYLOAD_VELOCITY = TaskFamily(
     name="half-cheetah-payload-velocity",
     robot=HALF_CHEETAH,
     parameters=(
-        *VELOCITY.parameters,
+        Parameter(
+            name="velocity",
+            unit="m/s",
+            description="the velocity to hold, forward or backward",
+            nominal=1.0,
+            train=interval(-2.0, 2.0),
+            extrapolation=Uniform(((-3.0, -2.0), (2.0, 3.0))),
+        ),
         Parameter(
             name="torso_mass_scale",
             unit="1",
@@ -186,12 +199,13 @@ PAYLOAD_VELOCITY = TaskFamily(
             effect=scale_mass([HALF_CHEETAH.load_model().body("torso").id]),
         ),
     ),
-    reward=velocity_reward,
+    reward=squared_velocity_reward,
     horizon=100,
     quantity="forward_velocity_m_per_s",
     source=(
-        "Ours: the goal velocities of half-cheetah-velocity with a payload, reward = -|v - v*| - "
-        "0.05 |a|^2, v* ~ U(0, 2) m/s and a torso U(1, 3) times as heavy, dt 0.05 s, 100 steps. "
-        "Extrapolation: v* in [2, 3] m/s and 3 to 4 times the mass, both at once."
+        "Ours: goal velocities with a payload, reward = -(v - v*)^2 - 0.05 |a|^2, v* ~ U(-2, 2) "
+        "m/s and a torso U(1, 3) times as heavy, dt 0.05 s, 100 steps. Squared, since the absolute "
+        "error of half-cheetah-velocity tells a gradient step which way to go but not how far. "
+        "Extrapolation: |v*| in [2, 3] m/s and 3 to 4 times the mass, both at once."
     ),
 )

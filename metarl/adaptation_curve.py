@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.captions import quantity_label, task_text
+from metarl.params import Params
 from metarl.statistics import Interval, bootstrap_interval, iqm
 from metarl_envs import SPLITS, Split, TaskFamily, Tasks
 
@@ -30,17 +32,27 @@ class Point(NamedTuple):
     """Mean over tasks of the return minus the same task's return before adaptation."""
 
 
+class Adapted(NamedTuple):
+    """The parameters that a few of the tasks ended with."""
+
+    tasks: Tasks
+    params: Params
+    """After all K steps on all episodes, each (number of these tasks, ...), on the CPU."""
+
+
 @dataclass(frozen=True)
 class SplitEvaluation:
-    """K + 1 collections on M tasks of one split, with one step of adaptation between them."""
+    """Collections on M tasks of one split, before and after adaptation, P in all."""
 
     split: Split
     tasks: Tasks
-    returns: Array  # (K+1, M) mean over episodes; NaN where all of them diverged
-    quantity: Array  # (K+1, M) the family's physical quantity, likewise
+    returns: Array  # (P, M) mean over episodes; NaN where all of them diverged
+    quantity: Array  # (P, M) the family's physical quantity, likewise
     faulted_episodes: int
     failed_adaptations: int
     """Tasks whose gradient step was not finite, so that they kept their parameters."""
+    adapted: Adapted | None = None
+    """Of the first tasks that did adapt; None for a policy that does not, and where none did."""
 
     @cached_property
     def groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -54,7 +66,7 @@ class SplitEvaluation:
 
     @property
     def gains(self) -> Array:
-        """Return after k steps minus before, task by task: (K+1, M)."""
+        """Return at each point minus before, task by task: (P, M)."""
         return self.returns - self.returns[:1]
 
 
@@ -72,8 +84,8 @@ class Evaluation:
     adapts: bool = True
     """False for a policy that stays as it is: its curve is one measurement, repeated."""
     points: tuple[tuple[int, int], ...] = ()
-    """(gradient steps, adaptation episodes) of each row of returns; (): row k is k steps, each on
-    all `episodes_per_step`."""
+    """(gradient steps, adaptation episodes) of each row of returns, by rising episodes. (): row k
+    is k steps, each on all `episodes_per_step`."""
 
     @property
     def schedule(self) -> list[tuple[int, int]]:
@@ -81,6 +93,24 @@ class Evaluation:
         if self.points:
             return list(self.points)
         return [(k, k * self.episodes_per_step) for k in range(len(self.splits[0].returns))]
+
+    def over_steps(self) -> Evaluation:
+        """The points of 0..K steps that saw all their episodes."""
+        full = self.episodes_per_step
+        return self._rows([i for i, (k, used) in enumerate(self.schedule) if used == k * full])
+
+    def over_episodes(self) -> Evaluation:
+        """The points of all K steps, and the one before adaptation."""
+        last = self.schedule[-1][0]
+        return self._rows([i for i, (k, _) in enumerate(self.schedule) if k in (0, last)])
+
+    def _rows(self, kept: list[int]) -> Evaluation:
+        splits = (
+            dataclasses.replace(r, returns=r.returns[kept], quantity=r.quantity[kept])
+            for r in self.splits
+        )
+        points = tuple(self.schedule[i] for i in kept)
+        return dataclasses.replace(self, splits=tuple(splits), points=points)
 
     @property
     def note(self) -> str:

@@ -43,6 +43,13 @@ class MethodRuns:
 
     label: str
     runs: tuple[Evaluation, ...]
+    method: str = ""
+    """The name it is registered by, where it is a registered one."""
+
+    @property
+    def adapts(self) -> bool:
+        """False for policies that stay as they are."""
+        return any(run.adapts for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,19 @@ class Comparison:
         """Returns of the method's runs on the sound tasks at one point of the curve: (R, M)."""
         kept = self.sound(split)
         return np.array([_of(run, split).returns[point][kept] for run in method.runs])
+
+    def repeated(self, method: MethodRuns, split: Split) -> Scores:
+        """The same of a method that does not adapt, whose collections are repetitions: (R, M).
+
+        Their mean; points that saw a part of the episodes are no collections of their own.
+        """
+        full = self._runs[0].episodes_per_step
+        points = [i for i, (k, used) in enumerate(self.schedule) if used == k * full]
+        return np.mean([self.scores(method, split, point) for point in points], axis=0)
+
+    def gains(self, method: MethodRuns, split: Split, point: int) -> Scores:
+        """Returns at one point of the curve less those before adaptation: (R, M)."""
+        return self.scores(method, split, point) - self.scores(method, split, 0)
 
     def interval(
         self,

@@ -17,6 +17,7 @@ import numpy as np
 
 from metarl.adaptation_curve import Evaluation
 from metarl.comparison import INTERVALS, Comparison, MethodRuns
+from metarl.gap import Gap
 from metarl.logging import read_metrics
 from metarl.statistics import (
     Interval,
@@ -46,14 +47,13 @@ class Diagnosis:
     def scores(self, label: str, split: Split) -> Scores:
         """Mean return of each run on each sound task, over all its episodes: (R, M)."""
         (method,) = (m for m in self.comparison.methods if m.label == label)
-        # Without adaptation, the points of a curve are repetitions of one measurement.
-        points = range(len(self.comparison.schedule))
-        return np.mean([self.comparison.scores(method, split, k) for k in points], axis=0)
+        return self.comparison.repeated(method, split)
 
     def gap(self, split: Split) -> Interval:
         """Mean return of the oracle less that of the robust policy, on the same tasks."""
-        scores = [self.scores(label, split) for label in ("oracle", "robust")]
-        return self.comparison.interval(paired_difference, scores, split)
+        gap = Gap.among(self.comparison)
+        assert gap is not None  # both are here
+        return gap.size(split)
 
     def share(self, split: Split) -> Interval:
         """The gap as a share of what the oracle does better than noise."""
@@ -171,7 +171,9 @@ def diagnose(
     Raises:
         InputError: if they were not measured on the same tasks.
     """
-    comparison = Comparison(tuple(MethodRuns(label, tuple(found)) for label, found in runs.items()))
+    comparison = Comparison(
+        tuple(MethodRuns(n, tuple(found), method=n) for n, found in runs.items())
+    )
     rising = [label for label, where in folders.items() if any(map(still_learning, where))]
     return Diagnosis(comparison, tuple(rising))
 

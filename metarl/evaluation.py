@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,14 +11,17 @@ from numpy.typing import NDArray
 from torch import Generator
 
 from metarl.adaptation.none import Unadapted
-from metarl.adaptation_curve import Evaluation, SplitEvaluation
+from metarl.adaptation_curve import Adapted, Evaluation, SplitEvaluation
 from metarl.checkpoint import SavedPolicy
-from metarl.inner_loop import run_inner_loop
-from metarl.params import expand
-from metarl.rollouts import Rollouts
-from metarl_envs import SPLITS, BatchEnv, EngineName, InputError, Split
+from metarl.inner_loop import InnerLoop, run_inner_loop
+from metarl.params import expand, to
+from metarl.rollouts import Rollouts, collect
+from metarl.runtime import torch_threads
+from metarl_envs import SPLITS, BatchEnv, EngineName, InputError, Split, Tasks
 
 CPU = torch.device("cpu")
+KEPT_TASKS = 40
+"""Tasks of a split whose adapted parameters an evaluation keeps."""
 
 
 def evaluate(
@@ -45,8 +49,8 @@ def evaluate(
         num_tasks: M, tasks per split; a finite family's tasks recur in equal shares.
         steps: K, gradient steps, >= 1.
         episodes_per_step: E, episodes that each gradient step sees, and each point is measured on.
-        budgets: if any are given, the points after the first are not those of 1 to K steps: each is
-            the policy after all K steps, which saw the first so many of the episodes, at most E.
+        budgets: adds points of the policy after all K steps which saw the first so many of the
+            episodes, at most E. All of them start from the same episodes before adaptation.
         seed: fixes tasks, resets and actions of each split, whatever other splits are asked for.
         sim_threads: simulator threads; results do not depend on it.
         device: where the inner gradients are computed.
@@ -87,9 +91,21 @@ def evaluate(
         episodes_per_step,
         seed,
         dict(saved.metadata),
-        not isinstance(saved.config.inner, Unadapted),
-        ((0, 0), *((steps, steps * budget) for budget in budgets)) if budgets else (),
+        adapts(saved),
+        tuple(_schedule(steps, episodes_per_step, budgets)) if budgets else (),
     )
+
+
+def adapts(saved: SavedPolicy) -> bool:
+    """Whether a policy changes with the episodes of its task."""
+    return not isinstance(saved.config.inner, Unadapted)
+
+
+def _schedule(steps: int, episodes: int, budgets: Sequence[int]) -> list[tuple[int, int]]:
+    """(gradient steps, adaptation episodes) of every point, each once, by rising episodes."""
+    points = {(k, k * episodes) for k in range(steps + 1)}
+    points |= {(steps, steps * budget) for budget in budgets}
+    return sorted(points, key=lambda point: (point[1], point[0]))
 
 
 def _evaluate_split(
@@ -101,28 +117,72 @@ def _evaluate_split(
     seed: int,
     device: torch.device,
 ) -> SplitEvaluation:
-    loops = []
-    for budget in budgets or (None,):
-        # The same streams for every budget: the same tasks, and first episodes that are the same.
-        tasks, resets, actions = evaluation_generators(seed, split)
-        env.set_tasks(env.family.sample_tasks(env.num_tasks, tasks, split))
-        start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
-        loops.append(
-            run_inner_loop(
-                env, saved.policy, start, how, steps, resets, actions, device, learn_from=budget
-            )
+    tasks, resets, actions = evaluation_generators(seed, split)
+    env.set_tasks(env.family.sample_tasks(env.num_tasks, tasks, split))
+    start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
+    with torch_threads(1):
+        first = collect(env, saved.policy, to(start, device), resets, actions)
+    streams = resets.get_state(), actions.get_state()
+
+    def loop(learn_from: int | None) -> InnerLoop:
+        """K steps on the first so many episodes, with the same randomness each time."""
+        resets.set_state(streams[0])
+        actions.set_state(streams[1])
+        return run_inner_loop(
+            env, saved.policy, start, how, steps, resets, actions, device, learn_from, first
         )
-    measured = loops[0].rollouts
-    if budgets:
-        measured = [loops[0].rollouts[0], *(loop.rollouts[-1] for loop in loops)]
+
+    full = loop(None)
+    measured = {
+        (k, k * env.episodes_per_task): _Measured.of(rollouts)
+        for k, rollouts in enumerate(full.rollouts)
+    }
+    failed, adapted = full.failed, None
+    if adapts(saved):
+        adapted = _kept(full, env.tasks)
+    del full  # a loop's rollouts are large; of each only the means are kept
+    for budget in budgets:
+        point = (steps, steps * budget)
+        if point in measured:
+            continue
+        if not adapts(saved):  # it would act the same, bit by bit
+            measured[point] = measured[steps, steps * env.episodes_per_task]
+            continue
+        again = loop(budget)
+        measured[point] = _Measured.of(again.rollouts[-1])
+        failed = failed | again.failed
+    points = [measured[p] for p in _schedule(steps, env.episodes_per_task, budgets)]
     return SplitEvaluation(
         split,
         env.tasks,
-        returns=np.stack([mean_returns(r) for r in measured]),
-        quantity=np.stack([mean_quantity(r) for r in measured]),
-        faulted_episodes=int(sum(r.faulted.sum() for r in measured)),
-        failed_adaptations=int(torch.stack([loop.failed for loop in loops]).any(dim=0).sum()),
+        returns=np.stack([point.returns for point in points]),
+        quantity=np.stack([point.quantity for point in points]),
+        faulted_episodes=sum(point.faulted for point in points),
+        failed_adaptations=int(failed.sum()),
+        adapted=adapted,
     )
+
+
+class _Measured(NamedTuple):
+    """What is kept of one collection."""
+
+    returns: NDArray[np.float64]  # (M,)
+    quantity: NDArray[np.float64]  # (M,)
+    faulted: int
+
+    @staticmethod
+    def of(rollouts: Rollouts) -> _Measured:
+        return _Measured(
+            mean_returns(rollouts), mean_quantity(rollouts), int(rollouts.faulted.sum())
+        )
+
+
+def _kept(loop: InnerLoop, tasks: Tasks) -> Adapted | None:
+    sound = torch.nonzero(~loop.failed).reshape(-1)[:KEPT_TASKS]
+    if len(sound) == 0:
+        return None
+    params = {name: value[sound].cpu() for name, value in loop.adapted.items()}
+    return Adapted(tasks[sound.tolist()], params)
 
 
 def evaluation_generators(seed: int, split: Split) -> tuple[Generator, Generator, Generator]:

@@ -62,6 +62,7 @@ def run_inner_loop(
     actions: Generator,
     device: torch.device,
     learn_from: int | None = None,
+    first: Rollouts | None = None,
 ) -> InnerLoop:
     """Adapt to each of the environment's M tasks, with fresh rollouts after each step.
 
@@ -75,6 +76,8 @@ def run_inner_loop(
         actions: source of action noise.
         device: where the inner gradients are computed.
         learn_from: how many of each collection's episodes they see (None: all of them).
+        first: the collection before adaptation, where another loop from the same `start` on the
+            same tasks has made it; `resets` and `actions` must stand where they stood after it.
     """
     state = config.adaptation.begin(to(start, device))
     failed = torch.zeros(env.num_tasks, dtype=torch.bool, device=device)
@@ -83,7 +86,10 @@ def run_inner_loop(
         policies.append({name: state[name] for name in start})
         began = time.perf_counter()
         with torch_threads(1):
-            rollouts.append(collect(env, policy, policies[-1], resets, actions))
+            if first is None or k > 0:
+                rollouts.append(collect(env, policy, policies[-1], resets, actions))
+            else:
+                rollouts.append(first)
         collect_s += time.perf_counter() - began
         seen = rollouts[-1].first_episodes(learn_from or env.episodes_per_task).to(device)
         batches.append(policy_batch(seen, config.discount, config.gae_lambda))

@@ -16,6 +16,7 @@ from metarl.captions import task_text
 from metarl.comparison import Comparison
 from metarl.errors import RunError
 from metarl.files import plain, replace_file
+from metarl.gap import Gap
 from metarl.logging import read_metrics
 from metarl_envs import InputError
 
@@ -57,10 +58,12 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
-    """Write comparison.json into `folder`."""
+    """Write comparison.json into `folder`, with the gap where robust and oracle are there."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "comparison.json"
-    replace_file(path, (json.dumps(plain(comparison.summary()), indent=2) + "\n").encode())
+    gap = Gap.among(comparison)
+    summary = comparison.summary() | {"gap": gap and gap.summary()}
+    replace_file(path, (json.dumps(plain(summary), indent=2) + "\n").encode())
     return path
 
 

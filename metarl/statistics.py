@@ -82,6 +82,15 @@ def paired_difference(better: Scores, worse: Scores) -> NDArray[np.float64]:
     return mean_score(better) - mean_score(worse)
 
 
+def gap_closed(reached: Scores, lower: Scores, upper: Scores) -> NDArray[np.float64]:
+    """How far from one mean to another a third one lies: 0 at `lower`, 1 at `upper`.
+
+    A ratio of differences of means, (..., R_i, M) each -> (...): not bounded, and without meaning
+    where `upper` is not above `lower`.
+    """
+    return paired_difference(reached, lower) / paired_difference(upper, lower)
+
+
 def matrix_interval(
     statistic: Statistic,
     scores: Sequence[Scores],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,7 +50,7 @@ class Evaluate:
     steps: Annotated[int | None, option("K", TRAINED)] = None
     """Gradient steps."""
     budgets: Annotated[tuple[int, ...], option("N ...", "")] = ()
-    """Adapt on the first N of the E episodes only, and measure on all: a curve over N."""
+    """Adapt on the first N of the E episodes too, and measure on all: a curve over N."""
     seed: Annotated[int, arg(metavar="S")] = 0
     """Fixes tasks, resets and actions; not those of training."""
     device: Device = "auto"
@@ -68,7 +66,8 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate; 0."""
-        from metarl.comparison import Comparison, MethodRuns
+        from metarl.gap import Gap
+        from metarl.grouping import check_alike, compare
         from metarl.reporting import write_comparison, write_evaluation
         from metarl_envs import InputError
 
@@ -76,9 +75,7 @@ class Evaluate:
             raise InputError("RUN is missing (see metarl evaluate --help)")
         several = len(self.run_folders) > 1
         policies = all_opened(self.run_folders, self.family)
-        if len(kinds := {(saved.config.family, saved.config.horizon) for saved in policies}) > 1:
-            shown = ", ".join(f"{family} ({horizon} steps)" for family, horizon in sorted(kinds))
-            raise InputError(f"runs cannot be compared, their families or horizons differ: {shown}")
+        check_alike(policies)
         steps = max(saved.config.adaptation_steps for saved in policies)
         runs: list[Evaluation] = []
         for folder, saved in zip(self.run_folders, policies, strict=True):
@@ -89,12 +86,10 @@ class Evaluate:
             out = None if self.out is None else self.out / folder.name if several else self.out
             print_written(write_evaluation(runs[-1], out or output(folder, "evaluation")))
         if several:
-            names = labels(policies, self.run_folders)
-            by_method: dict[str, list[Evaluation]] = {}
-            for name, run in zip(names, runs, strict=True):
-                by_method.setdefault(name, []).append(run)
-            comparison = Comparison(tuple(MethodRuns(n, tuple(r)) for n, r in by_method.items()))
+            comparison = compare(policies, self.run_folders, runs)
             print(f"\n{comparison.table()}")
+            if gap := Gap.among(comparison):
+                print(f"\n{gap.table()}")
             out = self.out or self.run_folders[0].parent / "comparison"
             print_written([write_comparison(comparison, out)])
         return 0
@@ -103,7 +98,7 @@ class Evaluate:
         """One run's curve."""
         from metarl.evaluation import evaluate
 
-        return evaluate(
+        measured = evaluate(
             saved,
             splits=self.splits or None,
             num_tasks=at_least_one("--tasks", self.tasks),
@@ -115,25 +110,4 @@ class Evaluate:
             device=torch_device(self.device),
             engine=self.engine,
         )
-
-
-def labels(policies: Sequence[SavedPolicy], folders: Sequence[Path]) -> list[str]:
-    """What each run counts as: its method, with a folder's name where configurations differ."""
-    same = [
-        dataclasses.replace(
-            saved.config,
-            seed=0,
-            sim_threads=1,
-            device="cpu",
-            engine="cpu",
-            checkpoint_every=1,
-            origin=dataclasses.replace(saved.config.origin, reference=""),
-        )
-        for saved in policies
-    ]
-    first = [folders[same.index(config)].name for config in same]
-    variants = [sum(other.method == config.method for other in set(same)) for config in same]
-    return [
-        f"{config.method} ({name})" if count > 1 else config.method
-        for config, name, count in zip(same, first, variants, strict=True)
-    ]
+        return measured.over_episodes() if self.budgets else measured

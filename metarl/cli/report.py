@@ -12,24 +12,34 @@ from metarl.cli.families import OwnFamily, all_opened
 from metarl.cli.policies import ALL_CORES, TRAINED, at_least_one, output, print_written, threads
 from metarl.cli.training import option
 
+BUDGETS = (1, 2, 5, 10)
+"""Adaptation episodes of the points before the last, if not told otherwise."""
+
 
 @dataclass(frozen=True)
 class Report:
     """Measure runs of one family and show them on one self-contained HTML page.
 
-    Figures are written as PNG and SVG too, numbers as CSV.
+    Seeds are grouped by method. Writes PNG, SVG and CSV too.
     """
 
-    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN [RUN ...]")]
-    """Runs, or policy folders."""
+    runs: Annotated[
+        Positional[tuple[Path, ...]],
+        arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
+    ]
+    """Runs, or policy folders; those that differ in the seed alone count as one method. Baselines
+    among them are drawn beside the methods."""
     tasks: Annotated[int, arg(metavar="M")] = 100
     """Tasks per split."""
     episodes: Annotated[int, arg(metavar="E")] = 20
     """Adaptation episodes per task and gradient step."""
     steps: Annotated[int | None, option("K", TRAINED)] = None
-    """Gradient steps."""
+    """Gradient steps; runs that are compared take as many as the one that trained with most."""
+    budgets: Annotated[tuple[int, ...] | None, option("N ...", "(default: 1 2 5 10)")] = None
+    """Measure after adapting on the first N of the E episodes too, each time on new episodes.
+    Without any N: not at all."""
     videos: Annotated[int, arg(metavar="N")] = 2
-    """Tasks of each run that are filmed."""
+    """Tasks that are filmed, for one seed of each method that adapts."""
     seed: Annotated[int, arg(metavar="S")] = 0
     """Fixes tasks, resets and actions; not those of training."""
     sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
@@ -41,28 +51,37 @@ class Report:
 
     def run(self) -> int:
         """Measure, film, write; 0."""
-        from metarl.report import study, write_report
-        from metarl.report.films import film_tasks
+        from metarl.grouping import check_alike
+        from metarl.report import gather, study, write_report
+        from metarl.report.films import film_methods
         from metarl.report.subject import Sizes, slug
         from metarl_envs import InputError
 
+        if not self.runs:
+            raise InputError("RUN is missing (see metarl report --help)")
         if self.videos < 0:
             raise InputError(f"--videos = {self.videos}: must be at least 0")
         names = [slug(run.resolve().name) for run in self.runs]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise InputError(f"runs need different names; {', '.join(repeated)} is given twice")
+        folder = self.out or output(self.runs[0], "report")
+        policies = all_opened(self.runs, self.family)
+        check_alike(policies)
+        most = max(saved.config.adaptation_steps for saved in policies)
+        episodes = at_least_one("--episodes", self.episodes)
         sizes = Sizes(
             at_least_one("--tasks", self.tasks),
-            at_least_one("--episodes", self.episodes),
-            self.steps,
+            episodes,
+            most if self.steps is None else self.steps,
+            tuple(n for n in BUDGETS if n < episodes) if self.budgets is None else self.budgets,
             self.seed,
             threads(self.sim_threads),
         )
-        folder = self.out or output(self.runs[0], "report")
-        policies = all_opened(self.runs, self.family)
-        subjects = [
-            study(run, saved, sizes) for run, saved in zip(self.runs, policies, strict=True)
-        ]
-        films = {s.name: film_tasks(s, folder / "videos", self.videos, sizes) for s in subjects}
-        print_written(write_report(subjects, folder, films))
+        subjects = []
+        for run, saved in zip(self.runs, policies, strict=True):
+            subjects.append(study(run, saved, sizes))
+            print(f"measured {run} ({len(subjects)} of {len(policies)})", flush=True)
+        found = gather(subjects)
+        films = film_methods(found, folder / "videos", self.videos, sizes)
+        print_written(write_report(found, folder, films))
         return 0

@@ -1,226 +1,203 @@
-"""The report's figures, each with a text that says what it shows to those who cannot see it."""
+"""The figures in which methods meet: adaptation, share of the gap, learning curves.
+
+Each has a text that says what it shows to those who cannot see it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PathCollection
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from metarl.adaptation_curve import SplitEvaluation
-from metarl.captions import task_text
-from metarl.params import TASK
-from metarl.report.change import Change
+from metarl.gap import percent
+from metarl.report.drawing import (
+    FAINT,
+    FONT,
+    GREY,
+    INK,
+    SPLIT_MARKERS,
+    Picture,
+    Plate,
+    canvas,
+    legend,
+    legend_shape,
+)
+from metarl.report.groups import Group, Row, Study
 from metarl.report.subject import Subject
-from metarl.report.taskspace import Axis, task_axes
 from metarl.reporting import smooth
-from metarl_envs import SPLITS
+from metarl_envs import Split
 
-# Okabe and Ito's palette (2008), legible on white and on black; markers say the same.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#7F7F7F")
-MARKERS = "os^Dv*P"
-INK, FAINT = "#1c2530", "#c9d1d9"
-"""Text and grid; the page replaces both by colours that fit its background."""
-SPLIT_MARKERS = {"train": "o", "test": "s", "extrapolation": "^"}
-FONT = 9
+SHARE_LIMITS = (-100.0, 200.0)
+"""Of the axis of shares, in %; what lies beyond is cut."""
+GRID = 400
+BAND, FAINT_BAND, THIN = 0.2, 0.08, 0.35
+"""Opacities."""
 
 
-class Picture(NamedTuple):
-    """A figure with its name for files and what it shows in words."""
-
-    name: str
-    figure: Figure
-    alt: str
-
-
-class Plate(NamedTuple):
-    """Pictures side by side under one title."""
-
-    title: str
-    pictures: list[Picture]
-
-
-def learning(subjects: Sequence[Subject]) -> Plate | None:
-    """Return against environment steps, after and before adaptation; None without any run."""
-    trained = [subject for subject in subjects if subject.metrics]
-    if not trained:
-        return None
-    figure, axes = canvas()
-    words = []
-    for index, subject in enumerate(trained):
-        steps = column(subject, "rollout/env_steps") / 1e6
-        post, pre = (column(subject, f"rollout/return_{when}") for when in ("post", "pre"))
-        colour = COLOURS[index % len(COLOURS)]
-        axes.plot(steps, post, color=colour, lw=0.7, alpha=0.35)
-        axes.plot(steps, smooth(post), color=colour, lw=2, label=subject.label)
-        axes.plot(steps, smooth(pre), color=colour, lw=1.2, ls="--")
-        after, before = smooth(post)[-1], smooth(pre)[-1]
-        words.append(
-            f"{subject.label} ends at {after:.0f} after and {before:.0f} before adaptation, "
-            f"{steps[-1]:.1f} million steps"
+def adaptation(study: Study) -> list[Plate]:
+    """Return over adaptation episodes, and over gradient steps where there are several."""
+    plates = [
+        Plate(
+            "Mean return after adapting on so many episodes of a task",
+            [_adaptation(study, split, over_steps=False) for split in study.splits],
         )
-    axes.set_xlabel("million environment steps, adaptation included")
-    axes.set_ylabel("return of the iteration's tasks")
-    legend(axes)
-    alt = f"Learning curves. {'; '.join(words)}."
-    title = "Meta-training: return after (solid) and before (dashed) adaptation"
-    return Plate(title, [Picture("learning", figure, alt)])
-
-
-def adaptation(subjects: Sequence[Subject]) -> Plate:
-    """Return against adaptation episodes with 95 % bands, a picture per split."""
-    found = {result.split for subject in subjects for result in subject.evaluation.splits}
-    pictures = []
-    for split in (split for split in SPLITS if split in found):
-        figure, axes = canvas()
-        words = [
-            draw_curve(axes, subject, result, index)
-            for index, subject in enumerate(subjects)
-            for result in subject.evaluation.splits
-            if result.split == split
-        ]
-        axes.set_title(split, loc="left", fontsize=FONT + 1)
-        axes.set_xlabel("adaptation episodes")
-        axes.set_ylabel("return")
-        legend(axes)
-        alt = f"Adaptation curves on {split} tasks. {'; '.join(words)}."
-        pictures.append(Picture(f"adaptation-{split}", figure, alt))
-    return Plate("Return after so many episodes of a new task, with 95 % bands", pictures)
-
-
-def draw_curve(axes: Axes, subject: Subject, result: SplitEvaluation, index: int) -> str:
-    """One line with its band; the same in words."""
-    points = subject.evaluation.curve(result)
-    episodes = [point.adaptation_episodes for point in points]
-    means, lows, highs = (np.array([p.returns[i] for p in points]) for i in range(3))
-    colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-    axes.fill_between(episodes, lows, highs, color=colour, alpha=0.2, lw=0)
-    axes.plot(episodes, means, color=colour, marker=marker, lw=2, ms=6, label=subject.label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return f"{subject.label}: {means[0]:.1f} before, {means[-1]:.1f} after {episodes[-1]} episodes"
-
-
-def gain(subject: Subject) -> Plate:
-    """Gain of every task against each of its parameters, the training range shaded."""
-    results = subject.evaluation.splits
-    sound = np.concatenate([r.gains[-1][np.isfinite(r.gains[-1])] for r in results])
-    best = max(results, key=lambda r: np.nanmax(r.gains[-1]))
-    where = task_text(subject.family, best.tasks, int(np.nanargmax(best.gains[-1])))
-    pictures = []
-    for number, axis in enumerate(task_axes(subject.family, results)):
-        figure, axes = canvas()
-        draw_plane(axes, axis) if axis.vertical is not None else draw_gains(axes, axis)
-        alt = (
-            f"Gain from adaptation over {axis.horizontal}. {len(sound)} tasks, median gain "
-            f"{np.median(sound):.1f}, worst {sound.min():.1f}, best {sound.max():.1f} at {where}; "
-            f"{np.mean(sound > 0):.0%} of the tasks gain."
-        )
-        pictures.append(Picture(f"gain-{subject.slug}-{number}", figure, alt))
-    return Plate(f"{subject.label}: gain from adaptation, task by task", pictures)
-
-
-def draw_gains(axes: Axes, axis: Axis) -> None:
-    """Gain against one parameter; the training range is the shaded band."""
-    for low, high in axis.trained:
-        axes.axvspan(low, high, color=FAINT, alpha=0.35, lw=0)
-    for index, (split, (values, gains)) in enumerate(axis.gains.items()):
-        marker, colour = SPLIT_MARKERS[split], COLOURS[index]
-        axes.plot(values, gains, marker, color=colour, ms=5, alpha=0.75, mew=0, label=split)
-    axes.axhline(0, color=INK, lw=0.8)
-    axes.set_xlabel(axis.horizontal + (" (shaded: training range)" if axis.trained else ""))
-    axes.set_ylabel("gain in return")
-    legend(axes)
-
-
-def draw_plane(axes: Axes, axis: Axis) -> None:
-    """Gain as colour over two parameters."""
-    gains = np.concatenate([gained for _, gained in axis.gains.values()])
-    limit = float(np.nanmax(np.abs(gains))) or 1.0
-    drawn = [
-        axes.scatter(
-            *values.T,
-            c=gained,
-            cmap="RdBu",
-            vmin=-limit,
-            vmax=limit,
-            s=36,
-            lw=0.4,
-            edgecolor=INK,
-            marker=SPLIT_MARKERS[split],
-            label=split,
-        )
-        for split, (values, gained) in axis.gains.items()
     ]
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.set_xlabel(axis.horizontal)
-    axes.set_ylabel(axis.vertical or "")
-    colour_bar(axes, drawn[0], "gain in return")
-    handles, labels = axes.get_legend_handles_labels()
-    figure = axes.get_figure(root=True)
-    assert figure is not None  # axes of ours belong to one
-    figure.legend(
-        handles,
-        labels,
-        loc="outside upper center",
-        ncols=3,
-        frameon=False,
-        fontsize=FONT,
-        labelcolor=INK,
+    if study.comparison.schedule[-1][0] > 1:
+        pictures = [_adaptation(study, split, over_steps=True) for split in study.splits]
+        title = "Mean return after so many gradient steps, each on all its episodes"
+        plates.append(Plate(title, pictures))
+    return plates
+
+
+def _adaptation(study: Study, split: Split, *, over_steps: bool) -> Picture:
+    figure, axes = canvas(_rows(study.groups))
+    words, ticks = [], {0}
+    for group in study.groups:
+        if not group.adapts:
+            words.append(_level(axes, group, study.curve(group, split)[0]))
+            continue
+        rows = study.over_steps(group, split) if over_steps else study.over_episodes(group, split)
+        places = [row.gradient_steps if over_steps else row.adaptation_episodes for row in rows]
+        ticks |= set(places)
+        words.append(_curve(axes, group, rows, places))
+    axes.margins(x=0.03)
+    if over_steps or len(ticks) < 4:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:  # small numbers of episodes are the interesting ones
+        axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+        axes.set_xlim(-0.06, max(ticks) * 1.08)
+        axes.set_xticks(sorted(ticks), [str(tick) for tick in sorted(ticks)])
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_title(split, loc="left", fontsize=FONT + 1, color=INK, fontweight="bold")
+    axes.set_xlabel("gradient steps" if over_steps else "adaptation episodes")
+    axes.set_ylabel("return")
+    legend(axes)
+    kind = "steps" if over_steps else "episodes"
+    alt = f"Adaptation curves over {kind} on {split} tasks. {'; '.join(words)}."
+    return Picture(f"adaptation-{'steps-' if over_steps else ''}{split}", figure, alt)
+
+
+def _curve(axes: Axes, group: Group, rows: Sequence[Row], places: Sequence[int]) -> str:
+    """One line with its band; the same in words."""
+    mean, low, high = (np.array([row.mean[i] for row in rows]) for i in range(3))
+    colour, line, marker = group.style
+    axes.fill_between(places, low, high, color=colour, alpha=BAND, lw=0)
+    axes.plot(
+        places, mean, color=colour, ls=line, marker=marker, lw=2, ms=6, mew=0, label=group.label
     )
+    used = rows[-1].adaptation_episodes
+    return f"{group.label}: {mean[0]:.1f} before, {mean[-1]:.1f} after {used} episodes"
 
 
-def layers(subject: Subject, change: Change) -> Picture:
-    """How far each entry of the parameters moves, relative to its length: median, 10 to 90 %."""
-    figure, axes = canvas()
-    names = list(change.moved)
-    middle = [float(np.median(change.moved[name])) for name in names]
-    spread = np.array([np.quantile(change.moved[name], [0.1, 0.9]) for name in names]).T
-    rows = np.arange(len(names))
-    axes.barh(rows, middle, color=COLOURS[0], height=0.6)
-    axes.hlines(rows, *spread, color=INK, lw=1.2)
-    axes.set_yticks(rows, [name.removeprefix(TASK) for name in names])
+def _level(axes: Axes, group: Group, row: Row) -> str:
+    """What does not adapt, as a line across with its band; the same in words."""
+    colour, line, _ = group.style
+    if np.isfinite(row.mean.low):
+        axes.axhspan(row.mean.low, row.mean.high, color=colour, alpha=FAINT_BAND, lw=0)
+    axes.axhline(row.mean.estimate, color=colour, ls=line, lw=1.6, label=group.label)
+    return f"{group.label}: {row.mean.estimate:.1f}, it does not adapt"
+
+
+def shares(study: Study) -> Plate | None:
+    """The share of the gap that each method closes, per split; None without a gap for sure."""
+    last = {(row.group.label, row.split): row for row in study.rows}
+    groups = [g for g in study.groups if any(r.closed for r in study.rows if r.group is g)]
+    if not groups:
+        return None
+    splits = [
+        split
+        for split in study.splits
+        if any(row.closed for row in study.rows if row.split == split)
+    ]
+    figure, axes = canvas(_legend_rows(splits), height=1.1 + 0.32 * len(groups))
+    words = []
+    low, high = SHARE_LIMITS
+    for number, group in enumerate(groups):
+        for offset, split in zip(np.linspace(-0.2, 0.2, len(splits)), splits, strict=True):
+            share = last[group.label, split].closed
+            assert share is not None  # the split has a gap
+            middle, *ends = np.clip([100 * value for value in share], low, high)
+            place = number + offset * (len(splits) > 1)
+            colour = group.style.colour
+            axes.hlines(place, *ends, color=colour, lw=1.6)
+            axes.plot(middle, place, SPLIT_MARKERS[split], color=colour, ms=6, mew=0)
+            words.append(f"{group.label} on {split}: {percent(share)}")
+    for split in splits:
+        axes.plot([], [], SPLIT_MARKERS[split], color=GREY, ms=6, mew=0, label=split)
+    for end in (0, 100):
+        axes.axvline(end, color=INK, lw=0.9)
+    axes.set_yticks(range(len(groups)), [group.label for group in groups])
     axes.invert_yaxis()
-    axes.grid(visible=False)
-    axes.set_xlabel("change over length before: median, 10 to 90 % of the tasks")
-    most = names[int(np.argmax(middle))]
-    alt = f"How far adaptation moves each layer. Most: {most}, by {max(middle):.2g} of its length."
-    return Picture(f"layers-{subject.slug}", figure, alt)
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x", color=FAINT, lw=0.7)
+    axes.set_xlabel("% of the gap (0: robust, 100: oracle)")
+    legend(axes)
+    alt = f"Share of the gap between robust policy and oracle that is closed. {'; '.join(words)}."
+    title = "Share of the gap between robust policy and oracle that is closed after all episodes"
+    return Plate(title, [Picture("gap", figure, alt)])
 
 
-def places(subject: Subject, change: Change) -> Picture:
-    """The adapted policies on the plane in which they differ most, coloured by task."""
-    figure, axes = canvas()
-    parameter = subject.family.parameters[0]
-    numbers = change.tasks.values[parameter.name].reshape(len(change.tasks), -1).numpy()
-    unit = "" if parameter.unit == "1" else f", {parameter.unit}"
-    match numbers.shape[1]:
-        case 1:
-            shown, label, colours = numbers[:, 0], f"{parameter.name}{unit}", "viridis"
-        case 2:
-            shown = np.arctan2(numbers[:, 1], numbers[:, 0])
-            label, colours = f"direction of {parameter.name}, rad", "twilight"
-        case _:
-            shown = numbers.mean(axis=1)
-            label, colours = f"mean of {parameter.name}{unit}", "viridis"
-    drawn = axes.scatter(*change.places.T, c=shown, cmap=colours, s=40, lw=0.4, edgecolor=INK)
-    colour_bar(axes, drawn, label)
-    axes.set_xlabel(f"adapted parameters: a plane with {change.share:.0%} of their variance")
-    alt = (
-        f"Where the adapted policies of {len(change.tasks)} tasks lie in parameter space, on a "
-        f"plane that shows {change.share:.0%} of their variance, coloured by {label}."
+def learning(study: Study) -> Plate | None:
+    """Return against environment steps after adaptation, and before; None without any run."""
+    groups = [g for g in study.groups if any(subject.metrics for subject in g.subjects)]
+    if not groups:
+        return None
+    pictures = [_learning(groups, "post")]
+    adapting = [group for group in groups if group.adapts]
+    if adapting:
+        pictures.append(_learning(adapting, "pre"))
+    several = max(len(group.subjects) for group in groups) > 1
+    title = "Learning curves: return of each iteration's training tasks" + (
+        "; mean, and range of the seeds" if several else ""
     )
-    return Picture(f"places-{subject.slug}", figure, alt)
+    return Plate(title, pictures)
 
 
-def changes(subject: Subject, change: Change) -> Plate:
-    """What adaptation moves, and where to."""
-    title = f"{subject.label}: what adaptation moves, and where the adapted policies lie"
-    return Plate(title, [layers(subject, change), places(subject, change)])
+def _learning(groups: Sequence[Group], when: str) -> Picture:
+    figure, axes = canvas(_rows(groups))
+    words = []
+    title = {"post": "after adaptation", "pre": "before adaptation"}[when]
+    for group in groups:
+        colour, line, _ = group.style
+        curves = [_seed_curve(subject, when) for subject in group.subjects if subject.metrics]
+        grid, values = common(curves)
+        for steps, found in curves:
+            axes.plot(steps, found, color=colour, lw=0.7, alpha=THIN)
+        axes.fill_between(grid, values.min(0), values.max(0), color=colour, alpha=BAND, lw=0)
+        axes.plot(grid, values.mean(0), color=colour, ls=line, lw=2, label=group.label)
+        words.append(
+            f"{group.label} ends at {values.mean(0)[-1]:.0f}, {grid[-1]:.2g} million steps"
+        )
+    axes.set_title(title, loc="left", fontsize=FONT + 1, color=INK, fontweight="bold")
+    axes.set_xlabel("million environment steps, adaptation included")
+    axes.set_ylabel("return")
+    legend(axes)
+    name = "learning" if when == "post" else "learning-before"
+    return Picture(name, figure, f"Learning curves {title}. {'; '.join(words)}.")
+
+
+def common(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Curves (steps, values) of several seeds at the same steps, where all have some: (G,), (S, G).
+
+    Between iterations values are interpolated; seeds that were logged alike stay as they are.
+    """
+    first = curves[0][0]
+    if all(np.array_equal(steps, first) for steps, _ in curves):
+        return first, np.stack([values for _, values in curves])
+    begin, end = max(steps[0] for steps, _ in curves), min(steps[-1] for steps, _ in curves)
+    grid = np.linspace(begin, max(begin, end), GRID)
+    return grid, np.stack([np.interp(grid, steps, values) for steps, values in curves])
+
+
+def _seed_curve(subject: Subject, when: str) -> tuple[np.ndarray, np.ndarray]:
+    """Million environment steps and the running mean of the return, where it is known."""
+    steps = column(subject, "rollout/env_steps") / 1e6
+    values = smooth(column(subject, f"rollout/return_{when}"))
+    known = np.isfinite(values)
+    return (steps[known], values[known]) if known.any() else (steps[:1], np.zeros(1))
 
 
 def column(subject: Subject, key: str) -> np.ndarray:
@@ -229,34 +206,9 @@ def column(subject: Subject, key: str) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
-def canvas() -> tuple[Figure, Axes]:
-    """An empty figure in colours that the page can exchange."""
-    figure = Figure(figsize=(5.2, 3.7), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.patch.set_alpha(0)
-    axes = figure.subplots()
-    axes.patch.set_alpha(0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(INK)
-    axes.tick_params(colors=INK, labelsize=FONT)
-    for text in (axes.xaxis.label, axes.yaxis.label):
-        text.set(color=INK, fontsize=FONT)
-    axes.grid(axis="y", color=FAINT, linewidth=0.7)
-    axes.set_axisbelow(True)
-    return figure, axes
+def _rows(groups: Sequence[Group]) -> int:
+    return _legend_rows([group.label for group in groups])
 
 
-def colour_bar(axes: Axes, drawn: PathCollection, label: str) -> None:
-    """What the colours mean."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None  # axes of ours belong to one
-    bar = figure.colorbar(drawn, ax=axes)
-    bar.set_label(label, color=INK, fontsize=FONT)
-    bar.ax.tick_params(colors=INK, labelsize=FONT)
-    bar.ax.spines["outline"].set_visible(False)
-
-
-def legend(axes: Axes) -> None:
-    """Without a frame, in the ink of the rest; none for a single line."""
-    if len(axes.get_legend_handles_labels()[1]) > 1:
-        axes.legend(frameon=False, fontsize=FONT, labelcolor=INK)
+def _legend_rows(labels: Sequence[str]) -> int:
+    return legend_shape(labels)[0] if len(labels) > 1 else 0

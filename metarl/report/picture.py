@@ -10,9 +10,16 @@ from pathlib import Path
 import matplotlib as mpl
 
 from metarl.files import replace_file
-from metarl.report.figures import FAINT, INK, Picture
+from metarl.report.drawing import FAINT, INK, Picture
 
 DPI = 150
+THEMED = {
+    INK: "currentColor",
+    FAINT: "var(--faint)",
+    "#0072b2": "var(--blue)",
+    "#009e73": "var(--green)",
+}
+"""Colours that the page chooses by its background, as matplotlib writes them."""
 
 
 def write_picture(picture: Picture, folder: Path) -> list[Path]:
@@ -44,7 +51,8 @@ def inline(picture: Picture) -> str:
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'\bid="', f'id="{picture.name}-', body)
     body = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{picture.name}-", body)
-    body = body.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
+    for colour, shown in THEMED.items():
+        body = body.replace(colour, shown)
     opening = body[: body.index(">") + 1]
     box = re.search(r'viewBox="[^"]*"', opening)
     assert box is not None  # matplotlib always writes one

@@ -7,25 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from metarl.adaptation_curve import Evaluation
 from metarl.baselines.recipes import origins
 from metarl.checkpoint import SavedPolicy
 from metarl.errors import RunError
-from metarl.evaluation import evaluate, evaluation_generators
+from metarl.evaluation import evaluate
 from metarl.files import read_json
-from metarl.inner_loop import run_inner_loop
 from metarl.logging import read_metrics
-from metarl.params import expand
 from metarl.policy_folder import CONFIG
 from metarl.report.change import Change, what_changed
-from metarl_envs import BatchEnv, TaskFamily
+from metarl_envs import TaskFamily
 
-CPU = torch.device("cpu")
-CHANGE_TASKS = 40
-"""Tasks in the figures of what adaptation changed."""
+MIN_CHANGE_TASKS = 3
+"""Adapted policies that make a figure of what adaptation changed."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +32,8 @@ class Sizes:
     """Per gradient step."""
     steps: int | None = None
     """Gradient steps; None: as many as in training."""
+    budgets: tuple[int, ...] = ()
+    """Points after adaptation to the first so many of the episodes."""
     seed: int = 0
     sim_threads: int = 1
 
@@ -55,7 +51,7 @@ class Subject:
     """One line per iteration; empty for a policy without its run."""
     evaluation: Evaluation
     change: Change | None
-    """None where fewer than three adapted policies are finite."""
+    """None where it does not adapt, or fewer than three adapted policies are finite."""
 
     @property
     def family(self) -> TaskFamily:
@@ -102,6 +98,7 @@ def study(folder: Path, saved: SavedPolicy, sizes: Sizes) -> Subject:
         num_tasks=sizes.tasks,
         steps=steps,
         episodes_per_step=sizes.episodes,
+        budgets=sizes.budgets,
         seed=sizes.seed,
         sim_threads=sizes.sim_threads,
     )
@@ -116,35 +113,13 @@ def study(folder: Path, saved: SavedPolicy, sizes: Sizes) -> Subject:
         commands=[" ".join(map(str, command)) for command in commands],
         metrics=read_metrics(folder),
         evaluation=evaluation,
-        change=_change(saved, sizes, steps),
+        change=_change(saved, evaluation),
     )
 
 
-def _change(saved: SavedPolicy, sizes: Sizes, steps: int) -> Change | None:
-    family = saved.config.task_family()
-    count = min(sizes.tasks, CHANGE_TASKS)
-    env = BatchEnv(
-        family,
-        count,
-        sizes.episodes,
-        horizon=saved.config.horizon,
-        sim_threads=sizes.sim_threads,
-    )
-    split = "train" if family.is_finite else "test"
-    tasks, resets, actions = evaluation_generators(sizes.seed, split)
-    env.set_tasks(family.sample_tasks(count, tasks, split))
-    inner = run_inner_loop(
-        env,
-        saved.policy,
-        expand(saved.params, count),
-        saved.config.inner_loop(progress=1.0),
-        steps,
-        resets,
-        actions,
-        CPU,
-    )
-    sound = np.flatnonzero(~inner.failed.numpy())
-    if len(sound) < 3:
+def _change(saved: SavedPolicy, evaluation: Evaluation) -> Change | None:
+    split = "train" if evaluation.family.is_finite else "test"
+    adapted = next(result.adapted for result in evaluation.splits if result.split == split)
+    if adapted is None or len(adapted.tasks) < MIN_CHANGE_TASKS:
         return None
-    adapted = {name: value[sound] for name, value in inner.adapted.items()}
-    return what_changed(saved.params, adapted, env.tasks[sound.tolist()])
+    return what_changed(saved.params, adapted.params, adapted.tasks)

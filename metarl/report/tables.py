@@ -1,86 +1,108 @@
-"""The report's numbers: as HTML tables and as CSV."""
+"""The report's tables, in HTML."""
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
+from metarl.gap import percent
+from metarl.report.groups import Group, Row, Study
 from metarl.report.subject import Subject
-from metarl.statistics import iqm
+from metarl.statistics import probability_of_improvement
+from metarl_envs import Split
 
-CURVE_COLUMNS = (
-    *("run", "method", "split", "tasks", "gradient_steps", "adaptation_episodes"),
-    *("return", "return_low", "return_high", "gain", "gain_low", "gain_high"),
-)
+NONE = "–"
 
 
-def curve_csv(subjects: Sequence[Subject]) -> str:
-    """Every point of every adaptation curve with its 95 % interval."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(CURVE_COLUMNS)
-    for subject in subjects:
-        for result in subject.evaluation.splits:
-            for point in subject.evaluation.curve(result):
-                writer.writerow([
-                    subject.name, subject.method, result.split, len(result.tasks),
-                    point.gradient_steps, point.adaptation_episodes, *point.returns, *point.gain,
-                ])  # fmt: skip
-    return text.getvalue()
-
-
-def task_csv(subjects: Sequence[Subject]) -> str:
-    """Every task of every split: its parameters and its return after each step."""
-    rows = [
-        {"run": subject.name, "method": subject.method} | record
-        for subject in subjects
-        for record in subject.evaluation.records()
-    ]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def curve_table(subjects: Sequence[Subject]) -> str:
-    """Returns before and after, gains, one row per run and split."""
+def comparison_table(study: Study, split: Split) -> str:
+    """Before and after, gain, robust means and comparisons: one row per method."""
+    last = len(study.comparison.schedule) - 1
+    reference = reference_of(study)
+    shares = any(row.closed for row in study.rows if row.split == split)
+    head = ["method", "seeds", "before", "after", "gain", "IQM", "worst fifth"]
+    head += [f"beats {reference.label}"] if reference else []
+    head += ["gap closed"] if shares else []
     rows = []
-    for subject in subjects:
-        for result in subject.evaluation.splits:
-            points = subject.evaluation.curve(result)
-            gains = result.gains[-1]
-            rows.append([
-                subject.label,
-                result.split,
-                f"{len(result.tasks)}",
-                points[0].returns.text(),
-                points[-1].returns.text(),
-                points[-1].gain.text("+"),
-                f"{iqm(gains[np.isfinite(gains)]):+.1f}",
-                f"{points[-1].adaptation_episodes}",
-            ])  # fmt: skip
-    head = ["run", "split", "tasks", "before", "after", "gain", "IQM gain", "episodes used"]
+    for group in study.groups:
+        first, *_, end = [*study.curve(group, split)] * 2
+        cells = [
+            group.label,
+            f"{len(group.subjects)}",
+            first.mean.text() if group.adapts else NONE,
+            end.mean.text(),
+            end.gain.text("+") if group.adapts else NONE,
+            end.iqm.text(),
+            end.worst_fifth.text(),
+        ]
+        if reference:
+            pair = [study.comparison.scores(g.runs, split, last) for g in (group, reference)]
+            found = study.comparison.interval(probability_of_improvement, pair, split)
+            cells.append(NONE if group is reference else percent(found))
+        if shares:
+            cells.append(percent(end.closed) if end.closed else NONE)
+        rows.append(cells)
     return table(head, rows)
 
 
-def parameter_table(subject: Subject) -> str:
+def reference_of(study: Study) -> Group | None:
+    """What methods are compared with, task by task: robust, else the first; None for one alone."""
+    if len(study.groups) < 2:
+        return None
+    return next((g for g in study.groups if g.runs.method == "robust"), study.groups[0])
+
+
+def points_table(study: Study, *, closed: bool) -> str:
+    """Every point of the curves of methods that adapt: mean return, or share of the gap closed."""
+    points = study.comparison.schedule
+    several = points[-1][0] > 1
+    head = ["method", "split"] + [
+        f"{used} episodes" + (f", {steps} steps" if several else "") for steps, used in points
+    ]
+
+    def cell(row: Row) -> str:
+        if not closed:
+            return row.mean.text()
+        return percent(row.closed) if row.closed else NONE
+
+    rows = [
+        [group.label, split, *(cell(row) for row in study.curve(group, split))]
+        for group in study.adapting
+        for split in study.splits
+    ]
+    return table(head, rows)
+
+
+def parameter_table(study: Study) -> str:
     """The family's parameters and their ranges."""
     rows = [
         [
             p.name,
             "" if p.unit == "1" else p.unit,
             p.train.describe(),
-            "-" if p.extrapolation is None else p.extrapolation.describe(),
+            NONE if p.extrapolation is None else p.extrapolation.describe(),
             p.description,
         ]
-        for p in subject.family.parameters
+        for p in study.family.parameters
     ]
     return table(["parameter", "unit", "training", "extrapolation", "meaning"], rows)
+
+
+def cost_table(subjects: Sequence[Subject]) -> str:
+    """Environment steps, iterations and hours."""
+    rows = []
+    for subject in subjects:
+        config, metadata = subject.saved.config, subject.saved.metadata
+        rows.append([
+            subject.name,
+            subject.method,
+            f"{config.seed}",
+            f"{metadata.get('env_steps', 0):,}",
+            f"{metadata.get('iteration', 0):,}",
+            f"{config.meta_batch_size} x {config.episodes_per_task} x {config.horizon}",
+            f"{subject.hours:.2f}" if subject.metrics else NONE,
+        ])  # fmt: skip
+    head = ["run", "method", "seed", "environment steps", "iterations"]
+    return table([*head, "tasks x episodes x steps", "hours"], rows)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -90,6 +112,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     ]
     return (
-        f'<div class="wide"><table><thead><tr>{titles}</tr></thead>'
+        f'<div class="wide" tabindex="0"><table><thead><tr>{titles}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )

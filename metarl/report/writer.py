@@ -2,46 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from metarl.files import replace_file
 from metarl.logging import log_images
-from metarl.report.figures import Plate, adaptation, changes, gain, learning
+from metarl.report.drawing import Plate
+from metarl.report.figures import adaptation, learning, shares
+from metarl.report.films import Film
+from metarl.report.groups import Group, Study
 from metarl.report.page import page
 from metarl.report.picture import write_picture
-from metarl.report.subject import Subject
-from metarl.report.tables import curve_csv, task_csv
-from metarl_envs import InputError
+from metarl.report.spreadsheets import curve_csv, learning_csv, method_csv, task_csv
+from metarl.report.taskfigures import changes, gain
 
 
-def write_report(
-    subjects: Sequence[Subject],
-    folder: Path,
-    films: Mapping[str, Sequence[tuple[Path, str]]],
-) -> list[Path]:
+def write_report(study: Study, folder: Path, films: Sequence[Film] = ()) -> list[Path]:
     """Write report.html, figures/ and the tables into `folder`: the files, the page first.
 
-    Runs (not mere policy folders) get the figures in their TensorBoard events too.
+    Runs (not mere policy folders) get the figures in their TensorBoard events too: those in which
+    methods meet, and those of their own method.
 
     Args:
-        subjects: runs of one family, with different names.
+        study: methods of one family.
         folder: made if it is not there.
-        films: by run, videos with what they show.
-
-    Raises:
-        InputError: for runs of several families, which have no figure in common.
+        films: videos with what they show.
     """
-    families = {subject.family.name: subject.name for subject in subjects}
-    if len(families) > 1:
-        found = ", ".join(f"{run} is of {family}" for family, run in families.items())
-        raise InputError(f"a report compares runs of one family: {found}; write one for each")
-    plates = draw(subjects)
+    plates = draw(study)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     contents = {
-        folder / "report.html": page(subjects, plates, films),
-        folder / "curves.csv": curve_csv(subjects),
-        folder / "tasks.csv": task_csv(subjects),
+        folder / "report.html": page(study, plates, films),
+        folder / "methods.csv": method_csv(study),
+        folder / "curves.csv": curve_csv(study),
+        folder / "tasks.csv": task_csv(study),
+        folder / "learning.csv": learning_csv(study),
     }
     for path, text in contents.items():
         replace_file(path, text.encode())
@@ -50,19 +44,27 @@ def write_report(
         for plate in plates
         for picture in plate.pictures
     }
-    for subject in subjects:
-        if subject.metrics:
-            images = {f"report/{name}": png for name, (png, _) in drawn.items()}
-            log_images(subject.folder, images, subject.saved.metadata["env_steps"])
+    for group in study.groups:
+        log_figures(group, plates, {name: png for name, (png, _) in drawn.items()})
     return [*contents, *(path for paths in drawn.values() for path in paths)]
 
 
-def draw(subjects: Sequence[Subject]) -> list[Plate]:
+def log_figures(group: Group, plates: Sequence[Plate], pngs: dict[str, Path]) -> None:
+    """Show the figures under TensorBoard's Images tab in each run of a method."""
+    images = {
+        f"report/{picture.name}": pngs[picture.name]
+        for plate in plates
+        if plate.method in ("", group.label)
+        for picture in plate.pictures
+    }
+    for subject in group.subjects:
+        if subject.metrics:
+            log_images(subject.folder, images, subject.saved.metadata["env_steps"])
+
+
+def draw(study: Study) -> list[Plate]:
     """All figures, in the order of the page."""
-    plates = [adaptation(subjects)]
-    for subject in subjects:
-        plates.append(gain(subject))
-        if subject.change is not None:
-            plates.append(changes(subject, subject.change))
-    curves = learning(subjects)
-    return plates if curves is None else [*plates, curves]
+    plates = [*adaptation(study), shares(study), learning(study)]
+    for group in study.adapting:
+        plates += [gain(group), changes(group)]
+    return [plate for plate in plates if plate is not None]

@@ -51,7 +51,7 @@ FLAGS = {
         "--task --split --tasks --episodes --steps --seed --device --engine --sim-threads --out "
         "--family"
     ),
-    "report": "--tasks --episodes --steps --videos --seed --sim-threads --out --family",
+    "report": "--tasks --episodes --steps --budgets --videos --seed --sim-threads --out --family",
     "resume": "--iterations --sim-threads --device --engine --quiet --family",
     "demo": "--out",
     "doctor": "",

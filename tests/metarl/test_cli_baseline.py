@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -53,6 +54,22 @@ def test_every_baseline_trains_and_is_evaluated_and_adapted(capsys, name):
     before, after = (load_policy(p) for p in (run, run / "adapted" / "goal=0.3,-0.2"))
     changed = not torch.equal(before.params["weight_0"], after.params["weight_0"])
     assert changed == (name == "finetuned")
+
+
+def test_evaluate_says_how_much_of_the_gap_is_closed(capsys):
+    pytest.importorskip("stable_baselines3")
+    for name in ("robust", "oracle"):
+        assert main(["baseline", name, "navigation", *SMALL, "--run", name]) == 0
+    assert main(["baseline", "random", "navigation", "--horizon", "8", "--run", "noise"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "robust", "noise", *EVALUATE]) == 0
+    assert "share of the gap" not in capsys.readouterr().out
+    assert main(["evaluate", "robust", "noise", "oracle", *EVALUATE]) == 0
+    shown = capsys.readouterr().out
+    assert "share of the gap between robust policy and oracle that is closed" in shown
+    assert len(re.findall(r"the oracle returns [+-]", shown)) == 3
+    gap = json.loads(Path("comparison/comparison.json").read_text())["gap"]
+    assert list(gap["test"]["closed"]) == ["random"]
 
 
 def test_scratch_meets_its_task_alone_and_suggests_it(capsys):

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -5,9 +6,11 @@ import pytest
 import torch
 from tiny import tiny_policy
 
+from metarl.adaptation.none import Unadapted
 from metarl.adaptation_curve import Evaluation, SplitEvaluation
 from metarl.captions import quantity_label, task_text
 from metarl.evaluation import evaluate, evaluation_generators, mean_quantity
+from metarl.inner_loop import run_inner_loop
 from metarl.params import expand
 from metarl.rollouts import collect
 from metarl_envs import FAMILIES, BatchEnv, InputError, Tasks, get_family
@@ -232,6 +235,57 @@ def test_budgets_adapt_on_the_first_episodes_and_measure_on_all():
     np.testing.assert_array_equal(found[[0, 3]], whole)
     assert len(np.unique(found[1:], axis=0)) == 3
     assert [row["adaptation_episodes"] for row in by_budget.records()[:4]] == [0, 1, 2, 3]
+
+
+def loop_by_hand(saved, learn_from, steps):
+    """What an evaluation's loop does, collected from the beginning."""
+    tasks, resets, actions = evaluation_generators(0, "test")
+    env = BatchEnv(saved.config.task_family(), 4, 3, horizon=saved.config.horizon)
+    env.set_tasks(env.family.sample_tasks(4, tasks, "test"))
+    how = saved.config.inner_loop(progress=1.0)
+    start = expand(saved.params, 4)
+    cpu = torch.device("cpu")
+    return run_inner_loop(env, saved.policy, start, how, steps, resets, actions, cpu, learn_from)
+
+
+def test_curves_over_steps_and_episodes_share_what_they_can():
+    saved = tiny_policy("navigation")
+    both = evaluate(saved, splits=["test"], budgets=(1,), **SIZES)
+    assert both.schedule == [(0, 0), (2, 2), (1, 3), (2, 6)]
+    assert both.over_steps().schedule == [(0, 0), (1, 3), (2, 6)]
+    assert both.over_episodes().schedule == [(0, 0), (2, 2), (2, 6)]
+    # Bit for bit what separate loops find, though all share one collection before adaptation.
+    full, part = (loop_by_hand(saved, learn_from, 2).rollouts for learn_from in (None, 1))
+    expected = [full[0].task_returns(), part[2].task_returns()]
+    expected += [full[k].task_returns() for k in (1, 2)]
+    np.testing.assert_array_equal(both.splits[0].returns, torch.stack(expected).double().numpy())
+    np.testing.assert_array_equal(
+        both.over_episodes().splits[0].returns, both.splits[0].returns[[0, 1, 3]]
+    )
+
+
+def test_adapted_parameters_of_the_first_tasks_are_kept(monkeypatch):
+    monkeypatch.setattr("metarl.evaluation.KEPT_TASKS", 3)
+    saved = tiny_policy("navigation")
+    (result,) = evaluate(saved, splits=["test"], budgets=(1,), **SIZES).splits
+    assert result.adapted is not None
+    assert result.adapted.tasks == result.tasks[[0, 1, 2]]
+    inner = loop_by_hand(saved, None, 2)
+    for name, value in inner.adapted.items():
+        assert torch.equal(result.adapted.params[name], value[:3]), name
+
+
+def test_without_adaptation_nothing_is_kept_and_nothing_collected_twice(monkeypatch):
+    saved = tiny_policy("navigation")
+    fixed = dataclasses.replace(saved, config=dataclasses.replace(saved.config, inner=Unadapted()))
+    counted = []
+    monkeypatch.setattr(
+        "metarl.inner_loop.collect", lambda *args: counted.append(1) or collect(*args)
+    )
+    (result,) = evaluate(fixed, splits=["test"], budgets=(1, 2), **SIZES).splits
+    assert result.adapted is None
+    assert len(counted) == 2  # after each step; before adaptation it is collected once for all
+    np.testing.assert_array_equal(result.returns[1], result.returns[-1])
 
 
 @pytest.mark.parametrize("budget", [0, 4])

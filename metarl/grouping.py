@@ -1,0 +1,63 @@
+"""Which runs are one method: those that differ in their seed, or in where they ran, alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from metarl.adaptation_curve import Evaluation
+from metarl.checkpoint import SavedPolicy
+from metarl.comparison import Comparison, MethodRuns
+from metarl_envs import InputError
+
+
+def labels(policies: Sequence[SavedPolicy], folders: Sequence[Path]) -> list[str]:
+    """What each run counts as: its method, with a folder's name where configurations differ."""
+    same = [
+        dataclasses.replace(
+            saved.config,
+            seed=0,
+            sim_threads=1,
+            device="cpu",
+            engine="cpu",
+            checkpoint_every=1,
+            origin=dataclasses.replace(saved.config.origin, reference=""),
+        )
+        for saved in policies
+    ]
+    first = [folders[same.index(config)].resolve().name for config in same]
+    variants = [sum(other.method == config.method for other in set(same)) for config in same]
+    return [
+        f"{config.method} ({name})" if count > 1 else config.method
+        for config, name, count in zip(same, first, variants, strict=True)
+    ]
+
+
+def check_alike(policies: Sequence[SavedPolicy]) -> None:
+    """Refuse policies that no comparison can hold together, before anything is measured.
+
+    Raises:
+        InputError: for different families or horizons.
+    """
+    if len(kinds := {(saved.config.family, saved.config.horizon) for saved in policies}) > 1:
+        shown = ", ".join(f"{family} ({horizon} steps)" for family, horizon in sorted(kinds))
+        raise InputError(f"runs cannot be compared, their families or horizons differ: {shown}")
+
+
+def compare(
+    policies: Sequence[SavedPolicy], folders: Sequence[Path], runs: Sequence[Evaluation]
+) -> Comparison:
+    """The runs by method, in the order in which methods first appear.
+
+    Raises:
+        InputError: if they were not measured alike.
+    """
+    grouped: dict[str, list[Evaluation]] = {}
+    methods: dict[str, str] = {}
+    for label, saved, run in zip(labels(policies, folders), policies, runs, strict=True):
+        grouped.setdefault(label, []).append(run)
+        methods[label] = saved.config.method
+    return Comparison(
+        tuple(MethodRuns(label, tuple(same), methods[label]) for label, same in grouped.items())
+    )

@@ -1,0 +1,176 @@
+"""What the page says first: what was trained, on what, at what cost, and what adapting gained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from metarl.gap import percent
+from metarl.report.groups import Group, Study
+from metarl_envs import Split
+
+MAX_NAMED = 3
+"""More methods than this are counted in the title, not named."""
+TASKS = {
+    "train": "training tasks",
+    "test": "held-out tasks",
+    "extrapolation": "tasks outside the training ranges",
+}
+
+
+def title(study: Study) -> str:
+    """Family and methods."""
+    labels = [group.label for group in study.groups]
+    if len(labels) <= MAX_NAMED:
+        return f"{study.family.name}: {' against '.join(labels)}"
+    adapting = len(study.adapting)
+    counted = [
+        f"{number} {one if number == 1 else many}"
+        for number, one, many in (
+            (adapting, "method that adapts", "methods that adapt"),
+            (len(labels) - adapting, "that does not", "that do not"),
+        )
+        if number
+    ]
+    return f"{study.family.name}: {', '.join(counted)}"
+
+
+def introduction(study: Study) -> str:
+    """What was trained on what, and how it was measured."""
+    family, evaluation = study.family, study.subjects[0].evaluation
+    names = [parameter.name.replace("_", " ") for parameter in family.parameters]
+    text = (
+        f"Policies for {family.name}: tasks that differ in {listed(names)}; episodes of "
+        f"{evaluation.horizon} steps. "
+    )
+    steps, episodes = study.comparison.schedule[-1]
+    after = f"{steps} gradient step{'s' if steps > 1 else ''} on {episodes} episodes of the task"
+    when = f"before adapting and after {after}, which the policy is not told"
+    return f"{text}Measured on {counted(study, study.held_out)}" + (
+        f": mean return {when}." if study.adapting else "."
+    )
+
+
+def headline(study: Study, group: Group) -> str:
+    """What a buyer wants to know of a method that adapts: gain, share of the gap, cost."""
+    first, *_, last = study.curve(group, study.held_out)
+    text = (
+        f"mean return from {first.mean.estimate:z.1f} to {last.mean.estimate:z.1f}, a gain of "
+        f"{last.gain.text('+')}"
+    )
+    if not last.gain.low > 0:
+        text += ", which is not distinguishable from no gain"
+    if last.closed:
+        text += f"; closes {percent(last.closed)} of the gap between robust policy and oracle"
+    return f"{text}. {cost(group)}."
+
+
+def baselines(study: Study) -> str:
+    """What stands beside them; empty where nothing does."""
+    split = study.held_out
+    fixed = [group for group in study.groups if not group.adapts]
+    levels = [f"{g.label} {study.curve(g, split)[0].mean.text()}" for g in fixed]
+    if not levels:
+        return ""
+    return f"Without adapting, on the same tasks: {listed(levels)}."
+
+
+def gap(study: Study) -> str:
+    """What there is to win; empty without one robust method and one oracle."""
+    if study.gap is None:
+        return ""
+    found = study.gap
+    sizes = {split: found.size(split) for split in study.splits}
+    texts = [f"{size.text('+')} on {TASKS[split]}" for split, size in sizes.items()]
+    text = (
+        f"{found.oracle.label}, which is told the task, returns more than {found.robust.label}, "
+        f"which is not and never adapts, by {listed(texts)}: this is what adaptation can win."
+    )
+    unsure = [TASKS[split] for split, size in sizes.items() if not size.low > 0]
+    if unsure:
+        text += f" On {listed(unsure)} this gap is not above zero for sure, so it has no shares."
+    return text
+
+
+def notes(study: Study) -> list[str]:
+    """How the numbers are to be read, and what they do not cover."""
+    evaluation = study.subjects[0].evaluation
+    drawn = "whole tasks: what to expect of a new seed on new tasks"
+    if evaluation.family.is_finite:
+        drawn = "repetitions of each task: what to expect of a new seed on the same tasks"
+    found = [
+        f"{evaluation.note[0].upper()}{evaluation.note[1:]}.",
+        f"Each point is the mean return of {evaluation.episodes_per_step} fresh episodes per task, "
+        "never of those adapted on, by the final policy, never the best one of training. Episodes "
+        "used to adapt are counted.",
+        f"Brackets and bands are 95 % bootstrap intervals that draw whole seeds and {drawn}. IQM: "
+        "interquartile mean. Worst fifth: mean of the fifth of the tasks with the lowest return.",
+    ]
+    if study.gap:
+        found.append(
+            "Share of the gap closed: where the mean return lies between the robust policy (0 %) "
+            "and the oracle (100 %), on the same tasks; below 0 is worse than robust."
+        )
+    single = [g.label for g in study.groups if len(g.subjects) == 1 and g.runs.method != "random"]
+    if single:
+        found.append(
+            f"One seed of {listed(single)}: the interval covers the choice of tasks, not the luck "
+            "of training."
+        )
+    for group in study.groups:
+        tasks = [s.saved.metadata["task"] for s in group.subjects if "task" in s.saved.metadata]
+        if tasks:
+            alone = "; ".join(str(task) for task in tasks)
+            found.append(f"{group.label} was trained on one task alone, and meets all: {alone}.")
+    left_out = {split: int((~study.comparison.sound(split)).sum()) for split in study.splits}
+    found += [
+        f"{number} tasks of {split} are left out: they diverged in some run."
+        for split, number in left_out.items()
+        if number
+    ]
+    return found
+
+
+def cost(group: Group) -> str:
+    """Seeds, environment steps and time of a method."""
+    seeds = len(group.subjects)
+    steps = [subject.saved.metadata.get("env_steps", 0) for subject in group.subjects]
+    hours = [subject.hours for subject in group.subjects if subject.metrics]
+    if max(steps) == 0:
+        trained = any("start" in subject.saved.metadata for subject in group.subjects)
+        return "Weights of another run, fine-tuned on each task" if trained else "Untrained"
+    text = f"Trained with {seeds} seed{'s' if seeds > 1 else ''}, {span(steps)} environment steps"
+    if hours:
+        text += f" and {duration(sum(hours) / len(hours))}"
+    return text + (" each" if seeds > 1 else "")
+
+
+def span(steps: Sequence[int]) -> str:
+    """Environment steps: "1.2 million", or the range of the seeds."""
+    low, high = (f"{value / 1e6:.3g}" for value in (min(steps), max(steps)))
+    return f"{low} million" if low == high else f"{low} to {high} million"
+
+
+def duration(hours: float) -> str:
+    """Wall-clock time as people say it."""
+    if hours >= 1:
+        return f"{hours:.1f} hours"
+    minutes = hours * 60
+    return f"{minutes:.0f} minutes" if minutes >= 2 else f"{minutes * 60:.0f} seconds"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words with commas and a last "and"."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def counted(study: Study, split: Split) -> str:
+    """How many tasks there are, or how many runs of a finite family's: "100 held-out tasks"."""
+    sound = study.comparison.sound(split)
+    result = next(r for r in study.subjects[0].evaluation.splits if r.split == split)
+    runs, distinct = int(sound.sum()), len(set(result.groups[0][sound].tolist()))
+    return (
+        f"{runs} {TASKS[split]}"
+        if distinct == runs
+        else f"{runs} runs of {distinct} {TASKS[split]}"
+    )

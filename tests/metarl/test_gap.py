@@ -1,0 +1,117 @@
+"""The share of the gap between robust policy and oracle that methods close, on given numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from metarl.adaptation_curve import Evaluation, SplitEvaluation
+from metarl.comparison import Comparison, MethodRuns
+from metarl.files import plain
+from metarl.gap import Gap, percent
+from metarl.reporting import write_comparison
+from metarl.statistics import Interval, gap_closed
+from metarl_envs import Tasks, get_family
+
+SPREAD = np.array([-3.0, -1.0, 0.0, 1.0, 3.0])
+
+
+def run(*points, adapts=True) -> Evaluation:
+    """A run on half-cheetah-velocity: the level of its returns at each point, spread over tasks."""
+    returns = np.array([level + SPREAD for level in points])
+    tasks = Tasks({"velocity": torch.linspace(0.1, 1.9, len(SPREAD))})
+    result = SplitEvaluation("test", tasks, returns, returns, 0, 0)
+    family = get_family("half-cheetah-velocity")
+    return Evaluation(family, (result,), 100, 20, 0, {}, adapts)
+
+
+def fixed(name, *levels) -> MethodRuns:
+    """A method without adaptation: two measurements, 2 apart, of each of its runs."""
+    runs = tuple(run(level - 1, level + 1, adapts=False) for level in levels)
+    return MethodRuns(name, runs, name)
+
+
+def gap_of(*methods) -> Gap:
+    found = Gap.among(Comparison(methods))
+    assert found is not None
+    return found
+
+
+MAML = MethodRuns("maml", (run(5, 14), run(5, 16)), "maml-trpo")
+
+
+def test_share_of_matrices_by_hand():
+    reached, lower, upper = (
+        np.array([[4.0, 8.0], [5.0, 7.0]]),
+        np.full((1, 2), 3.0),
+        np.full((3, 2), 9.0),
+    )
+    assert gap_closed(reached, lower, upper) == pytest.approx(0.5)  # (6 - 3) / (9 - 3)
+    assert gap_closed(lower, lower, upper) == 0
+    assert gap_closed(upper, lower, upper) == 1
+
+
+def test_gap_and_shares_by_hand():
+    gap = gap_of(fixed("robust", 10), MAML, fixed("oracle", 20))
+    assert gap.size("test") == pytest.approx((10, 10, 10))  # one level each, the same tasks
+    # Its two runs close 40 and 60 %: a new seed closes one or the other, or their mean.
+    assert gap.closed(MAML, "test", 1) == pytest.approx((0.5, 0.4, 0.6))
+    assert gap.closed(MAML, "test", 0) == pytest.approx((-0.5, -0.5, -0.5))
+
+
+def test_a_method_without_adaptation_is_measured_by_all_its_collections():
+    noise = fixed("random", 5)
+    gap = gap_of(noise, fixed("robust", 10), fixed("oracle", 20))
+    assert gap.closed(noise, "test", 1) == pytest.approx((-0.5, -0.5, -0.5))
+    assert gap.points(noise) == [1]
+
+
+def test_parts_of_the_episodes_are_no_collections_of_their_own():
+    points = ((0, 0), (1, 5), (1, 20))
+    robust, oracle = (
+        MethodRuns(name, (dataclasses.replace(run(a, 99, b, adapts=False), points=points),), name)
+        for name, a, b in (("robust", 9, 11), ("oracle", 19, 21))
+    )
+    assert gap_of(robust, oracle).size("test").estimate == 10
+
+
+@pytest.mark.parametrize("oracle", [(10.0,), (8.0, 13.0)])
+def test_without_a_gap_for_sure_there_is_no_share(oracle):
+    gap = gap_of(fixed("robust", 10), MAML, fixed("oracle", *oracle))
+    assert gap.closed(MAML, "test", 1) is None
+    assert "no gap to close for sure" in gap.table()
+    assert "%" not in gap.table().splitlines()[-1]
+
+
+def test_there_must_be_one_robust_method_and_one_oracle():
+    other = dataclasses.replace(fixed("robust", 12), label="robust (other)")
+    for methods in (
+        (MAML,),
+        (fixed("robust", 1), MAML),
+        (fixed("robust", 1), other, fixed("oracle", 2)),
+    ):
+        assert Gap.among(Comparison(methods)) is None
+
+
+def test_table_and_json_hold_the_same_numbers(tmp_path):
+    comparison = Comparison((fixed("robust", 10), MAML, fixed("oracle", 20)))
+    gap = gap_of(*comparison.methods)
+    lines = [" ".join(line.split()) for line in gap.table().splitlines()]
+    assert "maml 0 0 -50 % [-50, -50]" in lines
+    assert "1 20 50 % [40, 60]" in lines
+    assert max(map(len, gap.table().splitlines())) <= 100
+    written = json.loads(write_comparison(comparison, tmp_path).read_text())["gap"]
+    assert written == json.loads(json.dumps(plain(gap.summary())))
+    assert written["test"]["gap"] == pytest.approx([10, 10, 10])
+    assert written["test"]["closed"]["maml"][1]["share"] == pytest.approx([0.5, 0.4, 0.6])
+    alone = write_comparison(Comparison((MAML,)), tmp_path)
+    assert json.loads(alone.read_text())["gap"] is None
+
+
+def test_percent_without_bounds_has_no_brackets():
+    assert percent(Interval(0.433, np.nan, np.nan)) == "43 %"
+    assert percent(Interval(0.433, 0.2, 0.55)) == "43 % [20, 55]"

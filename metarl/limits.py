@@ -169,7 +169,7 @@ def _bound(
 ) -> tuple[float, ...]:
     if given is None:
         return default
-    values = np.asarray(given, dtype=np.float32)
+    values = np.asarray(given, dtype=np.float64)
     size = policy.action_size
     if values.shape not in ((), (size,)):
         raise InputError(
@@ -179,7 +179,8 @@ def _bound(
     for i, (value, low, high) in enumerate(
         zip(found, policy.action_low, policy.action_high, strict=True)
     ):
-        if not low <= value <= high:
+        rounding = 1e-6 * max(abs(low), abs(high))  # of a bound that was read from a float32 space
+        if not low - rounding <= value <= high + rounding:
             raise InputError(
                 f"limits.{name}[{i}] = {value:g}: must be within the action space, "
                 f"{low:g} to {high:g}"

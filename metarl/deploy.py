@@ -113,7 +113,9 @@ class MetaPolicy:
             if not deterministic:
                 noise = torch.randn(outputs.shape, generator=self._sampler)
                 outputs = outputs + dist.log_std.exp() * noise
-        actions = policy.controls(outputs).numpy()
+        # Scaling may leave the range by rounding, where its middle is not zero.
+        low, high = (np.array(b, np.float32) for b in (policy.action_low, policy.action_high))
+        actions = np.clip(policy.controls(outputs).numpy(), low, high)
         return (actions[0] if given.dim() == 1 else actions), None
 
     @property

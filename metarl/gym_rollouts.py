@@ -70,7 +70,7 @@ def run_episode(
     """Step an environment from its reset to the episode's end, to a limit or to the horizon.
 
     Args:
-        env: what is stepped.
+        env: with a Box of actions.
         control: step and observation (O,) to the action (A,) that is sent.
         horizon: T.
         limits: when to stop.
@@ -79,6 +79,7 @@ def run_episode(
     Raises:
         InputError: if the robot is unsafe before its first step.
     """
+    space: Any = env.action_space  # a Box: `check_spaces`
     observation = np.asarray(env.reset(seed=seed)[0], dtype=np.float64)
     observations: list[NDArray[np.float64]] = []
     rewards: list[float] = []
@@ -94,8 +95,8 @@ def run_episode(
         )
     observations.append(observation)
     for t in range(horizon):
-        action = control(t, observation).astype(env.action_space.dtype)
-        moved, reward, terminated, truncated, info = env.step(action)
+        action = np.clip(control(t, observation), space.low, space.high)  # rounding is outside
+        moved, reward, terminated, truncated, info = env.step(action.astype(space.dtype))
         observation, reward = np.asarray(moved, dtype=np.float64), float(reward)
         finite = bool(np.isfinite(observation).all()) and math.isfinite(reward)
         if not finite or info.get("fault", False):

@@ -107,11 +107,9 @@ def onnx_model(policy: MetaPolicy) -> onnx.ModelProto:
     value = then("Clip", value, constant("minus_one", -1.0), constant("one", 1.0))
     value = then("Mul", value, constant("action_half_range", torch.from_numpy(0.5 * (high - low))))
     value = then("Add", value, constant("action_middle", torch.from_numpy(0.5 * (high + low))))
-    if function.control_limits is not None:
-        lows, highs = function.control_limits
-        value = then("Max", value, constant("limit_low", lows))
-        value = then("Min", value, constant("limit_high", highs))
-    then("Identity", value, to=OUTPUT)
+    lows, highs = function.control_limits or (function.action_low, function.action_high)
+    value = then("Max", value, constant("lowest_action", lows))
+    then("Min", value, constant("highest_action", highs), to=OUTPUT)
 
     def interface(name: str, size: int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])
@@ -144,7 +142,7 @@ def largest_difference(policy: MetaPolicy, content: bytes) -> float:
     """Between a model's actions and `predict`'s, as a share of each actuator's range."""
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     observations = likely_observations(policy)
-    (actions,) = session.run(None, {INPUT: observations})
+    actions = np.asarray(session.run(None, {INPUT: observations})[0])
     expected, _ = policy.predict(observations)
     low, high = (
         np.array(bound)

@@ -124,14 +124,14 @@ def test_a_change_is_a_return_that_noise_does_not_explain(returned, acted, chang
 
 def test_noise_alone_is_taken_for_a_change_about_once_in_a_thousand_episodes():
     rng, alarms = np.random.default_rng(0), 0
-    for _ in range(400):
+    for _ in range(200):
         acted = []
         for returned in rng.normal(scale=10, size=50):
             if seen_change(returned, acted[-20:], PROBES - 100, alarm=8.0):
                 alarms, acted = alarms + 1, []
             else:
                 acted.append(returned)
-    assert alarms / (400 * 50) < 0.002
+    assert alarms / (200 * 50) < 0.002
 
 
 class Broken(Robot):

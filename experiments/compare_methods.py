@@ -13,12 +13,10 @@ finished before is not run again.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
 import platform
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +29,7 @@ import tyro
 from numpy.typing import NDArray
 
 from experiments.compare_report import write_figure, write_table
+from experiments.training_runs import metarl
 from metarl.adaptation_curve import SplitEvaluation
 from metarl.checkpoint import load_policy
 from metarl.config import TrainConfig
@@ -91,33 +90,21 @@ def run_one(options: Options, family: str, method: str, seed: int) -> dict[str, 
     command = ["train", family, "--method", method, "--seed", str(seed)]
     command += ["--iterations", str(count), "--set", "policy.normalize_observations=false"]
     machine = ["--sim-threads", "1", "--run", str(folder), "--quiet"]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    complaints = folder.with_suffix(".log")
-    began = time.perf_counter()
-    with complaints.open("w") as log:
-        training = subprocess.Popen(
-            [sys.executable, "-m", "metarl", *command, *machine],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-        )
-        _, status, used = os.wait4(training.pid, 0)
-    seconds = time.perf_counter() - began
+    finished = metarl([*command, *machine], folder.with_suffix(".log"))
     row: dict[str, Any] = {
         "family": family,
         "method": method,
         "seed": seed,
         "command": " ".join(["metarl", *command]),
-        "error": complaints.read_text().strip() if status else None,
-        "wall_clock_s": seconds,
-        "cpu_s": used.ru_utime + used.ru_stime,
+        **dataclasses.asdict(finished),
     }
-    if not status:
+    if finished.error is None:
         row |= measure(options, folder)
     folder.mkdir(parents=True, exist_ok=True)
     result.write_text(json.dumps(row, indent=1) + "\n")
     value = "failed" if row["error"] else f"{row['returns'][0]:.1f} -> {row['returns'][1]:.1f}"
-    print(f"{family:24} {method:18} seed {seed}  {seconds:5.0f} s  {value}", flush=True)
+    took = f"{finished.wall_clock_s:5.0f} s"
+    print(f"{family:24} {method:18} seed {seed}  {took}  {value}", flush=True)
     return row
 
 

@@ -63,12 +63,17 @@ def summarise(run: Path) -> dict[str, Any]:
     }
 
 
+def write_summary(runs: list[dict[str, Any]], path: Path) -> None:
+    """Write the summaries of an experiment's runs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    machine = {"python": platform.python_version(), "machine": platform.machine()}
+    path.write_text(json.dumps({"machine": machine, "runs": runs}, indent=1) + "\n")
+
+
 def main(options: Options) -> None:
     """Write the summary and print one line per run."""
     runs = [summarise(run) for run in options.runs]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    machine = {"python": platform.python_version(), "machine": platform.machine()}
-    options.out.write_text(json.dumps({"machine": machine, "runs": runs}, indent=1) + "\n")
+    write_summary(runs, options.out)
     for run in runs:
         last = run["last_ten_iterations"]
         print(

@@ -50,8 +50,23 @@ def navigation(family_name: str) -> TrainConfig:
     )
 
 
+def few_episodes(family_name: str) -> TrainConfig:
+    """5 episodes per task, since that is what a robot is to adapt with; wide exploration.
+
+    Actions that spread over three tenths of the range at first, not one, let Meta-SGD learn several
+    times as fast on the two families that have this recipe.
+    """
+    base = default(family_name)
+    return dataclasses.replace(
+        base, episodes_per_task=5, policy=dataclasses.replace(base.policy, init_std=3.0)
+    )
+
+
 RECIPES: dict[str, Callable[[str], TrainConfig]] = {
-    name: navigation if name == "navigation" else default for name in FAMILIES
+    **dict.fromkeys(FAMILIES, default),
+    "navigation": navigation,
+    "half-cheetah-reversed": few_episodes,
+    "half-cheetah-payload-velocity": few_episodes,
 }
 """Of the shipped families; any other has the default."""
 

@@ -16,6 +16,8 @@ FAMILIES: dict[str, TaskFamily] = {
         half_cheetah.VELOCITY,
         half_cheetah.DYNAMICS,
         half_cheetah.CRIPPLED,
+        half_cheetah.REVERSED,
+        half_cheetah.PAYLOAD_VELOCITY,
         ant.DIRECTION,
         ant.VELOCITY,
         ant.GOAL,

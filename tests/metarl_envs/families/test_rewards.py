@@ -66,6 +66,8 @@ CHEETAH_ACTION = (0.5, -0.5, 1.0, 0.0, 0.0, 0.0)
         ("half-cheetah-velocity", {"velocity": 3.0}, -1.0 - 0.05 * 1.5),
         ("half-cheetah-dynamics", {}, 2.0 - 0.1 * 1.5),
         ("half-cheetah-crippled", {}, 2.0 - 0.05 * 1.5),
+        ("half-cheetah-reversed", {}, 2.0 - 0.05 * 1.5),
+        ("half-cheetah-payload-velocity", {"velocity": -1.0}, -9.0 - 0.05 * 1.5),
     ],
 )
 def test_half_cheetah(family, task, expected):

@@ -1,0 +1,194 @@
+"""Published results beside ours: one command trains, evaluates and writes a row of the table.
+
+    python -m experiments.reproduce navigation          # three seeds
+    python -m experiments.reproduce --seeds 0           # all of them, one seed
+    python -m experiments.reproduce --table             # only write the table anew
+
+Every run is the `metarl train` and `metarl evaluate` printed in the table; what was finished before
+is not run again. Each name's runs go to one JSON file with their provenance, and reproduction.md is
+written from those files: what has none is "not run". Evaluations are of final policies.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import Positional
+
+from experiments.summarise import summarise, write_summary
+from experiments.training_runs import metarl
+from metarl_envs import InputError
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A published result, and what we run beside it."""
+
+    train: str
+    """Arguments of `metarl train`."""
+    evaluate: str
+    """Arguments of `metarl evaluate`."""
+    published: str
+    source: str
+    differs: str
+    """What is not the same there and here."""
+
+
+FEW_EPISODES = "--method meta-sgd --episodes-per-task 5 --set policy.init_std=3"
+REPRODUCTIONS = {
+    "navigation": Reproduction(
+        train="navigation",
+        evaluate="--tasks 200 --episodes 40 --steps 3",
+        published="-40.4, -11.7, -3.3, -3.2 after 0, 1, 2, 3 steps; up to 40 M environment steps",
+        source="Finn et al. 2017 (MAML), table 4",
+        differs="200 goals instead of 40; 20 tasks per meta-batch",
+    ),
+    "half-cheetah-direction": Reproduction(
+        train="half-cheetah-direction",
+        evaluate="--tasks 40 --episodes 20",
+        published="-50.7, 293 after 0, 1 step; up to 160 M environment steps",
+        source="Finn et al. 2017 (MAML), table 5",
+        differs="100 steps of 0.05 s, there 200 of 0.01 s: 293 there is 1.5 m/s, 250 here 2.5 m/s",
+    ),
+    "half-cheetah-velocity": Reproduction(
+        train=f"half-cheetah-velocity {FEW_EPISODES} --iterations 200",
+        evaluate="--tasks 100 --episodes 20",
+        published="no number but that of a random policy: below -200",
+        source="Finn et al. 2017 (MAML), figure 5",
+        differs="Meta-SGD, 5 episodes per task; 100 steps of 0.05 s, there 200 of 0.01 s",
+    ),
+    "ant-direction": Reproduction(
+        train=f"ant-direction {FEW_EPISODES} --iterations 100",
+        evaluate="--tasks 40 --episodes 20",
+        published="about 187 after 3 steps in 100 time steps, 128 M environment steps (a curve)",
+        source="learn2learn (Arnold et al. 2020), 800 iterations",
+        differs="Meta-SGD, one step, 5 episodes per task; 200 time steps; Ant-v5's termination",
+    ),
+    "hopper-dynamics": Reproduction(
+        train=f"hopper-dynamics {FEW_EPISODES} --iterations 75",
+        evaluate="--tasks 100 --episodes 20",
+        published="a curve without numbers",
+        source="Rothfuss et al. 2019 (ProMP), figure 2",
+        differs="Meta-SGD, 5 episodes per task; dt 0.008 s, there 0.016 s; inertia goes with mass",
+    ),
+    "walker2d-dynamics": Reproduction(
+        train=f"walker2d-dynamics {FEW_EPISODES} --iterations 75",
+        evaluate="--tasks 100 --episodes 20",
+        published="a curve without numbers",
+        source="Rothfuss et al. 2019 (ProMP), figure 2",
+        differs="Meta-SGD, 5 episodes per task; dt 0.008 s, there 0.016 s; inertia goes with mass",
+    ),
+    "ant-crippled": Reproduction(
+        train=f"ant-crippled {FEW_EPISODES} --iterations 100",
+        evaluate="--tasks 100 --episodes 20",
+        published="a figure, of a model-based learner that adapts within the episode",
+        source="Nagabandi et al. 2019 (GrBAL)",
+        differs="model-free; 200 steps of 0.05 s, there 1,000 of 0.02 s; leg 3 is held out in both",
+    ),
+}
+SPLIT_TITLES = {"train": "training tasks", "test": "held-out tasks", "extrapolation": "beyond"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is run, and where it goes."""
+
+    names: Positional[tuple[str, ...]] = tuple(REPRODUCTIONS)
+    """Names of reproductions."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One run each."""
+    jobs: int = 2
+    """Runs at a time, each with one simulator thread and one torch thread."""
+    runs: Path = Path("runs/reproduce")
+    """Where the runs go."""
+    out: Path = Path("experiments/results")
+    """Where the JSON files and reproduction.md go."""
+    table: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Run nothing."""
+
+
+def run_one(options: Options, name: str, seed: int) -> dict[str, Any] | None:
+    """Train and evaluate what is missing of one run, and read it; None if it failed."""
+    wanted, run = REPRODUCTIONS[name], options.runs / f"{name}-{seed}"
+    train = ["train", *shlex.split(wanted.train), "--seed", str(seed), "--run", str(run)]
+    evaluate = ["evaluate", str(run), *shlex.split(wanted.evaluate)]
+    for command, written in ((train, run), (evaluate, run / "evaluation" / "evaluation.json")):
+        if written.exists():
+            continue
+        quiet = ["--quiet"] if command is train else []
+        print(f"{name}: metarl {shlex.join(command)}", flush=True)
+        done = metarl([*command, "--sim-threads", "1", *quiet], run.with_suffix(".log"))
+        if done.error is not None:
+            print(f"{name}, seed {seed}: failed: {done.error}", flush=True)
+            return None
+    return summarise(run)
+
+
+def table(folder: Path) -> str:
+    """All reproductions as Markdown: published, ours, what differs, how to repeat it."""
+    lines = [
+        "# Published results beside ours",
+        "",
+        "Means over seeds of the final policy's return after 0, 1, ... adaptation steps; in "
+        "brackets the gain of the last step over none, of the worst and the best seed.",
+        "",
+        "| name | published | ours | seeds, steps each | what differs | trained by (seed 0) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, wanted in REPRODUCTIONS.items():
+        path = folder / f"{name}.json"
+        runs = json.loads(path.read_text())["runs"] if path.exists() else []
+        runs = [run for run in runs if run["evaluation"]]
+        ours = (
+            "; ".join(_split(split, runs) for split in runs[0]["evaluation"]["splits"])
+            if runs
+            else "not run"
+        )
+        cost = f"{len(runs)}, {runs[0]['env_steps'] / 1e6:.1f} M" if runs else "-"
+        command = (
+            runs[0]["commands"][0] if runs else ["metarl", "train", *shlex.split(wanted.train)]
+        )
+        lines.append(
+            f"| `{name}` | {wanted.published} ({wanted.source}) | {ours} | {cost} "
+            f"| {wanted.differs} | `{shlex.join(command)}` |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _split(split: str, runs: list[dict[str, Any]]) -> str:
+    curves = [run["evaluation"]["splits"][split]["curve"] for run in runs]
+    returns = [
+        sum(point["return"][0] for point in points) / len(runs)
+        for points in zip(*curves, strict=True)
+    ]
+    gains = [curve[-1]["gain"][0] for curve in curves]
+    shown = ", ".join(f"{value:.1f}" for value in returns)
+    return f"{SPLIT_TITLES[split]} **{shown}** [{min(gains):+.1f}, {max(gains):+.1f}]"
+
+
+def main(options: Options) -> None:
+    """Run what is missing, `jobs` at a time, and write results and table."""
+    for name in options.names:
+        if name not in REPRODUCTIONS:
+            raise InputError(f"{name}: not one of {', '.join(REPRODUCTIONS)}")
+    if not options.table:
+        wanted = [(name, seed) for name in options.names for seed in options.seeds]
+        with ThreadPoolExecutor(options.jobs) as pool:
+            found = list(pool.map(lambda run: run_one(options, *run), wanted))
+        for name in options.names:
+            runs = [run for (of, _), run in zip(wanted, found, strict=True) if of == name and run]
+            if runs:
+                write_summary(runs, options.out / f"{name}.json")
+    path = options.out / "reproduction.md"
+    path.write_text(table(options.out))
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

@@ -1,0 +1,44 @@
+"""Runs of an experiment: `metarl` commands as processes of one thread each, with their cost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended."""
+
+    error: str | None
+    """What it complained of, if it failed."""
+    wall_clock_s: float
+    cpu_s: float
+
+
+def metarl(command: Sequence[str], log: Path) -> Finished:
+    """Run a `metarl` command with one torch thread; its complaints go to `log`.
+
+    So that as many commands as there are cores can run beside each other, give those that simulate
+    `--sim-threads 1`.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    with log.open("w") as complaints:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "metarl", *command],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+        )
+        _, status, used = os.wait4(process.pid, 0)
+    return Finished(
+        (log.read_text().strip() or f"status {status}") if status else None,
+        time.perf_counter() - began,
+        used.ru_utime + used.ru_stime,
+    )

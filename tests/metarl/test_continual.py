@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from test_limits import Robot
+from point_robot import Robot
 from tiny import tiny_policy
 
 import metarl

@@ -11,19 +11,22 @@ action, _ = adapted.predict(observation)
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from metarl.continual import ContinualAdapter as ContinualAdapter
     from metarl.deploy import load as load
+    from metarl.limits import Limits as Limits
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["ContinualAdapter", "Limits", "__version__", "load"]
+
+HOMES = {"ContinualAdapter": "continual", "Limits": "limits", "load": "deploy"}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    """`metarl.load` on first use (PEP 562), so that importing metarl alone stays light."""
-    if name == "load":
-        from metarl.deploy import load
-
-        return load
+    """`metarl.load` and the like on first use (PEP 562), so that importing metarl stays light."""
+    if name in HOMES:
+        return getattr(import_module(f"metarl.{HOMES[name]}"), name)
     raise AttributeError(f"module 'metarl' has no attribute '{name}'")

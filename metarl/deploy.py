@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,22 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Generator
 
-from metarl.advantages import policy_batch
 from metarl.captions import quantity_label, task_text
 from metarl.checkpoint import SavedPolicy, load_policy, save_policy
 from metarl.errors import NonFiniteUpdateError
 from metarl.evaluation import CPU, mean_quantity, mean_returns
-from metarl.gym_rollouts import collect_from_env
-from metarl.inner_loop import keep_finite, run_inner_loop
-from metarl.losses import inner_loss
+from metarl.gym_rollouts import NO_LIMITS
+from metarl.inner_loop import run_inner_loop
+from metarl.limits import Limits
 from metarl.params import Params, expand
-from metarl_envs import BatchEnv, EngineName, InputError, TaskFamily, Tasks
-
-NOT_FINITE = (
-    "adaptation step {step} is not finite, so the policy was not adapted: every episode diverged, "
-    "or the rewards are far larger than those it was trained on"
+from metarl.robot_adaptation import (
+    NOT_FINITE,
+    adapt_on_env,
+    adaptation_generators,
+    adapted_policy,
+    check_sizes,
 )
+from metarl_envs import BatchEnv, EngineName, InputError, TaskFamily, Tasks
 
 
 def load(path: str | Path) -> MetaPolicy:
@@ -46,7 +47,12 @@ class MetaPolicy:
     _sampler: Generator = field(default_factory=lambda: Generator().manual_seed(0), repr=False)
 
     def adapt(
-        self, env: gymnasium.Env[Any, Any], episodes: int = 5, steps: int = 1, seed: int = 0
+        self,
+        env: gymnasium.Env[Any, Any],
+        episodes: int = 5,
+        steps: int = 1,
+        seed: int = 0,
+        limits: Limits = NO_LIMITS,
     ) -> MetaPolicy:
         """Adapt to the task that `env` is in, with `episodes` episodes before each gradient step.
 
@@ -59,36 +65,16 @@ class MetaPolicy:
                 one or two give a noisy step.
             steps: gradient steps, >= 1.
             seed: fixes the action noise, and is given to the environment's first reset.
+            limits: what it must not do, and when it ends early; none by default.
 
         Raises:
-            InputError: for other spaces or sizes below 1.
+            InputError: for other spaces, sizes below 1, limits that do not fit the action space,
+                or a robot that is unsafe before it moved.
             NonFiniteUpdateError: if a step is not finite.
         """
-        _check_sizes(episodes, steps)
-        policy, config = self.saved.policy, self.saved.config
-        _, actions = adaptation_generators(seed)
-        how = config.inner_loop(progress=1.0)
-        params, returns = how.adaptation.begin(expand(self.saved.params, 1)), []
-        for step in range(steps):
-            rollouts = collect_from_env(
-                env,
-                policy,
-                params,
-                episodes=episodes,
-                horizon=config.horizon,
-                actions=actions,
-                reset_seed=seed if step == 0 else None,
-            )
-            returns.append(float(mean_returns(rollouts)[0]))
-            batch = policy_batch(rollouts, how.discount, how.gae_lambda)
-            with torch.no_grad():
-                loss = inner_loss(policy, batch, how.inner_loss)
-                stepped = how.adaptation.step(params, loss, step)
-            params, failed = keep_finite(params, stepped)
-            if bool(failed.any()) or bool(rollouts.faulted.all()):
-                raise NonFiniteUpdateError(NOT_FINITE.format(step=step + 1))
-        report = {"episodes": episodes, "steps": steps, "seed": seed, "returns": returns}
-        return MetaPolicy(_adapted(self.saved, params, report))
+        return MetaPolicy(
+            adapt_on_env(self.saved, env, episodes=episodes, steps=steps, seed=seed, limits=limits)
+        )
 
     def predict(
         self,
@@ -99,12 +85,14 @@ class MetaPolicy:
     ) -> tuple[NDArray[np.float32], None]:
         """Actions for observations: (O,) -> (A,) or (N, O) -> (N, A), within the action space.
 
+        They keep to the action bounds of the limits that it was adapted with.
+
         The signature is Stable-Baselines3's, so that its tools take this object; `state` and
         `episode_start` are for recurrent policies and unused. Unlike there, the mean is the
         default: after adaptation one wants to act, not to explore.
 
         Raises:
-            InputError: for another shape.
+            InputError: for another shape, or a number that is not finite.
         """
         policy = self.saved.policy
         given = torch.as_tensor(np.asarray(observation), dtype=torch.float32)
@@ -114,13 +102,20 @@ class MetaPolicy:
                 f"observation of shape {tuple(given.shape)}: the policy reads ({size},) or "
                 f"(N, {size})"
             )
+        if not bool(torch.isfinite(given).all()):
+            *_, i = torch.nonzero(~torch.isfinite(given))[0].tolist()
+            value = given.view(-1, policy.observation_size)[:, i]
+            bad = float(value[~torch.isfinite(value)][0])
+            raise InputError(f"observation[{i}] = {bad}: must be finite; no action follows from it")
         with torch.no_grad():
             dist = policy.distribution(self.saved.params, given.view(-1, policy.observation_size))
             outputs = dist.mean
             if not deterministic:
                 noise = torch.randn(outputs.shape, generator=self._sampler)
                 outputs = outputs + dist.log_std.exp() * noise
-        actions = policy.controls(outputs).numpy()
+        # Scaling may leave the range by rounding, where its middle is not zero.
+        low, high = (np.array(b, np.float32) for b in (policy.action_low, policy.action_high))
+        actions = np.clip(policy.controls(outputs).numpy(), low, high)
         return (actions[0] if given.dim() == 1 else actions), None
 
     @property
@@ -211,7 +206,7 @@ def adapt_to_task(
         InputError: for more than one task, one out of range, or sizes below 1.
         NonFiniteUpdateError: if a step is not finite.
     """
-    _check_sizes(episodes, steps)
+    check_sizes(episodes, steps)
     family = saved.config.task_family()
     env = BatchEnv(
         family,
@@ -237,7 +232,7 @@ def adapt_to_task(
         "returns": returns.tolist(),
     }
     return Adaptation(
-        saved=_adapted(saved, inner.adapted, report),
+        saved=adapted_policy(saved, inner.adapted, report),
         family=family,
         task=task,
         episodes=episodes,
@@ -245,23 +240,3 @@ def adapt_to_task(
         quantity=np.array([mean_quantity(rollouts)[0] for rollouts in inner.rollouts]),
         faulted_episodes=int(sum(rollouts.faulted.sum() for rollouts in inner.rollouts)),
     )
-
-
-def adaptation_generators(seed: int) -> tuple[Generator, Generator]:
-    """Streams for resets and actions, from the seed alone."""
-    if seed < 0:
-        raise InputError(f"seed = {seed}: must be at least 0")
-    resets, actions = np.random.SeedSequence([seed, 0xADA7]).generate_state(2, np.uint32)
-    return Generator().manual_seed(int(resets)), Generator().manual_seed(int(actions))
-
-
-def _adapted(saved: SavedPolicy, params: Params, report: dict[str, Any]) -> SavedPolicy:
-    """The policy with the parameters, (1, ...), of the only task; its memory of it is dropped."""
-    only = {name: params[name][0].detach().cpu() for name in saved.params}
-    return replace(saved, params=only, metadata=saved.metadata | {"adapted": report})
-
-
-def _check_sizes(episodes: int, steps: int) -> None:
-    for name, size in (("episodes", episodes), ("steps", steps)):
-        if size < 1:
-            raise InputError(f"{name} = {size}: must be at least 1")

@@ -22,6 +22,7 @@ EXTRAS = {
     "matplotlib": ("plot", "figures"),
     "imageio-ffmpeg": ("video", "mp4 videos; without it GIFs are written"),
     "stable-baselines3": ("sb3", "baselines"),
+    "onnx": ("onnx", "export of policies"),
 }
 """Distribution -> (extra that installs it, what for)."""
 GL_PACKAGES = {

@@ -51,18 +51,24 @@ def entropy(dist: Gaussian) -> Tensor:
     return (dist.log_std + 0.5 * (1 + LOG_2PI)).sum(-1)
 
 
+# These are made once and read at every step: copying them to a GPU each time would wait for the
+# GPU, and a recorded step goes on reading them where they are.
 @functools.cache
 def _action_range(
     low: tuple[float, ...], high: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Middle and half width of the actuator range, each (A,).
-
-    Made once and read at every step: copying it to a GPU each time would wait for the GPU, and a
-    recorded step goes on reading it where it is.
-    """
+    """Middle and half width of the actuator range, each (A,)."""
     lows, highs = torch.tensor(low), torch.tensor(high)
     middle, half = 0.5 * (highs + lows), 0.5 * (highs - lows)
     return middle.to(device, dtype), half.to(device, dtype)
+
+
+@functools.cache
+def _bounds(
+    low: tuple[float, ...], high: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The same numbers as tensors, each (A,)."""
+    return torch.tensor(low).to(device, dtype), torch.tensor(high).to(device, dtype)
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,9 @@ class GaussianMlpPolicy:
     observation_size: int
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
+    control_limits: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Low and high bounds within the actuator range that no control leaves, where a robot must not
+    use all of it. What an output means does not change: controls are cut, not scaled."""
 
     @staticmethod
     def for_family(family: TaskFamily, config: PolicyConfig) -> GaussianMlpPolicy:
@@ -177,11 +186,15 @@ class GaussianMlpPolicy:
         return hidden
 
     def controls(self, outputs: Tensor) -> Tensor:
-        """Outputs (..., A) -> actuator controls: scaled, then clipped to the actuator range."""
+        """Outputs (..., A) -> actuator controls: scaled, then clipped to range and limits."""
         middle, half = _action_range(
             self.action_low, self.action_high, outputs.dtype, outputs.device
         )
-        return middle + half * (outputs / self.config.action_scale).clamp(-1, 1)
+        controls = middle + half * (outputs / self.config.action_scale).clamp(-1, 1)
+        if self.control_limits is None:
+            return controls
+        lows, highs = _bounds(*self.control_limits, outputs.dtype, outputs.device)
+        return controls.clamp(lows, highs)
 
     def update_statistics(
         self, params: Mapping[str, Tensor], observations: Tensor, valid: Tensor

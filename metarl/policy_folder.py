@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl import __version__
-from metarl.baselines.recipes import BASELINES, IMPORTED, origins
+from metarl.baselines.recipes import origins
 from metarl.config import TrainConfig, from_json, to_json, upgraded
 from metarl.errors import RunError
 from metarl.files import (
@@ -27,6 +27,7 @@ from metarl.files import (
     temporary_folder,
     write_synced,
 )
+from metarl.model_card import model_card
 from metarl.params import Params
 from metarl.policies import GaussianMlpPolicy
 from metarl.state import initial_params
@@ -115,6 +116,7 @@ def write_policy(
             "observation_size": policy.observation_size,
             "action_low": policy.action_low,
             "action_high": policy.action_high,
+            "control_limits": policy.control_limits,
         },
         "family": family,
         "metadata": metadata,
@@ -213,44 +215,6 @@ def describe_family(family: TaskFamily) -> dict[str, Any]:
     }
 
 
-def model_card(config: TrainConfig, family: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
-    """A short README for people: what it is, what it was trained on, how to use it."""
-
-    def row(p: Mapping[str, Any]) -> str:
-        beyond = f" or {p['extrapolation']} (extrapolation)" if p["extrapolation"] else ""
-        cells = (p["name"], p["unit"], f"{p['train']} (train){beyond}", p["description"])
-        # A bar would end the cell: ranges such as "|p| <= 2" have some.
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    parameters = "\n".join(row(parameter) for parameter in family["parameters"])
-    noted = "\n".join(f"- {key}: {value}" for key, value in metadata.items())
-    used = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"""# metarl policy: {family["name"]}
-
-{_how_trained(config)} in simulation only, seed {config.seed}.
-
-| task parameter | unit | range | meaning |
-|-|-|-|-|
-{parameters}
-
-{noted}
-
-Use: `metarl.load("this folder")`, or `metarl adapt THIS_FOLDER --task name=value`.
-
-`config.json` holds the complete configuration; the weights are `model.safetensors`.
-Written by {used}.
-"""
-
-
-def _how_trained(config: TrainConfig) -> str:
-    if config.method in BASELINES:
-        return f"A baseline for comparison, {BASELINES[config.method].title},"
-    title = origins()[config.method].title
-    if config.method in IMPORTED:
-        return f"A policy trained with {title} by Stable-Baselines3 and converted; trained"
-    return f"A policy meta-trained with {title} ({config.adaptation_steps} adaptation\nsteps)"
-
-
 def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> GaussianMlpPolicy:
     spaces: Any = data.get("spaces")
     try:
@@ -259,19 +223,32 @@ def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> Gauss
             int(spaces["observation_size"]),
             tuple(float(low) for low in spaces["action_low"]),
             tuple(float(high) for high in spaces["action_high"]),
+            _read_limits(spaces.get("control_limits"), len(spaces["action_low"])),
         )
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{path}: spaces = {spaces!r} is not readable") from None
     if config.family in FAMILIES:
         _warn_of_another_file(path, config)
         current = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
-        if current != policy:
+        if current != replace(policy, control_limits=None):
             raise RunError(
                 f"{path}: the spaces of {config.family} have changed since this policy was "
                 f"written ({policy.observation_size} observations and {policy.action_size} "
                 f"actions, now {current.observation_size} and {current.action_size})"
             )
     return policy
+
+
+def _read_limits(
+    limits: Any,  # noqa: ANN401
+    size: int,
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if limits is None:
+        return None
+    low, high = (tuple(float(value) for value in bounds) for bounds in limits)
+    if not len(low) == len(high) == size or not all(a <= b for a, b in zip(low, high, strict=True)):
+        raise ValueError(limits)
+    return low, high
 
 
 def _is_described(family: Any) -> TypeGuard[dict[str, Any]]:  # noqa: ANN401

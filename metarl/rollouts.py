@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -58,6 +58,16 @@ class Rollouts:
         length = (self.terminated | self.truncated).float().argmax(-1) + 1
         horizon = self.rewards.shape[-1]
         return int(torch.where(ended, length, horizon).sum())
+
+
+def joined_episodes(parts: Sequence[Rollouts]) -> Rollouts:
+    """Episodes of the same tasks, one collection after the other: (M, E1 + E2 + ..., ...)."""
+    return Rollouts(
+        **{
+            f.name: torch.cat([getattr(part, f.name) for part in parts], 1)
+            for f in fields(Rollouts)
+        }
+    )
 
 
 def stream_on(device: torch.device, generator: Generator) -> Generator:

@@ -100,10 +100,16 @@ def to_ppo(
         settings: of `stable_baselines3.PPO`, such as `learning_rate`; on the CPU if no `device`.
 
     Raises:
-        InputError: for other spaces, or an environment that normalises observations itself.
+        InputError: for other spaces, an environment that normalises observations itself, or a
+            policy with action bounds of its own.
     """
     function = policy.saved.policy
     check_spaces(function, env)
+    if function.control_limits is not None:
+        raise InputError(
+            "the policy keeps to action bounds of its own (metarl.Limits), which SB3's PPO does "
+            "not: adapt it without them and bound the actions in the environment"
+        )
     wrapper = unwrap_vec_normalize(env) if isinstance(env, VecEnv) else None
     if wrapper is not None and wrapper.norm_obs:
         raise InputError(

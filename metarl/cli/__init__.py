@@ -112,6 +112,8 @@ EXTRAS = {
     "imageio_ffmpeg": "video",
     "mujoco_warp": "gpu",
     "matplotlib": "plot",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
     "stable_baselines3": "sb3",
 }
 """Module -> the extra of ours that installs it."""

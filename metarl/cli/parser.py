@@ -17,6 +17,7 @@ from metarl.cli.benchmark import Benchmark
 from metarl.cli.check import Check
 from metarl.cli.diagnosis import Diagnose
 from metarl.cli.evaluation import Evaluate
+from metarl.cli.export import Export
 from metarl.cli.information import Demo, Doctor, Families, Methods
 from metarl.cli.policies import Adapt, Record
 from metarl.cli.report import Report
@@ -34,6 +35,7 @@ COMMANDS = {
     "diagnose": Diagnose,
     "evaluate": Evaluate,
     "adapt": Adapt,
+    "export": Export,
     "record": Record,
     "report": Report,
     "resume": Resume,
@@ -50,6 +52,7 @@ AnyCommand = (
     | Annotated[Diagnose, subcommand("diagnose")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Adapt, subcommand("adapt")]
+    | Annotated[Export, subcommand("export")]
     | Annotated[Record, subcommand("record")]
     | Annotated[Report, subcommand("report")]
     | Annotated[Resume, subcommand("resume")]

@@ -32,7 +32,7 @@ ALL_CORES = "(default: all cores)"
 
 @dataclass(frozen=True)
 class Adapt:
-    """Adapt to one task: return before and after, and an adapted policy to load."""
+    """Adapt to one task, and save the adapted policy."""
 
     run_folder: RunOrPolicy
     """A run, or a policy folder."""

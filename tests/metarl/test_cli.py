@@ -47,6 +47,7 @@ FLAGS = {
         "--out --family"
     ),
     "adapt": "--task --episodes --steps --seed --device --engine --sim-threads --out --family",
+    "export": "--out",
     "record": (
         "--task --split --tasks --episodes --steps --seed --device --engine --sim-threads --out "
         "--family"

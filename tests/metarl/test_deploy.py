@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -23,6 +24,8 @@ from metarl.policies import GaussianMlpPolicy
 from metarl.rollouts import Rollouts
 from metarl.state import initial_params
 from metarl_envs import BatchEnv, InputError, get_family
+
+BUNDLED = Path(metarl.__file__).parent / "data" / "half-cheetah-direction"
 
 
 class Replay(gymnasium.Env):
@@ -99,6 +102,17 @@ def test_same_rollouts_give_the_parameters_of_the_batched_path_on_a_robot():
     alone = MetaPolicy(saved).adapt(replay, episodes=3, seed=2)
     batched = {name: value[0] for name, value in inner.adapted.items()}
     assert largest_difference(saved.params, batched) > 1e-3
+    assert largest_difference(batched, alone.saved.params) <= 1e-6
+
+
+def test_the_bundled_policy_adapts_alone_as_in_the_batch_over_whole_episodes():
+    saved, family = metarl.load(BUNDLED).saved, get_family("half-cheetah-direction")
+    env = BatchEnv(family, 1, 5, horizon=100)
+    env.set_tasks(family.make_task({"direction": -1}))
+    inner = one_step(saved, env, seed=2)
+    alone = MetaPolicy(saved).adapt(Replay(family, inner.rollouts), episodes=5, seed=2)
+    batched = {name: value[0] for name, value in inner.adapted.items()}
+    assert largest_difference(saved.params, batched) > 1e-2
     assert largest_difference(batched, alone.saved.params) <= 1e-6
 
 
@@ -271,10 +285,23 @@ def test_impossible_sizes_are_refused(sizes):
 
 def test_stable_baselines3_can_evaluate_an_adapted_policy():
     evaluation = pytest.importorskip("stable_baselines3.common.evaluation")
-    env = gymnasium.make("metarl_envs:MetaRL/HalfCheetahVelocity-v0", max_episode_steps=20)
-    policy = MetaPolicy(tiny_policy("half-cheetah-velocity"))
-    mean, _ = evaluation.evaluate_policy(policy, env, n_eval_episodes=2, warn=False)
-    assert -30 < mean < -10  # it hardly moves, and is 1 m/s too slow for 20 steps
+    env = gymnasium.make("metarl_envs:MetaRL/HalfCheetahDirection-v0")
+    env.reset(options={"task": {"direction": -1}})
+    policy = metarl.load(BUNDLED)
+    adapted = policy.adapt(env, episodes=5)
+    before, after = (
+        evaluation.evaluate_policy(p, env, n_eval_episodes=2, warn=False)[0]
+        for p in (policy, adapted)
+    )
+    assert before < 150
+    assert after > 250
+    observation, total = env.reset(seed=4)[0], 0.0
+    for _ in range(100):
+        observation, reward, *_ = env.step(adapted.predict(observation)[0])
+        total += reward
+    env.reset(seed=4)  # SB3 goes on from the same stream of resets
+    again, _ = evaluation.evaluate_policy(adapted, env, n_eval_episodes=1, warn=False)
+    assert again == pytest.approx(total, rel=0.15)
 
 
 def test_importing_metarl_loads_nothing_heavy():

@@ -1,0 +1,35 @@
+"""The guide "Adapt a deployed policy" runs as printed and keeps what it says."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = ROOT / "experiments" / "guides" / "deploy.md"
+
+
+def test_the_guide_runs_as_printed(tmp_path, monkeypatch, capsys):
+    for module in ("onnx", "onnxruntime", "stable_baselines3"):
+        pytest.importorskip(module)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL):
+        exec(block, names)
+    report = names["adapted"].adapted["limits"]
+    assert report["steps_taken"] == 1
+    assert not report["check"]["rolled_back"]
+    assert report["check"]["after"] > report["check"]["before"] + 100
+    assert names["mean"] > 200
+    assert (tmp_path / "policy.onnx").is_file()
+    assert np.abs(names["actions"]).max() <= 0.9 + 1e-6
+    kinds = [line.split()[0] for line in capsys.readouterr().out.splitlines()[-36:]]
+    phases = [kinds[i : i + 12] for i in (0, 12, 24)]
+    assert phases[0] == ["probe"] * 5 + ["act"] * 7
+    assert phases[1] == phases[2] == ["act"] + ["probe"] * 5 + ["act"] * 6
+
+
+def test_every_file_that_the_guide_names_exists():
+    for link in re.findall(r"\]\(([^)#]+)\)", GUIDE.read_text()):
+        assert (GUIDE.parent / link).exists(), link

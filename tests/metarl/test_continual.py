@@ -1,0 +1,211 @@
+"""A stream of episodes on a robot that changes, and changes back."""
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from point_robot import Robot
+from tiny import tiny_policy
+
+import metarl
+from metarl import ContinualAdapter, Limits, continual
+from metarl.advantages import policy_batch
+from metarl.continual import seen_change
+from metarl.deploy import MetaPolicy
+from metarl.errors import NonFiniteUpdateError
+from metarl.losses import inner_loss
+from metarl.params import expand
+from metarl.rollouts import joined_episodes
+from metarl_envs import InputError
+
+BUNDLED = Path(metarl.__file__).parent / "data" / "half-cheetah-direction"
+
+
+@pytest.fixture
+def policy():
+    return MetaPolicy(tiny_policy("navigation", horizon=5))
+
+
+def test_the_return_recovers_after_every_change_of_the_robot():
+    env = gymnasium.make("metarl_envs:MetaRL/HalfCheetahDirection-v0")
+    stream, phases = ContinualAdapter(metarl.load(BUNDLED), window=5, seed=1), []
+    for direction in (1, -1, 1):
+        env.reset(options={"task": {"direction": direction}})
+        phases.append([stream.episode(env) for _ in range(13)])
+    for phase, met in enumerate(phases):
+        probing = 5 if phase == 0 else 6  # in the other phases the change is met first
+        assert [e.kind for e in met] == ["act"] * (probing - 5) + ["probe"] * 5 + ["act"] * (
+            13 - probing
+        )
+        assert [e.index for e in met if e.adapted] == [13 * phase + probing - 1]
+        # Random goals would end near 0; the other direction's policy at about -400.
+        assert min(e.returned for e in met[probing:]) > 250
+        assert [bool(e.change) for e in met] == [phase > 0] + [False] * 12
+    assert phases[1][0].returned < -250
+    assert phases[2][0].returned < -250
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_adapting_anew_starts_from_the_meta_policy_on_its_last_probes(policy, monkeypatch, steps):
+    collected = []
+
+    def recording(env, function, params, **how):
+        made = collect_from_env(env, function, params, **how)
+        collected.append((made[0], {n: v.clone() for n, v in params.items()}))
+        return made
+
+    collect_from_env = continual.collect_from_env
+    monkeypatch.setattr(continual, "collect_from_env", recording)
+    robot = Robot()
+    stream = ContinualAdapter(policy, window=3, steps=steps, probe_every=2)
+    kinds = [stream.episode(robot).kind for _ in range(3 * steps + 2 + steps + 1)]
+    assert kinds == ["probe"] * 3 * steps + ["act"] * 2 + ["probe"] * steps + ["act"]
+    how, start = policy.saved.config.inner_loop(1.0), expand(policy.saved.params, 1)
+    # The first of step 0's three probes made room for the one that came after two acting episodes.
+    windows = [[collected[1], collected[2], collected[3 * steps]]]
+    if steps == 2:
+        windows.append([collected[4], collected[5], collected[7]])
+    params = how.adaptation.begin(start)
+    for k, window in enumerate(windows):
+        assert all(torch.equal(window[-1][1][name], params[name]) for name in start)
+        batch = policy_batch(
+            joined_episodes([rollouts for rollouts, _ in window]), how.discount, how.gae_lambda
+        )
+        form = "ratio" if k else how.inner_loss
+        params = how.adaptation.step(params, inner_loss(policy.saved.policy, batch, form), k)
+    for name, value in stream.policy.saved.params.items():
+        torch.testing.assert_close(value, params[name][0], atol=1e-6, rtol=0)
+    assert stream.policy.adapted["steps"] == steps
+
+
+def test_before_the_first_adaptation_the_policy_is_the_meta_policy(policy):
+    stream = ContinualAdapter(policy, window=2)
+    assert stream.policy.adapted["steps"] == 0
+    stream.episode(Robot())
+    for name, value in policy.saved.params.items():
+        assert torch.equal(stream.policy.saved.params[name], value)
+
+
+def test_a_robot_that_breaks_is_met_with_the_meta_policy(policy):
+    robot = Robot(worse_from=9, penalty=20.0)
+    stream = ContinualAdapter(policy, window=2)
+    met = [stream.episode(robot) for _ in range(13)]
+    (broken,) = [e for e in met if e.change]
+    assert broken.index == 9  # the first episode on the broken robot, after seven sound ones
+    assert "was usual" in broken.change
+    assert [e.kind for e in met] == ["probe"] * 2 + ["act"] * 8 + ["probe"] * 2 + ["act"]
+
+
+PROBES = np.array([-5.0, 5.0, 0.0, 3.0, -3.0])
+
+
+@pytest.mark.parametrize(
+    ("returned", "acted", "change"),
+    [
+        (-400.0, [400, 390, 410, 405, 395], "return -400.0, where 400.0 was usual"),
+        (800.0, [400, 390, 410, 405, 395], "return 800.0, where 400.0 was usual"),
+        (370.0, [400, 390, 410, 405, 395], ""),
+        # A few episodes after a change do not hide it.
+        (-400.0, [400, 390, 410, -400, -405], "return -400.0, where 390.0 was usual"),
+        # Returns that repeat exactly: a twentieth of the gain is the least that counts.
+        (300.0, [400, 400, 400, 400, 400], ""),
+        (200.0, [400, 400, 400, 400, 400], "return 200.0, where 400.0 was usual"),
+        # Too few to tell, but worse than not adapting; and not by less than the probes' noise.
+        (-30.0, [-20, -40], "return -30.0, worse than the 0.0 before adapting"),
+        (-30.0, [-20], ""),
+        (-2.0, [-3, 1], ""),
+    ],
+)
+def test_a_change_is_a_return_that_noise_does_not_explain(returned, acted, change):
+    assert seen_change(returned, acted, PROBES, alarm=8.0) == change
+
+
+def test_noise_alone_is_taken_for_a_change_about_once_in_a_thousand_episodes():
+    rng, alarms = np.random.default_rng(0), 0
+    for _ in range(200):
+        acted = []
+        for returned in rng.normal(scale=10, size=50):
+            if seen_change(returned, acted[-20:], PROBES - 100, alarm=8.0):
+                alarms, acted = alarms + 1, []
+            else:
+                acted.append(returned)
+    assert alarms / (200 * 50) < 0.002
+
+
+class Broken(Robot):
+    """Sends no number in its first `times` episodes."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.times = times
+
+    def step(self, action):
+        observation, *rest = super().step(action)
+        return observation * (np.nan if self.resets <= self.times else 1.0), *rest
+
+
+def test_a_probe_that_failed_is_made_again(policy):
+    robot, stream = Broken(2), ContinualAdapter(policy, window=3)
+    met = [stream.episode(robot) for _ in range(6)]
+    assert [e.kind for e in met] == ["probe"] * 5 + ["act"]
+    assert [np.isnan(e.returned) for e in met] == [True, True, False, False, False, False]
+    stream = ContinualAdapter(policy, window=3)
+    robot = Broken(3)
+    with pytest.raises(NonFiniteUpdateError, match="step 1 is not finite"):
+        for _ in range(3):
+            stream.episode(robot)
+
+
+def test_limits_hold_in_every_episode(policy):
+    robot, limits = Robot(), Limits(action_high=0.01, min_return=-0.1, max_step_kl=1e-4)
+    stream = ContinualAdapter(policy, window=2, limits=limits)
+    met = [stream.episode(robot) for _ in range(4)]
+    assert [e.kind for e in met] == ["probe", "probe", "act", "act"]
+    assert all(e.stopped for e in met)
+    assert robot.lengths == [1] * 4  # the goal is further away than 0.1 m
+    assert np.array(robot.sent).max() <= 0.01 + 1e-9
+    assert stream.policy.predict(np.zeros((1, 2)))[0].max() <= 0.01 + 1e-9
+
+
+def test_the_seed_is_given_to_the_first_reset_and_fixes_the_stream(policy):
+    class Seeded(Robot):
+        def reset(self, *, seed=None, options=None):
+            self.seeds = [*getattr(self, "seeds", []), seed]
+            return super().reset(seed=seed, options=options)
+
+    lives = []
+    for seed in (7, 7, 8):
+        robot = Seeded()
+        stream = ContinualAdapter(policy, window=2, seed=seed)
+        lives.append([stream.episode(robot).returned for _ in range(4)])
+        assert robot.seeds == [seed, None, None, None]
+    assert lives[0] == lives[1] != lives[2]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ({"window": 1}, "window = 1: must be at least 2"),
+        ({"steps": 0}, "steps = 0: must be at least 1"),
+        ({"probe_every": -1}, "probe_every = -1: must be at least 0"),
+        ({"alarm": 0.0}, "alarm = 0.0: must be greater than 0"),
+        ({"limits": Limits(good_return=1.0)}, "are for a single adaptation"),
+        ({"limits": Limits(check_episodes=2)}, "are for a single adaptation"),
+        ({"limits": Limits(action_high=3.0)}, "within the action space"),
+        ({"seed": -1}, "seed = -1"),
+    ],
+)
+def test_values_out_of_range_are_refused(policy, wrong, line):
+    with pytest.raises(InputError, match=line):
+        ContinualAdapter(policy, **wrong)
+
+
+def test_other_spaces_and_adapted_policies_are_refused(policy):
+    other = gymnasium.make("metarl_envs:MetaRL/HalfCheetahDirection-v0")
+    with pytest.raises(InputError, match="the policy reads a Box"):
+        ContinualAdapter(policy).episode(other)
+    adapted = policy.adapt(Robot(), episodes=2)
+    with pytest.raises(InputError, match="starts from a meta-policy"):
+        ContinualAdapter(adapted)

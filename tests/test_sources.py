@@ -116,6 +116,13 @@ def offences(files: list[Path], check) -> list[str]:
     ]
 
 
+
+def test_adaptations_know_no_meta_objective():
+    for path in sorted((ROOT / "metarl" / "adaptation").glob("*.py")):
+        found = imported(ast.parse(path.read_text()), {"metarl.algorithms"})
+        assert not found, f"{path.name} imports {found}"
+
+
 def test_no_source_can_run_code_from_data():
     assert offences(LEARNER + FAMILIES, unsafe) == []
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metarl.adam import COUNT, FIRST, SECOND, adam_step, init_adam
 from metarl.adaptation.base import Adaptation, Loss, loss_gradient
-from metarl.algorithms.adam import COUNT, FIRST, SECOND, adam_step, init_adam
 from metarl.params import TASK, Params, weights
 from metarl_envs import InputError
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from metarl.algorithms.adam import adam_step, init_adam
+from metarl.adam import adam_step, init_adam
 from metarl.algorithms.base import Iteration, MetaObjective, Update
 from metarl.params import Params, expand, flatten, learned
 from metarl_envs import InputError

@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from metarl.adam import adam_step, init_adam
 from metarl.adaptation.base import Loss, loss_gradient
 from metarl.advantages import PolicyBatch, some_episodes
-from metarl.algorithms.adam import adam_step, init_adam
 from metarl.algorithms.base import Iteration, MetaObjective, Update
 from metarl.losses import inner_losses, mean_kl, plus_linear, surrogate
 from metarl.params import Params, acting, detach, expand, flatten, learned

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.func import grad, jvp, vjp
 
+from metarl.adam import adam_step, init_adam
 from metarl.adaptation.base import LinearisedAdaptation, adapt, linearise
 from metarl.advantages import PolicyBatch, first_episodes
-from metarl.algorithms.adam import adam_step, init_adam
 from metarl.algorithms.base import Iteration, MetaObjective, Update
 from metarl.algorithms.trust_region import Objective, conjugate_gradient, line_search
 from metarl.losses import inner_losses, mean_kl, surrogate

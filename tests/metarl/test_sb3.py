@@ -23,6 +23,7 @@ from metarl.checkpoint import SavedPolicy, create_run
 from metarl.cli import main
 from metarl.config import with_settings
 from metarl.deploy import MetaPolicy
+from metarl.limits import Limits
 from metarl.logging import read_metrics
 from metarl.policies import GaussianMlpPolicy
 from metarl.recipes import recipe
@@ -323,6 +324,14 @@ def test_an_environment_that_does_not_fit_is_refused(env, message):
     with pytest.raises(InputError, match=message) as refused:
         to_ppo(MetaPolicy(tiny_policy("navigation")), env)
     assert "\n" not in str(refused.value)
+
+
+def test_action_bounds_that_sb3_would_not_keep_are_refused():
+    saved = tiny_policy("navigation")
+    bounded = Limits(action_low=-0.05, action_high=0.05).applied_to(saved.policy)
+    policy = MetaPolicy(dataclasses.replace(saved, policy=bounded))
+    with pytest.raises(InputError, match=r"action bounds of its own \(metarl\.Limits\)"):
+        to_ppo(policy, env_of("navigation"))
 
 
 def test_twice_normalised_is_refused(tmp_path):

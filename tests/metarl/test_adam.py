@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from metarl.algorithms.adam import adam_step, init_adam
+from metarl.adam import adam_step, init_adam
 
 SHAPES = {"weight_0": (3, 4), "log_std": (2,), "adaptation.rate.weight_0": (3, 4)}
 SCALAR = {"adaptation.log_rate": ()}

@@ -22,7 +22,7 @@ import tyro
 from tyro.conf import Positional
 
 from experiments.summarise import summarise, write_summary
-from experiments.training_runs import metarl
+from experiments.training_runs import metarl_once
 from metarl_envs import InputError
 
 
@@ -120,16 +120,11 @@ def run_one(options: Options, name: str, seed: int) -> dict[str, Any] | None:
     wanted, run = REPRODUCTIONS[name], options.runs / f"{name}-{seed}"
     train = ["train", *shlex.split(wanted.train), "--seed", str(seed), "--run", str(run)]
     evaluate = ["evaluate", str(run), *shlex.split(wanted.evaluate)]
-    for command, written in ((train, run), (evaluate, run / "evaluation" / "evaluation.json")):
-        if written.exists():
-            continue
-        quiet = ["--quiet"] if command is train else []
-        print(f"{name}: metarl {shlex.join(command)}", flush=True)
-        done = metarl([*command, "--sim-threads", "1", *quiet], run.with_suffix(".log"))
-        if done.error is not None:
-            print(f"{name}, seed {seed}: failed: {done.error}", flush=True)
-            return None
-    return summarise(run)
+    log = run.with_suffix(".log")
+    done = metarl_once([*train, "--quiet"], run, log) and metarl_once(
+        evaluate, run / "evaluation" / "evaluation.json", log
+    )
+    return summarise(run) if done else None
 
 
 def table(folder: Path) -> str:

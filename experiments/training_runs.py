@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -42,3 +43,14 @@ def metarl(command: Sequence[str], log: Path) -> Finished:
         time.perf_counter() - began,
         used.ru_utime + used.ru_stime,
     )
+
+
+def metarl_once(command: Sequence[str], written: Path, log: Path) -> bool:
+    """Run a command, one simulator thread, unless what it writes is there; whether it is now."""
+    if written.exists():
+        return True
+    print(f"metarl {shlex.join(command)}", flush=True)
+    done = metarl([*command, "--sim-threads", "1"], log)
+    if done.error is not None:
+        print(f"failed: {done.error}", flush=True)
+    return done.error is None

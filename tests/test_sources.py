@@ -116,7 +116,6 @@ def offences(files: list[Path], check) -> list[str]:
     ]
 
 
-
 def test_adaptations_know_no_meta_objective():
     for path in sorted((ROOT / "metarl" / "adaptation").glob("*.py")):
         found = [name for _, name in imports(ast.parse(path.read_text()))]

@@ -101,6 +101,11 @@ def test_the_measured_robot_is_the_printed_one():
     assert f"+{gain:.0f} [{low:.0f}, {high:.0f}]" in page
 
 
+def test_the_printed_robot_is_in_a_file_too():
+    for block in blocks("own_robot.md")[:2]:
+        assert (ROOT / "experiments" / "own_robot" / block.file).read_text() == block.text
+
+
 def test_the_robots_code_is_as_short_as_promised():
     model, robot, commands, adapting, *_ = blocks("own_robot.md")
     assert (model.file, robot.file) == ("boat.xml", "boat.py")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from experiments import reproduce
+from experiments import reproduce, training_runs
 from experiments.reproduce import Options, Reproduction, main, table
 from metarl_envs import InputError
 
@@ -51,7 +51,7 @@ def test_a_name_trains_evaluates_and_writes_its_row_once(tmp_path, monkeypatch):
     written = (tmp_path / "tiny.json").read_text()
     assert json.loads(written)["runs"][0]["config"]["seed"] == 3
     assert "1, 0.0 M" in row((tmp_path / "reproduction.md").read_text(), "tiny")
-    monkeypatch.setattr(reproduce, "metarl", None)  # nothing is left to run
+    monkeypatch.setattr(training_runs, "metarl", None)  # nothing is left to run
     main(options)
     assert (tmp_path / "tiny.json").read_text() == written
 

@@ -1,0 +1,46 @@
+"""The evidence's commands, once in small: runs, comparison, results."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("stable_baselines3")
+
+from experiments import evidence, training_runs
+from experiments.evidence import EVIDENCE, Evidence, Options, commands, main
+from metarl_envs import InputError
+
+
+def test_every_method_is_trained_with_every_seed_and_noise_once(tmp_path):
+    first, second = commands(Options(seeds=(0, 1), runs=tmp_path), "boat")
+    names = sorted(path.name for path in first | second)
+    trained = [f"boat-{m}-{s}" for m in ("finetuned", "meta-sgd", "oracle", "robust") for s in "01"]
+    assert names == sorted([*trained, "boat-random-0"])
+    start = second[tmp_path / "boat-finetuned-1"]
+    assert start[start.index("--start") + 1] == str(tmp_path / "boat-robust-1")
+    assert {c[c.index("--seed") + 1] for p, c in first.items() if p.name.endswith("1")} == {"1"}
+
+
+@pytest.mark.slow
+def test_small_evidence_is_complete_and_not_made_twice(tmp_path, monkeypatch):
+    tiny = Evidence(
+        "navigation",
+        meta_sgd="--iterations 1 --meta-batch-size 2 --episodes-per-task 2",
+        baseline="--env-steps 200 --worlds 2 --set outer.minibatches=2",
+    )
+    monkeypatch.setitem(EVIDENCE, "tiny", tiny)
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    options = Options(("tiny",), seeds=(0,), tasks=2, episodes=2, jobs=1, runs=runs, out=out)
+    main(options)
+    comparison = json.loads((out / "evidence-tiny.json").read_text())
+    assert set(comparison["methods"]) == {"meta-sgd", "finetuned", "robust", "oracle", "random"}
+    assert len(json.loads((out / "evidence-tiny-runs.json").read_text())["runs"]) == 5
+    monkeypatch.setattr(training_runs, "metarl", None)  # nothing is left to run
+    main(options)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(InputError, match="ship: not one of payload-velocity, boat"):
+        evidence.main(Options(("ship",)))

@@ -118,7 +118,8 @@ def compare(options: Options, name: str) -> None:
         raise SystemExit(1)
     options.out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(written, options.out / f"evidence-{name}.json")
-    write_summary([summarise(run) for run in runs], options.out / f"evidence-{name}-runs.json")
+    trained = [run for run in runs if (run / "metrics.jsonl").exists()]  # noise and finetuned: none
+    write_summary([summarise(run) for run in trained], options.out / f"evidence-{name}-runs.json")
 
 
 def main(options: Options) -> None:

@@ -57,7 +57,7 @@ def summarise(run: Path) -> dict[str, Any]:
             for key in ("rollout/return_pre", "rollout/return_post", "rollout/adaptation_gain")
         },
         "faulted_episodes": sum(m["health/nonfinite_envs"] for m in metrics),
-        "refused_updates": metrics[-1]["health/refused_updates"],
+        "refused_updates": metrics[-1].get("health/refused_updates", 0),  # SB3 refuses none
         "weights_sha256": load_policy(run).metadata["sha256"],
         "evaluation": json.loads(evaluation.read_text()) if evaluation.exists() else None,
     }

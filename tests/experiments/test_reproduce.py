@@ -57,5 +57,5 @@ def test_a_name_trains_evaluates_and_writes_its_row_once(tmp_path, monkeypatch):
 
 
 def test_unknown_names_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"naviagtion: not one of navigation, half-cheetah"):
-        main(Options(("naviagtion",), out=tmp_path))
+    with pytest.raises(InputError, match=r"maze: not one of navigation, half-cheetah"):
+        main(Options(("maze",), out=tmp_path))

@@ -29,10 +29,10 @@ import metarl
 from metarl.advantages import policy_batch
 from metarl.captions import task_text
 from metarl.cli.tasks import parse_task
-from metarl.continual import StreamEpisode
 from metarl.deploy import MetaPolicy
+from metarl.deploy.continual import StreamEpisode
+from metarl.deploy.gym_rollouts import NO_LIMITS, run_episode
 from metarl.files import plain
-from metarl.gym_rollouts import NO_LIMITS, run_episode
 from metarl.losses import inner_loss
 from metarl.params import expand
 from metarl.policies import log_prob

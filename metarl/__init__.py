@@ -15,14 +15,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metarl.continual import ContinualAdapter as ContinualAdapter
     from metarl.deploy import load as load
-    from metarl.limits import Limits as Limits
+    from metarl.deploy.continual import ContinualAdapter as ContinualAdapter
+    from metarl.deploy.limits import Limits as Limits
 
 __version__ = "0.1.0"
 __all__ = ["ContinualAdapter", "Limits", "__version__", "load"]
 
-HOMES = {"ContinualAdapter": "continual", "Limits": "limits", "load": "deploy"}
+HOMES = {"ContinualAdapter": "deploy.continual", "Limits": "deploy.limits", "load": "deploy"}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

@@ -22,7 +22,7 @@ from metarl.baselines.conversion import ObservationNormaliser, actor_layers, con
 from metarl.baselines.recipes import IMPORTED, robust
 from metarl.checkpoint import SavedPolicy
 from metarl.deploy import MetaPolicy
-from metarl.gym_rollouts import check_spaces
+from metarl.deploy.gym_rollouts import check_spaces
 from metarl.policies import CLIP_OBSERVATIONS, GaussianMlpPolicy, PolicyConfig
 from metarl.recipes import default
 from metarl_envs import InputError, load_family

@@ -23,7 +23,7 @@ class Export:
     def run(self) -> int:
         """Export; 0."""
         import metarl
-        from metarl.onnx_export import export_onnx
+        from metarl.deploy.onnx_export import export_onnx
 
         policy = metarl.load(self.run_folder)
         done = export_onnx(policy, self.out)

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metarl.deploy.robot_adaptation import adaptation_generators
 from metarl.params import Params
 from metarl.policies import GaussianMlpPolicy
-from metarl.robot_adaptation import adaptation_generators
 from metarl_envs import BatchEnv
 
 

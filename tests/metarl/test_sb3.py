@@ -23,7 +23,7 @@ from metarl.checkpoint import SavedPolicy, create_run
 from metarl.cli import main
 from metarl.config import with_settings
 from metarl.deploy import MetaPolicy
-from metarl.limits import Limits
+from metarl.deploy.limits import Limits
 from metarl.logging import read_metrics
 from metarl.policies import GaussianMlpPolicy
 from metarl.recipes import recipe

@@ -14,19 +14,19 @@ from torch import Generator
 
 from metarl.captions import quantity_label, task_text
 from metarl.checkpoint import SavedPolicy, load_policy, save_policy
-from metarl.errors import NonFiniteUpdateError
-from metarl.evaluation import CPU, mean_quantity, mean_returns
-from metarl.gym_rollouts import NO_LIMITS
-from metarl.inner_loop import run_inner_loop
-from metarl.limits import Limits
-from metarl.params import Params, expand
-from metarl.robot_adaptation import (
+from metarl.deploy.gym_rollouts import NO_LIMITS
+from metarl.deploy.limits import Limits
+from metarl.deploy.robot_adaptation import (
     NOT_FINITE,
     adapt_on_env,
     adaptation_generators,
     adapted_policy,
     check_sizes,
 )
+from metarl.errors import NonFiniteUpdateError
+from metarl.evaluation import CPU, mean_quantity, mean_returns
+from metarl.inner_loop import run_inner_loop
+from metarl.params import Params, expand
 from metarl_envs import BatchEnv, EngineName, InputError, TaskFamily, Tasks
 
 

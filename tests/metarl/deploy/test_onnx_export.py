@@ -25,10 +25,10 @@ from metarl_envs import InputError
 
 onnx = pytest.importorskip("onnx")
 OnnxPolicy = pytest.importorskip("experiments.run_onnx").OnnxPolicy  # imports onnxruntime
-onnx_export = importlib.import_module("metarl.onnx_export")
+onnx_export = importlib.import_module("metarl.deploy.onnx_export")
 export_onnx, likely_observations = onnx_export.export_onnx, onnx_export.likely_observations
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BUNDLED = ROOT / "metarl" / "data" / "half-cheetah-direction"
 RUNNER = ROOT / "experiments" / "run_onnx.py"
 

@@ -11,10 +11,10 @@ import torch
 from torch import Generator
 
 from metarl.advantages import PolicyBatch, policy_batch
+from metarl.deploy.gym_rollouts import collect_from_env
+from metarl.deploy.limits import Limits, Step, is_worse, limited_step
 from metarl.errors import NonFiniteUpdateError
-from metarl.gym_rollouts import collect_from_env
 from metarl.inner_loop import InnerLoopConfig, keep_finite
-from metarl.limits import Limits, Step, is_worse, limited_step
 from metarl.losses import InnerLoss, inner_loss
 from metarl.params import Params, expand
 from metarl.policies import GaussianMlpPolicy

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from metarl import __version__
-from metarl.deploy import MetaPolicy
+from metarl.deploy.policy import MetaPolicy
 from metarl.errors import RunError
 from metarl.files import plain, replace_file
 from metarl.params import folded_context

@@ -16,7 +16,8 @@ from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_rates import MetaSgd
 from metarl.baselines.recipes import baseline_recipe
 from metarl.checkpoint import SavedPolicy, save_policy
-from metarl.deploy import MetaPolicy, adapt_to_task, adaptation_generators
+from metarl.deploy import MetaPolicy, adapt_to_task
+from metarl.deploy.robot_adaptation import adaptation_generators
 from metarl.errors import NonFiniteUpdateError
 from metarl.inner_loop import run_inner_loop
 from metarl.params import expand

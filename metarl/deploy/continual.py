@@ -21,12 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.advantages import policy_batch
-from metarl.deploy import MetaPolicy
-from metarl.errors import NonFiniteUpdateError
-from metarl.gym_rollouts import NO_LIMITS, check_spaces, collect_from_env, run_episode
-from metarl.limits import Limits
-from metarl.params import Params, expand
-from metarl.robot_adaptation import (
+from metarl.deploy.gym_rollouts import NO_LIMITS, check_spaces, collect_from_env, run_episode
+from metarl.deploy.limits import Limits
+from metarl.deploy.policy import MetaPolicy
+from metarl.deploy.robot_adaptation import (
     NOT_FINITE,
     adaptation_generators,
     adaptation_step,
@@ -34,6 +32,8 @@ from metarl.robot_adaptation import (
     check_sizes,
     sound_returns,
 )
+from metarl.errors import NonFiniteUpdateError
+from metarl.params import Params, expand
 from metarl.rollouts import Rollouts, joined_episodes
 from metarl_envs import InputError
 

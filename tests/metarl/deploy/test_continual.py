@@ -10,10 +10,10 @@ from point_robot import Robot
 from tiny import tiny_policy
 
 import metarl
-from metarl import ContinualAdapter, Limits, continual
+from metarl import ContinualAdapter, Limits
 from metarl.advantages import policy_batch
-from metarl.continual import seen_change
-from metarl.deploy import MetaPolicy
+from metarl.deploy import MetaPolicy, continual
+from metarl.deploy.continual import seen_change
 from metarl.errors import NonFiniteUpdateError
 from metarl.losses import inner_loss
 from metarl.params import expand

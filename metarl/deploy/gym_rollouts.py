@@ -14,7 +14,7 @@ from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from metarl.limits import Limits
+from metarl.deploy.limits import Limits
 from metarl.policies import Gaussian, GaussianMlpPolicy, log_prob
 from metarl.rollouts import Rollouts
 from metarl_envs import InputError

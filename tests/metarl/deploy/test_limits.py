@@ -11,9 +11,9 @@ from tiny import tiny_policy
 import metarl
 from metarl import Limits
 from metarl.deploy import MetaPolicy
+from metarl.deploy.gym_rollouts import run_episode
+from metarl.deploy.limits import is_worse
 from metarl.errors import RunError
-from metarl.gym_rollouts import run_episode
-from metarl.limits import is_worse
 from metarl.params import expand
 from metarl.rollouts import collect
 from metarl_envs import BatchEnv, InputError, get_family

@@ -11,6 +11,7 @@ per split, with 1, 2, 5 and 20 episodes to adapt by. What was finished before is
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 from collections.abc import Callable
@@ -27,6 +28,9 @@ from metarl_envs import InputError
 
 PPO = "--worlds 128 --set outer.minibatches=32 --set outer.epochs=5 --set outer.learning_rate=1e-3"
 """Faster per environment step and per second than SB3's own settings, for robust and oracle."""
+TITLES = {"test": "held out", "extrapolation": "extrapolation"}
+FEW = 5
+"""Episodes of which the table says what they close of the gap."""
 LEARNED = ("meta-sgd", "finetuned", "robust", "oracle")
 
 
@@ -75,7 +79,7 @@ class Options:
     runs: Path = Path("runs/evidence")
     """Where the runs go."""
     out: Path = Path("experiments/results")
-    """Where evidence-NAME.json, with the comparison, and evidence-NAME-runs.json go."""
+    """Where evidence-NAME.json, with the comparison, evidence-NAME-runs.json and evidence.md go."""
 
 
 def commands(options: Options, name: str) -> list[dict[Path, list[str]]]:
@@ -122,6 +126,39 @@ def compare(options: Options, name: str) -> None:
     write_summary([summarise(run) for run in trained], options.out / f"evidence-{name}-runs.json")
 
 
+def table(folder: Path) -> str:
+    """What the comparisons found, as Markdown."""
+    lines = [
+        "| family, tasks | robust | oracle | Meta-SGD: before, after 1, 5, 20 episodes "
+        "| fine-tuned on 20 | share of the gap closed after 5 episodes |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in EVIDENCE:
+        path = folder / f"evidence-{name}.json"
+        if not path.exists():
+            continue
+        found = json.loads(path.read_text())
+        for split in ("test", "extrapolation"):
+            curves = found["splits"][split]["curves"]
+            mean = {
+                (method, point["adaptation_episodes"]): point["mean"]["crossed"][0]
+                for method, points in curves.items()
+                for point in points
+            }
+            adapted = ", ".join(f"{mean['meta-sgd', n]:.0f}" for n in (0, 1, 5, 20))
+            (share,) = (
+                point["share"]
+                for point in found["gap"][split]["closed"]["meta-sgd"]
+                if point["adaptation_episodes"] == FEW
+            )
+            closed = "**{:.0%}** [{:.0%}, {:.0%}]".format(*share)
+            lines.append(
+                f"| `{found['family']}`, {TITLES[split]} | {mean['robust', 0]:.0f} "
+                f"| {mean['oracle', 0]:.0f} | {adapted} | {mean['finetuned', 20]:.0f} | {closed} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
 def main(options: Options) -> None:
     """Train what is missing, `jobs` at a time, then compare."""
     for name in options.names:
@@ -139,6 +176,8 @@ def main(options: Options) -> None:
                 if not all(trained):
                     raise SystemExit(1)
         compare(options, name)
+    (options.out / "evidence.md").write_text(table(options.out))
+    print(table(options.out))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def test_small_evidence_is_complete_and_not_made_twice(tmp_path, monkeypatch):
     )
     monkeypatch.setitem(EVIDENCE, "tiny", tiny)
     runs, out = tmp_path / "runs", tmp_path / "out"
-    options = Options(("tiny",), seeds=(0,), tasks=2, episodes=2, jobs=1, runs=runs, out=out)
+    options = Options(("tiny",), seeds=(0,), tasks=2, episodes=20, jobs=1, runs=runs, out=out)
     main(options)
     comparison = json.loads((out / "evidence-tiny.json").read_text())
     assert set(comparison["methods"]) == {"meta-sgd", "finetuned", "robust", "oracle", "random"}
@@ -44,6 +44,25 @@ def test_small_evidence_is_complete_and_not_made_twice(tmp_path, monkeypatch):
     ]
     monkeypatch.setattr(training_runs, "metarl", None)  # nothing is left to run
     main(options)
+
+
+def test_the_table_is_read_from_the_comparisons(tmp_path):
+    points = [
+        {"adaptation_episodes": n, "mean": {"crossed": [10.0 * n, 0, 0]}} for n in (0, 1, 5, 20)
+    ]
+    flat = [{"adaptation_episodes": n, "mean": {"crossed": [7.0, 0, 0]}} for n in (0, 20)]
+    curves = {"meta-sgd": points, "robust": flat, "oracle": points[2:3] + flat, "finetuned": flat}
+    closed = {"meta-sgd": [{"adaptation_episodes": 5, "share": [0.5, -0.25, 1.0]}]}
+    splits = ("test", "extrapolation")
+    comparison = {
+        "family": "boat",
+        "splits": {key: {"curves": curves} for key in splits},
+        "gap": {key: {"closed": closed} for key in splits},
+    }
+    (tmp_path / "evidence-boat.json").write_text(json.dumps(comparison))
+    text = evidence.table(tmp_path)
+    assert "| `boat`, held out | 7 | 7 | 0, 10, 50, 200 | 7 | **50%** [-25%, 100%] |" in text
+    assert len(text.splitlines()) == 4
 
 
 def test_unknown_names_are_refused():

@@ -180,13 +180,20 @@ def table(life: Life, episodes: int) -> list[dict[str, Any]]:
     return rows
 
 
+def changing(life: Life) -> list[str]:
+    """Names of the parameters that differ between the phases."""
+    values = [task.describe(0) for task in life.tasks]
+    return [name for name in values[0] if any(v[name] != values[0][name] for v in values)]
+
+
 def show(rows: list[dict[str, Any]], life: Life, use: dict[str, float], family: TaskFamily) -> None:
     """Print the table, the changes that were seen, and what adapted episodes are worth."""
+    shown = changing(life)
     print(f"{'task':24}  until adapted  probes  return then  adapted once, to the first task")
     for row, task in zip(rows, life.tasks, strict=True):
         again, settled = row["episodes_until_adapted"], row["return_adapted"]
         print(
-            f"{task_text(family, task, 0):24}  {'never' if again is None else again:>13}  "
+            f"{task_text(family, task, 0, shown):24}  {'never' if again is None else again:>13}  "
             f"{row['probes']:>6}  {'-' if settled is None else f'{settled:.1f}':>11}  "
             f"{row['return_adapted_once']:>32.1f}"
         )
@@ -223,7 +230,7 @@ def picture(life: Life, episodes: int, family: TaskFamily) -> Figure:
     for p, task in enumerate(life.tasks):
         if p:
             axes.axvline(p * episodes - 0.5, color="black", lw=0.8)
-        text = task_text(family, task, 0)
+        text = task_text(family, task, 0, changing(life))
         axes.text((p + 0.5) * episodes - 0.5, 0.95, text, ha="center", va="center",
                   transform=axes.get_xaxis_transform())  # fmt: skip
     axes.set(xlabel="episode", ylabel="return", title=f"{family.name}: a life on one robot")

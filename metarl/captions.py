@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from metarl_envs import TaskFamily, Tasks
@@ -28,14 +30,19 @@ def quantity_label(name: str) -> tuple[str, str]:
     return name.replace("_", " "), ""
 
 
-def task_text(family: TaskFamily, tasks: Tasks, index: int) -> str:
+def task_text(
+    family: TaskFamily, tasks: Tasks, index: int, only: Collection[str] | None = None
+) -> str:
     """One task as a person would type it, with units: "velocity = 1.5 m/s, mass_scale = 0.8".
 
     A long vector is shown by its length and the range of its entries: "gear[6] = 0.5 ... 1.2".
+    `only`: the parameters that are shown; None: all.
     """
     values = tasks.describe(index)
     texts = []
     for parameter in family.parameters:
+        if only is not None and parameter.name not in only:
+            continue
         entries = np.asarray(values[parameter.name], dtype=np.float64)
         name = parameter.name
         if entries.ndim == 0:

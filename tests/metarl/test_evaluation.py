@@ -219,6 +219,7 @@ def test_tasks_are_written_as_they_are_typed_with_units():
     goals = Tasks({"goal": torch.tensor([[0.1, 0.2], [0.25, -0.3]])})
     assert task_text(navigation, goals, 1) == "goal = (0.25, -0.3) m"
     hopper = get_family("hopper-dynamics")
+    assert task_text(hopper, hopper.nominal_tasks(), 0, ["mass_scale"]) == "mass_scale[4] = 1 ... 1"
     text = task_text(hopper, hopper.nominal_tasks(), 0)
     assert text.startswith("mass_scale[4] = 1 ... 1, damping_scale[3] = 1 ... 1")
 

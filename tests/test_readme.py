@@ -60,3 +60,7 @@ def test_commands_and_files_that_the_readme_names_exist():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\S+)", README, re.MULTILINE):
         assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), target
+
+
+def test_the_evidence_is_what_was_measured():
+    assert (ROOT / "experiments" / "results" / "evidence.md").read_text().strip() in README

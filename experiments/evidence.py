@@ -1,7 +1,7 @@
 """How much of what there is to win adaptation wins, on two families where a robust policy cannot.
 
-    python -m experiments.evidence            # about an hour and a half on two cores
-    python -m experiments.evidence boat       # one of them: about half an hour
+    python -m experiments.evidence            # about an hour on two cores
+    python -m experiments.evidence boat       # one of them: a quarter of an hour
 
 Three seeds each of Meta-SGD; of PPO that is told the task (oracle), that is not (robust), and that
 is fine-tuned on the same episodes (finetuned); and noise. All of them then meet the same 100 tasks

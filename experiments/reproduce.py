@@ -66,7 +66,7 @@ REPRODUCTIONS = {
         differs="Meta-SGD, 5 episodes per task; 100 steps of 0.05 s, there 200 of 0.01 s",
     ),
     "ant-direction": Reproduction(
-        train=f"ant-direction {FEW_EPISODES} --iterations 100",
+        train=f"ant-direction {FEW_EPISODES} --iterations 50",
         evaluate="--tasks 40 --episodes 20",
         published="about 187 after 3 steps in 100 time steps, 128 M environment steps (a curve)",
         source="learn2learn (Arnold et al. 2020), 800 iterations",
@@ -87,7 +87,7 @@ REPRODUCTIONS = {
         differs="Meta-SGD, 5 episodes per task; dt 0.008 s, there 0.016 s; inertia goes with mass",
     ),
     "ant-crippled": Reproduction(
-        train=f"ant-crippled {FEW_EPISODES} --iterations 100",
+        train=f"ant-crippled {FEW_EPISODES} --iterations 50",
         evaluate="--tasks 100 --episodes 20",
         published="a figure, of a model-based learner that adapts within the episode",
         source="Nagabandi et al. 2019 (GrBAL)",

@@ -22,8 +22,7 @@ import tyro
 from tyro.conf import Positional
 
 from experiments.summarise import summarise, write_summary
-from experiments.training_runs import metarl_once
-from metarl_envs import InputError
+from experiments.training_runs import is_trained, metarl_once
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,9 @@ def run_one(options: Options, name: str, seed: int) -> dict[str, Any] | None:
     train = ["train", *shlex.split(wanted.train), "--seed", str(seed), "--run", str(run)]
     evaluate = ["evaluate", str(run), *shlex.split(wanted.evaluate)]
     log = run.with_suffix(".log")
-    done = metarl_once([*train, "--quiet"], run, log) and metarl_once(
-        evaluate, run / "evaluation" / "evaluation.json", log
+    measured = run / "evaluation" / "evaluation.json"
+    done = metarl_once([*train, "--quiet"], done=is_trained(run), log=log) and metarl_once(
+        evaluate, done=measured.exists(), log=log
     )
     return summarise(run) if done else None
 
@@ -173,18 +173,21 @@ def main(options: Options) -> None:
     """Run what is missing, `jobs` at a time, and write results and table."""
     for name in options.names:
         if name not in REPRODUCTIONS:
-            raise InputError(f"{name}: not one of {', '.join(REPRODUCTIONS)}")
+            raise SystemExit(f"{name}: not one of {', '.join(REPRODUCTIONS)}")
+    found: list[dict[str, Any] | None] = []
     if not options.table:
         wanted = [(name, seed) for name in options.names for seed in options.seeds]
         with ThreadPoolExecutor(options.jobs) as pool:
             found = list(pool.map(lambda run: run_one(options, *run), wanted))
         for name in options.names:
-            runs = [run for (of, _), run in zip(wanted, found, strict=True) if of == name and run]
-            if runs:
-                write_summary(runs, options.out / f"{name}.json")
+            runs = [run for (of, _), run in zip(wanted, found, strict=True) if of == name]
+            if all(runs):
+                write_summary([run for run in runs if run], options.out / f"{name}.json")
     path = options.out / "reproduction.md"
     path.write_text(table(options.out))
     print(f"wrote {path}")
+    if not all(found):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from metarl.checkpoint import load_policy
+from metarl.logging import read_metrics
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -45,12 +48,24 @@ def metarl(command: Sequence[str], log: Path) -> Finished:
     )
 
 
-def metarl_once(command: Sequence[str], written: Path, log: Path) -> bool:
-    """Run a command, one simulator thread, unless what it writes is there; whether it is now."""
-    if written.exists():
+def is_trained(run: Path) -> bool:
+    """Whether a run is there and went to its end; those that train nothing have no metrics.
+
+    Raises:
+        RunError: for a run that was stopped before it saved anything.
+    """
+    if not run.exists():
+        return False
+    lines = read_metrics(run)
+    return not lines or lines[-1]["iteration"] >= load_policy(run).config.iterations
+
+
+def metarl_once(command: Sequence[str], *, done: bool, log: Path) -> bool:
+    """Run a command, one simulator thread, unless that is done already; whether it is now."""
+    if done:
         return True
     print(f"metarl {shlex.join(command)}", flush=True)
-    done = metarl([*command, "--sim-threads", "1"], log)
-    if done.error is not None:
-        print(f"failed: {done.error}", flush=True)
-    return done.error is None
+    ended = metarl([*command, "--sim-threads", "1"], log)
+    if ended.error is not None:
+        print(f"failed: {ended.error}", flush=True)
+    return ended.error is None

@@ -10,7 +10,6 @@ pytest.importorskip("stable_baselines3")
 
 from experiments import evidence, training_runs
 from experiments.evidence import EVIDENCE, Evidence, Options, commands, main
-from metarl_envs import InputError
 
 
 def test_every_method_is_trained_with_every_seed_and_noise_once(tmp_path):
@@ -66,5 +65,5 @@ def test_the_table_is_read_from_the_comparisons(tmp_path):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(InputError, match="ship: not one of payload-velocity, boat"):
+    with pytest.raises(SystemExit, match="ship: not one of payload-velocity, boat"):
         evidence.main(Options(("ship",)))

@@ -1,4 +1,4 @@
-"""Half-cheetah families: direction, velocity, dynamics, crippled."""
+"""Half-cheetah families: direction, velocity, dynamics, crippled, reversed, payload-velocity."""
 
 from __future__ import annotations
 
@@ -170,10 +170,10 @@ REVERSED = TaskFamily(
     horizon=100,
     quantity="forward_velocity_m_per_s",
     source=(
-        "Ours: each leg's motors are wired the right way round or in reverse, so that one "
-        "controller without a memory cannot run in all tasks, and each motor is 2^U(-0.5, 0.5) as "
-        "strong; reward = v - 0.05 |a|^2, dt 0.05 s, 100 steps. Extrapolation: every strength 2^e, "
-        "|e| in [0.5, 1]."
+        "Ours: each leg's motors are wired the right way round or in reverse, and each motor is "
+        "2^U(-0.5, 0.5) as strong; reward = v - 0.05 |a|^2, dt 0.05 s, 100 steps. Extrapolation: "
+        "every strength 2^e, |e| in [0.5, 1]. A policy that never adapts does nearly as well as "
+        "one that is told the task: how the robot moves tells it (experiments/results)."
     ),
 )
 

@@ -90,6 +90,7 @@ def collect(
     resets: Generator,
     actions: Generator,
     *,
+    explore: bool = True,
     record: Recorder | None = None,
 ) -> Rollouts:
     """One episode in each of the M x E worlds, task m acting with the m-th parameters.
@@ -108,16 +109,18 @@ def collect(
         params: per-task parameters with leading axis M (`expand` for one shared policy).
         resets: source of reset noise.
         actions: source of action noise.
+        explore: whether noise is added to the mean action. An adaptation learns from its noise; a
+            policy is measured as it is deployed, without, and then draws nothing from `actions`.
         record: how a time step is recorded; None: as a CUDA graph on a GPU, not at all elsewhere.
     """
     M, E, T = env.num_tasks, env.episodes_per_task, env.horizon
     device = env.device
-    resets, actions = stream_on(device, resets), stream_on(device, actions)
+    resets = stream_on(device, resets)
+    actions = stream_on(device, actions) if explore else actions
     params = to(params, device)
     log_std = policy.log_std(params)
-    noise = torch.randn(
-        (T, M, E, policy.action_size), generator=actions, dtype=log_std.dtype, device=device
-    )
+    shape, made = (T, M, E, policy.action_size), {"dtype": log_std.dtype, "device": device}
+    noise = torch.randn(shape, generator=actions, **made) if explore else torch.zeros(shape, **made)
     noise = (noise * log_std.exp()).flatten(1, 2)
     if record is None and device.type == "cuda":
         record = functools.partial(cuda_graph, device=device)

@@ -59,6 +59,16 @@ def test_log_probs_are_those_of_the_policy_that_acted():
     torch.testing.assert_close(rollouts.log_probs.flatten(1, 2), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_without_exploration_the_mean_acts_and_no_number_is_drawn():
+    _, policy, env, _, params = setup("half-cheetah-direction", 3, 2)
+    noise = generator(2)
+    before = noise.get_state()
+    rollouts = collect(env, policy, params, generator(1), noise, explore=False)
+    means = policy.mean(params, rollouts.observations.flatten(1, 2))
+    torch.testing.assert_close(rollouts.actions.flatten(1, 2), means, rtol=1e-4, atol=1e-5)
+    assert torch.equal(noise.get_state(), before)
+
+
 def test_truncation_at_the_horizon_is_not_termination():
     _, policy, env, _, params = setup("half-cheetah-direction", 2, 3)
     rollouts = collect(env, policy, params, generator(1), generator(2))

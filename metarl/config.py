@@ -113,6 +113,7 @@ class TrainConfig:
         if self.engine not in ENGINES:
             raise InputError(f"engine = '{self.engine}': allowed are {', '.join(ENGINES)}")
         self.outer.num_distinct_tasks(self.meta_batch_size)
+        self.outer.check(self.inner)
 
     def task_family(self) -> TaskFamily:
         """The family, shipped or loaded, with its task observed if the policy is told it.

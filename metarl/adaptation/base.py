@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -23,6 +24,10 @@ class Adaptation(ABC):
     neither robots nor policy gradients: all that it is given are parameters (see
     `metarl.params.Params` for what their names mean) and losses.
     """
+
+    moves_all_learned: ClassVar[bool] = True
+    """Whether a step moves every meta-learned entry, the adaptation's own included. An outer loop
+    that only follows the steps, without derivatives, cannot learn what they leave where it is."""
 
     def init(self, weights: Params, generator: Generator) -> Params:
         """Fresh meta-parameters of the adaptation's own, named `adaptation.*`; {} for none.

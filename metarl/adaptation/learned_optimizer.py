@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -39,6 +40,8 @@ class LearnedOptimizer(Adaptation):
     that meta-training starts at MAML and not at noise: the output layer and the rate are the first
     to learn, the LSTM behind the output layer follows as soon as that is not zero.
     """
+
+    moves_all_learned: ClassVar[bool] = False
 
     hidden_size: int = 16
     """Units of the LSTM, >= 1. Time and memory of a step grow in proportion to it, times the

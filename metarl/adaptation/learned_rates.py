@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Generator, Tensor
 
@@ -26,6 +27,8 @@ class MetaSgd(Adaptation):
     Li et al. 2017, "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning", Eq. 3. The rates
     of a weight are shaped as it is: MAML with twice as many meta-parameters. All steps share them.
     """
+
+    moves_all_learned: ClassVar[bool] = False
 
     init_rate: float = 0.1
     """Every rate at the start of meta-training, > 0."""
@@ -53,11 +56,14 @@ class LayerRates(Adaptation):
     Antoniou et al. 2019, "How to train your MAML" (MAML++), section 4. Of its parts,
 
     - the rates of each layer and step, and derivative-order annealing, are here;
-    - the multi-step loss, whose weights are annealed, belongs to the meta-objective (PPO), and
-      cosine annealing of the outer rate to its optimiser;
+    - the multi-step loss, whose weights are annealed, belongs to the meta-objective (PPO);
+    - cosine annealing of the outer rate is left out: PPO here shortens its steps where they lead
+      too far (`Ppo.max_kl`);
     - batch normalisation with statistics and biases of each step has no meaning for these
       policies, which have none.
     """
+
+    moves_all_learned: ClassVar[bool] = False
 
     init_rate: float = 0.1
     """Every rate at the start of meta-training, > 0."""

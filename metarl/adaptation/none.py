@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -14,6 +15,8 @@ from metarl.params import Params
 @dataclass(frozen=True)
 class Unadapted(Adaptation):
     """phi = theta: the adaptation curve is flat, but for the episodes that it is measured on."""
+
+    moves_all_learned: ClassVar[bool] = False
 
     def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
         return dict(params)

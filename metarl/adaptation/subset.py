@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -22,6 +23,8 @@ class HeadStep(Adaptation):
     ANIL: Raghu et al. 2020, "Rapid Learning or Feature Reuse?", section 4. The body's features
     are meta-learned, through the head's step too, and shared by all tasks.
     """
+
+    moves_all_learned: ClassVar[bool] = False
 
     inner_lr: float = 0.1
     """Size of the first step, > 0."""
@@ -47,6 +50,8 @@ class ContextStep(Adaptation):
     CAVIA: Zintgraf et al. 2019, "Fast Context Adaptation via Meta-Learning", section 3. What
     each task changes is a few inputs of the first layer, `policy.context_size` of them.
     """
+
+    moves_all_learned: ClassVar[bool] = False
 
     inner_lr: float = 1.0
     """Size of the first step, > 0. The paper's for reinforcement learning: a change of scale of

@@ -69,6 +69,14 @@ class MetaObjective(ABC):
         """
         return meta_batch_size
 
+    def check(self, adaptation: Adaptation) -> None:
+        """Refuse an adaptation with which this could not learn.
+
+        Raises:
+            InputError: naming both, and what to use.
+        """
+        del adaptation
+
     def propose(
         self, params: Params, optimizer: Params, meta_batch_size: int, generator: Generator
     ) -> Params:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metarl.adaptation.base import Adaptation
 from metarl.algorithms.base import Iteration, MetaObjective, Update
 from metarl.params import Params, flatten, weights
 from metarl.policies import entropy
@@ -29,6 +30,15 @@ class Reptile(MetaObjective):
     def __post_init__(self) -> None:
         if not self.outer_lr > 0:
             raise InputError(f"outer_lr = {self.outer_lr}: must be greater than 0")
+
+    def check(self, adaptation: Adaptation) -> None:
+        if not adaptation.moves_all_learned:
+            name = type(adaptation).__name__
+            raise InputError(
+                f"outer = Reptile with inner = {name}: Reptile learns only what a step moves, and "
+                f"{name} leaves weights or meta-parameters of its own where they are; use "
+                "GradientStep or ProximalStep (inner.kind gradient, proximal), or another outer"
+            )
 
     def update(
         self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from metarl.adaptation import ADAPTATIONS
-from metarl.adaptation.learned_optimizer import LearnedOptimizer
 from metarl.adaptation.learned_rates import MetaSgd
 from metarl.adaptation.subset import ContextStep
 from metarl.algorithms import META_OBJECTIVES
@@ -29,6 +28,8 @@ REFUSED = {
     ("context", "reptile"),
     ("none", "reptile"),
 }
+SMALL = {"learned-optimizer": {"hidden_size": 4}, "adam": {"epochs": 2}}
+"""CMA-ES searches few entries; derivatives of 20 Adam steps take their time."""
 
 
 def pair(inner, outer, **changes):
@@ -59,8 +60,7 @@ def test_a_pair_moves_all_that_it_is_to_learn_or_is_refused(inner, outer, tmp_pa
         with pytest.raises(InputError, match=f"Reptile with inner = {ADAPTATIONS[inner].__name__}"):
             pair(ADAPTATIONS[inner](), objective)
         return
-    small = inner == "learned-optimizer"  # CMA-ES searches few entries
-    config = pair(LearnedOptimizer(hidden_size=4) if small else ADAPTATIONS[inner](), objective)
+    config = pair(ADAPTATIONS[inner](**SMALL.get(inner, {})), objective)
     create_run(tmp_path / "run", config, ["metarl", "train"])
     start = initial_state(config)
     end = train(config, start, tmp_path / "run", quiet=True)

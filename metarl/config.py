@@ -251,7 +251,8 @@ T = TypeVar("T")
 def _build(cls: type[T], data: Any, where: str) -> T:  # noqa: ANN401
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: expected an object, got {type(data).__name__}")
-    hints = typing.get_type_hints(cls)
+    types_of = typing.get_type_hints(cls)
+    hints = {f.name: types_of[f.name] for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
     unknown = set(data) - set(hints)
     if unknown:
         raise InputError(f"{where}: unknown fields {sorted(unknown)}; another version wrote it?")

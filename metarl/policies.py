@@ -80,7 +80,8 @@ class PolicyConfig:
     activation: Literal["tanh", "relu"] = "tanh"
     """Nonlinearity between layers."""
     init_std: float = 1.0
-    """Initial standard deviation of the policy's output, > 0."""
+    """Initial standard deviation of the policy's output, > 0. Sizes of inner steps are meant for 1:
+    for wider exploration make `action_scale` smaller."""
     min_std: float = 1e-6
     """Floor of the standard deviation."""
     action_scale: float = 10.0

@@ -56,6 +56,14 @@ class Adaptation(ABC):
             k: 0 for the first step; evaluation may take more steps than meta-training did.
         """
 
+    def scaled(self, factor: float) -> Adaptation:
+        """The adaptation with steps `factor` times as large for the same gradient.
+
+        One whose steps do not depend on the size of the gradient stays as it is.
+        """
+        del factor
+        return self
+
     def at(self, progress: float) -> Adaptation:
         """The adaptation when this share of meta-training, in [0, 1], is over."""
         del progress

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,6 +32,9 @@ class GradientStep(Adaptation):
         size = self.inner_lr * self.inner_lr_decay**k
         sizes = dict.fromkeys(weights(params), size)
         return descend(params, loss, sizes, first_order=self.first_order)
+
+    def scaled(self, factor: float) -> GradientStep:
+        return dataclasses.replace(self, inner_lr=factor * self.inner_lr)
 
 
 def check_step_sizes(inner_lr: float, inner_lr_decay: float) -> None:

@@ -10,6 +10,7 @@ here the outer loop learns the rule as well as where it starts.
 from __future__ import annotations
 
 import math
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -78,6 +79,9 @@ class LearnedOptimizer(Adaptation):
             BIAS: bias,
             WEIGHT_OUTPUT: torch.zeros(H, 1),
         }
+
+    def scaled(self, factor: float) -> LearnedOptimizer:
+        return dataclasses.replace(self, init_rate=factor * self.init_rate)
 
     def begin(self, params: Mapping[str, Tensor]) -> Params:
         rule = params[WEIGHT_OUTPUT]

@@ -48,6 +48,9 @@ class MetaSgd(Adaptation):
         sizes = {name: params[RATE + name] for name in weights(params)}
         return descend(params, loss, sizes, first_order=self.first_order)
 
+    def scaled(self, factor: float) -> MetaSgd:
+        return dataclasses.replace(self, init_rate=factor * self.init_rate)
+
 
 @dataclass(frozen=True)
 class LayerRates(Adaptation):
@@ -96,6 +99,9 @@ class LayerRates(Adaptation):
             for name, value in weights(params).items()
         }
         return descend(params, loss, sizes, first_order=self.first_order)
+
+    def scaled(self, factor: float) -> LayerRates:
+        return dataclasses.replace(self, init_rate=factor * self.init_rate)
 
     def at(self, progress: float) -> LayerRates:
         first_order = self.first_order or progress < self.first_order_until

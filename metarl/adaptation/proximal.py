@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,11 @@ class ProximalStep(Adaptation):
 
         solution: Any = _Solution.apply(torch.vmap(flatten)(theta), gradient, self)
         return {**params, **to_params(solution)}
+
+    def scaled(self, factor: float) -> ProximalStep:
+        return dataclasses.replace(
+            self, strength=self.strength / factor, solver_lr=factor * self.solver_lr
+        )
 
 
 Gradient = Callable[[Tensor], Tensor]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -42,6 +43,9 @@ class HeadStep(Adaptation):
         sizes = dict.fromkeys(head, self.inner_lr * self.inner_lr_decay**k)
         return descend(params, loss, sizes, first_order=self.first_order)
 
+    def scaled(self, factor: float) -> HeadStep:
+        return dataclasses.replace(self, inner_lr=factor * self.inner_lr)
+
 
 @dataclass(frozen=True)
 class ContextStep(Adaptation):
@@ -74,6 +78,9 @@ class ContextStep(Adaptation):
     def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
         sizes = {CONTEXT: self.inner_lr * self.inner_lr_decay**k}
         return descend(params, loss, sizes, first_order=self.first_order)
+
+    def scaled(self, factor: float) -> ContextStep:
+        return dataclasses.replace(self, inner_lr=factor * self.inner_lr)
 
 
 def _layer(name: str) -> int:

@@ -9,8 +9,8 @@ here the outer loop learns the rule as well as where it starts.
 
 from __future__ import annotations
 
-import math
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar

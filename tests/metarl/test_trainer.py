@@ -9,14 +9,19 @@ import pytest
 import torch
 
 from metarl import trainer
+from metarl.algorithms.base import Update
 from metarl.algorithms.ppo import Ppo
 from metarl.algorithms.trpo import Trpo
 from metarl.checkpoint import create_run, load_checkpoint
 from metarl.config import TrainConfig
 from metarl.errors import FaultError, NonFiniteUpdateError
+from metarl.inner_loop import InnerLoop
 from metarl.methods import METHODS
-from metarl.policies import PolicyConfig
+from metarl.params import expand
+from metarl.policies import GaussianMlpPolicy, PolicyConfig
 from metarl.recipes import RECIPES, recipe
+from metarl.rollouts import collect
+from metarl_envs import BatchEnv
 
 
 def tiny(**changes) -> TrainConfig:
@@ -193,3 +198,24 @@ def test_the_normaliser_learns_from_the_episodes_of_the_meta_policy(tmp_path):
     state = run_training(config, tmp_path / "run")
     assert state.refused == 0
     assert state.params["obs_count"].item() == state.env_steps / 3
+
+
+def test_the_normaliser_learns_from_adapted_policies_too():
+    """Else their speeds lie beyond its clip, where a meta-policy that stands still was measured."""
+    config = tiny(policy=PolicyConfig(hidden_sizes=(4,), normalize_observations=True))
+    family = config.task_family()
+    policy = GaussianMlpPolicy.for_family(family, config.policy)
+    still = policy.init(torch.Generator().manual_seed(0))
+    fast = still | {"bias_1": torch.full((2,), 5.0)}
+    env = BatchEnv(family, 2, 3, horizon=6)
+    env.set_tasks(family.sample_tasks(2, torch.Generator().manual_seed(1), "train"))
+    seen = [
+        collect(env, policy, expand(params, 2), *(torch.Generator().manual_seed(s) for s in (2, 3)))
+        for params in (still, fast)
+    ]
+    inner = InnerLoop(seen, [], [], torch.zeros(2, dtype=torch.bool), 0.0)
+    moved = trainer.with_statistics(policy, Update(still, {}, {}), inner).params
+    everything = torch.cat([r.observations[r.valid] for r in seen]).double()
+    assert float(moved["obs_count"]) == 2 * 2 * 3 * 6
+    torch.testing.assert_close(moved["obs_mean"].double(), everything.mean(0))
+    torch.testing.assert_close(moved["obs_var"].double(), everything.var(0, unbiased=False))

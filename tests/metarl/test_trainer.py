@@ -192,12 +192,12 @@ def test_a_method_leaves_the_familys_own_settings_alone():
         assert config.gae_lambda == 1.0
 
 
-def test_the_normaliser_learns_from_the_episodes_of_the_meta_policy(tmp_path):
+def test_the_normaliser_counts_the_steps_of_every_collection(tmp_path):
     network = PolicyConfig(hidden_sizes=(4,), action_scale=1.0, normalize_observations=True)
     config = tiny(policy=network, iterations=2, adaptation_steps=2)
     state = run_training(config, tmp_path / "run")
     assert state.refused == 0
-    assert state.params["obs_count"].item() == state.env_steps / 3
+    assert state.params["obs_count"].item() == state.env_steps
 
 
 def test_the_normaliser_learns_from_adapted_policies_too():

@@ -26,25 +26,28 @@ def adam_step(
     params: Mapping[str, Tensor],
     gradient: Mapping[str, Tensor],
     state: Mapping[str, Tensor],
-    learning_rate: float,
-    adaptation_lr: float,
+    learning_rate: float | Tensor,
+    adaptation_lr: float | Tensor,
 ) -> tuple[Params, Params]:
     """One descent step (Algorithm 1): new parameters and new state, nothing changed in place.
+
+    Nothing waits for the device: the number of steps stays there.
 
     Args:
         params: what moves.
         gradient: of the loss, by the same names.
         state: of at least these parameters, from `init_adam` or an earlier step.
-        learning_rate: step size of the policy's weights.
+        learning_rate: step size of the policy's weights; as a tensor (), in double precision.
         adaptation_lr: step size of the adaptation's own entries, which want larger ones.
     """
     moved, fresh = dict(params), dict(state) | {COUNT: state[COUNT] + 1}
-    count = float(fresh[COUNT])  # in single precision, 1 - 0.999 is off by 6e-5
+    count = fresh[COUNT].double()  # in single precision, 1 - 0.999 is off by 6e-5
     for name, value in params.items():
         first = BETA_1 * state[FIRST + name] + (1 - BETA_1) * gradient[name]
         second = BETA_2 * state[SECOND + name] + (1 - BETA_2) * gradient[name].square()
-        unbiased = second / (1 - BETA_2**count)
         rate = adaptation_lr if name.startswith(ADAPTATION) else learning_rate
-        moved[name] = value - rate / (1 - BETA_1**count) * first / (unbiased.sqrt() + EPSILON)
+        size = (rate / (1 - BETA_1**count)).to(value.dtype)
+        unbiased = second / (1 - BETA_2**count).to(value.dtype)
+        moved[name] = value - size * first / (unbiased.sqrt() + EPSILON)
         fresh |= {FIRST + name: first, SECOND + name: second}
     return moved, fresh

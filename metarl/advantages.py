@@ -9,6 +9,9 @@ from torch import Tensor
 
 from metarl.rollouts import Rollouts
 
+BLOCK = 128
+"""Time steps that one product sums, so that long episodes do not cost time and memory by T^2."""
+
 
 @dataclass(frozen=True)
 class PolicyBatch:
@@ -22,15 +25,30 @@ class PolicyBatch:
     explained_variance: Tensor  # (M,) share of the returns' variance that the baseline explains
 
 
+def discounted_sums(terms: Tensor, factor: float) -> Tensor:
+    """y_t = x_t + factor * y_(t+1), with y_T = 0: (..., T) -> (..., T).
+
+    By products with triangular matrices of powers, one for every BLOCK steps, instead of a loop
+    over time: on a GPU each step of a loop is several kernels.
+    """
+    steps = torch.arange(min(BLOCK, terms.shape[-1]), dtype=terms.dtype, device=terms.device)
+    powers = (factor ** (steps.unsqueeze(1) - steps).clamp(min=0)).tril()
+    after, blocks = torch.zeros_like(terms[..., 0]), []
+    for block in reversed(terms.split(BLOCK, dim=-1)):
+        T = block.shape[-1]
+        last = block[..., -1:] + factor * after.unsqueeze(-1)
+        blocks.append(torch.cat([block[..., :-1], last], dim=-1) @ powers[:T, :T])
+        after = blocks[-1][..., 0]
+    return torch.cat(blocks[::-1], dim=-1)
+
+
 def discounted_returns(rewards: Tensor, valid: Tensor, discount: float) -> Tensor:
-    """Discounted reward-to-go within each episode: (..., T) -> (..., T)."""
-    returns = torch.zeros_like(rewards)
-    running = torch.zeros_like(rewards[..., 0])
-    for t in reversed(range(rewards.shape[-1])):
-        running = rewards[..., t] + discount * running
-        running = running * valid[..., t]
-        returns[..., t] = running
-    return returns
+    """Discounted reward-to-go within each episode: (..., T) -> (..., T).
+
+    Valid are an episode's first steps, up to its end, or none of them.
+    """
+    returns = discounted_sums(torch.where(valid, rewards, 0.0), discount)
+    return torch.where(valid, returns, 0.0)
 
 
 def baseline_features(observations: Tensor, time: Tensor) -> Tensor:
@@ -77,23 +95,19 @@ def gae(
     episode both ways counts as terminated.
 
     Args:
-        rewards, values, terminated, valid: (..., T).
+        rewards, values, terminated, valid: (..., T). Valid are an episode's first steps, up to its
+            end, or none of them.
         final_values: (...), the value of the state after each episode's last step.
         discount: gamma.
         gae_lambda: lambda.
     """
-    advantages = torch.zeros_like(rewards)
-    next_value, next_advantage = final_values, torch.zeros_like(final_values)
-    for t in reversed(range(rewards.shape[-1])):
-        alive = valid[..., t]
-        goes_on = (~terminated[..., t]).to(rewards.dtype)
-        delta = rewards[..., t] + discount * goes_on * next_value - values[..., t]
-        advantage = delta + discount * gae_lambda * goes_on * next_advantage
-        # Before the episode's end is reached (going backwards) the carry stays at its start.
-        next_advantage = torch.where(alive, advantage, next_advantage)
-        next_value = torch.where(alive, values[..., t], next_value)
-        advantages[..., t] = advantage * alive
-    return advantages
+    final_values = final_values.unsqueeze(-1)
+    goes_on = torch.cat([valid[..., 1:], torch.zeros_like(valid[..., :1])], dim=-1)
+    following = torch.cat([values[..., 1:], final_values], dim=-1)
+    next_values = torch.where(goes_on, following, final_values)
+    deltas = rewards + discount * torch.where(terminated, 0.0, next_values) - values
+    advantages = discounted_sums(torch.where(valid, deltas, 0.0), discount * gae_lambda)
+    return torch.where(valid, advantages, 0.0)
 
 
 def normalize(advantages: Tensor, weights: Tensor) -> Tensor:

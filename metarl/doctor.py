@@ -150,17 +150,20 @@ def cuda() -> Finding:
 
 
 def gpu_engine() -> Finding:
-    """mujoco_warp, imported, and the GPU that it needs to be of use."""
+    """mujoco_warp, imported, and the GPU that it needs to be of use and has to see."""
+    gpu = cuda().ok
     try:
+        import torch
+
         from metarl_envs import warp_problem
 
-        problem = warp_problem()
+        problem = warp_problem(torch.device("cuda" if gpu else "cpu"))
     except Exception as error:  # whatever goes wrong is the finding
         return Finding("warp engine", False, first_line(error), required=False)
     if problem:
         detail, _, fix = problem.partition("; ")
         return Finding("warp engine", False, f"not used: {detail}", fix, required=False)
-    if not cuda().ok:
+    if not gpu:
         detail = "not used: there is no GPU; on a CPU it is for tests (--engine warp)"
         return Finding("warp engine", False, detail, required=False)
     detail = f"mujoco-warp {version_of('mujoco-warp')} on the GPU"

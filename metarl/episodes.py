@@ -5,6 +5,7 @@ Axes: M tasks, E episodes per task, N = M*E worlds, T steps, O observation, A ac
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -119,7 +120,7 @@ class RecordedEpisodes:
         """Records; the worlds are left somewhere, to be reset.
 
         Args:
-            env: whose worlds; not kept, but see `record`.
+            env: whose worlds; not kept alive, since it keeps its recordings.
             policy: the policy function.
             params: per-task parameters, (M, ...), for their names and shapes.
             noise: (T, N, A), for its shape.
@@ -129,6 +130,8 @@ class RecordedEpisodes:
         self._noise = noise.clone()
         self._t = t = torch.zeros(1, dtype=torch.long, device=noise.device)
         self.episodes = episodes = Episodes(env, policy, self._params, self._noise)
+        # In a cycle, worlds and graphs would stay in the GPU's memory until garbage is collected.
+        env = weakref.proxy(env)
 
         def act() -> None:
             env.begin_step(episodes.act(t))

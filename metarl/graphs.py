@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import torch
 
+from metarl_envs import without_garbage_collection
+
 
 def cuda_graph(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
     """What does the work again, as a graph on a GPU. The work is done once, too.
@@ -19,8 +21,11 @@ def cuda_graph(work: Callable[[], None], device: torch.device) -> Callable[[], N
     with torch.cuda.device(device):
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
-            with torch.cuda.graph(
-                graph, stream=torch.cuda.Stream(), capture_error_mode="thread_local"
+            with (
+                without_garbage_collection(),
+                torch.cuda.graph(
+                    graph, stream=torch.cuda.Stream(), capture_error_mode="thread_local"
+                ),
             ):
                 work()
         except RuntimeError as error:

@@ -38,6 +38,11 @@ class InnerLoop:
         """Per-task parameters after K steps, each (M, ...)."""
         return self.policies[-1]
 
+    def known_returns(self) -> Tensor:
+        """Mean return of each adapted policy, (M,): NaN without sound episodes, or if it failed."""
+        returns = self.rollouts[-1].task_returns().to(self.failed.device)
+        return torch.where(self.failed, torch.nan, returns)
+
 
 @dataclass(frozen=True)
 class InnerLoopConfig:

@@ -66,18 +66,17 @@ def inner_losses(
 
 
 def surrogate(dist: Gaussian, batch: PolicyBatch, clip: float | None = None) -> Tensor:
-    """Importance-weighted advantage of per-task policies: ().
+    """Importance-weighted advantage of each task's policy, a mean over its valid steps: (M,).
 
-    A mean over each task's valid steps, then over tasks. With `clip`, the pessimistic bound of
-    Schulman et al. 2017, Eq. 7.
+    With `clip`, the pessimistic bound of Schulman et al. 2017, Eq. 7.
     """
     ratio = torch.exp(log_prob(dist, batch.actions) - batch.log_probs)
     gain = ratio * batch.advantages
     if clip is not None:
         gain = torch.minimum(gain, ratio.clamp(1 - clip, 1 + clip) * batch.advantages)
-    return (gain * batch.weights).sum(-1).mean()
+    return (gain * batch.weights).sum(-1)
 
 
 def mean_kl(old: Gaussian, new: Gaussian, batch: PolicyBatch) -> Tensor:
-    """KL(old || new) over each task's valid steps, then over tasks: (), nats."""
-    return (kl_divergence(old, new) * batch.weights).sum(-1).mean()
+    """KL(old || new) of each task's policies, a mean over its valid steps: (M,), nats."""
+    return (kl_divergence(old, new) * batch.weights).sum(-1)

@@ -141,9 +141,11 @@ def failure(
 ) -> Exception | None:
     """Why training must stop here, if it must."""
     if state.refused_in_a_row >= MAX_REFUSED_IN_A_ROW:
+        failed = f"{metrics['health/failed_adaptations']:.0f} of {config.meta_batch_size}"
         return NonFiniteUpdateError(
             f"{state.refused_in_a_row} updates in a row were not finite (iteration "
-            f"{state.iteration}): the last good parameters are kept; try smaller step sizes"
+            f"{state.iteration}, in which the adaptation to {failed} tasks was not finite): the "
+            "last good parameters are kept; try smaller step sizes"
         )
     if metrics["health/fault_share"] > config.max_fault_share:
         return FaultError(

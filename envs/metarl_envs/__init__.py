@@ -8,6 +8,7 @@ from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import SPLITS, Origin, Split, TaskFamily
 from metarl_envs.family_file import load_family
 from metarl_envs.from_gym import family_from_gym, gym_robot
+from metarl_envs.garbage import without_garbage_collection
 from metarl_envs.gym_env import MetaEnv
 from metarl_envs.gym_vector import MetaVectorEnv
 from metarl_envs.parameters import ModelEffect, Parameter
@@ -55,6 +56,7 @@ __all__ = [
     "register_family",
     "unknown_name",
     "warp_problem",
+    "without_garbage_collection",
 ]
 
 register_gymnasium_ids()

@@ -93,6 +93,9 @@ class MetaObjective(ABC):
     ) -> Update:
         """One step of the meta-parameters, without axis M.
 
+        Tasks whose adaptation was not finite (`InnerLoop.failed`) have no part in it; if all of
+        them failed, it is not finite itself, and will be refused.
+
         Args:
             params: the meta-parameters, with the policy's statistics, which stay as they are.
             optimizer: the optimiser's state.

@@ -16,6 +16,7 @@ from cmaes import CMA
 from torch import Generator, Tensor
 
 from metarl.algorithms.base import Iteration, MetaObjective, Update
+from metarl.algorithms.sound_tasks import mean_over_tasks
 from metarl.params import Params, expand, flatten, learned, unflatten
 from metarl_envs import InputError
 
@@ -88,7 +89,7 @@ class CmaEs(MetaObjective):
     ) -> Update:
         """As in `MetaObjective`; told is what was evaluated: the candidates rounded to float32."""
         theta, start = learned(params), iteration.inner.policies[0]
-        returns = iteration.inner.rollouts[-1].task_returns().double()
+        returns = iteration.inner.known_returns().double()
         by_candidate = returns.view(self.population, -1)
         slots = torch.cat([start[name].reshape(len(returns), -1) for name in theta], dim=1)
         candidates = _array(slots[:: by_candidate.shape[1]].double())
@@ -113,13 +114,12 @@ class CmaEs(MetaObjective):
 def fitness(returns: Tensor) -> Tensor:
     """Mean return of each candidate over the common tasks: (P, M/P) -> (P,).
 
-    A candidate that lost all its episodes on a task (NaN) counts as the worst one there; a task
-    that all candidates lost counts for none.
+    A candidate that lost all its episodes on a task, or whose adaptation was not finite (NaN),
+    counts as the worst one there; a task of which no candidate's return is known is left out.
     """
     lost = returns.isnan()
     worst = returns.masked_fill(lost, torch.inf).amin(0)
-    worst = worst.masked_fill(lost.all(0), 0.0)
-    return torch.where(lost, worst, returns).mean(1)
+    return mean_over_tasks(torch.where(lost, worst, returns).T, lost.all(0))
 
 
 def state_of(search: CMA) -> Params:

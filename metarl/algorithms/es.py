@@ -67,7 +67,7 @@ class EvolutionStrategy(MetaObjective):
         self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration
     ) -> Update:
         theta = learned(params)
-        returns = iteration.inner.rollouts[-1].task_returns().to(flatten(theta))
+        returns = iteration.inner.known_returns().to(flatten(theta))
         upper, lower = returns.chunk(2)
         gain = upper - lower  # (M/2,)
         start = {name: iteration.inner.policies[0][name] for name in theta}
@@ -79,7 +79,7 @@ class EvolutionStrategy(MetaObjective):
         metrics = {
             "train/grad_norm": float(flatten(ascent).norm()),
             "train/step_norm": float(flatten(step).norm()),
-            "train/pair_difference": float(torch.nan_to_num(gain).square().mean().sqrt()),
+            "train/pair_difference": float(gain.square().nanmean().sqrt()),
             "train/std": float(moved["log_std"].exp().mean()),
         }
         return Update(params | moved, optimizer, metrics)
@@ -89,17 +89,19 @@ def signed_ranks(gain: Tensor) -> Tensor:
     """Size ranks with the signs of the differences: (n,) -> (n,), in [-1, 1].
 
     As Salimans et al.'s centred ranks they make a step independent of the scale of returns and of
-    outliers. A pair in which a policy lost all its episodes (NaN) says nothing: 0.
+    outliers. A pair of which nothing is known (NaN) has no rank: NaN.
     """
-    known = torch.nan_to_num(gain)
-    rank = known.abs().argsort(stable=True).argsort(stable=True) + 1
-    return known.sign() * rank / len(gain)
+    known = ~gain.isnan()
+    size = torch.where(known, gain.abs(), -1.0)  # the others come first
+    rank = size.argsort(stable=True).argsort(stable=True) + 1 - (~known).sum()
+    return torch.where(known, gain.sign() * rank / known.sum(), torch.nan)
 
 
 def smoothed_gradient(start: Mapping[str, Tensor], gain: Tensor, sigma: float) -> Params:
     """The antithetic estimate, mean over pairs of gain * eps / (2 sigma): (M, ...) -> (...).
 
-    Salimans et al. 2017, section 2.1. With plain differences of returns it is unbiased.
+    Salimans et al. 2017, section 2.1. With plain differences of returns it is unbiased. Pairs of
+    which nothing is known (NaN) are left out; if that is all of them, the estimate is NaN.
 
     Args:
         start: parameters of M slots, theta + sigma eps in the first half, theta - sigma eps in
@@ -108,7 +110,10 @@ def smoothed_gradient(start: Mapping[str, Tensor], gain: Tensor, sigma: float) -
         sigma: standard deviation of the perturbations.
     """
     halves = {name: value.chunk(2) for name, value in start.items()}
+    known = ~gain.isnan()
+    gain = torch.where(known, gain, 0.0)
+    scale = (4 * sigma**2 * known.sum().double()).to(gain.dtype)
     return {
-        name: torch.tensordot(gain, upper - lower, dims=1) / (4 * sigma**2 * len(gain))
+        name: torch.tensordot(gain, upper - lower, dims=1) / scale
         for name, (upper, lower) in halves.items()
     }

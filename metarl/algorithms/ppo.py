@@ -23,6 +23,8 @@ from metarl.adam import adam_step, init_adam
 from metarl.adaptation.base import Loss, loss_gradient
 from metarl.advantages import PolicyBatch, some_episodes
 from metarl.algorithms.base import Iteration, MetaObjective, Update
+from metarl.algorithms.sound_tasks import cut_gradients, mean_over_tasks
+from metarl.algorithms.trail import Trail
 from metarl.losses import inner_losses, mean_kl, plus_linear, surrogate
 from metarl.params import Params, acting, detach, expand, flatten, learned
 from metarl.policies import Gaussian, entropy, log_prob
@@ -128,55 +130,61 @@ class Ppo(MetaObjective):
         self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration
     ) -> Update:
         parts = minibatches(iteration, self.minibatches)
-        points = [(params, dict(optimizer))]  # before the first step, after it, ...
-        scale, taken_back = float(optimizer[STEP_SCALE]), 0
+        trail = Trail(params, optimizer, room=self.epochs * len(parts))
+        scale, taken_back = optimizer[STEP_SCALE].double(), torch.zeros_like(trail.steps)
         norms = []
         for part in parts * self.epochs:
-            kl, gradient = self.differentiate(points[-1][0], iteration, part)
-            if not kl <= self.max_kl and len(points) > 1:  # also if it is not a number
-                points.pop()
-                scale, taken_back = scale / 2, taken_back + 1
-                continue
+            here, moments = trail.last()
+            kl, gradient = self.differentiate(here, iteration, part)
             norms.append(flatten(gradient).norm())
-            points.append(self.step(*points[-1], gradient, scale))
+            too_far = self.too_far(kl, trail)
+            trail.step(*self.step(here, moments, gradient, scale), unless=too_far)
+            scale = torch.where(too_far, scale / 2, scale)
+            taken_back = taken_back + too_far
         before, _ = self.measure(params, iteration, parts[0])
-        after, kl = self.measure(points[-1][0], iteration, parts[0])
-        if not kl <= self.max_kl and len(points) > 1:
-            points.pop()
+        after, kl = self.measure(trail.last()[0], iteration, parts[0])
+        if bool(self.too_far(kl, trail)):  # no step of the loop above waits for the device
+            trail.back()
             scale, taken_back = scale / 2, taken_back + 1
-            after, kl = self.measure(points[-1][0], iteration, parts[0])
-        params, state = points[-1]
-        scale = scale if taken_back else min(1.0, GROWTH * scale)
-        state = state | {STEP_SCALE: torch.full_like(optimizer[STEP_SCALE], scale)}
+            after, kl = self.measure(trail.last()[0], iteration, parts[0])
+        params, state = trail.last()
+        scale = torch.where(taken_back > 0, scale, (GROWTH * scale).clamp(max=1.0))
+        state[STEP_SCALE] = scale.to(state[STEP_SCALE])
+        failed = iteration.inner.failed
         metrics = {
-            "train/policy_loss": before,
-            "train/improvement": before - after,
-            "train/approx_kl": kl,
+            "train/policy_loss": float(before),
+            "train/improvement": float(before - after),
+            "train/approx_kl": float(kl),
             "train/grad_norm": float(norms[0]),
-            "train/step_scale": float(state[STEP_SCALE]),
+            "train/step_scale": float(scale),
             "train/steps_taken_back": float(taken_back),
-            "train/entropy": float(entropy(parts[0].old[-1]).mean()),
+            "train/entropy": float(mean_over_tasks(entropy(parts[0].old[-1]), failed)),
             "train/std": float(params["log_std"].exp().mean()),
         }
         return Update(params, state, metrics)
 
+    def too_far(self, kl: Tensor, trail: Trail) -> Tensor:
+        """Whether the newest point is to be left for the one before, where there is one: ()."""
+        return ~(kl <= self.max_kl) & (trail.steps > 0)  # also where kl is not a number
+
     def differentiate(
         self, params: Params, iteration: Iteration, data: Minibatch
-    ) -> tuple[float, Params]:
+    ) -> tuple[Tensor, Params]:
         """Divergence of phi_K, and the meta-loss's gradient for the learned entries."""
         theta = {n: v.requires_grad_() for n, v in detach(learned(params)).items()}
         loss, kl = self.loss(params | theta, iteration, data)
         grads = torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
-        return kl.item(), dict(zip(theta, grads, strict=True))
+        return kl.detach(), dict(zip(theta, grads, strict=True))
 
     @torch.no_grad()
-    def measure(self, params: Params, iteration: Iteration, data: Minibatch) -> tuple[float, float]:
+    def measure(
+        self, params: Params, iteration: Iteration, data: Minibatch
+    ) -> tuple[Tensor, Tensor]:
         """Meta-loss and divergence of phi_K."""
-        loss, kl = self.loss(params, iteration, data)
-        return loss.item(), kl.item()
+        return self.loss(params, iteration, data)
 
     def step(
-        self, params: Params, optimizer: Params, gradient: Params, scale: float
+        self, params: Params, optimizer: Params, gradient: Params, scale: float | Tensor
     ) -> tuple[Params, Params]:
         """One step of Adam, its length times `scale`: new parameters and optimiser's state."""
         rates = scale * self.learning_rate, scale * self.adaptation_lr
@@ -191,18 +199,20 @@ class Ppo(MetaObjective):
             iteration: policy and adaptation.
             data: what it is evaluated on.
         """
-        K = len(data.losses)
+        K, failed = len(data.losses), iteration.inner.failed
         counts = self.step_weights(K, iteration.progress)
-        state = iteration.adaptation.begin(expand(params, len(iteration.inner.failed)))
+        state = iteration.adaptation.begin(cut_gradients(expand(params, len(failed)), failed))
         total, kl = torch.zeros(()), torch.zeros(())
         for k, (batch, behaviour) in enumerate(zip(data.batches, data.old, strict=True)):
             dist = iteration.policy.distribution(state, batch.observations)
-            kl = mean_kl(behaviour, dist, batch)
+            kl = mean_over_tasks(mean_kl(behaviour, dist, batch), failed)
             if k == 0 and self.exploration:
                 score = (log_prob(dist, batch.actions) * batch.weights).sum(-1)
-                total = total - self.exploration * (credit(iteration).to(score) * score).mean()
+                credited = mean_over_tasks(credit(iteration).to(score) * score, failed)
+                total = total - self.exploration * credited
             if counts[k]:
-                total = total - counts[k] * surrogate(dist, batch, self.clip)
+                gain = mean_over_tasks(surrogate(dist, batch, self.clip), failed)
+                total = total - counts[k] * gain
             if k < K:
                 total = total + self.inner_kl_penalty / K * kl
                 state = iteration.adaptation.step(state, data.losses[k], k)
@@ -221,6 +231,7 @@ def credit(iteration: Iteration) -> Tensor:
     E-MAML (Stadie et al. 2018, Eq. 5) multiplies the score of the episodes adapted on by the
     return after adaptation. Standardised as in ProMP's experiments; 0 for a task without returns.
     """
-    returns = iteration.inner.rollouts[-1].task_returns()
+    failed = iteration.inner.failed
+    returns = iteration.inner.known_returns()
     centred = torch.nan_to_num(returns - returns.nanmean())
-    return centred / (centred.square().mean().sqrt() + 1e-8)
+    return centred / (mean_over_tasks(centred.square(), failed).sqrt() + 1e-8)

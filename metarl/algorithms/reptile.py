@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metarl.adaptation.base import Adaptation
 from metarl.algorithms.base import Iteration, MetaObjective, Update
+from metarl.algorithms.sound_tasks import mean_over_tasks
 from metarl.params import Params, flatten, weights
 from metarl.policies import entropy
 from metarl_envs import InputError
@@ -45,7 +46,10 @@ class Reptile(MetaObjective):
     ) -> Update:
         theta, adapted = weights(params), iteration.inner.adapted
         rate = self.outer_lr * (1 - iteration.progress)
-        step = {name: rate * (adapted[name] - value).mean(0) for name, value in theta.items()}
+        step = {
+            name: rate * mean_over_tasks(adapted[name] - value, iteration.inner.failed)
+            for name, value in theta.items()
+        }
         moved = {name: value + step[name] for name, value in theta.items()}
         with torch.no_grad():
             dist = iteration.policy.distribution(

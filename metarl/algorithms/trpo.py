@@ -23,6 +23,7 @@ from metarl.adam import adam_step, init_adam
 from metarl.adaptation.base import LinearisedAdaptation, adapt, linearise
 from metarl.advantages import PolicyBatch, first_episodes
 from metarl.algorithms.base import Iteration, MetaObjective, Update
+from metarl.algorithms.sound_tasks import mean_over_tasks, sum_over_tasks
 from metarl.algorithms.trust_region import Objective, conjugate_gradient, line_search
 from metarl.losses import inner_losses, mean_kl, surrogate
 from metarl.params import ADAPTATION, Params, expand, fixed, flatten, learned, unflatten
@@ -85,14 +86,15 @@ class Trpo(MetaObjective):
         theta, own = partition(learned(params))
         rest = fixed(params) | own
         post = batches[-1]
-        M = len(post.weights)
+        failed = iteration.inner.failed
+        M = len(failed)
         task_params = expand(params, M)
         task_statistics = statistics_of(task_params)
 
         linear = linearise(adaptation, task_params, iteration.losses())
         adapted = linear.adapted
-        gradient, before, old = surrogate_gradient(policy, adapted, task_statistics, post)
-        meta_gradient = sum_tasks(linear.transpose_product(gradient))
+        gradient, before, old = surrogate_gradient(policy, adapted, task_statistics, post, failed)
+        meta_gradient = sum_tasks(linear.transpose_product(gradient), failed)
         del linear  # frees the graph over all samples before the next one is built
         ascent = flatten({name: meta_gradient[name] for name in theta})
 
@@ -103,6 +105,7 @@ class Trpo(MetaObjective):
             adapted,
             task_statistics,
             few[-1],
+            failed,
         )
         still = {name: torch.zeros_like(value) for name, value in own.items()}
 
@@ -117,7 +120,8 @@ class Trpo(MetaObjective):
         @torch.no_grad()
         def objective(point: Tensor) -> Objective:
             start = expand(unflatten(point, theta) | rest, M)
-            return evaluate(policy, adapt(adaptation, start, iteration.losses()), post, old)
+            phi = adapt(adaptation, start, iteration.losses())
+            return evaluate(policy, phi, post, old, failed)
 
         point, share, after = line_search(
             objective,
@@ -140,7 +144,7 @@ class Trpo(MetaObjective):
             "train/grad_norm": float(ascent.norm()),
             "train/step_norm": float(step.norm()),
             "train/step_share": share,
-            "train/entropy": float(entropy(old).mean()),
+            "train/entropy": float(mean_over_tasks(entropy(old), failed)),
             "train/std": float(theta["log_std"].exp().mean()),
         }
         moved = unflatten(point, theta) | own
@@ -156,21 +160,32 @@ def partition(learned: Mapping[str, Tensor]) -> tuple[Params, Params]:
 
 
 def evaluate(
-    policy: GaussianMlpPolicy, adapted: Mapping[str, Tensor], post: PolicyBatch, old: Gaussian
+    policy: GaussianMlpPolicy,
+    adapted: Mapping[str, Tensor],
+    post: PolicyBatch,
+    old: Gaussian,
+    failed: Tensor,
 ) -> Objective:
     """Surrogate and divergence of per-task parameters (M, ...) on post-adaptation data."""
     new = policy.distribution(adapted, post.observations)
-    return Objective(surrogate=surrogate(new, post), kl=mean_kl(old, new, post))
+    return Objective(
+        surrogate=mean_over_tasks(surrogate(new, post), failed),
+        kl=mean_over_tasks(mean_kl(old, new, post), failed),
+    )
 
 
 def surrogate_gradient(
-    policy: GaussianMlpPolicy, adapted: Params, statistics: Params, post: PolicyBatch
+    policy: GaussianMlpPolicy,
+    adapted: Params,
+    statistics: Params,
+    post: PolicyBatch,
+    failed: Tensor,
 ) -> tuple[Params, Tensor, Gaussian]:
     """Gradient (M, ...) of the surrogate at the adapted entries, its value, and the policy."""
 
     def value_and_policy(adapted: Params) -> tuple[Tensor, tuple[Tensor, Gaussian]]:
         dist = policy.distribution(adapted | statistics, post.observations)
-        value = surrogate(dist, post)
+        value = mean_over_tasks(surrogate(dist, post), failed)
         return value, (value, dist)
 
     gradient, (value, dist) = grad(value_and_policy, has_aux=True)(adapted)
@@ -183,6 +198,7 @@ def fisher_vector_product(
     at: Params,
     statistics: Params,
     post: PolicyBatch,
+    failed: Tensor,
 ) -> Callable[[Params], Params]:
     """v -> J^T F J v, the Hessian of the mean KL at theta, on learned entries without axis M.
 
@@ -195,8 +211,9 @@ def fisher_vector_product(
         at: adapted entries at which F is taken, (M, ...).
         statistics: the normaliser's entries, (M, ...).
         post: the post-adaptation batch.
+        failed: (M,), tasks that do not count.
     """
-    M = len(post.weights)
+    M = len(failed)
     # An entry that no step moves is still a view of `expand`, which forward mode cannot write to.
     at = {name: value.contiguous() for name, value in at.items()}
 
@@ -205,7 +222,7 @@ def fisher_vector_product(
         return dist.mean, dist.log_std
 
     (_, log_std), pullback = vjp(distribution, at)  # pyright: ignore[reportAssignmentType]
-    share = post.weights.unsqueeze(-1) / M
+    share = post.weights.unsqueeze(-1) / (~failed).sum()
     mean_metric = share * torch.exp(-2 * log_std)  # Fisher metric of a Gaussian: 1/std^2
     log_std_metric = 2 * share.sum(1, keepdim=True)  # and 2 for the logarithm of std
 
@@ -214,11 +231,11 @@ def fisher_vector_product(
         _, tangents = jvp(distribution, (at,), (change,))[:2]
         mean_dot, log_std_dot = tangents
         (pulled,) = pullback((mean_metric * mean_dot, log_std_metric * log_std_dot))
-        return sum_tasks(linear.transpose_product(pulled))
+        return sum_tasks(linear.transpose_product(pulled), failed)
 
     return product
 
 
-def sum_tasks(params: Mapping[str, Tensor]) -> Params:
-    """Sum over the task axis, the transpose of `expand`: (M, ...) -> (...)."""
-    return {name: value.sum(0) for name, value in params.items()}
+def sum_tasks(params: Mapping[str, Tensor], failed: Tensor) -> Params:
+    """Sum over the tasks that count, the transpose of `expand`: (M, ...) -> (...)."""
+    return {name: sum_over_tasks(value, failed) for name, value in params.items()}

@@ -64,7 +64,8 @@ class Problem:
         """Mean post-adaptation surrogate, of `acting` entries (M, ...): ()."""
         statistics = {k: v for k, v in self.theta.items() if k.startswith(STATISTICS)}
         params = adapted | expand(statistics, self.num_tasks)
-        return surrogate(self.policy.distribution(params, self.post.observations), self.post)
+        dist = self.policy.distribution(params, self.post.observations)
+        return surrogate(dist, self.post).mean()
 
     def objective(self, start: Params) -> Tensor:
         """The score after adaptation, from learned entries that all tasks share: (...) -> ()."""

@@ -34,6 +34,11 @@ class MetaProblem:
     theta: Params  # without axis M
     batches: list[PolicyBatch]  # K + 1
     policies: list[Params]  # K + 1, each (M, ...)
+    failures: tuple[int, ...] = ()  # tasks whose adaptation was not finite
+
+    @property
+    def failed(self) -> Tensor:
+        return torch.tensor([m in self.failures for m in range(self.num_tasks)])
 
     @property
     def num_tasks(self) -> int:
@@ -49,10 +54,9 @@ class MetaProblem:
 
     def iteration(self, returns: Sequence[float] = (1, 2, 4), progress: float = 0.0) -> Iteration:
         """What a meta-objective gets to see; `returns` are those of each task after adaptation."""
-        failed = torch.zeros(self.num_tasks, dtype=torch.bool)
         after = rollouts_with(torch.tensor(returns, dtype=torch.float64))
         rollouts = [after] * len(self.batches)
-        inner = InnerLoop(rollouts, self.batches, self.policies, failed, 0.0)
+        inner = InnerLoop(rollouts, self.batches, self.policies, self.failed, 0.0)
         return Iteration(self.policy, self.adaptation, self.form, inner, HORIZON, progress)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from metarl.advantages import (
+    BLOCK,
     baseline_features,
     discounted_returns,
     explained_variance,
@@ -59,6 +60,56 @@ def test_gae_with_lambda_one_is_return_minus_value():
     advantages = gae(rewards, values, torch.zeros(4), ~valid, valid, 0.9, 1.0)
     expected = discounted_returns(rewards, valid, 0.9) - values
     torch.testing.assert_close(advantages, expected)
+
+
+def returns_by_loop(rewards, valid, discount):
+    returns, running = torch.zeros_like(rewards), torch.zeros_like(rewards[..., 0])
+    for t in reversed(range(rewards.shape[-1])):
+        running = (rewards[..., t] + discount * running) * valid[..., t]
+        returns[..., t] = running
+    return returns
+
+
+def gae_by_loop(rewards, values, final_values, terminated, valid, discount, gae_lambda):
+    advantages = torch.zeros_like(rewards)
+    next_value, next_advantage = final_values, torch.zeros_like(final_values)
+    for t in reversed(range(rewards.shape[-1])):
+        goes_on = (~terminated[..., t]).to(rewards.dtype)
+        delta = rewards[..., t] + discount * goes_on * next_value - values[..., t]
+        advantage = delta + discount * gae_lambda * goes_on * next_advantage
+        next_advantage = torch.where(valid[..., t], advantage, next_advantage)
+        next_value = torch.where(valid[..., t], values[..., t], next_value)
+        advantages[..., t] = advantage * valid[..., t]
+    return advantages
+
+
+@pytest.mark.parametrize(("discount", "gae_lambda"), [(0.99, 0.95), (1.0, 1.0), (0.9, 0.0), (0, 1)])
+@pytest.mark.parametrize("T", [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
+def test_returns_and_advantages_are_those_of_a_loop_over_time(T, discount, gae_lambda):
+    """Episodes that terminate, are cut off, last to the horizon, or diverged (no step valid)."""
+    generator = torch.Generator().manual_seed(T)
+
+    def randn(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    lengths = torch.randint(0, T + 1, (4, 6, 1), generator=generator)
+    lengths[0, 0], lengths[0, 1] = 0, T
+    valid = torch.arange(T) < lengths
+    terminated = (torch.arange(T) == lengths - 1) & (torch.arange(6) % 2 == 0).unsqueeze(-1)
+    assert T == 1 or 0 < terminated.sum() < 24
+    rewards, values, final_values = randn(4, 6, T) * valid, randn(4, 6, T), randn(4, 6)
+    found = discounted_returns(rewards, valid, discount)
+    expected = returns_by_loop(rewards, valid, discount)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    given = (rewards, values, final_values, terminated, valid, discount, gae_lambda)
+    torch.testing.assert_close(gae(*given), gae_by_loop(*given), rtol=0, atol=1e-12)
+
+
+def test_what_is_not_valid_counts_for_nothing_whatever_it_is():
+    rewards, valid = tensor(1, torch.nan, torch.inf), flags(1, 0, 0)
+    assert discounted_returns(rewards, valid, 0.5).tolist() == [1, 0, 0]
+    found = gae(rewards, rewards, tensor(10)[0], ~valid & valid, valid, 0.5, 0.8)
+    assert found.tolist() == [1 + 0.5 * 10 - 1, 0, 0]
 
 
 def test_features_are_those_of_the_reference():

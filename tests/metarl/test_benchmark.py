@@ -73,9 +73,8 @@ def test_the_command_prints_a_line_per_count_and_writes_json(tmp_path, capsys):
 
 
 def test_an_engine_that_is_not_there_is_one_line(capsys, monkeypatch):
-    monkeypatch.setattr(
-        "metarl_envs.engines.choice.warp_problem", lambda: "mujoco-warp is not installed; pip ..."
-    )
+    problem = "mujoco-warp is not installed; pip ..."
+    monkeypatch.setattr("metarl_envs.engines.choice.warp_problem", lambda device: problem)
     for command in ("train half-cheetah-velocity", "benchmark"):
         assert main([*command.split(), "--engine", "warp", "--device", "cpu"]) == 2
         error = capsys.readouterr().err

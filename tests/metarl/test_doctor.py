@@ -72,16 +72,18 @@ def test_a_broken_engine_is_a_finding_not_a_crash(monkeypatch):
     [
         ("", True, "warp", "on the GPU"),
         ("", False, "cpu", "not used: there is no GPU"),
-        ("mujoco-warp is not installed; pip install x", True, "cpu", "not used: mujoco-warp is"),
+        ("Warp does not see it; pip install x", True, "cpu", "not used: Warp does not see it"),
     ],
 )
 def test_the_engine_of_auto_is_named_and_why_not_the_other(
     monkeypatch, problem, gpu, chosen, detail
 ):
-    monkeypatch.setattr("metarl_envs.warp_problem", lambda: problem)
+    asked = []
+    monkeypatch.setattr("metarl_envs.warp_problem", lambda device: asked.append(device) or problem)
     monkeypatch.setattr(doctor, "cuda", lambda: Finding("CUDA", gpu, ""))
     warp, choice = doctor.gpu_engine(), doctor.engine_choice()
     assert (warp.ok, warp.required, choice.ok) == (chosen == "warp", False, True)
+    assert {device.type for device in asked} == {"cuda" if gpu else "cpu"}
     assert detail in warp.detail
     assert warp.fix == ("pip install x" if problem else "")
     assert choice.detail.split(";")[0] == chosen

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 
 import pytest
 import torch
@@ -91,6 +93,25 @@ def test_a_later_collection_leaves_an_earlier_one_alone(record):
     second = collect(env, policy, params, *streams, record=record)
     assert not torch.equal(first.actions, second.actions)
     assert all(torch.equal(getattr(first, name), copy) for name, copy in copies.items())
+
+
+@pytest.mark.parametrize("record", [None, operations, every_time])
+@pytest.mark.parametrize("name", ["navigation", "half-cheetah-dynamics"])
+def test_a_dropped_environment_is_freed_at_once(name, record):
+    """On a GPU it holds worlds and graphs, and an allocation that fails collects no garbage."""
+    family = get_family(name)
+    env = BatchEnv(family, 2, 3, horizon=4)
+    policy = GaussianMlpPolicy.for_family(family, PolicyConfig(hidden_sizes=(8,)))
+    params = expand(policy.init(Generator().manual_seed(0)), 2)
+    streams = [Generator().manual_seed(seed) for seed in range(2)]
+    collect(env, policy, params, *streams, record=record)
+    gone = weakref.ref(env), weakref.ref(env.engine)
+    gc.disable()
+    try:
+        del env
+        assert [reference() for reference in gone] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_a_world_that_ended_is_seen_as_it_ended_while_it_goes_on():

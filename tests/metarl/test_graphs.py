@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import weakref
 
 import pytest
 import torch
@@ -12,14 +14,19 @@ from metarl.graphs import cuda_graph
 GPU = torch.device("cuda")
 
 
+class FakeGraph:
+    def replay(self):
+        raise NotImplementedError
+
+
 class FakeCuda:
-    """Stands in for `torch.cuda`: recordings fail, and leave their stream in force."""
+    """Stands in for `torch.cuda`: recordings whose work fails leave their stream in force."""
 
     def __init__(self, monkeypatch):
         self.streams = ["usual"]
         fakes = {
             "device": contextlib.nullcontext,
-            "CUDAGraph": object,
+            "CUDAGraph": FakeGraph,
             "Stream": object,
             "current_stream": lambda: self.streams[-1],
             "set_stream": self.streams.append,
@@ -33,8 +40,9 @@ class FakeCuda:
         self.streams.append("recording")
         try:
             yield
-        finally:
-            raise RuntimeError("operation failed due to a previous error during capture")
+        except RuntimeError as error:
+            raise RuntimeError("operation failed due to a previous error during capture") from error
+        self.streams.pop()
 
 
 def test_what_cannot_be_recorded_is_done_each_time_with_one_warning(monkeypatch):
@@ -54,6 +62,60 @@ def test_what_cannot_be_recorded_is_done_each_time_with_one_warning(monkeypatch)
     again()
     again()
     assert done == [0, 1, 2, 3]
+
+
+def test_after_a_failed_recording_the_next_one_succeeds_and_the_failed_graph_is_gone(monkeypatch):
+    fake, graphs = FakeCuda(monkeypatch), []
+
+    def made():
+        graph = FakeGraph()
+        graphs.append(weakref.ref(graph))
+        return graph
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", made)
+
+    def fails():
+        if fake.streams[-1] == "recording":
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    gc.disable()
+    try:
+        with pytest.warns(UserWarning, match="not permitted"):
+            assert cuda_graph(fails, GPU) is fails
+        assert graphs[0]() is None  # its memory can be given back at once
+    finally:
+        gc.enable()
+    again = cuda_graph(lambda: None, GPU)
+    assert again == graphs[1]().replay
+    assert fake.streams[-1] == "usual"
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.filterwarnings("ignore:a time step could not be recorded")
+def test_garbage_is_collected_before_a_recording_and_never_in_it(monkeypatch, was_on, fails):
+    fake = FakeCuda(monkeypatch)
+
+    class Cycle:
+        def __init__(self):
+            self.itself = self
+
+    garbage, seen = weakref.ref(Cycle()), []
+
+    def work():
+        if fake.streams[-1] == "recording":
+            seen.append((gc.isenabled(), garbage()))
+            if fails:
+                raise RuntimeError("operation not permitted when stream is capturing")
+
+    if not was_on:
+        gc.disable()
+    try:
+        cuda_graph(work, GPU)
+        assert gc.isenabled() == was_on
+    finally:
+        gc.enable()
+    assert seen == [(False, None)]
 
 
 @pytest.mark.gpu
@@ -83,3 +145,14 @@ def test_work_that_asks_for_a_value_is_queued_instead():
     before = float(total[0])
     again()
     assert float(total[0]) == 2 * before + 1
+
+    # The next recording works, and what the allocator keeps can still be given back.
+    recorded = cuda_graph(lambda: total.fill_(7.0), GPU)
+    recorded()
+    assert total.tolist() == [7.0] * 3
+    held = torch.cuda.memory_reserved()
+    block = torch.zeros(64 * 2**20, device=GPU)
+    assert torch.cuda.memory_reserved() > held
+    del block
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() <= held

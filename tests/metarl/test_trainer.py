@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from metarl import trainer
+from metarl.adaptation.gradient import GradientStep
 from metarl.algorithms.base import Update
 from metarl.algorithms.ppo import Ppo
 from metarl.algorithms.trpo import Trpo
@@ -162,6 +163,53 @@ def test_one_refused_update_is_skipped_and_training_goes_on(tmp_path, monkeypatc
         1,
         1,
     ]
+
+
+def failing(monkeypatch, *tasks):
+    """Every step of these tasks' adaptation overflows, in the meta-gradient as in the rollouts."""
+    healthy = GradientStep.step
+
+    def step(self, params, loss, k):
+        stepped = healthy(self, params, loss, k)
+        bias = stepped["bias_0"]
+        size = torch.ones(len(bias), 1)
+        size[list(tasks)] = torch.inf
+        return stepped | {"bias_0": bias + (size - 1) * stepped["log_std"][:, :1]}
+
+    monkeypatch.setattr(GradientStep, "step", step)
+
+
+@pytest.mark.parametrize("outer", [Trpo(), Ppo()], ids=["trpo", "ppo"])
+def test_training_goes_on_where_the_adaptation_to_a_task_fails_each_time(
+    tmp_path, monkeypatch, outer
+):
+    failing(monkeypatch, 1)
+    config = tiny(iterations=4, outer=outer)
+    state = run_training(config, tmp_path / "run")
+    metrics = read_metrics(tmp_path / "run")
+    assert [line["health/failed_adaptations"] for line in metrics] == [1, 1, 1, 1]
+    assert (state.iteration, state.refused) == (4, 0)
+    before = trainer.initial_state(config)
+    assert all(torch.isfinite(value).all() for value in state.params.values())
+    assert not torch.equal(state.params["weight_0"], before.params["weight_0"])
+
+
+@pytest.mark.parametrize("outer", [Trpo(), Ppo()], ids=["trpo", "ppo"])
+def test_where_the_adaptation_to_every_task_fails_the_run_stops_and_says_so(
+    tmp_path, monkeypatch, outer
+):
+    failing(monkeypatch, 0, 1, 2)
+    config = tiny(iterations=4, outer=outer)
+    with pytest.raises(
+        NonFiniteUpdateError, match=r"3 updates in a row .* adaptation to 3 of 3 tasks"
+    ) as e:
+        run_training(config, tmp_path / "run")
+    assert "\n" not in str(e.value)
+    _, state = load_checkpoint(tmp_path / "run")
+    before = trainer.initial_state(config)
+    assert all(torch.equal(value, before.params[name]) for name, value in state.params.items())
+    for name, value in state.optimizer.items():
+        assert torch.equal(value, before.optimizer[name])
 
 
 def test_too_many_diverged_worlds_stop_the_run(tmp_path):

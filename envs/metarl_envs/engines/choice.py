@@ -26,15 +26,20 @@ def chosen_engine(name: EngineName, device: torch.device) -> Literal["cpu", "war
     if name not in ENGINES:
         raise InputError(f"engine = '{name}': allowed are {', '.join(ENGINES)}")
     if name == "auto":
-        return "warp" if device.type == "cuda" and not warp_problem() else "cpu"
-    if name == "warp" and (problem := warp_problem()):
+        return "warp" if device.type == "cuda" and not warp_problem(device) else "cpu"
+    if name == "warp" and (problem := warp_problem(device)):
         raise InputError(f"engine = 'warp': {problem}; or use --engine cpu")
     return name
 
 
 @functools.cache
-def warp_problem() -> str:
-    """Why the engine warp cannot be used, and the mend; "" if it can."""
+def warp_problem(device: torch.device) -> str:
+    """Why the engine warp cannot be used by a learner on `device`, and the fix; "" if it can."""
+    return package_problem() or (gpu_problem(device.index or 0) if device.type == "cuda" else "")
+
+
+def package_problem() -> str:
+    """What is wrong with the installed package, and the fix; "" if nothing is."""
     import mujoco
 
     try:
@@ -53,6 +58,22 @@ def warp_problem() -> str:
             f"mujoco-warp {theirs} does not fit mujoco {ours}; pip install 'mujoco-warp=={ours}.*'"
         )
     return ""
+
+
+def gpu_problem(index: int) -> str:
+    """Why Warp cannot use the GPU of this number, which torch can, and the fix; "" if it can.
+
+    Either brings a CUDA of its own, and Warp's on PyPI needs a newer driver than some of torch's.
+    """
+    import warp as wp
+
+    wp.config.log_level = wp.LOG_ERROR  # what it would say of the driver is said here
+    if index < wp.get_cuda_device_count():
+        return ""
+    return (
+        f"Warp does not see the GPU cuda:{index} that torch sees; install NVIDIA driver 580 or "
+        "newer, or a +cu12 build of Warp from https://github.com/NVIDIA/warp/releases"
+    )
 
 
 def _release(version: str) -> str:

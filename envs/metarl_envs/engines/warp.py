@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import mujoco
@@ -21,6 +20,7 @@ from metarl_envs.engines.warp_model import (
     write_field,
 )
 from metarl_envs.errors import InputError
+from metarl_envs.garbage import without_garbage_collection
 from metarl_envs.mujoco_log import ignore_mujoco_warnings
 
 STATE = (
@@ -91,7 +91,8 @@ class WarpEngine:
         self.dtype = torch.float32
         self.model = model
         self._limits = sizes
-        self._warp_device = wp.device_from_torch(self.device)
+        # As a string: of a torch.device Warp uses the index, and that of "cuda" is None.
+        self._warp_device = wp.device_from_torch(str(self.device))
         self._graphs: dict[tuple[str, int], wp.Graph] = {}
         with wp.ScopedDevice(self._warp_device):
             self._model, self._varied, self._derived = batched_model(model, num_worlds, varied)
@@ -229,17 +230,12 @@ class WarpEngine:
         # torch's usual stream is the legacy one, which cannot be recorded: record on another.
         other = wp.Stream(self._warp_device) if self._warp_device.is_cuda else None
         wp.synchronize_device(self._warp_device)
-        collecting = gc.isenabled()
-        gc.disable()  # what is freed meanwhile would become part of the recording
-        try:
-            with (
-                wp.ScopedStream(other),
-                wp.ScopedCapture(self._warp_device, stream=other) as capture,
-            ):
-                work()
-        finally:
-            if collecting:
-                gc.enable()
+        with (
+            without_garbage_collection(),
+            wp.ScopedStream(other),
+            wp.ScopedCapture(self._warp_device, stream=other) as capture,
+        ):
+            work()
         self.set_state(before)
         wp.synchronize_device(self._warp_device)
         assert capture.graph is not None

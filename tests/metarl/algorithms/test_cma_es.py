@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ from metarl.algorithms.cma_es import (
     state_of,
 )
 from metarl.config import TrainConfig
-from metarl.params import expand, flatten, learned
+from metarl.params import expand, flatten, is_finite, learned
 from metarl.policies import GaussianMlpPolicy, PolicyConfig
 from metarl_envs import InputError
 
@@ -122,19 +124,27 @@ def test_it_finds_the_optimum_of_an_ill_conditioned_quadratic(seed):
 def test_lost_episodes_count_as_the_worst_candidate_of_their_task():
     nan = torch.nan
     returns = torch.tensor([[1.0, nan, nan], [3.0, 5.0, nan], [2.0, 7.0, nan]])
-    assert torch.equal(fitness(returns), torch.tensor([6.0, 8.0, 9.0]) / 3)
+    assert torch.equal(fitness(returns), torch.tensor([6.0, 8.0, 9.0]) / 2)
 
 
-def test_a_candidate_that_always_diverges_ranks_last_and_the_state_stays_finite():
+@pytest.mark.parametrize("lost", [True, False], ids=["lost its episodes", "failed to adapt"])
+def test_a_candidate_of_which_nothing_is_known_ranks_last(lost):
     outer, params = CmaEs(population=4), linear_params()
     optimizer, start = proposal(outer, params, 4)
-    lost = iteration_of(start, torch.tensor([1.0, 2.0, torch.nan, 0.5]))
+    iteration = iteration_of(start, torch.tensor([1.0, 2.0, torch.nan if lost else 9.0, 0.5]))
+    iteration.inner.failed[2] = not lost
     worst = iteration_of(start, torch.tensor([1.0, 2.0, 0.5, 0.5]))
-    found, expected = (outer.update(params, optimizer, each) for each in (lost, worst))
+    found, expected = (outer.update(params, optimizer, each) for each in (iteration, worst))
     assert torch.equal(flatten(found.params), flatten(expected.params))
-    everything = outer.update(params, optimizer, iteration_of(start, torch.full((4,), torch.nan)))
-    for value in (found.params | found.optimizer | everything.optimizer).values():
-        assert bool(torch.isfinite(value).all())
+    assert is_finite(found.params | found.optimizer)
+
+
+def test_of_nothing_known_an_update_is_not_finite_and_so_refused():
+    outer, params = CmaEs(population=4), linear_params()
+    optimizer, start = proposal(outer, params, 8)
+    everything = iteration_of(start, torch.full((8,), torch.nan))
+    update = outer.update(params, optimizer, everything)
+    assert math.isnan(update.metrics["train/fitness_best"])
 
 
 def test_statistics_are_not_searched():

@@ -15,7 +15,7 @@ from torch import Generator
 
 from metarl.algorithms.es import EvolutionStrategy, signed_ranks, smoothed_gradient
 from metarl.config import TrainConfig
-from metarl.params import flatten, learned
+from metarl.params import flatten, is_finite, learned
 from metarl.policies import GaussianMlpPolicy, PolicyConfig
 from metarl_envs import InputError
 
@@ -89,8 +89,10 @@ def test_one_pair_moves_the_parameters_towards_its_better_half():
 
 
 def test_signed_ranks_by_hand():
-    gain = torch.tensor([0.5, -40.0, float("nan"), 1.0])
-    assert signed_ranks(gain).tolist() == [0.5, -1.0, 0.0, 0.75]
+    assert signed_ranks(torch.tensor([0.5, -40.0, 0.0, 1.0])).tolist() == [0.5, -1.0, 0.0, 0.75]
+    found = signed_ranks(torch.tensor([0.5, -40.0, torch.nan, 1.0]))  # three ranks for three pairs
+    expected = torch.tensor([1 / 3, -1.0, torch.nan, 2 / 3])
+    torch.testing.assert_close(found, expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -107,21 +109,33 @@ def test_it_finds_the_optimum_of_a_quadratic_whatever_the_tasks_offset(seed):
     assert float((found - goal).norm()) < 0.1
 
 
-def test_a_pair_that_lost_its_episodes_counts_for_nothing():
+@pytest.mark.parametrize("lost", [True, False], ids=["lost its episodes", "failed to adapt"])
+def test_a_pair_of_which_nothing_is_known_is_left_out(lost):
     outer, params = EvolutionStrategy(), linear_params()
     optimizer = outer.init(learned(params))
+    start = proposal(outer, params, 8)
+    returns = torch.tensor([1.0, 2.0, 3.0, 4.0, 9.0, 0.0, 7.0, 3.5])
+    iteration = iteration_of(start, returns.clone())
+    if lost:
+        returns[6] = torch.nan
+        iteration = iteration_of(start, returns)
+    else:
+        iteration.inner.failed[6] = True
+    found = outer.update(params, optimizer, iteration)
+    others = torch.tensor([0, 1, 3, 4, 5, 7])
+    alone = iteration_of({name: v[others] for name, v in start.items()}, returns[others])
+    expected = outer.update(params, optimizer, alone)
+    torch.testing.assert_close(found.params, expected.params, rtol=0, atol=1e-7)
+    torch.testing.assert_close(found.optimizer, expected.optimizer, rtol=1e-5, atol=1e-7)
+    assert found.metrics == pytest.approx(expected.metrics, rel=1e-5)
+
+
+def test_of_nothing_known_an_update_is_not_finite_and_so_refused():
+    outer, params = EvolutionStrategy(), linear_params()
     start = proposal(outer, params, 6)
-    returns = torch.tensor([1.0, 2.0, 3.0, 4.0, 9.0, 0.0])
-    without = outer.update(params, optimizer, iteration_of(start, returns.clone()))
-    returns[0] = returns[3]  # a pair without a difference
-    equal = outer.update(params, optimizer, iteration_of(start, returns.clone()))
-    returns[3] = torch.nan
-    lost = outer.update(params, optimizer, iteration_of(start, returns))
-    assert torch.equal(flatten(lost.params), flatten(equal.params))
-    assert not torch.equal(flatten(lost.params), flatten(without.params))
     everything = iteration_of(start, torch.full((6,), torch.nan))
-    update = outer.update(params, optimizer, everything)
-    assert torch.equal(flatten(update.params), flatten(params))
+    update = outer.update(params, outer.init(learned(params)), everything)
+    assert not is_finite(update.params)
 
 
 def test_settings_out_of_range_are_named():

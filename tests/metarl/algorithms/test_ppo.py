@@ -226,7 +226,7 @@ def test_the_first_step_of_adam_follows_the_gradient_of_trpos_surrogate(adaptati
     start, theta = expand(given.theta, 3), learned(given.theta)
     linear = linearise(adaptation, start, given.losses)
     gradient, _, _ = surrogate_gradient(
-        given.policy, linear.adapted, statistics(start), given.batches[-1]
+        given.policy, linear.adapted, statistics(start), given.batches[-1], given.failed
     )
     ascent = {name: v.sum(0) for name, v in linear.transpose_product(gradient).items()}
     outer = dataclasses.replace(PLAIN, learning_rate=0.01, adaptation_lr=0.05)
@@ -278,7 +278,7 @@ def test_a_point_within_max_kl_on_one_minibatch_and_beyond_on_the_next_is_left_t
     given = meta_problem(GradientStep(0.3), "ratio", 1)
     outer = Ppo(epochs=3, minibatches=1, learning_rate=1e-3, max_kl=0.5)
     start = outer.init(learned(given.theta))
-    seen = iter([0.0, 0.1, 0.9, 0.9])  # two steps; then the second and the first are too far
+    seen = iter(double(0.0, 0.1, 0.9, 0.9))  # two steps; then the second and the first are too far
     differentiate = Ppo.differentiate
 
     def scripted(self, params, iteration, data):

@@ -52,7 +52,7 @@ def outer_objective(given, theta, old=None):
     """Surrogate and divergence at theta, from the policies `old`; from its own without them."""
     adapted, post = given.adapted(theta), given.batches[-1]
     old = given.policy.distribution(adapted, post.observations) if old is None else old
-    return evaluate(given.policy, adapted, post, old)
+    return evaluate(given.policy, adapted, post, old, given.failed)
 
 
 def sampling_policies(given):
@@ -62,8 +62,10 @@ def sampling_policies(given):
 
 def meta_gradient(given):
     at = linear(given)
-    gradient, value, _ = surrogate_gradient(given.policy, at.adapted, {}, given.batches[-1])
-    return flatten(sum_tasks(at.transpose_product(gradient))), value
+    gradient, value, _ = surrogate_gradient(
+        given.policy, at.adapted, {}, given.batches[-1], given.failed
+    )
+    return flatten(sum_tasks(at.transpose_product(gradient), given.failed)), value
 
 
 def without(given, *tasks):
@@ -97,7 +99,12 @@ def test_fisher_vector_product_equals_finite_differences_of_the_kl_gradient(
     given = meta_problem(adaptation, form, num_steps, context_size=2)
     theta, at = learned(given.theta), linear(given)
     product = fisher_vector_product(
-        given.policy, at, at.adapted, statistics(expand(given.theta, M)), given.batches[-1]
+        given.policy,
+        at,
+        at.adapted,
+        statistics(expand(given.theta, M)),
+        given.batches[-1],
+        given.failed,
     )
     old = sampling_policies(given)
     direction = torch.randn(
@@ -123,7 +130,9 @@ def test_batched_over_tasks_equals_one_task_at_a_time(form, num_steps):
     policy, post, together = given.policy, given.batches[-1], linear(given)
     batched_gradient, _ = meta_gradient(given)
     direction = unflatten(torch.linspace(-1, 1, len(flatten(given.theta))).double(), given.theta)
-    batched_product = fisher_vector_product(policy, together, together.adapted, {}, post)(direction)
+    batched_product = fisher_vector_product(
+        policy, together, together.adapted, {}, post, given.failed
+    )(direction)
 
     gradients, products = [], []
     for m in range(M):
@@ -132,7 +141,9 @@ def test_batched_over_tasks_equals_one_task_at_a_time(form, num_steps):
         for name, value in single.adapted.items():
             torch.testing.assert_close(value[0], together.adapted[name][m], rtol=0, atol=1e-10)
         gradients.append(meta_gradient(alone)[0])
-        product = fisher_vector_product(policy, single, single.adapted, {}, alone.batches[-1])
+        product = fisher_vector_product(
+            policy, single, single.adapted, {}, alone.batches[-1], alone.failed
+        )
         products.append(flatten(product(direction)))
     assert (torch.stack(gradients).mean(0) - batched_gradient).abs().max() <= 1e-10
     assert (torch.stack(products).mean(0) - flatten(batched_product)).abs().max() <= 1e-10
@@ -177,8 +188,11 @@ def test_first_order_drops_the_jacobian_and_nothing_else():
         other = second_order.adapted(given.theta)[name]
         torch.testing.assert_close(value, other, rtol=0, atol=0)
     gradient, _ = meta_gradient(given)
-    at_adapted, _, _ = surrogate_gradient(given.policy, detach(adapted), {}, given.batches[-1])
-    torch.testing.assert_close(gradient, flatten(sum_tasks(at_adapted)), rtol=0, atol=1e-14)
+    at_adapted, _, _ = surrogate_gradient(
+        given.policy, detach(adapted), {}, given.batches[-1], given.failed
+    )
+    expected = flatten(sum_tasks(at_adapted, given.failed))
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-14)
     full, _ = meta_gradient(second_order)
     assert (gradient - full).norm() / full.norm() > 1e-2
 

@@ -26,7 +26,9 @@ def ascent(given) -> Params:
     start = expand(given.theta, given.num_tasks)
     linear = linearise(given.adaptation, start, given.losses)
     post = given.batches[-1]
-    gradient, _, _ = surrogate_gradient(given.policy, linear.adapted, statistics(start), post)
+    gradient, _, _ = surrogate_gradient(
+        given.policy, linear.adapted, statistics(start), post, given.failed
+    )
     return {name: v.sum(0) for name, v in linear.transpose_product(gradient).items()}
 
 
@@ -67,7 +69,7 @@ def test_the_weights_stay_inside_the_trust_region_and_improve_the_surrogate(adap
     old = given.policy.distribution(given.adapted(given.theta), post.observations)
 
     def at(theta: Params):
-        return evaluate(given.policy, given.adapted(theta), post, old)
+        return evaluate(given.policy, given.adapted(theta), post, old, given.failed)
 
     start, moved = at(given.theta), at(new | own(given.theta))
     assert moved.surrogate > start.surrogate

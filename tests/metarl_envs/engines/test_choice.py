@@ -23,7 +23,7 @@ def ask_anew():
 
 @pytest.fixture
 def usable(monkeypatch):
-    monkeypatch.setattr(choice, "warp_problem", lambda: "")
+    monkeypatch.setattr(choice, "warp_problem", lambda device: "")
 
 
 @pytest.fixture
@@ -68,6 +68,40 @@ def test_a_package_that_breaks_on_import_is_one_line(monkeypatch):
     ) as e:
         chosen_engine("warp", CPU)
     assert "\n" not in str(e.value)
+
+
+@pytest.fixture
+def gpus_of_warp(monkeypatch):
+    """Warp's list of GPUs, to put stand-ins into."""
+    pytest.importorskip("mujoco_warp")
+    import warp
+
+    monkeypatch.setattr(warp.config, "log_level", warp.config.log_level)
+    warp.init()
+    monkeypatch.setattr(warp._src.context.runtime, "cuda_devices", [])
+    return warp._src.context.runtime.cuda_devices
+
+
+def test_a_gpu_that_warp_does_not_see_is_not_used_and_refused_in_one_line(gpus_of_warp):
+    """Below NVIDIA's driver 580, Warp lists no GPU where torch's older CUDA works."""
+    assert chosen_engine("auto", GPU) == "cpu"
+    assert chosen_engine("warp", CPU) == "warp"
+    with pytest.raises(InputError) as e:
+        chosen_engine("warp", GPU)
+    assert str(e.value) == (
+        "engine = 'warp': Warp does not see the GPU cuda:0 that torch sees; install NVIDIA driver "
+        "580 or newer, or a +cu12 build of Warp from https://github.com/NVIDIA/warp/releases; "
+        "or use --engine cpu"
+    )
+
+
+def test_a_gpu_that_warp_sees_is_used(gpus_of_warp):
+    gpus_of_warp.append(SimpleNamespace())
+    assert chosen_engine("auto", GPU) == chosen_engine("warp", GPU) == "warp"
+    assert chosen_engine("auto", torch.device("cuda", 0)) == "warp"
+    assert chosen_engine("auto", torch.device("cuda", 1)) == "cpu"
+    with pytest.raises(InputError, match="does not see the GPU cuda:1"):
+        chosen_engine("warp", torch.device("cuda", 1))
 
 
 def test_an_unknown_engine_is_refused_with_those_that_are():

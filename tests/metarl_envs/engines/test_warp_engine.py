@@ -6,6 +6,10 @@ On a GPU sums are formed in any order, so what is bit-equal on a CPU is only clo
 
 from __future__ import annotations
 
+import gc
+import weakref
+from types import SimpleNamespace
+
 import mujoco
 import numpy as np
 import pytest
@@ -17,6 +21,7 @@ from warp_worlds import (
     controls,
     cpu_engine,
     differing,
+    make_warp_engine,
     needs_warp,
     random_fields,
     run,
@@ -62,6 +67,45 @@ def test_one_step_agrees_with_the_cpu_engine_with_every_field_varied(robot, devi
     assert worst["qvel"].quantile(0.99) < qvel_99
     assert worst["qvel"].max() < qvel_max
     assert worst["xpos"].max() < 2e-6
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
+def test_a_gpu_is_found_with_and_without_its_number(monkeypatch, name):
+    """torch.device("cuda"), which --device cuda gives, has no index. The stand-in for Warp's GPU
+    can do nothing: the test ends where the engine first puts something there."""
+    import warp as wp
+
+    from metarl_envs.engines.warp import WarpEngine
+
+    gpu, asked = SimpleNamespace(), []
+
+    def scoped(device):
+        asked.append(device)
+        raise InterruptedError
+
+    wp.init()
+    runtime = wp._src.context.runtime
+    monkeypatch.setattr(runtime, "cuda_devices", [gpu])
+    monkeypatch.setitem(runtime.device_map, "cuda:0", gpu)
+    monkeypatch.setattr(runtime, "get_current_cuda_device", lambda: gpu)
+    monkeypatch.setattr(wp, "ScopedDevice", scoped)
+    with pytest.raises(InterruptedError):
+        WarpEngine(HALF_CHEETAH.load_model(), 2, device=torch.device(name))
+    assert asked == [gpu]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_dropped_engine_is_freed_at_once_with_its_graphs(device):
+    engine = start(make_warp_engine(HALF_CHEETAH, device), HALF_CHEETAH)
+    run(engine, controls(engine, 1))
+    gone = weakref.ref(engine), *(weakref.ref(graph) for graph in engine._graphs.values())
+    assert len(gone) == 5
+    gc.disable()
+    try:
+        del engine
+        assert not any(reference() for reference in gone)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -147,7 +147,7 @@ def test_ppo_learns_on_it_and_draws_a_task_for_every_episode():
     ("change", "message"),
     [
         ({"split": "extrapolation"}, "allowed are train, test"),
-        ({"num_worlds": 0}, "meta_batch_size = 0"),
+        ({"num_worlds": 0}, "num_worlds = 0"),
         ({"tasks": get_family("half-cheetah-direction").nominal_tasks(3)}, "3 tasks given"),
     ],
 )

@@ -23,12 +23,14 @@ def scalars(value: Any) -> Any:
 
 
 def singles(value: Any) -> Any:
-    """Single precision where nothing is lost, and small integers."""
+    """Single precision and integers of 32 bits, where nothing is lost."""
     if isinstance(value, tuple | list):
         return tuple(singles(entry) for entry in value)
     if isinstance(value, bool | str):
         return value
-    small = np.int16(value) if isinstance(value, int) else np.float32(value)
+    if isinstance(value, int):
+        return np.int32(value)
+    small = np.float32(value)
     return small if float(small) == value else value
 
 

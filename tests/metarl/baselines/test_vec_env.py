@@ -143,6 +143,16 @@ def test_ppo_learns_on_it_and_draws_a_task_for_every_episode():
     assert len(seen) == 8
 
 
+def test_sizes_and_seeds_of_any_number_type_are_as_plain_ones():
+    def first(*sizes, **more) -> tuple:
+        env = TaskVecEnv(get_family("half-cheetah-velocity"), *sizes, **more)
+        return env.num_envs, env.reset().tolist(), env.tasks.to_json()
+
+    expected = first(2, horizon=5, seed=3)
+    assert first(np.int64(2), horizon=np.float32(5), seed=np.array(3)) == expected
+    assert first(torch.tensor(2), horizon=5.0, seed=np.int64(3)) == expected
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

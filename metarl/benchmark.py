@@ -29,6 +29,7 @@ from metarl.runtime import torch_threads
 from metarl.state import initial_params
 from metarl.versions import git_commit, versions
 from metarl_envs import BatchEnv, InputError, chosen_engine
+from metarl_envs.numbers import whole, wholes
 
 GPU_WORLDS = (256, 1024, 4096, 8192, 16384, 32768)
 CPU_WORLDS = (256, 1024)
@@ -75,9 +76,8 @@ def benchmark(config: TrainConfig, worlds: Sequence[int], rounds: int) -> Iterat
     Raises:
         InputError: for numbers that are not allowed, before anything is measured.
     """
-    M = config.meta_batch_size
-    if rounds < 1:
-        raise InputError(f"--rounds = {rounds}: must be at least 1")
+    M, rounds = config.meta_batch_size, whole("--rounds", rounds, least=1)
+    worlds = wholes("--worlds", worlds)
     for count in worlds:
         if count < 1 or count % M:
             raise InputError(

@@ -54,6 +54,7 @@ from metarl.run_folder import (
 )
 from metarl.state import Generators, TrainState
 from metarl.versions import versions
+from metarl_envs.numbers import whole
 
 __all__ = [
     "SavedPolicy",
@@ -150,7 +151,7 @@ def load_checkpoint(run: Path, iteration: int | None = None) -> tuple[TrainConfi
     check_run(run)
     if iteration is None:
         return _newest(run, _read_checkpoint)
-    folder = run / CHECKPOINTS / f"{iteration:06d}"
+    folder = run / CHECKPOINTS / f"{whole('iteration', iteration):06d}"
     if not folder.is_dir():
         names = ", ".join(path.name for path in checkpoints(run)) or "none"
         raise RunError(f"{run}: no checkpoint of iteration {iteration}; there are: {names}")

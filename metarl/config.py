@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ from metarl.losses import InnerLoss
 from metarl.policies import PolicyConfig
 from metarl.process import available_cores
 from metarl_envs import (
-    ENGINES,
     FAMILIES,
     EngineName,
     InputError,
@@ -32,12 +30,13 @@ from metarl_envs import (
     get_family,
     unknown_name,
 )
+from metarl_envs.plain import PlainFields, as_annotated
 
 Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(PlainFields):
     """Everything that determines a run. With the same machine and versions it fixes every bit."""
 
     family: str
@@ -106,12 +105,6 @@ class TrainConfig:
             raise InputError(f"gae_lambda = {self.gae_lambda}: must be in [0, 1]")
         if not 0 < self.max_fault_share <= 1:
             raise InputError(f"max_fault_share = {self.max_fault_share}: must be in (0, 1]")
-        if self.device not in typing.get_args(Device):
-            raise InputError(
-                f"device = '{self.device}': allowed are {', '.join(typing.get_args(Device))}"
-            )
-        if self.engine not in ENGINES:
-            raise InputError(f"engine = '{self.engine}': allowed are {', '.join(ENGINES)}")
         self.outer.num_distinct_tasks(self.meta_batch_size)
         self.outer.check(self.inner)
 
@@ -275,7 +268,6 @@ def _build(cls: type[T], data: Any, where: str) -> T:  # noqa: ANN401
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
-    origin = typing.get_origin(hint)
     if hint in KINDS:
         kind = str(value.get(KIND)) if isinstance(value, Mapping) else "nothing"
         if kind not in KINDS[hint]:
@@ -284,19 +276,4 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
         return _build(KINDS[hint][kind], settings, where)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _build(hint, value, where)
-    if origin is Literal:
-        if value not in typing.get_args(hint):
-            raise InputError(f"{where} = {value!r}: allowed are {typing.get_args(hint)}")
-        return value
-    if origin is tuple:
-        item = typing.get_args(hint)[0]
-        if not isinstance(value, (list, tuple)):
-            raise InputError(f"{where} = {value!r}: expected a list")
-        return tuple(_convert(item, v, where) for v in value)
-    if origin in (typing.Union, types.UnionType):
-        raise TypeError(f"{where}: config fields never have union types")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not hint:
-        raise InputError(f"{where} = {value!r}: expected {hint.__name__}")
-    return value
+    return as_annotated(where, value, hint)

@@ -18,6 +18,7 @@ from metarl.params import expand, to
 from metarl.rollouts import Rollouts, collect
 from metarl.runtime import torch_threads
 from metarl_envs import SPLITS, BatchEnv, EngineName, InputError, Split, Tasks
+from metarl_envs.numbers import whole, wholes
 
 CPU = torch.device("cpu")
 KEPT_TASKS = 40
@@ -59,8 +60,9 @@ def evaluate(
     Raises:
         InputError: for sizes below 1, a budget above E, or a split that the family does not have.
     """
-    if steps < 1:
-        raise InputError(f"steps = {steps}: must be at least 1")
+    num_tasks, steps = whole("num_tasks", num_tasks, least=1), whole("steps", steps, least=1)
+    episodes_per_step = whole("episodes_per_step", episodes_per_step, least=1)
+    budgets, seed = wholes("budgets", budgets), whole("seed", seed, least=0)
     for budget in budgets:
         if not 1 <= budget <= episodes_per_step:
             raise InputError(

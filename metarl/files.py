@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -89,7 +90,9 @@ def sha256(content: bytes) -> str:
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401
-    """The same value in strict JSON: tuples as lists, NaN and infinities as null."""
+    """The same value in strict JSON: rows as lists, NaN and infinities as null."""
+    if isinstance(value, np.generic | np.ndarray | Tensor):
+        value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from metarl.params import Params
 from metarl_envs import InputError, TaskFamily
+from metarl_envs.plain import PlainFields
 
 LOG_2PI = math.log(2 * math.pi)
 VAR_FLOOR = 1e-8
@@ -72,7 +73,7 @@ def _bounds(
 
 
 @dataclass(frozen=True)
-class PolicyConfig:
+class PolicyConfig(PlainFields):
     """Shape and scales of a Gaussian MLP policy."""
 
     hidden_sizes: tuple[int, ...] = (64, 64)
@@ -104,7 +105,7 @@ class PolicyConfig:
 
 
 @dataclass(frozen=True)
-class GaussianMlpPolicy:
+class GaussianMlpPolicy(PlainFields):
     """N(mean(observation), std^2) with an MLP mean and a state-independent, learned std.
 
     Every method is a pure function. Parameters are a dict; with a leading axis M on every tensor

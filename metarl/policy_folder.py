@@ -18,6 +18,7 @@ from metarl.config import TrainConfig, from_json, to_json, upgraded
 from metarl.errors import RunError
 from metarl.files import (
     check_seal,
+    plain,
     publish,
     read_json,
     read_tensors,
@@ -102,7 +103,7 @@ def write_policy(
     """Write a policy's files into an existing folder; the SHA-256 of the weights."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in params.items()}
     content = safetensors.torch.save(tensors)
-    digest = sha256(content)
+    digest, metadata = sha256(content), plain(metadata)
     if not family or config.family in FAMILIES:
         family = describe_family(config.task_family())
     data = {

@@ -13,6 +13,7 @@ from metarl_envs.disturbances import Disturbance, Disturber
 from metarl_envs.engines import EngineName, make_engine
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
+from metarl_envs.numbers import tensor, whole
 from metarl_envs.parameters import model_fields, varied_fields
 from metarl_envs.robots.base import Transition
 from metarl_envs.robots.gym import GymRobot
@@ -79,24 +80,16 @@ class BatchEnv:
             InputError: for sizes below 1, or an engine that cannot be used.
         """
         self.family = family
-        self.horizon = family.horizon if horizon is None else horizon
-        sizes = {
-            "meta_batch_size": num_tasks,
-            "episodes_per_task": episodes_per_task,
-            "horizon": self.horizon,
-        }
-        for name, size in sizes.items():
-            if size < 1:
-                raise InputError(f"{name} = {size}: must be at least 1")
-        self.num_tasks = num_tasks
-        self.episodes_per_task = episodes_per_task
-        self.num_worlds = num_tasks * episodes_per_task
+        self.num_tasks = whole("num_tasks", num_tasks, least=1)
+        self.episodes_per_task = whole("episodes_per_task", episodes_per_task, least=1)
+        self.horizon = family.horizon if horizon is None else whole("horizon", horizon, least=1)
+        self.num_worlds = self.num_tasks * self.episodes_per_task
         robot = family.robot
         self.engine = make_engine(
             robot,
             self.num_worlds,
             varied=varied_fields(family.parameters),
-            threads=sim_threads,
+            threads=whole("sim_threads", sim_threads, least=1),
             engine=engine,
             device=device or torch.device("cpu"),
         )
@@ -116,12 +109,12 @@ class BatchEnv:
         # Written in place from here on, since recorded steps keep their addresses.
         self._elapsed = torch.zeros(self.num_worlds, dtype=torch.long, device=self.device)
         self._before = {name: torch.zeros_like(self.engine.data[name]) for name in robot.remembered}
-        nominal = family.nominal_tasks(num_tasks)
+        nominal = family.nominal_tasks(self.num_tasks)
         self._task_values = {
             name: value.to(self._initial[0])
-            for name, value in nominal.repeat(episodes_per_task).values.items()
+            for name, value in nominal.repeat(self.episodes_per_task).values.items()
         }
-        features = family.task_features(nominal).repeat_interleave(episodes_per_task, dim=0)
+        features = family.task_features(nominal).repeat_interleave(self.episodes_per_task, dim=0)
         self._features = features.to(self._initial[0])
         self.recordings: dict[Any, Any] = {}
         """What learners recorded of their steps in these worlds. It is kept here because it holds
@@ -166,6 +159,7 @@ class BatchEnv:
 
     def draw_start(self, num_worlds: int, generator: Generator) -> Start:
         """Starting states for `num_worlds` episodes."""
+        num_worlds = whole("num_worlds", num_worlds, least=1)
         qpos, qvel = self.family.robot.reset_state(*self._initial, num_worlds, generator)
         return Start(qpos, qvel, self._disturber.draw_seeds(num_worlds, generator))
 
@@ -174,6 +168,7 @@ class BatchEnv:
 
         Rows of `start` (N, ...) outside the mask are ignored.
         """
+        mask = None if mask is None else torch.as_tensor(mask)
         self.engine.reset(mask, start.qpos, start.qvel)
         self._disturber.reset(start.noise_seeds, mask)
         self._elapsed[slice(None) if mask is None else mask] = 0
@@ -187,12 +182,14 @@ class BatchEnv:
         does). Rows outside the mask keep state and observation; their rewards and flags mean
         nothing.
         """
+        mask = None if mask is None else torch.as_tensor(mask)
         self.begin_step(actions, mask)
         self.engine.step(self.family.robot.frame_skip, mask)
         return self.end_step(mask)
 
     def advance(self, actions: Tensor, mask: Tensor | None = None) -> Transition:
         """The physics of `step` alone; its result is live until the next call."""
+        mask = None if mask is None else torch.as_tensor(mask)
         self.begin_step(actions, mask)
         self.engine.step(self.family.robot.frame_skip, mask)
         return self._transition(mask)
@@ -201,7 +198,8 @@ class BatchEnv:
         """What `step` does before the engine's own step: remember the state, set the controls."""
         for name, value in self._before.items():
             value.copy_(self.engine.data[name])
-        arriving = self._disturber.arriving(actions, self._task_values, mask)
+        given = actions if isinstance(actions, Tensor) else tensor("actions", actions)
+        arriving = self._disturber.arriving(given, self._task_values, mask)
         self.engine.data["ctrl"].copy_(arriving)
 
     def end_step(self, mask: Tensor | None = None) -> BatchStep:

@@ -10,8 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from metarl_envs.errors import InputError
+from metarl_envs.numbers import whole
+from metarl_envs.plain import PlainFields
 
-class Distribution(ABC):
+Intervals = tuple[tuple[float, float], ...]
+"""(low, high) of each, bounds included."""
+
+
+class Distribution(PlainFields, ABC):
     """A distribution over one parameter's values, with the set of values it can give."""
 
     @abstractmethod
@@ -39,19 +46,25 @@ class Distribution(ABC):
 
 
 def _uniform(n: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
-    return torch.rand((n, *shape), generator=generator, dtype=torch.float64)
+    return torch.rand((whole("n", n), *shape), generator=generator, dtype=torch.float64)
+
+
+def _check_intervals(name: str, intervals: Intervals) -> None:
+    if not intervals:
+        raise InputError(f"{name} = (): must be at least one (low, high)")
+    for low, high in intervals:
+        if not low < high:
+            raise InputError(f"{name}: interval [{low}, {high}] must have low < high")
 
 
 @dataclass(frozen=True)
 class Uniform(Distribution):
     """Uniform over a union of disjoint intervals, each entry drawn independently."""
 
-    intervals: tuple[tuple[float, float], ...]
+    intervals: Intervals
 
     def __post_init__(self) -> None:
-        for low, high in self.intervals:
-            if not low < high:
-                raise ValueError(f"Uniform: interval [{low}, {high}] must have low < high")
+        _check_intervals("intervals", self.intervals)
 
     def sample(self, n: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
         lows = torch.tensor([low for low, _ in self.intervals], dtype=torch.float64)
@@ -82,7 +95,13 @@ class LogUniform(Distribution):
     """base ** Uniform(intervals of exponents): the form of randomised-dynamics papers."""
 
     base: float
-    exponents: tuple[tuple[float, float], ...]
+    """Above 0 and not 1."""
+    exponents: Intervals
+
+    def __post_init__(self) -> None:
+        if self.base <= 0 or self.base == 1:
+            raise InputError(f"base = {self.base}: must be greater than 0, and not 1")
+        _check_intervals("exponents", self.exponents)
 
     def sample(self, n: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
         return self.base ** Uniform(self.exponents).sample(n, shape, generator)
@@ -113,12 +132,16 @@ class Choice(Distribution):
 
     options: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        if not self.options:
+            raise InputError("options = (): must be at least one number")
+
     def sample(self, n: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
         options = torch.tensor(self.options, dtype=torch.float64)
         options = options[torch.randperm(len(options), generator=generator)]
-        count = n * math.prod(shape)
+        count = whole("n", n) * math.prod(shape)
         drawn = options[torch.arange(count) % len(options)]
-        return drawn[torch.randperm(count, generator=generator)].reshape(n, *shape)
+        return drawn[torch.randperm(count, generator=generator)].reshape(int(n), *shape)
 
     def contains(self, values: Tensor) -> Tensor:
         options = torch.tensor(self.options, dtype=values.dtype)
@@ -132,12 +155,20 @@ class Choice(Distribution):
         return "{" + ", ".join(f"{option:g}" for option in self.options) + "}"
 
 
+def _check_radii(inner: float, outer: float) -> None:
+    if not 0 <= inner < outer:
+        raise InputError(f"inner = {inner}, outer = {outer}: must be 0 <= inner < outer")
+
+
 @dataclass(frozen=True)
 class Ring(Distribution):
     """Uniform by area over inner <= |p| <= outer in the plane; inner = 0 is a disc."""
 
     inner: float
     outer: float
+
+    def __post_init__(self) -> None:
+        _check_radii(self.inner, self.outer)
 
     def sample(self, n: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
         if shape != (2,):
@@ -165,6 +196,9 @@ class SquareFrame(Distribution):
     inner: float
     outer: float
 
+    def __post_init__(self) -> None:
+        _check_radii(self.inner, self.outer)
+
     def sample(self, n: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
         if shape != (2,):
             raise ValueError(f"SquareFrame: draws points, the parameter has shape {shape}")
@@ -172,7 +206,7 @@ class SquareFrame(Distribution):
         u = _uniform(n, (2,), generator)
         x = self.inner + (self.outer - self.inner) * u[:, 0]
         y = -self.inner + (self.outer + self.inner) * u[:, 1]
-        turns = torch.randint(4, (n,), generator=generator)
+        turns = torch.randint(4, (len(u),), generator=generator)
         cos = torch.tensor([1.0, 0.0, -1.0, 0.0], dtype=torch.float64)[turns]
         sin = torch.tensor([0.0, 1.0, 0.0, -1.0], dtype=torch.float64)[turns]
         return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=1)
@@ -196,3 +230,45 @@ def interval(low: float, high: float) -> Uniform:
 def within_any(distributions: Sequence[Distribution], values: Tensor) -> Tensor:
     """Whether each entry lies in the support of at least one distribution: -> (n, *shape) bool."""
     return torch.stack([d.contains(values) for d in distributions]).any(dim=0)
+
+
+DRAWN = 2**16
+"""Points that are drawn to find out whether distributions over points overlap."""
+
+
+def overlap(one: Distribution, other: Distribution, shape: tuple[int, ...]) -> bool:
+    """Whether two supports of values (*shape) share more than end points.
+
+    Exact for distributions that draw each entry by itself. Of others, such as rings, points of each
+    are looked for in the other, which may miss a common part below a ten-thousandth of both.
+    """
+    ours, theirs = _intervals(one), _intervals(other)
+    if ours is not None and theirs is not None:
+        return any(_share(a, b) for a in ours for b in theirs)
+    generator = Generator().manual_seed(0)
+    return any(
+        bool(into.contains(drawn.sample(DRAWN, shape, generator)).reshape(DRAWN, -1).all(1).any())
+        for drawn, into in ((one, other), (other, one))
+    )
+
+
+def _intervals(distribution: Distribution) -> Intervals | None:
+    """What each entry may be, a choice as intervals of one point; None for points drawn whole."""
+    if isinstance(distribution, Uniform):
+        return distribution.intervals
+    if isinstance(distribution, LogUniform):
+        ends = [[distribution.base**e for e in pair] for pair in distribution.exponents]
+        return tuple((min(pair), max(pair)) for pair in ends)
+    if isinstance(distribution, Choice):
+        return tuple((option, option) for option in distribution.options)
+    return None
+
+
+def _share(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether two intervals share more than an end; of two single numbers, whether they are one."""
+    return one == other or not (_before(one, other) or _before(other, one))
+
+
+def _before(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether an interval ends where the other begins, up to rounding, or earlier."""
+    return one[1] <= other[0] or math.isclose(one[1], other[0], rel_tol=1e-9)

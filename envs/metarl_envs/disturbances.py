@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from metarl_envs.plain import PlainFields
+
 
 @dataclass(frozen=True)
-class ActionDelay:
+class ActionDelay(PlainFields):
     """The robot gets the action of `value` control steps ago; before the first one, none (0)."""
 
     longest: int
@@ -18,7 +20,7 @@ class ActionDelay:
 
 
 @dataclass(frozen=True)
-class ObservationNoise:
+class ObservationNoise(PlainFields):
     """Fresh noise on every observation: its standard deviation is the parameter."""
 
     entries: tuple[int, ...]
@@ -26,7 +28,7 @@ class ObservationNoise:
 
 
 @dataclass(frozen=True)
-class ObservationBias:
+class ObservationBias(PlainFields):
     """A constant error of the observation: the parameter, one number or one for each entry."""
 
     entries: tuple[int, ...]

@@ -11,7 +11,9 @@ from torch import Generator, Tensor
 
 from metarl_envs.distributions import Choice, within_any
 from metarl_envs.errors import InputError, unknown_name
+from metarl_envs.numbers import tensor, whole
 from metarl_envs.parameters import ModelEffect, Parameter
+from metarl_envs.plain import PlainFields
 from metarl_envs.robots.base import AnalyticRobot, Transition
 from metarl_envs.robots.kinds import Robot
 from metarl_envs.tasks import Tasks
@@ -31,7 +33,7 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskFamily:
+class TaskFamily(PlainFields):
     """Tasks that share robot, spaces and the form of the reward.
 
     Splits: `train`; `test`, held-out draws from the same ranges (for a family with finitely many
@@ -124,8 +126,7 @@ class TaskFamily:
         Raises:
             InputError: for n < 1 or a split that the family does not have.
         """
-        if n < 1:
-            raise InputError(f"number of tasks = {n}: must be at least 1")
+        n = whole("number of tasks", n, least=1)
         if split not in self.splits:
             raise InputError(
                 f"split '{split}' of {self.name}: allowed are {', '.join(self.splits)}"
@@ -149,6 +150,7 @@ class TaskFamily:
 
     def nominal_tasks(self, n: int = 1) -> Tasks:
         """n copies of the nominal task."""
+        n = whole("number of tasks", n, least=1)
         return Tasks(
             {
                 p.name: torch.tensor(p.nominal, dtype=torch.float64).expand(n, *p.shape).clone()
@@ -170,12 +172,10 @@ class TaskFamily:
                 raise unknown_name(f"task parameter of {self.name}", name, tasks)
             shape = tasks[name].shape[1:]
             try:
-                given = torch.as_tensor(value, dtype=torch.float64)
-            except (TypeError, ValueError, RuntimeError):
-                raise InputError(
-                    f"{name} = {value!r}: must be numbers, allowed is "
-                    f"{self._parameter(name).describe_range()}"
-                ) from None
+                given = tensor(name, value)
+            except InputError as error:
+                allowed = self._parameter(name).describe_range()
+                raise InputError(f"{error}, allowed is {allowed}") from None
             if given.numel() not in (1, shape.numel()):
                 raise InputError(
                     f"{name} = {value}: {self.name} takes {shape.numel()} numbers, "

@@ -13,6 +13,7 @@ from torch import Tensor
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
 from metarl_envs.gym_worlds import Row, make_world, model_of
+from metarl_envs.numbers import is_number, real
 from metarl_envs.parameters import Parameter
 from metarl_envs.robots.base import Camera, Transition
 from metarl_envs.robots.gym import GymRobot, own_reward
@@ -126,7 +127,7 @@ def _dt(env: gymnasium.Env[Any, Any]) -> float:
     if model_of(env) is not None:
         return float(env.unwrapped.dt)  # pyright: ignore[reportAttributeAccessIssue]  # a MujocoEnv
     own = vars(env.unwrapped).get("dt")
-    return float(own) if isinstance(own, float) else 1 / env.metadata.get("render_fps", 1)
+    return real("dt", own) if is_number(own) else 1 / env.metadata.get("render_fps", 1)
 
 
 def _info(key: str) -> Callable[[Transition], Tensor]:

@@ -8,14 +8,14 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from torch import Generator
 
 from metarl_envs.batch_env import BatchEnv
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import Split, TaskFamily
+from metarl_envs.numbers import tensor, whole
 from metarl_envs.registry import get_family
-from metarl_envs.rendering import WorldRenderer, make_renderer
+from metarl_envs.rendering import WorldRenderer, make_renderer, picture_size
 from metarl_envs.tasks import Tasks
 
 Box = gymnasium.spaces.Box
@@ -77,7 +77,7 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
                 (`TaskFamily.task_features`), for policies that are told the task.
 
         Raises:
-            InputError: for an unknown family or render mode.
+            InputError: for an unknown family or render mode, or a size of pictures that cannot be.
         """
         self.family = get_family(family) if isinstance(family, str) else family
         if observe_task:
@@ -86,7 +86,7 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             raise InputError(f"render_mode = '{render_mode}': must be None or 'rgb_array'")
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": self.family.robot.render_fps}
-        self._picture_size = (width, height)
+        self._picture_size = picture_size(width, height)
         self._renderer: WorldRenderer | None = None
         self._batch = BatchEnv(self.family, num_tasks=1, episodes_per_task=1)
         self._reset_generator = Generator()
@@ -100,7 +100,7 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """
         generator = Generator().manual_seed(self._draw_seed())
         tasks = self.family.sample_tasks(n, generator, split)
-        return [tasks.describe(i) for i in range(n)]
+        return [tasks.describe(i) for i in range(len(tasks))]
 
     def set_task(self, task: TaskDict | Tasks) -> None:
         """Change physics and goal, now and for the following episodes; the state stays.
@@ -125,9 +125,10 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """Start an episode, with `options={"task": {...}}` in another task.
 
         Raises:
-            InputError: for an unknown option or a task that the family does not allow.
+            InputError: for a seed below 0, an unknown option, or a task that the family does not
+                allow.
         """
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else whole("seed", seed, least=0))
         options = options or {}
         for name in options:
             if name != "task":
@@ -142,15 +143,15 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """One control step.
 
         Raises:
-            InputError: for an action of another shape.
+            InputError: for an action of another shape, or that is no numbers.
         """
-        action = np.asarray(action, dtype=np.float64)
-        if action.shape != self.action_space.shape:
+        given = tensor("action", action)
+        if given.shape != self.action_space.shape:
             raise InputError(
-                f"action has shape {action.shape}, {self.family.name} takes "
+                f"action has shape {tuple(given.shape)}, {self.family.name} takes "
                 f"{self.action_space.shape}"
             )
-        step = self._batch.step(torch.from_numpy(action.copy())[None])
+        step = self._batch.step(given[None])
         quantities = {
             name: float(quantity(step.transition)[0])
             for name, quantity in self.family.robot.quantities.items()

@@ -20,8 +20,9 @@ from metarl_envs.batch_env import BatchEnv, BatchStep, Start
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import TaskFamily
 from metarl_envs.gym_env import TaskDict, spaces
+from metarl_envs.numbers import tensor, whole
 from metarl_envs.registry import get_family
-from metarl_envs.rendering import WorldRenderer, make_renderer
+from metarl_envs.rendering import WorldRenderer, make_renderer, picture_size
 from metarl_envs.tasks import Tasks
 
 Array = NDArray[Any]
@@ -87,22 +88,20 @@ class MetaVectorEnv(VectorEnv[Array, Array, Array]):
             raise InputError(f"autoreset_mode = '{mode}': allowed are {', '.join(modes)}")
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise InputError(f"render_mode = '{render_mode}': must be None or 'rgb_array'")
-        if num_envs < 1:
-            raise InputError(f"num_envs = {num_envs}: must be at least 1")
-        unlimited = max_episode_steps in (None, -1)
+        self.num_envs = num_envs = whole("num_envs", num_envs, least=1)
+        limit = -1 if max_episode_steps is None else whole("max_episode_steps", max_episode_steps)
         self._batch = BatchEnv(
             self.family,
             num_envs,
             1,
-            horizon=sys.maxsize if unlimited else max_episode_steps,
+            horizon=sys.maxsize if limit == -1 else limit,
             sim_threads=sim_threads,
         )
-        self.num_envs = num_envs
         self.render_mode = render_mode
         self._mode = AutoresetMode(mode)
         fps = self.family.robot.render_fps
         self.metadata = {**self.metadata, "autoreset_mode": self._mode, "render_fps": fps}
-        self._picture_size = (width, height)
+        self._picture_size = picture_size(width, height)
         self._renderer: WorldRenderer | None = None
         self.single_observation_space, self.single_action_space = spaces(self.family)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -146,11 +145,7 @@ class MetaVectorEnv(VectorEnv[Array, Array, Array]):
             if name not in known:
                 raise unknown_name("reset option", name, known)
         chosen = self._mask(options.get("reset_mask"))
-        if isinstance(seed, int):
-            seed = [seed + i for i in range(self.num_envs)]
-        if seed is not None and len(seed) != self.num_envs:
-            raise InputError(f"{len(seed)} seeds given, there are {self.num_envs} worlds")
-        for i, own in enumerate(seed or ()):
+        for i, own in enumerate(self._seeds(seed)):
             if own is not None and chosen[i]:
                 self._generators[i] = seeding.np_random(own)[0]
         if "tasks" in options:
@@ -164,10 +159,10 @@ class MetaVectorEnv(VectorEnv[Array, Array, Array]):
         """One control step of every world, or its restart; see the class for autoreset.
 
         Raises:
-            InputError: for actions of another shape.
+            InputError: for actions of another shape, or that are no numbers.
             ResetNeeded: before the first reset, and where autoreset is disabled and a world ended.
         """
-        given = torch.from_numpy(np.array(actions, dtype=np.float64))
+        given = tensor("actions", actions)
         if given.shape != self.action_space.shape:
             raise InputError(
                 f"actions have shape {tuple(given.shape)}, {self.num_envs} worlds of "
@@ -238,6 +233,17 @@ class MetaVectorEnv(VectorEnv[Array, Array, Array]):
             self._ended = ~chosen  # those never reset cannot be stepped
         self._ended = self._ended & ~chosen
         return observations.numpy().copy()
+
+    def _seeds(self, given: Any) -> list[int | None]:  # noqa: ANN401 - numbers of any type
+        """A seed for each world, of one seed its successors; None where there is no new one."""
+        if given is None:
+            return [None] * self.num_envs
+        if np.ndim(given) == 0:
+            first = whole("seed", given, least=0)
+            return [first + i for i in range(self.num_envs)]
+        if len(given) != self.num_envs:
+            raise InputError(f"{len(given)} seeds given, there are {self.num_envs} worlds")
+        return [None if s is None else whole(f"seed[{i}]", s, 0) for i, s in enumerate(given)]
 
     def _mask(self, given: Array | None) -> Tensor:
         """The worlds of a reset mask; without one, all."""

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from metarl_envs.errors import InputError
@@ -26,9 +27,9 @@ def whole(name: str, value: Any, least: int | None = None) -> int:  # noqa: ANN4
     Raises:
         InputError: naming field, value and what is allowed.
     """
-    found = _single(name, value, "a whole number")
-    if not found.is_integer():
-        raise InputError(f"{name} = {_shown(value)}: must be a whole number")
+    found = value if type(value) is int else _single(name, value, "a whole number")
+    if isinstance(found, float) and not found.is_integer():
+        raise InputError(f"{name} = {shown(value)}: must be a whole number")
     if least is not None and found < least:
         raise InputError(f"{name} = {int(found)}: must be at least {least}")
     return int(found)
@@ -40,9 +41,9 @@ def real(name: str, value: Any) -> float:  # noqa: ANN401 - any type
     Raises:
         InputError: naming field, value and what is allowed.
     """
-    found = _single(name, value, "a number")
+    found = float(_single(name, value, "a number"))
     if not math.isfinite(found):
-        raise InputError(f"{name} = {_shown(value)}: must be a finite number")
+        raise InputError(f"{name} = {shown(value)}: must be a finite number")
     return found
 
 
@@ -52,43 +53,78 @@ def reals(name: str, value: Any) -> tuple[float, ...]:  # noqa: ANN401 - any typ
     Raises:
         InputError: naming field, value and what is allowed; also for a single number.
     """
+    return tuple(real(f"{name}[{i}]", entry) for i, entry in enumerate(_row(name, value)))
+
+
+def wholes(name: str, value: Any) -> tuple[int, ...]:  # noqa: ANN401 - any type
+    """Whole numbers in a row, from a list, a tuple, a range, an array or a tensor.
+
+    Raises:
+        InputError: naming field, value and what is allowed; also for a single number.
+    """
+    return tuple(whole(f"{name}[{i}]", entry) for i, entry in enumerate(_row(name, value)))
+
+
+def tensor(name: str, value: Any) -> Tensor:  # noqa: ANN401 - any type
+    """Numbers of any shape in double precision, as a new tensor on the CPU.
+
+    Raises:
+        InputError: naming field and value.
+    """
+    try:
+        return torch.tensor(_array(value), dtype=torch.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} = {shown(value)}: must be numbers") from None
+
+
+def is_number(value: Any) -> bool:  # noqa: ANN401 - any type
+    """Whether something is a single number, of whatever type."""
+    try:
+        return _array(value).ndim == 0
+    except (TypeError, ValueError):
+        return False
+
+
+def shown(value: Any) -> str:  # noqa: ANN401 - any type
+    """A value in one line, as errors show it."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _single(name: str, value: Any, wanted: str) -> int | float:  # noqa: ANN401 - any type
     try:
         found = _array(value)
     except (TypeError, ValueError):
-        raise InputError(f"{name} = {_shown(value)}: must be numbers in a row") from None
-    if found.ndim != 1:
-        raise InputError(f"{name} = {_shown(value)}: must be numbers in a row, (n,)")
-    for i, entry in enumerate(found.tolist()):
-        if not math.isfinite(entry):
-            raise InputError(f"{name}[{i}] = {entry}: must be a finite number")
-    return tuple(found.tolist())
-
-
-def _single(name: str, value: Any, wanted: str) -> float:  # noqa: ANN401 - any type
-    try:
-        found = _array(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} = {_shown(value)}: must be {wanted}") from None
+        raise InputError(f"{name} = {shown(value)}: must be {wanted}") from None
     if found.size != 1:
-        raise InputError(f"{name} = {_shown(value)}: must be {wanted}, not {found.size} of them")
-    return float(found.reshape(()))
+        raise InputError(f"{name} = {shown(value)}: must be {wanted}, not {found.size} of them")
+    entry = found.reshape(()).item()
+    return entry if isinstance(entry, int) else float(entry)  # a long double's item is itself
+
+
+def _row(name: str, value: Any) -> list[Any]:  # noqa: ANN401 - any type
+    try:
+        found = _array(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} = {shown(value)}: must be numbers in a row") from None
+    if found.ndim != 1:
+        raise InputError(f"{name} = {shown(value)}: must be numbers in a row, (n,)")
+    return found.tolist()
 
 
 def _array(value: Any) -> np.ndarray:  # noqa: ANN401 - any type
-    """The value in double precision.
+    """The value as integers or floats of NumPy.
 
     Raises:
         TypeError: for truth values, texts and None, which NumPy would turn into numbers.
-        ValueError: for rows of unequal length, and for texts.
+        ValueError: for rows of unequal length.
     """
     if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
+        value = value.detach().cpu()
+        value = (value.double() if value.is_floating_point() else value).numpy()
+    elif isinstance(value, (list, tuple)):
+        value = [_array(entry) for entry in value]  # one by one: [True, 0.5] holds a truth value
     found = np.asarray(value)
     if found.dtype.kind not in "iuf":
         raise TypeError(found.dtype)
-    return found.astype(np.float64)
-
-
-def _shown(value: Any) -> str:  # noqa: ANN401 - any type
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return found

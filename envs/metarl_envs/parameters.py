@@ -8,15 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metarl_envs.distributions import Distribution
+from metarl_envs.distributions import Distribution, overlap
 from metarl_envs.disturbances import Disturbance
+from metarl_envs.errors import InputError
+from metarl_envs.numbers import wholes
+from metarl_envs.plain import PlainFields
 
 Fields = Mapping[str, Tensor]
 """Model fields by name, each (N, *field shape), float64."""
 
 
 @dataclass(frozen=True)
-class ModelEffect:
+class ModelEffect(PlainFields):
     """How a parameter changes the model: a pure function of model fields.
 
     `transform(fields, value)` receives the fields named in `fields`, each (N, *shape) and holding
@@ -34,7 +37,7 @@ Effect = ModelEffect | Disturbance
 
 
 @dataclass(frozen=True)
-class Parameter:
+class Parameter(PlainFields):
     """One thing that varies between the tasks of a family.
 
     Without an `effect` it is a goal, read by the reward; with one it changes the robot.
@@ -52,10 +55,18 @@ class Parameter:
     """Values of the split `extrapolation`, outside the training range; None if there are none."""
     effect: Effect | None = None
 
+    def __post_init__(self) -> None:
+        if self.extrapolation is not None and overlap(self.train, self.extrapolation, self.shape):
+            raise InputError(
+                f"extrapolation of {self.name} = {self.extrapolation.describe()}: must be outside "
+                f"of its training range {self.train.describe()}, so leave out what they share; end "
+                "points may touch"
+            )
+
     @property
     def shape(self) -> tuple[int, ...]:
         """() for a number, (d,) for a vector."""
-        return () if isinstance(self.nominal, (int, float)) else (len(self.nominal),)
+        return (len(self.nominal),) if isinstance(self.nominal, tuple) else ()
 
     @property
     def supports(self) -> tuple[Distribution, ...]:
@@ -74,9 +85,9 @@ def _scaled(field: Tensor, value: Tensor, elements: Sequence[int] | None) -> Ten
     """A field (N, n, ...) times a scale (N,) or (N, k), of all elements or the k chosen ones."""
     factor = value.to(field).reshape(len(value), -1)
     if elements is not None:
-        whole = torch.ones_like(field[:, :, *([0] * (field.dim() - 2))])
-        whole[:, list(elements)] = factor
-        factor = whole
+        every = torch.ones_like(field[:, :, *([0] * (field.dim() - 2))])
+        every[:, list(elements)] = factor
+        factor = every
     return field * factor.reshape(*factor.shape, *([1] * (field.dim() - 2)))
 
 
@@ -92,6 +103,7 @@ def scale_mass(bodies: Sequence[int] | None = None) -> ModelEffect:
 
 def scale_fields(names: tuple[str, ...], elements: Sequence[int] | None = None) -> ModelEffect:
     """Multiply model fields by the parameter: one factor for all elements, or one for each."""
+    elements = None if elements is None else wholes("elements", elements)
 
     def transform(fields: Fields, value: Tensor) -> Fields:
         return {name: _scaled(field, value, elements) for name, field in fields.items()}
@@ -101,6 +113,7 @@ def scale_fields(names: tuple[str, ...], elements: Sequence[int] | None = None) 
 
 def kill_actuators(groups: Sequence[Sequence[int]]) -> ModelEffect:
     """Actuators of group number `value` give no force (their gear becomes zero)."""
+    groups = [wholes(f"groups[{i}]", group) for i, group in enumerate(groups)]
     size = 1 + max(index for group in groups for index in group)
     table = torch.zeros(len(groups), size, dtype=torch.bool)
     for row, group in enumerate(groups):

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from metarl_envs.engines import AnalyticEngine
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
+from metarl_envs.numbers import whole
 from metarl_envs.robots.base import AnalyticRobot
 from metarl_envs.robots.kinds import ModelledRobot
 
@@ -38,15 +39,26 @@ class WorldRenderer(Protocol):
         ...
 
 
+def picture_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of pictures, pixels.
+
+    Raises:
+        InputError: for one below 16 or above 4096.
+    """
+    size = whole("width", width), whole("height", height)
+    for name, pixels in zip(("width", "height"), size, strict=True):
+        if not 16 <= pixels <= 4096:
+            raise InputError(f"{name} = {pixels} pixels: must be in [16, 4096]")
+    return size
+
+
 def make_renderer(family: TaskFamily, width: int = 480, height: int = 360) -> WorldRenderer:
     """A renderer for worlds of this family, `width` x `height` pixels.
 
     Raises:
         InputError: if no OpenGL library can be used, or the size is below 16 or above 4096.
     """
-    for name, size in (("width", width), ("height", height)):
-        if not 16 <= size <= 4096:
-            raise InputError(f"{name} = {size} pixels: must be in [16, 4096]")
+    width, height = picture_size(width, height)
     if not isinstance(family.robot, AnalyticRobot):
         return MujocoRenderer(family.robot, width, height)
     return MapRenderer(width, height)

@@ -6,8 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from metarl_envs.errors import InputError
+from metarl_envs.numbers import tensor, whole, wholes
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,26 +27,20 @@ class Tasks:
 
     def __post_init__(self) -> None:
         if not self.values:
-            raise ValueError("Tasks needs at least one named parameter, got none")
-        lengths = {name: len(value) for name, value in self.values.items()}
+            raise InputError("Tasks needs at least one named parameter, got none")
+        values = {name: _column(name, value) for name, value in self.values.items()}
+        lengths = {name: len(value) for name, value in values.items()}
         if len(set(lengths.values())) != 1:
-            raise ValueError(f"Tasks: parameters differ in their leading axis: {lengths}")
-        object.__setattr__(
-            self,
-            "values",
-            {name: value.detach().to("cpu", torch.float64) for name, value in self.values.items()},
-        )
+            raise InputError(f"Tasks: parameters differ in their leading axis: {lengths}")
+        object.__setattr__(self, "values", values)
 
     def __len__(self) -> int:
         return len(next(iter(self.values.values())))
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Tasks:
         """The chosen tasks; an integer keeps the task axis, so the result has length 1."""
-        if isinstance(index, int):
-            index = [index]
-        if isinstance(index, Sequence):
-            index = torch.as_tensor(index, dtype=torch.long)
-        return Tasks({name: value[index].clone() for name, value in self.values.items()})
+        rows = index if isinstance(index, slice) else _rows(index)
+        return Tasks({name: value[rows].clone() for name, value in self.values.items()})
 
     def __iter__(self) -> Iterator[Tasks]:
         return (self[i] for i in range(len(self)))
@@ -59,20 +57,19 @@ class Tasks:
 
     def repeat(self, episodes_per_task: int) -> Tasks:
         """Each task `episodes_per_task` times in task-major order: world m*E + e has task m."""
-        return Tasks(
-            {name: v.repeat_interleave(episodes_per_task, dim=0) for name, v in self.values.items()}
-        )
+        times = whole("episodes_per_task", episodes_per_task, least=1)
+        return Tasks({name: v.repeat_interleave(times, dim=0) for name, v in self.values.items()})
 
     @staticmethod
     def concatenate(parts: Sequence[Tasks]) -> Tasks:
         """All tasks of `parts`, in order.
 
         Raises:
-            ValueError: if the parts name different parameters.
+            InputError: if the parts name different parameters.
         """
         names = [tuple(part.values) for part in parts]
         if len({frozenset(n) for n in names}) != 1:
-            raise ValueError(f"Tasks.concatenate: parameter names differ: {names}")
+            raise InputError(f"Tasks.concatenate: parameter names differ: {names}")
         return Tasks({name: torch.cat([part.values[name] for part in parts]) for name in names[0]})
 
     def to_json(self) -> dict[str, list[Any]]:
@@ -82,8 +79,28 @@ class Tasks:
     @staticmethod
     def from_json(data: Mapping[str, Sequence[Any]]) -> Tasks:
         """The inverse of `to_json`."""
-        return Tasks({k: torch.tensor(v, dtype=torch.float64) for k, v in data.items()})
+        return Tasks({name: tensor(name, value) for name, value in data.items()})
 
     def describe(self, index: int) -> dict[str, float | list[float]]:
         """One task as plain numbers, for captions, `info` and logs."""
-        return {name: value[index].tolist() for name, value in self.values.items()}
+        row = whole("index", index)
+        return {name: value[row].tolist() for name, value in self.values.items()}
+
+
+def _column(name: str, value: Any) -> Tensor:  # noqa: ANN401 - any type
+    """One parameter's values as a tensor (M, ...), float64, on the CPU."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        found = value.detach().to("cpu", torch.float64)
+    else:
+        found = tensor(name, value)
+    if found.dim() == 0:
+        raise InputError(f"{name} = {float(found)}: must have one row per task, (M,) or (M, d)")
+    return found
+
+
+def _rows(index: Any) -> Tensor:  # noqa: ANN401 - any type
+    """An index, several, or a mask, as torch takes it."""
+    given = np.asarray(index)
+    if given.dtype == np.bool_ and given.ndim:
+        return torch.from_numpy(given)
+    return torch.tensor(wholes("index", given if given.ndim else [index]), dtype=torch.long)

@@ -11,13 +11,14 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.params import Params, acting, detach, fixed, learned
+from metarl_envs.plain import PlainFields
 
 Loss = Callable[[Mapping[str, Tensor]], Tensor]
 """Per-task parameters, each (M, ...), to the loss of every task, (M,). Tasks never mix."""
 
 
 @dataclass(frozen=True)
-class Adaptation(ABC):
+class Adaptation(PlainFields, ABC):
     """How the losses of a few episodes change a policy, for M tasks at once.
 
     A subclass is a frozen dataclass whose fields are the settings; it holds no tensors. It knows

@@ -14,6 +14,7 @@ from metarl.inner_loop import InnerLoop
 from metarl.losses import InnerLoss, inner_losses
 from metarl.params import Params, expand
 from metarl.policies import GaussianMlpPolicy
+from metarl_envs.plain import PlainFields
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Update(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MetaObjective(ABC):
+class MetaObjective(PlainFields, ABC):
     """How the meta-parameters learn. A subclass is a frozen dataclass of settings, no tensors.
 
     What has to survive from one iteration to the next is the optimiser's state: named tensors

@@ -18,6 +18,7 @@ from metarl.methods import METHODS, Method
 from metarl.policies import PolicyConfig
 from metarl.recipes import default
 from metarl_envs import get_family, unknown_name
+from metarl_envs.numbers import whole
 
 PPO_PAPER = "Schulman et al. 2017, arXiv:1707.06347"
 ENV_STEPS = 2_000_000
@@ -121,5 +122,6 @@ def baseline_recipe(family_name: str, name: str, env_steps: int = ENV_STEPS) -> 
 
 def iterations(config: TrainConfig, env_steps: int) -> int:
     """Iterations that collect at least this many environment steps, one episode per world each."""
+    env_steps = whole("env_steps", env_steps, least=1)
     per_iteration = config.meta_batch_size * config.episodes_per_task * config.horizon
     return max(1, math.ceil(env_steps / per_iteration))

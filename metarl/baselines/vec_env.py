@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Generator, Tensor
 
 from metarl_envs import BatchEnv, InputError, Split, TaskFamily, Tasks
+from metarl_envs.numbers import whole
 
 Infos = list[dict[str, Any]]
 
@@ -63,6 +64,7 @@ class TaskVecEnv(VecEnv):
         Raises:
             InputError: for sizes below 1, another number of tasks, or a split that there is not.
         """
+        num_worlds = whole("num_worlds", num_worlds, least=1)
         self._env = BatchEnv(family, num_worlds, 1, horizon=horizon, sim_threads=sim_threads)
         if split not in family.splits:
             raise InputError(
@@ -82,7 +84,7 @@ class TaskVecEnv(VecEnv):
             gymnasium.spaces.Box(-np.inf, np.inf, (family.observation_size,), np.float32),
             gymnasium.spaces.Box(low, high, dtype=np.float32),
         )
-        self._seed_generators(seed)
+        self._seed_generators(whole("seed", seed, least=0))
 
     @property
     def family(self) -> TaskFamily:

@@ -23,7 +23,8 @@ from metarl.recording.replay import Episode, before_and_after, follow, play, res
 from metarl.recording.video import Frame, Pace, choose_pace, ffmpeg_is_missing, video_writers
 from metarl.versions import git_commit, versions
 from metarl_envs import BatchEnv, EngineName, TaskFamily, Tasks
-from metarl_envs.rendering import WorldRenderer, make_renderer
+from metarl_envs.numbers import whole
+from metarl_envs.rendering import WorldRenderer, make_renderer, picture_size
 
 HOLD_S = 1.0
 """How long the last frame stays."""
@@ -72,6 +73,8 @@ def record(
     Raises:
         InputError: for a task out of range, sizes that are not allowed, or no OpenGL library.
     """
+    steps, episodes = whole("steps", steps, least=1), whole("episodes", episodes, least=1)
+    seed, size = whole("seed", seed, least=0), picture_size(width, height)
     folder.mkdir(parents=True, exist_ok=True)
     if reason := ffmpeg_is_missing():
         warnings.warn(reason, stacklevel=1)
@@ -88,7 +91,7 @@ def record(
             engine=engine,
         )
         name = f"{adaptation.family.name}__{source}__task{index:02d}__k{steps}__seed{seed}"
-        written += film(saved, adaptation, folder / name, seed=seed, size=(width, height), gif=gif)
+        written += film(saved, adaptation, folder / name, seed=seed, size=size, gif=gif)
     return written
 
 

@@ -164,9 +164,9 @@ def test_a_setting_changes_itself_and_nothing_else():
         ({"outer.kind": "trpo"}, "unknown setting of promp 'outer.kind'"),
         ({"outer": {}}, "unknown setting of promp 'outer'"),
         ({"outer.clip": 2}, "^clip = 2.0: must be between 0 and 1"),
-        ({"outer.epochs": "x"}, r"config\.outer\.epochs = 'x': expected int"),
-        ({"inner.first_order": 1}, r"config\.inner\.first_order = 1: expected bool"),
-        ({"iterations": True}, "config.iterations = True: expected int"),
+        ({"outer.epochs": "x"}, r"config\.outer\.epochs = 'x': must be a whole number"),
+        ({"inner.first_order": 1}, r"config\.inner\.first_order = 1: must be True or False"),
+        ({"iterations": True}, "config.iterations = True: must be a whole number"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(given, complaint):

@@ -178,9 +178,9 @@ def test_faulted_episodes_do_not_count():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_tasks": 0}, "meta_batch_size = 0"),
+        ({"num_tasks": 0}, "num_tasks = 0"),
         ({"steps": 0}, "steps = 0"),
-        ({"episodes_per_step": 0}, "episodes_per_task = 0"),
+        ({"episodes_per_step": 0}, "episodes_per_step = 0"),
         ({"seed": -1}, "seed = -1"),
     ],
 )

@@ -153,7 +153,7 @@ def test_transition_before_is_a_copy_and_action_is_what_was_given(generator):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"num_tasks": 0}, "meta_batch_size = 0: must be at least 1"),
+        ({"num_tasks": 0}, "num_tasks = 0: must be at least 1"),
         ({"episodes_per_task": -2}, "episodes_per_task = -2: must be at least 1"),
         ({"horizon": 0}, "horizon = 0: must be at least 1"),
         ({"sim_threads": 0}, "sim_threads = 0: must be at least 1"),

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from metarl_envs import InputError
 from metarl_envs.distributions import (
     Choice,
     LogUniform,
@@ -14,6 +15,7 @@ from metarl_envs.distributions import (
     SquareFrame,
     Uniform,
     interval,
+    overlap,
     within_any,
 )
 
@@ -132,3 +134,56 @@ def test_bad_definitions_are_refused(generator):
 def test_values_as_a_network_reads_them(distribution, values, expected):
     found = distribution.normalised(torch.tensor(values, dtype=torch.float64))
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        (interval(0.0, 2.0), interval(2.0, 3.0), False),  # end points touch
+        (interval(0.0, 2.0), interval(1.9999, 3.0), True),
+        (interval(0.0, 2.0), interval(0.5, 1.0), True),
+        (interval(0.0, 2.0), interval(0.0, 2.0), True),
+        (interval(-2.0, 2.0), Uniform(((-3.0, -2.0), (2.0, 3.0))), False),
+        (Uniform(((0.0, 1.0), (2.0, 3.0))), interval(1.0, 2.0), False),
+        (Uniform(((0.0, 1.0), (2.0, 3.0))), Uniform(((1.0, 2.0), (2.5, 4.0))), True),
+        (LogUniform(1.3, ((-3.0, 3.0),)), LogUniform(1.3, ((-4.0, -3.0), (3.0, 4.0))), False),
+        (LogUniform(1.3, ((-3.0, 3.0),)), LogUniform(1.3, ((2.9, 4.0),)), True),
+        (LogUniform(1.3, ((-3.0, 3.0),)), interval(2.197, 3.0), False),  # up to rounding
+        (LogUniform(0.5, ((-1.0, 1.0),)), interval(2.0, 3.0), False),
+        (LogUniform(0.5, ((-1.0, 1.0),)), interval(1.9, 3.0), True),
+        (Choice((0.0, 1.0)), Choice((2.0, 3.0)), False),
+        (Choice((0.0, 1.0)), Choice((2.0, 1.0)), True),
+        (interval(0.0, 2.0), Choice((2.0, 3.0)), False),
+        (interval(0.0, 2.0), Choice((1.5, 3.0)), True),
+        (Choice((0.0, 1.0)), interval(1.0, 2.0), False),
+        (Choice((0.0, 1.0)), interval(0.5, 2.0), True),
+        (Ring(0.0, 3.0), Ring(3.0, 4.0), False),
+        (Ring(0.0, 3.0), Ring(2.999, 4.0), True),
+        (interval(-0.5, 0.5), SquareFrame(0.5, 0.75), False),
+        (interval(-0.5, 0.5), SquareFrame(0.499, 0.75), True),
+        (interval(0.0, 0.5), Ring(0.5, 1.0), True),  # in the corner of the square
+        (interval(0.01, 0.02), Ring(0.0, 100.0), True),
+    ],
+)
+def test_supports_overlap_where_they_share_more_than_end_points(one, other, shared):
+    planar = any(isinstance(d, Ring | SquareFrame) for d in (one, other))
+    for shape in [(2,)] if planar else [(), (2,)]:
+        assert overlap(one, other, shape) is shared
+        assert overlap(other, one, shape) is shared
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: Uniform(()), "intervals = (): must be at least one (low, high)"),
+        (lambda: LogUniform(2.0, ((1.0, 1.0),)), "exponents: interval [1.0, 1.0] must have low"),
+        (lambda: LogUniform(1, ((0.0, 1.0),)), "base = 1.0: must be greater than 0, and not 1"),
+        (lambda: Choice(()), "options = (): must be at least one number"),
+        (lambda: Ring(2.0, 1.0), "inner = 2.0, outer = 1.0: must be 0 <= inner < outer"),
+        (lambda: SquareFrame(-1, 1), "inner = -1.0, outer = 1.0: must be 0 <= inner < outer"),
+    ],
+)
+def test_supports_that_cannot_be_are_refused_by_value(make, problem):
+    with pytest.raises(InputError) as error:
+        make()
+    assert problem in str(error.value)

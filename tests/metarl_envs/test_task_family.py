@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Generator
 
-from metarl_envs import FAMILIES, BatchEnv, InputError, Tasks, get_family
+from metarl_envs import FAMILIES, BatchEnv, InputError, Tasks, get_family, vary
 from metarl_envs.distributions import Choice
 
 ALL = list(FAMILIES.values())
@@ -206,6 +206,27 @@ def test_impossible_definitions_are_refused_when_the_family_is_made():
         (navigation, {"parameters": physical}, "point has no physical model"),
     ):
         refused(lambda f=family, c=change: dataclasses.replace(f, **c), message)
+
+
+@every_family
+def test_extrapolation_that_overlaps_training_is_refused_with_both_ranges(family):
+    for parameter in family.parameters:
+        if parameter.extrapolation is None:
+            continue
+        refused(
+            lambda p=parameter: dataclasses.replace(p, train=p.extrapolation),
+            f"extrapolation of {parameter.name} = {parameter.extrapolation.describe()}: must be",
+            f"outside of its training range {parameter.extrapolation.describe()}",
+            "leave out what they share",
+        )
+
+
+def test_the_line_about_overlapping_ranges_names_parameter_and_ranges():
+    refused(
+        lambda: vary.goal("height", (0.2, 0.9), 0.5, extrapolation=[(0.1, 0.2), (0.8, 1.0)]),
+        "extrapolation of height = [0.1, 0.2] or [0.8, 1]: must be outside of its training range "
+        "[0.2, 0.9], so leave out what they share; end points may touch",
+    )
 
 
 @pytest.mark.parametrize("name", FAMILIES)

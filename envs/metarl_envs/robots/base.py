@@ -16,6 +16,8 @@ from torch import Generator, Tensor
 
 from metarl_envs.errors import InputError
 from metarl_envs.mujoco_log import ignore_mujoco_warnings
+from metarl_envs.numbers import real
+from metarl_envs.plain import PlainFields
 
 State = Mapping[str, Tensor]
 """Read-only view of an engine's named tensors, each (N, ...)."""
@@ -49,7 +51,7 @@ def never(transition: Transition) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Camera:
+class Camera(PlainFields):
     """Where pictures are taken from: beside the robot, moving along with it."""
 
     distance_m: float = 3.5
@@ -59,7 +61,7 @@ class Camera:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MujocoRobot:
+class MujocoRobot(PlainFields):
     """A robot simulated by MuJoCo."""
 
     name: str
@@ -114,7 +116,7 @@ class MujocoRobot:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnalyticRobot:
+class AnalyticRobot(PlainFields):
     """A robot whose dynamics are one tensor function."""
 
     name: str
@@ -165,6 +167,7 @@ def _uniform_noise(like: Tensor, num_worlds: int, scale: float, generator: Gener
 
 def uniform_positions_normal_velocities(scale: float) -> ResetState:
     """qpos + U(+-scale), then qvel + scale * N(0, 1)."""
+    scale = real("scale", scale)
 
     def reset_state(
         qpos: Tensor, qvel: Tensor, num_worlds: int, generator: Generator
@@ -180,6 +183,7 @@ def uniform_positions_normal_velocities(scale: float) -> ResetState:
 
 def uniform_positions_and_velocities(scale: float) -> ResetState:
     """qpos + U(+-scale), then qvel + U(+-scale)."""
+    scale = real("scale", scale)
 
     def reset_state(
         qpos: Tensor, qvel: Tensor, num_worlds: int, generator: Generator

@@ -14,6 +14,8 @@ from torch import Generator, Tensor
 
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.gym_worlds import ATTRIBUTE, Row, make_world, model_of, read_field
+from metarl_envs.numbers import is_number
+from metarl_envs.plain import PlainFields
 from metarl_envs.robots.base import Camera, State, Transition
 
 MAX_SEED = 2**31
@@ -43,7 +45,7 @@ def seeds(
 
 
 @dataclass(frozen=True, kw_only=True)
-class GymRobot:
+class GymRobot(PlainFields):
     """A Gymnasium environment with Box spaces; observation, reward and end are its own."""
 
     name: str
@@ -126,7 +128,7 @@ class GymRobot:
         """
         env = self.template()
         try:
-            numbers = {n: v for n, v in vars(env.unwrapped).items() if isinstance(v, (int, float))}
+            numbers = {n: v for n, v in vars(env.unwrapped).items() if is_number(v)}
             for name in names:
                 attribute = name.removeprefix(ATTRIBUTE)
                 if name.startswith(ATTRIBUTE) and attribute not in numbers:

@@ -14,6 +14,7 @@ from torch import Tensor
 from metarl_envs.elements import names
 from metarl_envs.engines.cpu import CpuEngine
 from metarl_envs.errors import InputError, unknown_name
+from metarl_envs.numbers import real, whole
 from metarl_envs.probe import PROBED, called, check_shape
 from metarl_envs.robots.base import (
     Camera,
@@ -73,17 +74,15 @@ def mujoco_robot(
     """
     path = Path(xml)
     forget_models()
-    if frame_skip < 1:
-        raise InputError(f"frame_skip = {frame_skip}: must be at least 1")
     draft = MujocoRobot(
         name=name or path.stem.replace("_", "-"),
         xml=path,
-        frame_skip=frame_skip,
+        frame_skip=whole("frame_skip", frame_skip, least=1),
         observation=observation,
         observation_size=0,
-        reset_state=uniform_positions_normal_velocities(reset)
-        if isinstance(reset, (int, float))
-        else reset,
+        reset_state=reset
+        if callable(reset)
+        else uniform_positions_normal_velocities(real("reset", reset)),
         terminated=terminated,
         quantities=dict(quantities or {"control_effort": control_effort}),
         remembered=tuple(remembered),

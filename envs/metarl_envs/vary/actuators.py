@@ -8,10 +8,11 @@ import mujoco
 import torch
 from torch import Tensor
 
-from metarl_envs.distributions import Choice, Distribution
+from metarl_envs.distributions import Choice
 from metarl_envs.elements import Patterns, find
 from metarl_envs.elements import names as names_of
 from metarl_envs.errors import InputError
+from metarl_envs.numbers import wholes
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
 from metarl_envs.robots.kinds import ModelledRobot
 from metarl_envs.vary.change import Entries, Range, apply, changed, name_from, per_entry, ranged
@@ -167,7 +168,9 @@ def _faulty(
     else:
         groups, labels = [find(model, "actuator", pattern) for pattern in names], list(names)
     listed = ", ".join(f"{i} {label}" for i, label in enumerate(labels))
-    for number in [*(train or ()), *(extrapolation or ())]:
+    inside = wholes(f"{name}: train", range(len(groups)) if train is None else train)
+    beyond = None if extrapolation is None else wholes(f"{name}: extrapolation", extrapolation)
+    for number in [*inside, *(beyond or ())]:
         if number not in range(-1, len(groups)):
             raise InputError(f"{name} = {number}: allowed are {listed}, -1 none")
     table = torch.ones(len(groups) + 1, model.nu, dtype=torch.float64)  # the last row: none
@@ -178,17 +181,12 @@ def _faulty(
         gears = fields["actuator_gear"]
         return {"actuator_gear": gears * table.to(gears)[value.long()].unsqueeze(-1)}
 
-    beyond: Distribution | None = None if extrapolation is None else _choice(extrapolation)
     return ranged(
         name,
         "1",
         f"the actuator {what}: {listed}; -1 none",
         -1.0,
-        _choice(range(len(groups)) if train is None else train),
-        beyond,
+        Choice(inside),
+        None if beyond is None else Choice(beyond),
         ModelEffect(("actuator_gear",), transform),
     )
-
-
-def _choice(numbers: Sequence[int]) -> Choice:
-    return Choice(tuple(float(number) for number in numbers))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
 from torch import Tensor
 
 from metarl_envs.distributions import Distribution, Uniform
 from metarl_envs.elements import Patterns
 from metarl_envs.errors import InputError
+from metarl_envs.numbers import shown, tensor
 from metarl_envs.parameters import Effect, Fields, ModelEffect, Parameter
+from metarl_envs.plain import as_annotated
 
 How = Literal["scale", "add", "set"]
 """`scale`: the model's value times the parameter; `add`: plus it; `set`: the parameter itself."""
@@ -47,16 +49,16 @@ def distribution(given: Range, name: str) -> Distribution:
     if isinstance(given, Distribution):
         return given
     intervals = _intervals(given)
-    if intervals is None or not all(low < high for low, high in intervals):
+    if intervals is None or not all(-math.inf < low < high < math.inf for low, high in intervals):
         raise InputError(
-            f"range of {name} = {given!r}: must be (low, high) with low < high, or several of "
+            f"range of {name} = {shown(given)}: must be (low, high) with low < high, or several of "
             "these, such as [(0.5, 0.7), (1.3, 1.5)]"
         )
     intervals = sorted(intervals)
     for (low, high), (next_low, next_high) in itertools.pairwise(intervals):
         if next_low < high:
             raise InputError(
-                f"range of {name} = {given!r}: ({low:g}, {high:g}) and ({next_low:g}, "
+                f"range of {name} = {shown(given)}: ({low:g}, {high:g}) and ({next_low:g}, "
                 f"{next_high:g}) overlap, and what they share would be drawn twice as often; "
                 "give one interval for both"
             )
@@ -66,12 +68,12 @@ def distribution(given: Range, name: str) -> Distribution:
 def _intervals(given: object) -> list[tuple[float, float]] | None:
     """[(low, high), ...] from one pair or several; None if it is neither."""
     try:
-        bounds = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
+        bounds = tensor("range", given)
+    except InputError:
         return None
-    if bounds.size == 0 or bounds.ndim not in (1, 2) or bounds.shape[-1] != 2:
+    if bounds.numel() == 0 or bounds.dim() not in (1, 2) or bounds.shape[-1] != 2:
         return None
-    return [(float(low), float(high)) for low, high in bounds.reshape(-1, 2)]
+    return [(low, high) for low, high in bounds.reshape(-1, 2).tolist()]
 
 
 def name_from(patterns: Patterns, ending: str) -> str:
@@ -94,7 +96,7 @@ def ranged(
         name=name,
         unit=unit,
         description=description,
-        nominal=float(nominal) if isinstance(nominal, (int, float)) else tuple(nominal),
+        nominal=as_annotated(f"nominal of {name}", nominal, float | tuple[float, ...]),
         train=distribution(train, name),
         extrapolation=None if extrapolation is None else distribution(extrapolation, name),
         effect=effect,

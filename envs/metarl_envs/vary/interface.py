@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from metarl_envs.distributions import Choice
 from metarl_envs.disturbances import ActionDelay, ObservationBias, ObservationNoise
 from metarl_envs.errors import InputError
+from metarl_envs.numbers import whole, wholes
 from metarl_envs.parameters import Parameter
 from metarl_envs.robots.kinds import Robot
 from metarl_envs.vary.change import Range, ranged
@@ -44,21 +45,21 @@ def action_delay(
     Raises:
         InputError: for a `longest` below 1, or extrapolation values that are not above it.
     """
-    if longest < 1:
-        raise InputError(f"{name}: longest = {longest}: must be at least 1 control step")
-    if any(steps <= longest or steps != int(steps) for steps in extrapolation):
+    longest = whole(f"{name}: longest", longest, least=1)
+    beyond = wholes(f"{name}: extrapolation", extrapolation)
+    if any(steps <= longest for steps in beyond):
         raise InputError(
-            f"{name}: extrapolation = {list(extrapolation)}: must be whole numbers of control "
-            f"steps above {longest}"
+            f"{name}: extrapolation = {list(beyond)}: must be whole numbers of control steps above "
+            f"{longest}"
         )
     return Parameter(
         name=name,
         unit="steps",
         description="control steps from the policy's action to the robot",
         nominal=0.0,
-        train=Choice(tuple(float(steps) for steps in range(longest + 1))),
-        extrapolation=Choice(tuple(map(float, extrapolation))) if extrapolation else None,
-        effect=ActionDelay(int(max([longest, *extrapolation]))),
+        train=Choice(tuple(range(longest + 1))),
+        extrapolation=Choice(beyond) if beyond else None,
+        effect=ActionDelay(max([longest, *beyond])),
     )
 
 
@@ -117,7 +118,7 @@ def observation_bias(
 
 def _entries(robot: Robot, entries: Sequence[int] | None, name: str) -> tuple[int, ...]:
     size = robot.observation_size
-    given = tuple(range(size)) if entries is None else tuple(entries)
+    given = tuple(range(size)) if entries is None else wholes(f"{name}: entries", entries)
     if not given or any(not 0 <= entry < size for entry in given) or len(set(given)) < len(given):
         raise InputError(
             f"{name}: entries = {list(given)}: must be different indices from 0 to {size - 1}, "

@@ -143,11 +143,21 @@ def test_ppo_learns_on_it_and_draws_a_task_for_every_episode():
     assert len(seen) == 8
 
 
+def test_sizes_and_seeds_of_any_number_type_are_as_plain_ones():
+    def first(*sizes, **more) -> tuple:
+        env = TaskVecEnv(get_family("half-cheetah-velocity"), *sizes, **more)
+        return env.num_envs, env.reset().tolist(), env.tasks.to_json()
+
+    expected = first(2, horizon=5, seed=3)
+    assert first(np.int64(2), horizon=np.float32(5), seed=np.array(3)) == expected
+    assert first(torch.tensor(2), horizon=5.0, seed=np.int64(3)) == expected
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"split": "extrapolation"}, "allowed are train, test"),
-        ({"num_worlds": 0}, "meta_batch_size = 0"),
+        ({"num_worlds": 0}, "num_worlds = 0"),
         ({"tasks": get_family("half-cheetah-direction").nominal_tasks(3)}, "3 tasks given"),
     ],
 )

@@ -34,9 +34,10 @@ from metarl.adaptation_curve import SplitEvaluation
 from metarl.checkpoint import load_policy
 from metarl.config import TrainConfig
 from metarl.evaluation import evaluate, evaluation_generators
+from metarl.intervals import crossed_interval
 from metarl.methods import METHODS
 from metarl.recipes import recipe
-from metarl.statistics import matrix_interval, mean_score
+from metarl.statistics import mean_score
 from metarl.versions import git_commit, versions
 from metarl_envs import get_family
 
@@ -128,10 +129,9 @@ def measure(options: Options, folder: Path) -> dict[str, Any]:
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One method on one family: means over seeds and tasks, 95 % intervals over both.
+    """One method on one family: means over seeds and tasks, 95 % t intervals over both.
 
-    A seed's policy meets all the tasks, so whole seeds and whole tasks are drawn anew; of a finite
-    family, runs within each task.
+    Of a finite family, over seeds and the repetitions of its tasks.
     """
     sound = [row for row in rows if not row["error"]]
     summary: dict[str, Any] = {
@@ -146,11 +146,9 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     kept = np.isfinite(returns).all(axis=(0, 1))
     groups = finite_groups(rows[0]["family"], returns.shape[-1])
     for k, name in ((0, "pre"), (1, "post_1"), (3, "post_3")):
-        found = matrix_interval(
+        found = crossed_interval(
             mean_score,
             [returns[:, k, kept]],
-            np.random.default_rng(0),
-            resampling="crossed",
             groups=None if groups is None else groups[kept],
         )
         summary[name] = list(found)
@@ -190,7 +188,11 @@ def main(options: Options) -> None:
         "budgets": {name: options.scale * BUDGETS[name] for name in options.families},
         "tasks": options.tasks,
         "episodes_per_step": options.episodes,
-        "interval": "95 % percentile bootstrap over whole seeds and whole tasks",
+        "interval": (
+            f"95 % t interval over {len(options.seeds)} seeds and the tasks"
+            if len(options.seeds) > 1
+            else "95 % t interval over tasks only (one seed)"
+        ),
         "summaries": summaries,
         "runs": [{k: v for k, v in row.items() if k != "task_returns"} for row in rows],
     }

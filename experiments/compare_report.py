@@ -90,5 +90,10 @@ def write_figure(content: dict[str, Any], path: Path) -> None:
         axes.set_xlabel("return on held-out tasks")
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        title=f"lines: {content['interval']}; ticks: each seed",
+    )
     figure.savefig(path, dpi=110)

@@ -122,6 +122,14 @@ class Evaluation:
             note += " but the tasks of extrapolation"
         return note
 
+    @property
+    def intervals(self) -> str:
+        """What the intervals cover; never the luck of training, as this is one run."""
+        first = self.splits[0]
+        repeated = len(first.groups[1]) < len(first.tasks)
+        tasks = "repetitions of the same tasks" if repeated else "tasks"
+        return f"95 % bootstrap over {tasks} only (one seed)"
+
     def curve(self, result: SplitEvaluation) -> list[Point]:
         """The curve with 95 % bootstrap intervals over tasks.
 
@@ -171,7 +179,7 @@ class Evaluation:
             "horizon": self.horizon,
             "episodes_per_step": self.episodes_per_step,
             "seed": self.seed,
-            "interval": "95 % percentile bootstrap over tasks, 2000 resamples",
+            "interval": f"{self.intervals}; percentiles of 2000 resamples",
             "adapts": self.adapts,
             "policy": self.metadata,
             "splits": {result.split: self._split_summary(result) for result in self.splits},
@@ -216,8 +224,7 @@ class Evaluation:
         repeated = distinct < runs
         size = f"{distinct} tasks, {runs} runs in all" if repeated else f"{runs} tasks"
         lines = [
-            f"{result.split}: {size}; mean return [95 % bootstrap interval over "
-            f"{'runs' if repeated else 'tasks'}]",
+            f"{result.split}: {size}; mean return [{self.intervals}]",
             f"  {'gradient steps':>14}  {'episodes used':>13}  {'return':<26}  gain over step 0",
         ]
         for point in self.curve(result):

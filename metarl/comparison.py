@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metarl.adaptation_curve import Evaluation, SplitEvaluation
+from metarl.intervals import crossed_interval, improvement_interval
 from metarl.statistics import (
     Interval,
-    Resampling,
     Scores,
     Statistic,
+    each_run,
     interquartile_mean,
-    matrix_interval,
     mean_score,
-    probability_of_improvement,
+    stratified_interval,
     worst_tasks,
 )
 from metarl_envs import SPLITS, InputError, Split
 
-INTERVALS = (
-    "95 % percentile bootstrap, 2000 resamples. `crossed` draws whole runs and whole tasks (a new "
-    "seed on new tasks); `stratified` draws runs within each task, as rliable does (new runs on "
-    "these tasks); null where there is nothing to resample"
+STRATIFIED = (
+    "`stratified`: rliable's percentile bootstrap of runs within each task, which is too narrow "
+    "where a seed is good or bad on all tasks"
 )
 
 STATISTICS: dict[str, Statistic] = {
@@ -109,23 +108,47 @@ class Comparison:
         """Returns at one point of the curve less those before adaptation: (R, M)."""
         return self.scores(method, split, point) - self.scores(method, split, 0)
 
-    def interval(
-        self,
-        statistic: Statistic,
-        scores: Sequence[Scores],
-        split: Split,
-        resampling: Resampling = "crossed",
-    ) -> Interval:
-        """A statistic of score matrices of a split with its 95 % interval.
+    @property
+    def intervals(self) -> str:
+        """What the intervals cover: the seeds of each method and the tasks, or tasks only."""
+        tasks = "tasks" if self._groups(self.splits[0]) is None else "repetitions of the same tasks"
+        seeds = {method.label: len(method.runs) for method in self.methods}
+        single = [label for label, number in seeds.items() if number == 1]
+        if len(single) == len(seeds):
+            return f"95 % t intervals over {tasks} only (one seed)"
+        several = {label: number for label, number in seeds.items() if number > 1}
+        if len(set(several.values())) == 1:
+            text = f"95 % t intervals over {next(iter(several.values()))} seeds and {tasks}"
+        else:
+            listed = ", ".join(f"{label} {number}" for label, number in several.items())
+            text = f"95 % t intervals over seeds ({listed}) and {tasks}"
+        return text + (f"; over {tasks} only: {', '.join(single)} (one seed)" if single else "")
 
-        The tasks of a finite family are no sample of anything, only their repetitions are: these
-        are drawn within each task.
+    def interval(self, statistic: Statistic, scores: Sequence[Scores], split: Split) -> Interval:
+        """A statistic of score matrices of a split with its 95 % interval (see `intervals`)."""
+        return crossed_interval(statistic, scores, groups=self._groups(split))
+
+    def improvement(self, better: Scores, worse: Scores, split: Split) -> Interval:
+        """Probability that a run is better than another on the same task, with its 95 % interval.
+
+        The scores are of a split, (R, M) and (R', M).
+        """
+        return improvement_interval(better, worse, groups=self._groups(split))
+
+    def _groups(self, split: Split) -> NDArray[np.int64] | None:
+        """Which task each sound one is, where they are a few with repetitions: (M,).
+
+        Those of a finite family are no sample of anything, only their repetitions are.
         """
         first = _of(self._runs[0], split)
         repeated = len(first.groups[1]) < len(first.tasks)
-        groups = first.groups[0][self.sound(split)] if repeated else None
-        rng = np.random.default_rng([self._runs[0].seed, SPLITS.index(split), 0xC0])
-        return matrix_interval(statistic, scores, rng, resampling=resampling, groups=groups)
+        return first.groups[0][self.sound(split)] if repeated else None
+
+    def by_run(self, method: MethodRuns, split: Split, point: int) -> list[float]:
+        """Mean return of each run of a method at one point of the curve."""
+        if not method.adapts:
+            return each_run(mean_score, self.repeated(method, split))
+        return each_run(mean_score, self.scores(method, split, point))
 
     def summary(self) -> dict[str, Any]:
         """Plain JSON values; intervals are [estimate, low, high]."""
@@ -136,7 +159,10 @@ class Comparison:
             "note": first.note,
             "horizon": first.horizon,
             "seed": first.seed,
-            "intervals": INTERVALS,
+            "intervals": (
+                f"`crossed`: {self.intervals}; `by_run`: each seed alone; {STRATIFIED}; null where "
+                "nothing varies"
+            ),
             "methods": {m.label: [run.metadata for run in m.runs] for m in self.methods},
             "splits": {split: self._split_summary(split) for split in self.splits},
         }
@@ -151,10 +177,8 @@ class Comparison:
             "probability_of_improvement": {
                 a.label: {
                     b.label: list(
-                        self.interval(
-                            probability_of_improvement,
-                            [self.scores(a, split, last), self.scores(b, split, last)],
-                            split,
+                        self.improvement(
+                            self.scores(a, split, last), self.scores(b, split, last), split
                         )
                     )
                     for b in self.methods
@@ -166,9 +190,9 @@ class Comparison:
 
     def _curve(self, method: MethodRuns, split: Split) -> list[dict[str, Any]]:
         points = []
+        rng = np.random.default_rng([self._runs[0].seed, SPLITS.index(split), 0xC0])
         for point, (steps, episodes) in enumerate(self.schedule):
             scores = self.scores(method, split, point)
-            measure = partial(self.interval, scores=[scores], split=split)
             points.append(
                 {
                     "gradient_steps": steps,
@@ -177,8 +201,9 @@ class Comparison:
                 }
                 | {
                     name: {
-                        kind: list(measure(statistic, resampling=kind))
-                        for kind in ("crossed", "stratified")
+                        "crossed": list(self.interval(statistic, [scores], split)),
+                        "by_run": each_run(statistic, scores),
+                        "stratified": list(stratified_interval(statistic, [scores], rng)),
                     }
                     for name, statistic in STATISTICS.items()
                 }
@@ -192,7 +217,8 @@ class Comparison:
         lines = [
             f"{first.family.name}, {first.horizon} steps per episode, seed {first.seed}",
             first.note,
-            "interquartile mean, and mean of the worst fifth of tasks [95 %: new seed, new tasks]",
+            "interquartile mean, and mean of the worst fifth of tasks",
+            *textwrap.wrap(f"[{self.intervals}]", 98),
         ]
         for split in self.splits:
             kept = self.sound(split)
@@ -211,7 +237,20 @@ class Comparison:
                         f"  {label:<{wide}}  {len(scores) if point == 0 else '':>4}  {steps:>5}  "
                         f"{episodes:>8}  {middle:<26}  {worst}"
                     )
+                if len(method.runs) > 1:
+                    lines += self._seed_lines(method, split, 2 + wide + 2)
         return "\n".join(lines)
+
+    def _seed_lines(self, method: MethodRuns, split: Split, indent: int) -> list[str]:
+        """Each seed's own interquartile mean at the last point."""
+        scores = self.scores(method, split, len(self.schedule) - 1)
+        text = f"seeds in the end: {seeds_text(each_run(interquartile_mean, scores))}"
+        return textwrap.wrap(text, 98, initial_indent=" " * indent, subsequent_indent=" " * indent)
+
+
+def seeds_text(values: Sequence[float], digits: int = 1) -> str:
+    """Each seed's own value, as people read it: "3.1, 2.0, 4.2"."""
+    return ", ".join(f"{value:z.{digits}f}" for value in values)
 
 
 def _of(run: Evaluation, split: Split) -> SplitEvaluation:

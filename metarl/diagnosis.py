@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 
 from metarl.adaptation_curve import Evaluation
-from metarl.comparison import INTERVALS, Comparison, MethodRuns
+from metarl.comparison import Comparison, MethodRuns, seeds_text
 from metarl.gap import Gap
 from metarl.logging import read_metrics
 from metarl.statistics import (
     Interval,
     Scores,
+    each_run,
     interquartile_mean,
     mean_score,
     paired_difference,
-    probability_of_improvement,
 )
 from metarl_envs import Split
 
@@ -103,13 +103,18 @@ class Diagnosis:
     def text(self) -> str:
         """The diagnosis for a person, at most 100 columns."""
         first = self.comparison.methods[0].runs[0]
-        lines = [f"{first.family.name}, {first.horizon} steps per episode; {first.note}"]
+        lines = [
+            f"{first.family.name}, {first.horizon} steps per episode; {first.note}",
+            *textwrap.wrap(f"[{self.comparison.intervals}]", 98),
+        ]
         for split in self.comparison.splits:
             lines += ["", f"{split}: {int(self.comparison.sound(split).sum())} tasks"]
             for label in ("random", "robust", "oracle"):
                 scores = self.scores(label, split)
                 measured = self.comparison.interval(mean_score, [scores], split)
                 lines.append(f"  {label:<7} mean return {measured.text()}")
+                if len(scores) > 1:
+                    lines[-1] += f"; seeds {seeds_text(each_run(mean_score, scores))}"
             lines += textwrap.wrap(
                 self.verdict(split), 98, initial_indent="  ", subsequent_indent="  "
             )
@@ -126,7 +131,7 @@ class Diagnosis:
             "family": first.family.name,
             "horizon": first.horizon,
             "seed": first.seed,
-            "intervals": f"{INTERVALS}; here crossed",
+            "intervals": f"{self.comparison.intervals}; null where nothing varies",
             "notes": self.notes(),
             "policies": {
                 m.label: [run.metadata for run in m.runs] for m in self.comparison.methods
@@ -141,17 +146,16 @@ class Diagnosis:
                 name: list(self.comparison.interval(statistic, [self.scores(label, split)], split))
                 for name, statistic in (("mean", mean_score), ("iqm", interquartile_mean))
             }
+            | {"mean_by_run": each_run(mean_score, self.scores(label, split))}
             for label in labels
         }
-        pair = [self.scores(label, split) for label in ("oracle", "robust")]
+        pair = self.scores("oracle", split), self.scores("robust", split)
         return {
             "verdict": self.verdict(split),
             "tasks": int(self.comparison.sound(split).sum()),
             "gap": list(self.gap(split)),
             "gap_share": list(self.share(split)),
-            "probability_of_improvement": list(
-                self.comparison.interval(probability_of_improvement, pair, split)
-            ),
+            "probability_of_improvement": list(self.comparison.improvement(*pair, split)),
             "returns": measured,
         }
 

@@ -7,12 +7,13 @@ policy has found out at most what an oracle is told, so the gap is what there is
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from metarl.comparison import Comparison, MethodRuns
-from metarl.statistics import Interval, gap_closed, paired_difference
+from metarl.statistics import Interval, Scores, gap_closed, paired_difference
 from metarl_envs import Split
 
 ROBUST, ORACLE = "robust", "oracle"
@@ -57,26 +58,38 @@ class Gap:
     def closed(self, method: MethodRuns, split: Split, point: int) -> Interval | None:
         """The share of the gap that a method closes at a point of its curve, with its interval.
 
-        1 is all of it, below 0 is worse than the robust policy. Runs of all three methods and
-        tasks are drawn together. None where the gap's own interval is not above zero, as there is
-        nothing then to have a share of.
+        1 is all of it, below 0 is worse than the robust policy. The interval covers the seeds of
+        all three methods and the tasks, which are the same for them. None where the gap's own
+        interval is not above zero, as there is nothing then to have a share of.
         """
         if not self.size(split).low > 0:
             return None
+        reached, *ends = self._scores(method, split, point)
+        return self.comparison.interval(gap_closed, [reached, *ends], split)
+
+    def by_run(self, method: MethodRuns, split: Split, point: int) -> list[float] | None:
+        """The share of each run of a method alone, between the means of all runs at the ends."""
+        if not self.size(split).low > 0:
+            return None
+        reached, *ends = self._scores(method, split, point)
+        return [float(gap_closed(run[None], *ends)) for run in reached]
+
+    def _scores(self, method: MethodRuns, split: Split, point: int) -> list[Scores]:
+        """Of the method, the robust policies and the oracles."""
         reached = (
             self.comparison.scores(method, split, point)
             if method.adapts
             else self.comparison.repeated(method, split)
         )
         ends = [self.comparison.repeated(end, split) for end in (self.robust, self.oracle)]
-        return self.comparison.interval(gap_closed, [reached, *ends], split)
+        return [reached, *ends]
 
     def table(self) -> str:
         """The shares as plain text, at most 100 columns."""
         wide = max((len(method.label) for method in self.others), default=0)
         lines = [
-            "share of the gap between robust policy and oracle that is closed [95 %: new seeds and "
-            "tasks]"
+            "share of the gap between robust policy and oracle that is closed; each seed's own",
+            *textwrap.wrap(f"[{self.comparison.intervals}]", 98),
         ]
         for split in self.comparison.splits:
             lines += [
@@ -86,14 +99,18 @@ class Gap:
             if not self.size(split).low > 0:
                 lines[-1] += ": no gap to close for sure"
                 continue
-            lines.append(f"  {'':<{wide}}  steps  episodes  closed")
+            lines.append(f"  {'':<{wide}}  steps  episodes  {'closed':<18}  seeds")
             for method in self.others:
                 for point in self.points(method):
                     steps, episodes = self.comparison.schedule[point]
                     share = self.closed(method, split, point)
                     assert share is not None  # the gap is there
                     label = method.label if point == self.points(method)[0] else ""
-                    lines.append(f"  {label:<{wide}}  {steps:>5}  {episodes:>8}  {percent(share)}")
+                    seeds = self.by_run(method, split, point) or []
+                    own = ", ".join(f"{100 * value:z.0f}" for value in seeds)
+                    lines.append(
+                        f"  {label:<{wide}}  {steps:>5}  {episodes:>8}  {percent(share):<18}  {own}"
+                    )
         return "\n".join(lines)
 
     def points(self, method: MethodRuns) -> list[int]:
@@ -112,6 +129,7 @@ class Gap:
                             "gradient_steps": self.comparison.schedule[point][0],
                             "adaptation_episodes": self.comparison.schedule[point][1],
                             "share": None if share is None else list(share),
+                            "share_by_run": self.by_run(method, split, point),
                         }
                         for point in self.points(method)
                         for share in [self.closed(method, split, point)]

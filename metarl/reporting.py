@@ -90,9 +90,9 @@ def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
     axes.set_ylabel(f"return over {evaluation.horizon} steps")
     axes.set_title(evaluation.family.name, loc="left", fontweight="bold")
     axes.margins(x=0.04)
-    note = "bands: 95 % bootstrap interval"
+    note = f"bands: {evaluation.intervals}"
     if evaluation.family.is_finite:
-        note += " over runs; nothing held out"
+        note += "; nothing held out"
     _footnote(axes, note)
     axes.legend(frameon=False, loc="best")
     return _save(figure, path)

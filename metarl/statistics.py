@@ -1,4 +1,4 @@
-"""Statistics of evaluations, in NumPy: robust means, comparisons, and bootstrap intervals.
+"""Statistics of evaluations, in NumPy: robust means, comparisons, and their intervals.
 
 R runs (seeds) of one method on the same M tasks make a score matrix (R, M), as in rliable (Agarwal
 et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice").
@@ -7,7 +7,7 @@ et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +16,6 @@ Scores = NDArray[np.float64]
 """(..., R, M): leading axes are resamples."""
 Statistic = Callable[..., NDArray[np.float64]]
 """One score matrix or several, each (..., R_i, M), to numbers (...)."""
-Resampling = Literal["stratified", "crossed"]
 AT_ONCE = 250
 """Resamples held in memory at a time."""
 
@@ -91,65 +90,63 @@ def gap_closed(reached: Scores, lower: Scores, upper: Scores) -> NDArray[np.floa
     return paired_difference(reached, lower) / paired_difference(upper, lower)
 
 
-def matrix_interval(
+def each_run(statistic: Statistic, scores: Scores) -> list[float]:
+    """A statistic of every run alone: (R, M) -> R numbers."""
+    return [float(statistic(run[None])) for run in scores]
+
+
+def stratified_interval(
     statistic: Statistic,
     scores: Sequence[Scores],
     rng: np.random.Generator,
     *,
-    resampling: Resampling,
-    groups: NDArray[np.int64] | None = None,
     resamples: int = 2000,
     level: float = 0.95,
 ) -> Interval:
-    """A statistic of score matrices with its percentile bootstrap interval.
+    """A statistic of score matrices with rliable's percentile bootstrap interval.
+
+    Runs are drawn anew within each task, as if a run on one task told nothing of the same run on
+    another. Where a seed is good or bad on all tasks at once, as policies are, it is too narrow:
+    for comparison with intervals that were made alike.
 
     Args:
         statistic: of all the matrices.
         scores: each (R_i, M), on the same M tasks; the matrices' runs are independent.
         rng: source of the resamples.
-        resampling: `stratified` draws runs anew within each task, as rliable does: what to expect
-            of new runs on these very tasks, if a run on one task tells nothing about the same run
-            on another. `crossed` draws whole runs and whole tasks (Owen 2007, "The pigeonhole
-            bootstrap"): what to expect of a new seed on new tasks, if a run is one policy that
-            meets all the tasks, so that a bad seed is bad on all of them.
-        groups: (M,) numbers; whole tasks are then drawn within their group, which keeps its size.
-            For tasks that are repetitions of a few fixed ones.
         resamples: how many.
         level: coverage, in (0, 1).
 
     Returns:
-        The statistic and its bounds; NaN where there is nothing to resample.
+        The statistic and its bounds; NaN where there is one run of each.
 
     Raises:
         ValueError: if the matrices differ in their tasks.
     """
-    num_tasks = scores[0].shape[1]
-    if any(matrix.shape[1] != num_tasks for matrix in scores):
-        raise ValueError(f"score matrices of shapes {[m.shape for m in scores]}: tasks differ")
+    num_tasks = shared_tasks(scores)
     if num_tasks == 0:
         return Interval(np.nan, np.nan, np.nan)
     estimate = float(statistic(*scores))
-    numbers = np.zeros(num_tasks, dtype=np.int64) if groups is None else groups
-    members = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
-    several_tasks = resampling == "crossed" and any(len(member) > 1 for member in members)
-    if not several_tasks and all(len(matrix) < 2 for matrix in scores):
+    if all(len(matrix) < 2 for matrix in scores):
         return Interval(estimate, np.nan, np.nan)
+    tasks = np.arange(num_tasks)
     drawn: list[NDArray[np.float64]] = []
     for first in range(0, resamples, AT_ONCE):
         count = min(AT_ONCE, resamples - first)
-        columns = np.arange(num_tasks)[None, None, :]
-        if resampling == "crossed":
-            columns = np.empty((count, 1, num_tasks), dtype=np.int64)
-            for member in members:
-                chosen = rng.integers(len(member), size=(count, 1, len(member)))
-                columns[..., member] = member[chosen]
-        parts = []
-        for matrix in scores:
-            runs = len(matrix)
-            across = 1 if resampling == "crossed" else num_tasks
-            parts.append(matrix[rng.integers(runs, size=(count, runs, across)), columns])
-        drawn.append(statistic(*parts))
+        runs = [rng.integers(len(m), size=(count, len(m), num_tasks)) for m in scores]
+        drawn.append(statistic(*(m[chosen, tasks] for m, chosen in zip(scores, runs, strict=True))))
     return Interval(estimate, *_percentiles(np.concatenate(drawn), level))
+
+
+def shared_tasks(scores: Sequence[Scores]) -> int:
+    """Number M of tasks that score matrices (R_i, M) share.
+
+    Raises:
+        ValueError: if they differ in their tasks.
+    """
+    num_tasks = scores[0].shape[1]
+    if any(matrix.shape[1] != num_tasks for matrix in scores):
+        raise ValueError(f"score matrices of shapes {[m.shape for m in scores]}: tasks differ")
+    return num_tasks
 
 
 def _percentiles(drawn: NDArray[np.float64], level: float) -> tuple[float, float]:

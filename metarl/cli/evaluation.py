@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class Evaluate:
     """Measure the adaptation curve on each split: return after 0..K adaptation steps.
 
-    Prints 95 % bootstrap intervals over tasks; writes CSV and a figure. Compares several runs.
+    Prints 95 % intervals over tasks, and over seeds where there are several; writes CSV and a
+    figure. Compares several runs.
     """
 
     run_folders: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ SPLIT_MARKERS = {"train": "o", "test": "s", "extrapolation": "^"}
 FONT = 10
 WIDTH, HEIGHT = 4.7, 3.4  # in
 LEGEND_ROW = 0.21  # in
+FOOTNOTE_LETTERS = 85
+"""Of a line."""
 LONG_LABEL = 20
 """Two labels of this many letters fit side by side."""
 
@@ -123,6 +126,12 @@ def legend(axes: Axes) -> None:
         borderaxespad=0.1,
         labelspacing=0.3,
     )
+
+
+def footnote(axes: Axes, text: str) -> None:
+    """Small below the axes."""
+    wrapped = textwrap.fill(text, FOOTNOTE_LETTERS)
+    figure_of(axes).supxlabel(wrapped, fontsize=FONT - 2.5, color=GREY)
 
 
 def colour_bar(axes: Axes, drawn: PathCollection, label: str) -> None:

@@ -21,6 +21,7 @@ from metarl.report.drawing import (
     Picture,
     Plate,
     canvas,
+    footnote,
     legend,
     legend_shape,
 )
@@ -74,8 +75,10 @@ def _adaptation(study: Study, split: Split, *, over_steps: bool) -> Picture:
     axes.set_xlabel("gradient steps" if over_steps else "adaptation episodes")
     axes.set_ylabel("return")
     legend(axes)
+    covered = f"bands: {study.comparison.intervals}"
+    footnote(axes, covered)
     kind = "steps" if over_steps else "episodes"
-    alt = f"Adaptation curves over {kind} on {split} tasks. {'; '.join(words)}."
+    alt = f"Adaptation curves over {kind} on {split} tasks, {covered}. {'; '.join(words)}."
     return Picture(f"adaptation-{'steps-' if over_steps else ''}{split}", figure, alt)
 
 
@@ -135,7 +138,10 @@ def shares(study: Study) -> Plate | None:
     axes.grid(visible=True, axis="x", color=FAINT, lw=0.7)
     axes.set_xlabel("% of the gap (0: robust, 100: oracle)")
     legend(axes)
-    alt = f"Share of the gap between robust policy and oracle that is closed. {'; '.join(words)}."
+    covered = f"lines: {study.comparison.intervals}"
+    footnote(axes, covered)
+    alt = f"Share of the gap between robust policy and oracle that is closed, {covered}. "
+    alt += f"{'; '.join(words)}."
     title = "Share of the gap between robust policy and oracle that is closed after all episodes"
     return Plate(title, [Picture("gap", figure, alt)])
 

@@ -59,7 +59,7 @@ class Group:
 
 
 class Row(NamedTuple):
-    """What one method reaches on one split at one point; intervals over new seeds and tasks."""
+    """What one method reaches on one split at one point; intervals as the comparison names them."""
 
     group: Group
     split: Split

@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
+from metarl.comparison import seeds_text
 from metarl.gap import percent
 from metarl.report.groups import Group, Row, Study
 from metarl.report.subject import Subject
-from metarl.statistics import probability_of_improvement
 from metarl_envs import Split
 
 NONE = "–"
@@ -19,7 +19,7 @@ def comparison_table(study: Study, split: Split) -> str:
     last = len(study.comparison.schedule) - 1
     reference = reference_of(study)
     shares = any(row.closed for row in study.rows if row.split == split)
-    head = ["method", "seeds", "before", "after", "gain", "IQM", "worst fifth"]
+    head = ["method", "seeds", "before", "after", "each seed", "gain", "IQM", "worst fifth"]
     head += [f"beats {reference.label}"] if reference else []
     head += ["gap closed"] if shares else []
     rows = []
@@ -30,13 +30,14 @@ def comparison_table(study: Study, split: Split) -> str:
             f"{len(group.subjects)}",
             first.mean.text() if group.adapts else NONE,
             end.mean.text(),
+            seeds_text(study.comparison.by_run(group.runs, split, last)),
             end.gain.text("+") if group.adapts else NONE,
             end.iqm.text(),
             end.worst_fifth.text(),
         ]
         if reference:
-            pair = [study.comparison.scores(g.runs, split, last) for g in (group, reference)]
-            found = study.comparison.interval(probability_of_improvement, pair, split)
+            own, other = (study.comparison.scores(g.runs, split, last) for g in (group, reference))
+            found = study.comparison.improvement(own, other, split)
             cells.append(NONE if group is reference else percent(found))
         if shares:
             cells.append(percent(end.closed) if end.closed else NONE)

@@ -94,16 +94,14 @@ def gap(study: Study) -> str:
 def notes(study: Study) -> list[str]:
     """How the numbers are to be read, and what they do not cover."""
     evaluation = study.subjects[0].evaluation
-    drawn = "whole tasks: what to expect of a new seed on new tasks"
-    if evaluation.family.is_finite:
-        drawn = "repetitions of each task: what to expect of a new seed on the same tasks"
     found = [
         f"{evaluation.note[0].upper()}{evaluation.note[1:]}.",
         f"Each point is the mean return of {evaluation.episodes_per_step} fresh episodes per task, "
         "never of those adapted on, by the final policy, never the best one of training. Episodes "
         "used to adapt are counted.",
-        f"Brackets and bands are 95 % bootstrap intervals that draw whole seeds and {drawn}. IQM: "
-        "interquartile mean. Worst fifth: mean of the fifth of the tasks with the lowest return.",
+        f"Brackets and bands are {study.comparison.intervals}. They are for the mean over seeds; a "
+        "single new seed scatters as those in the tables do. IQM: interquartile mean. Worst fifth: "
+        "mean of the fifth of the tasks with the lowest return.",
     ]
     if study.gap:
         found.append(

@@ -15,7 +15,8 @@ from metarl.adaptation_curve import Evaluation, SplitEvaluation
 from metarl.comparison import Comparison, MethodRuns
 from metarl.evaluation import evaluate
 from metarl.files import plain
-from metarl.statistics import interquartile_mean
+from metarl.intervals import t_quantile
+from metarl.statistics import mean_score
 from metarl_envs import InputError, Tasks, get_family
 
 
@@ -47,6 +48,12 @@ def test_summary_by_hand():
     # Better in all pairs of tasks 0, 1 and 3, in none of task 2.
     assert split["probability_of_improvement"]["maml"]["robust"][0] == 0.75
     assert split["probability_of_improvement"]["robust"]["maml"][0] == 0.25
+    # Two seeds whose means are 2 apart: t is 12.7 times their standard error of 1.
+    half = 12.7062 * 1
+    tasks = t_quantile(3) * np.std([0, 1, 2, 7], ddof=1) / 2
+    assert after["mean"]["crossed"][1] == pytest.approx(13.5 - math.hypot(half, tasks), abs=1e-4)
+    assert after["mean"]["by_run"] == [12.5, 14.5]
+    assert after["worst_fifth"]["by_run"] == [10.0, 12.0]
     # One run has no other run to draw within a task.
     assert math.isnan(split["curves"]["robust"][1]["iqm"]["stratified"][1])
     json.dumps(plain(two_methods().summary()), allow_nan=False)
@@ -57,8 +64,35 @@ def test_table_names_methods_runs_and_intervals():
     lines = [" ".join(line.split()) for line in table.splitlines()]
     assert any(line.startswith("maml 2 0 0 0.0 [0.0, 0.0]") for line in lines)
     assert any(line.startswith("1 20 12.8 [") for line in lines)
+    assert "seeds in the end: 11.5, 13.5" in lines  # the middle two of four
     assert any(line.startswith("robust 1 0 0 1.0") for line in lines)
+    assert f"[{two_methods().intervals}]" in table
     assert max(map(len, table.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ((1, 1), "95 % t intervals over tasks only (one seed)"),
+        ((3, 3), "95 % t intervals over 3 seeds and tasks"),
+        ((3, 1), "95 % t intervals over 3 seeds and tasks; over tasks only: b (one seed)"),
+        ((3, 2), "95 % t intervals over seeds (a 3, b 2) and tasks"),
+    ],
+)
+def test_intervals_are_named_for_what_they_cover(seeds, said):
+    made = [MethodRuns(name, (run([[1, 2]]),) * n) for name, n in zip("ab", seeds, strict=True)]
+    comparison = Comparison(tuple(made))
+    assert comparison.intervals == said
+    assert said in comparison.summary()["intervals"]
+    assert f"[{said}]" in comparison.table()
+
+
+def test_each_seed_stands_beside_the_mean():
+    method = MethodRuns("a", (run([[0, 0], [1, 2]]), run([[0, 0], [5, 6]])))
+    fixed = MethodRuns("b", (run([[0, 0], [4, 2]], adapts=False),))
+    comparison = Comparison((method, fixed))
+    assert comparison.by_run(method, "test", 1) == [1.5, 5.5]
+    assert comparison.by_run(fixed, "test", 1) == [1.5]  # both collections measured it
 
 
 def test_a_task_that_diverged_in_one_run_is_left_out_of_all():
@@ -78,8 +112,13 @@ def test_repetitions_of_few_tasks_are_drawn_within_each_task():
     made = dataclasses.replace(run([[0.0]]), splits=(repeated,))
     comparison = Comparison((MethodRuns("a", (made,)),))
     scores = comparison.scores(comparison.methods[0], "test", 0)
-    _, low, high = comparison.interval(interquartile_mean, [scores], "test")
-    assert 50 <= low <= high <= 51
+    _, low, high = comparison.interval(mean_score, [scores], "test")
+    # The repetitions are 1 apart: t of two degrees of freedom, 4.3, times 1 / sqrt(8).
+    assert (low, high) == pytest.approx((50.5 - 1.5212, 50.5 + 1.5212), abs=1e-3)
+    assert (
+        comparison.intervals
+        == "95 % t intervals over repetitions of the same tasks only (one seed)"
+    )
 
 
 @pytest.mark.parametrize(

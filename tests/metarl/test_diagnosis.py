@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from metarl.adaptation_curve import Evaluation, SplitEvaluation
 from metarl.diagnosis import Diagnosis, diagnose, still_learning
 from metarl.files import plain
+from metarl.intervals import t_quantile
 from metarl_envs import Tasks, get_family
 
 SPREAD = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
@@ -44,7 +46,10 @@ def test_gap_and_share_by_hand():
     assert diagnosis.gap("test") == pytest.approx((10, 10, 10))
     assert diagnosis.share("test") == pytest.approx((0.5, 0.5, 0.5))
     two = made(robust=(8.0, 12.0), oracle=(19.0, 21.0))
-    assert two.gap("test") == pytest.approx((10, 7, 13))  # a seed of each, the same or not
+    # Variances of the means 4 and 1: Welch's degrees of freedom are 25 / 17.
+    half = t_quantile(25 / 17) * math.sqrt(5)
+    assert two.gap("test") == pytest.approx((10, 10 - half, 10 + half))
+    assert "robust  mean return 10.0 [" in two.text() and "; seeds 8.0, 12.0" in two.text()
     assert two.scores("robust", "test").tolist() == [(8 + SPREAD).tolist(), (12 + SPREAD).tolist()]
 
 
@@ -84,6 +89,7 @@ def test_text_and_json_hold_the_same_numbers():
     assert split["returns"]["oracle"]["mean"][0] == 20.0
     assert split["verdict"] in " ".join(text.split())
     assert split["probability_of_improvement"][0] == 1.0
+    assert data["intervals"].startswith("95 % t intervals over tasks only (one seed)")
 
 
 @pytest.mark.parametrize(

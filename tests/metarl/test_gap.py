@@ -58,8 +58,9 @@ def test_share_of_matrices_by_hand():
 def test_gap_and_shares_by_hand():
     gap = gap_of(fixed("robust", 10), MAML, fixed("oracle", 20))
     assert gap.size("test") == pytest.approx((10, 10, 10))  # one level each, the same tasks
-    # Its two runs close 40 and 60 %: a new seed closes one or the other, or their mean.
-    assert gap.closed(MAML, "test", 1) == pytest.approx((0.5, 0.4, 0.6))
+    # Its two runs close 40 and 60 %: t of one degree of freedom, 12.7, times 10 %.
+    assert gap.closed(MAML, "test", 1) == pytest.approx((0.5, -0.77062, 1.77062), rel=1e-4)
+    assert gap.by_run(MAML, "test", 1) == pytest.approx([0.4, 0.6])
     assert gap.closed(MAML, "test", 0) == pytest.approx((-0.5, -0.5, -0.5))
 
 
@@ -101,13 +102,16 @@ def test_table_and_json_hold_the_same_numbers(tmp_path):
     comparison = Comparison((fixed("robust", 10), MAML, fixed("oracle", 20)))
     gap = gap_of(*comparison.methods)
     lines = [" ".join(line.split()) for line in gap.table().splitlines()]
-    assert "maml 0 0 -50 % [-50, -50]" in lines
-    assert "1 20 50 % [40, 60]" in lines
+    assert "maml 0 0 -50 % [-50, -50] -50, -50" in lines
+    assert "1 20 50 % [-77, 177] 40, 60" in lines
+    assert f"[{comparison.intervals}]" in gap.table()
     assert max(map(len, gap.table().splitlines())) <= 100
     written = json.loads(write_comparison(comparison, tmp_path).read_text())["gap"]
     assert written == json.loads(json.dumps(plain(gap.summary())))
     assert written["test"]["gap"] == pytest.approx([10, 10, 10])
-    assert written["test"]["closed"]["maml"][1]["share"] == pytest.approx([0.5, 0.4, 0.6])
+    after = written["test"]["closed"]["maml"][1]
+    assert after["share"] == pytest.approx([0.5, -0.77062, 1.77062], rel=1e-4)
+    assert after["share_by_run"] == pytest.approx([0.4, 0.6])
     alone = write_comparison(Comparison((MAML,)), tmp_path)
     assert json.loads(alone.read_text())["gap"] is None
 

@@ -7,12 +7,13 @@ import pytest
 
 from metarl.statistics import (
     bootstrap_interval,
+    each_run,
     interquartile_mean,
     iqm,
-    matrix_interval,
     mean_score,
-    paired_difference,
     probability_of_improvement,
+    shared_tasks,
+    stratified_interval,
     worst_tasks,
 )
 
@@ -111,7 +112,7 @@ def test_stratified_intervals_are_rliables_up_to_the_noise_of_resampling(case):
         (mean_score, [x], "mean_interval"),
         (probability_of_improvement, [x, y], "probability_interval"),
     ):
-        found = matrix_interval(statistic, scores, rng(), resampling="stratified", resamples=20_000)
+        found = stratified_interval(statistic, scores, rng(), resamples=20_000)
         low, high = case[name]
         # Percentiles of 2,000 or 20,000 resamples, theirs and ours, of values in coarse steps.
         assert found[1:] == pytest.approx((low, high), abs=0.06 * (high - low)), name
@@ -144,48 +145,24 @@ def test_probability_of_improvement_by_hand():
     assert probability_of_improvement(x, y) + probability_of_improvement(y, x) == 1.0
 
 
-def test_a_bad_seed_widens_the_crossed_interval_and_not_the_stratified_one():
-    # Three policies on 200 tasks that are all alike; one of the policies is worse on every task.
-    scores = np.repeat([[0.0], [0.0], [-9.0]], 200, axis=1)
-    _, low, high = matrix_interval(mean_score, [scores], rng(), resampling="crossed")
-    assert (low, high) == (-9.0, 0.0)  # a resample of three seeds is all bad in 1 of 27 cases
-    _, low, high = matrix_interval(mean_score, [scores], rng(), resampling="stratified")
-    assert high - low < 2
-
-
-def test_crossed_interval_pairs_the_tasks_of_both_matrices():
-    tasks = 1000 * rng().normal(size=(1, 50))
-    estimate, low, high = matrix_interval(
-        paired_difference, [tasks + 5, tasks], rng(), resampling="crossed"
-    )
-    assert (estimate, low, high) == pytest.approx((5, 5, 5))
-
-
-def test_crossed_interval_of_one_run_is_the_bootstrap_over_tasks():
-    values = rng(4).normal(size=60)
-    crossed = matrix_interval(
-        mean_score, [values[None]], rng(), resampling="crossed", resamples=20_000
-    )
-    plain = bootstrap_interval(values, rng(), resamples=20_000)
-    assert crossed == pytest.approx(plain, abs=0.01)
+def test_every_run_alone():
+    assert each_run(mean_score, np.array([[1.0, 3.0], [5.0, 6.0]])) == [2.0, 5.5]
 
 
 def test_one_run_has_no_stratified_interval():
-    estimate, low, high = matrix_interval(
-        mean_score, [np.array([[1.0, 2.0]])], rng(), resampling="stratified"
-    )
+    estimate, low, high = stratified_interval(mean_score, [np.array([[1.0, 2.0]])], rng())
     assert estimate == 1.5 and math.isnan(low) and math.isnan(high)
-    assert all(
-        math.isnan(value)
-        for value in matrix_interval(mean_score, [np.zeros((2, 0))], rng(), resampling="crossed")
-    )
+    nothing = stratified_interval(mean_score, [np.zeros((2, 0))], rng())
+    assert all(math.isnan(value) for value in nothing)
+
+
+def test_a_bad_seed_does_not_widen_the_stratified_interval():
+    # Three policies on 200 tasks that are all alike; one of the policies is worse on every task.
+    scores = np.repeat([[0.0], [0.0], [-9.0]], 200, axis=1)
+    _, low, high = stratified_interval(mean_score, [scores], rng())
+    assert high - low < 2
 
 
 def test_matrices_of_different_tasks_are_refused():
     with pytest.raises(ValueError, match="tasks differ"):
-        matrix_interval(
-            probability_of_improvement,
-            [np.zeros((2, 3)), np.zeros((2, 4))],
-            rng(),
-            resampling="crossed",
-        )
+        shared_tasks([np.zeros((2, 3)), np.zeros((2, 4))])

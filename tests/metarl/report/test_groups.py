@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from report_runs import make_baselines, make_runs, studied
 
+from metarl.comparison import seeds_text
 from metarl.report.drawing import method_styles
 from metarl.report.figures import common
 from metarl.report.spreadsheets import learning_csv, method_csv, task_csv
@@ -89,6 +90,7 @@ def test_page_and_csv_state_the_same(study):
     maml = study.curve(study.groups[0], "test")
     assert maml[-1].gain.text("+") in table
     assert "beats Robust PPO" in table
+    assert seeds_text(study.comparison.by_run(study.groups[0].runs, "test", 2)) in table
     assert maml[1].mean.text() in points_table(study, closed=False)
     assert reference_of(study) is study.groups[3]
     assert len(list(csv.DictReader(io.StringIO(task_csv(study))))) == 6 * 3 * 5 * 3
@@ -112,6 +114,7 @@ def test_words_name_methods_costs_gains_and_limits(study):
     assert "Robust PPO" in baselines(study)
     assert gap(study).startswith("Oracle PPO, which is told the task, returns more than Robust PPO")
     assert gap(study).count("[") == 3
+    assert any(study.comparison.intervals in note for note in notes(study))
     assert any("One seed of ProMP, Robust PPO and Oracle PPO" in note for note in notes(study))
     assert "seconds each" in cost(maml)
 

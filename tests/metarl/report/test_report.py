@@ -146,7 +146,7 @@ def test_a_family_of_two_tasks_has_no_held_out_ones(tmp_path):
     text = paths[0].read_text()
     assert "Measured on 5 runs of 2 training tasks: mean return before adapting" in text
     assert "nothing held out" in text
-    assert "a new seed on the same tasks" in text
+    assert "95 % t intervals over repetitions of the same tasks only (one seed)" in text
     assert "<h3>5 runs of 2 training tasks (train)</h3>" in text
 
 

@@ -218,6 +218,7 @@ def test_a_configuration_of_schema_1_says_the_same_in_the_new_form():
         engine="cpu",
         sim_threads=2,
         checkpoint_every=5,
+        evaluate_every=0,
         max_fault_share=0.3,
         adaptation_steps=2,
         inner_loss="ratio",

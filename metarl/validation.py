@@ -76,10 +76,10 @@ class Validation:
         """
         began = time.perf_counter()
         config, env = self._config, self._env
-        start, how = expand(params, env.num_tasks), config.inner_loop(progress=1.0)
+        start, how = expand(params, config.evaluation_tasks), config.inner_loop(progress=1.0)
         resets, actions, starts = self._seeds
         streams = Generator().manual_seed(resets), Generator().manual_seed(actions)
-        K, device = config.adaptation_steps, config.torch_device()
+        M, K, device = env.num_tasks, config.adaptation_steps, config.torch_device()
         inner = run_inner_loop(
             env, self._policy, start, how, K, *streams, device, collect_last=False
         )
@@ -101,7 +101,7 @@ class Validation:
             "eval/return_other": float(other.mean()),
             "eval/gain": float((post - pre).mean()),
             "eval/gain_over_other": float((post - other).mean()),
-            "eval/standard_error": float(post.std() / math.sqrt(len(post))),
+            "eval/standard_error": float(post.std()) / math.sqrt(M) if M > 1 else math.nan,
             "eval/env_steps": float(sum(r.num_steps() for r in [*inner.rollouts, *acted])),
             "time/eval_s": time.perf_counter() - began,
         }

@@ -55,7 +55,8 @@ def scripted(monkeypatch, *returns):
     values = iter(returns)
 
     def measure(self, params):
-        return {"eval/return_post": next(values), "eval/standard_error": 0.1}
+        found = {"eval/return_post": next(values), "eval/return_other": 0.0}
+        return found | {"eval/standard_error": 0.1}
 
     monkeypatch.setattr(Validation, "measure", measure)
 

@@ -14,11 +14,13 @@ from tiny_runs import TINY
 from metarl import trainer, validation
 from metarl.checkpoint import create_run, load_checkpoint, load_policy
 from metarl.cli import main
+from metarl.evaluation import evaluation_generators
 from metarl.inner_loop import InnerLoop
 from metarl.methods import METHODS
 from metarl.policies import GaussianMlpPolicy
 from metarl.recipes import recipe
 from metarl.rollouts import collect
+from metarl.state import Generators
 from metarl.validation import Validation
 from metarl_envs import BatchEnv
 
@@ -150,18 +152,20 @@ def test_the_control_acts_by_another_tasks_parameters_and_all_without_noise(tmp_
     assert 0 < measured["eval/env_steps"] <= 3 * 3 * 3 * EVALUATED.horizon
 
 
-def test_held_out_tasks_are_no_training_tasks_and_not_those_of_evaluate(tmp_path):
-    found = validation_of(tmp_path)
-    assert len(set(found._tasks)) == 3
-    family = EVALUATED.task_family()
-    state = trainer.initial_state(EVALUATED)
-    stream = torch.Generator()
-    stream.set_state(state.generators.evaluation.get_state())
+def test_held_out_tasks_are_of_the_test_split_and_not_those_of_evaluate(tmp_path):
+    found, family = validation_of(tmp_path), EVALUATED.task_family()
+    stream = Generators.from_seed(EVALUATED.seed).evaluation
     assert found._tasks == family.sample_tasks(3, stream, "test")
-    assert torch.equal(
-        state.generators.evaluation.get_state(),
-        trainer.initial_state(EVALUATED).generators.evaluation.get_state(),
-    )
+    reported = family.sample_tasks(3, evaluation_generators(EVALUATED.seed, "test")[0], "test")
+    assert not set(found._tasks) & set(reported)
+
+
+def test_no_random_stream_of_training_is_drawn_from(tmp_path):
+    state = trainer.initial_state(EVALUATED)
+    before = state.generators.state()
+    validation_of(tmp_path, state=state).measure(state.params)
+    after = state.generators.state()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
 def test_of_a_finite_family_each_tasks_control_is_the_other_direction(tmp_path):

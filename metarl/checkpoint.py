@@ -5,6 +5,7 @@ RUN/checkpoints/latest               name of the newest checkpoint, for people a
 RUN/checkpoints/000150/              a policy folder (see `metarl.policy_folder`) with also
     training.safetensors             the state of every random stream and of the optimiser
     training.json                    counters, and the checksums that tie the files together
+RUN/best/                            a policy folder: the best so far on the validation tasks
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from metarl.files import (
 from metarl.params import Params, learned
 from metarl.policies import GaussianMlpPolicy
 from metarl.policy_folder import (
+    CONFIG,
     SCHEMA,
     SavedPolicy,
     check_format,
@@ -45,6 +47,7 @@ from metarl.policy_folder import (
     write_policy,
 )
 from metarl.run_folder import (
+    BEST,
     CHECKPOINTS,
     check_run,
     create_run,
@@ -60,10 +63,12 @@ __all__ = [
     "SavedPolicy",
     "checkpoints",
     "create_run",
+    "drop_best_after",
     "load_checkpoint",
     "load_policy",
     "load_run_config",
     "locked",
+    "save_best",
     "save_checkpoint",
     "save_policy",
     "save_policy_checkpoint",
@@ -125,19 +130,58 @@ def save_policy_checkpoint(
     return run / CHECKPOINTS / f"{noted['iteration']:06d}"
 
 
+def save_best(run: Path, config: TrainConfig, state: TrainState, return_post: float) -> Path:
+    """Write RUN/best/, atomically, over what was the best before.
+
+    Args:
+        run: the run's folder.
+        config: of the run.
+        state: whose parameters are the best so far.
+        return_post: what they reach after adaptation on the validation tasks.
+    """
+    noted = {
+        "iteration": state.iteration,
+        "env_steps": state.env_steps,
+        "chosen": f"best on validation tasks, iteration {state.iteration}",
+        "eval_return_post": return_post,
+    }
+    with _new_folder(run / BEST) as folder:
+        write_policy(folder, config, _policy_for(config), state.params, noted)
+    return run / BEST
+
+
+def drop_best_after(run: Path, iteration: int) -> None:
+    """Delete RUN/best/ if it is of a later iteration, which the run will come to again.
+
+    Such a one is left by a crash between the evaluation and the next checkpoint.
+    """
+    if (run / BEST / CONFIG).is_file():
+        noted = read_json(run / BEST / CONFIG).get("metadata")
+        reached = noted.get("iteration") if isinstance(noted, dict) else None
+        if not isinstance(reached, int) or reached > iteration:
+            remove_folder(run / BEST)
+
+
 @contextmanager
 def _new_checkpoint(run: Path, iteration: int, keep: int) -> Iterator[Path]:
     """A folder to fill, which becomes the newest checkpoint when the block ends without error."""
     folder = run / CHECKPOINTS / f"{iteration:06d}"
+    with _new_folder(folder) as temporary:
+        yield temporary
+    replace_file(run / CHECKPOINTS / LATEST, f"{folder.name}\n".encode())
+    _prune(folder, keep)
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its place when the block ends without error."""
     temporary = temporary_folder(folder)
     try:
         yield temporary
         publish(temporary, folder)
-        replace_file(run / CHECKPOINTS / LATEST, f"{folder.name}\n".encode())
     except OSError:
         remove_folder(temporary)
         raise
-    _prune(folder, keep)
 
 
 def load_checkpoint(run: Path, iteration: int | None = None) -> tuple[TrainConfig, TrainState]:

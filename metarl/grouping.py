@@ -22,6 +22,8 @@ def labels(policies: Sequence[SavedPolicy], folders: Sequence[Path]) -> list[str
             device="cpu",
             engine="cpu",
             checkpoint_every=1,
+            evaluate_every=0,
+            evaluation_tasks=1,
             origin=dataclasses.replace(saved.config.origin, reference=""),
         )
         for saved in policies

@@ -20,7 +20,7 @@ from metarl.files import plain, replace_file
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
-HPARAM_METRICS = ("rollout/return_post", "rollout/adaptation_gain")
+HPARAM_METRICS = ("eval/return_post", "rollout/return_post", "rollout/adaptation_gain")
 """What TensorBoard's HPARAMS tab compares runs by."""
 
 

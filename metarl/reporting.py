@@ -30,7 +30,7 @@ STYLES = {
     "test": ("#D55E00", "s", "-"),
     "extrapolation": ("#009E73", "^", "--"),
 }
-BEFORE, AFTER = "#E69F00", "#0072B2"
+BEFORE, AFTER, HELD_OUT = "#E69F00", "#0072B2", "#D55E00"
 GREY = "#5f6b7a"
 LABELLED_TASKS = 2
 DPI = 150
@@ -101,6 +101,9 @@ def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
 def learning_curve(run: Path, path: Path) -> Path:
     """Return before and after adaptation against environment steps, from metrics.jsonl, as a PNG.
 
+    Where held-out tasks were met during training: also what the policy reached there, and what it
+    reached with another task's adaptation.
+
     Raises:
         RunError: if the run has no finished iteration.
         InputError: without matplotlib.
@@ -118,6 +121,22 @@ def learning_curve(run: Path, path: Path) -> Path:
         values = np.array([_number(line.get(key)) for line in metrics])
         axes.plot(steps / scale, values, color=colour, linewidth=0.8, alpha=0.35)
         axes.plot(steps / scale, smooth(values), color=colour, linewidth=2, label=label)
+    evaluated = [i for i, line in enumerate(metrics) if "eval/return_post" in line]
+    for key, label, line in (
+        ("eval/return_post", "held out, after adaptation", "-"),
+        ("eval/return_other", "held out, another task's adaptation", ":"),
+    ):
+        if evaluated:
+            values = [_number(metrics[i].get(key)) for i in evaluated]
+            axes.plot(
+                steps[evaluated] / scale,
+                values,
+                line,
+                color=HELD_OUT,
+                marker="s",
+                ms=4,
+                label=label,
+            )
     axes.set_xlabel(f"{unit} environment steps, adaptation included")
     axes.set_ylabel("mean return of an iteration's tasks")
     axes.set_title("Meta-training", loc="left", fontweight="bold")

@@ -16,6 +16,7 @@ from metarl.versions import git_commit, versions
 
 RUN_FORMAT = "metarl-run"
 CHECKPOINTS = "checkpoints"
+BEST = "best"
 LOCK = ".lock"
 MIN_FREE_BYTES = 100_000_000
 """A run needs less; a disk that is nearly full had better be noticed before hours of training."""

@@ -14,14 +14,16 @@ from metarl.algorithms.base import Iteration, Update
 from metarl.checkpoint import save_checkpoint
 from metarl.config import TrainConfig
 from metarl.errors import FaultError, NonFiniteUpdateError
+from metarl.health import Watch, health_metrics
 from metarl.inner_loop import InnerLoop, run_inner_loop
-from metarl.logging import MetricsLogger
+from metarl.logging import MetricsLogger, read_metrics
 from metarl.metrics import iteration_metrics, time_metrics
 from metarl.params import is_finite, learned, to
 from metarl.policies import GaussianMlpPolicy
 from metarl.progress import Progress
 from metarl.signals import StopSignals
 from metarl.state import Generators, TrainState, initial_params
+from metarl.validation import Validation
 from metarl_envs import BatchEnv
 
 CPU = torch.device("cpu")
@@ -69,6 +71,8 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
         MetricsLogger(run, config, iteration=state.iteration, env_steps=state.env_steps) as logger,
         Progress(config.iterations, state.iteration, quiet=quiet) as progress,
     ):
+        validation = Validation(run, config, policy, state)
+        watch = Watch(config, read_metrics(run))
         while state.iteration < config.iterations:
             began = time.perf_counter()
 
@@ -89,11 +93,17 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
             metrics = update.metrics | iteration_metrics(policy, inner, config)
             state = next_state(state, with_statistics(policy, update, inner), metrics, inner)
 
-            # Log.
+            # Now and then, evaluate on held-out tasks and keep the best policy.
             metrics |= time_metrics(inner, time.perf_counter() - began)
+            metrics |= validation.after(state)
+
+            # Log, and say what goes wrong.
+            metrics |= health_metrics(metrics)
             metrics["health/refused_updates"] = float(state.refused)
             logger.write(state.iteration, state.env_steps, metrics)
             progress.update(metrics)
+            for report in watch.reports(state.iteration, metrics):
+                progress.print(f"metarl: warning: {report}")
 
             # Checkpoint, and stop if told to or if there is no point in going on.
             broken = failure(state, metrics, config)

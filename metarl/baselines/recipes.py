@@ -35,6 +35,7 @@ def robust(config: TrainConfig) -> TrainConfig:
         config,
         device="cpu",
         engine="cpu",
+        evaluate_every=0,
         meta_batch_size=64,
         episodes_per_task=1,
         gae_lambda=0.95,

@@ -250,6 +250,7 @@ def closing(run: Path, config: TrainConfig) -> list[str]:
         f"\n{len(lines)} iterations, {lines[-1]['rollout/env_steps']:,} environment steps",
         f"  first iteration:     {began}",
         f"  mean of the last {len(lines[-10:]):>2}: {ended}",
+        *_held_out(run, lines, own),
         "next:",
         f"  metarl evaluate {run}{own}",
         f"  metarl adapt {run}{own} --task {task}",
@@ -268,6 +269,35 @@ def _returns(lines: list[dict[str, Any]]) -> str:
         f"return {mean('rollout/return_pre'):.1f} before adaptation, "
         f"{mean('rollout/return_post'):.1f} after, gain {mean('rollout/adaptation_gain'):+.1f}"
     )
+
+
+def _held_out(run: Path, lines: list[dict[str, Any]], own: str) -> list[str]:
+    """The last evaluation on held-out tasks, and the best policy where the last is clearly worse.
+
+    Every number is of the mean action; a value that was not finite is null in the log.
+    """
+    from metarl.run_folder import BEST
+
+    evaluated = [line for line in lines if "eval/return_post" in line]
+    if not evaluated:
+        return []
+    last = evaluated[-1]
+
+    def shown(name: str) -> str:
+        return "none" if last[name] is None else f"{last[name]:.1f}"
+
+    found = (
+        f"  held out, iteration {last['iteration']}: return {shown('eval/return_pre')} before "
+        f"adaptation, {shown('eval/return_post')} after, {shown('eval/return_other')} by another "
+        "task's"
+    )
+    if not last["health/worse"] or not (run / BEST).is_dir():
+        return [found]
+    return [
+        found,
+        f"  better was iteration {last['eval/best_iteration']:.0f}: "
+        f"{last['eval/best_return_post']:.1f}; to measure it: metarl evaluate {run / BEST}{own}",
+    ]
 
 
 def free_folder(wanted: Path) -> Path:

@@ -242,6 +242,27 @@ def test_training_ends_with_what_was_gained_and_the_next_commands(capsys):
     assert main([*adapt.split(), "--episodes", "3", "--sim-threads", "1"]) == 0
 
 
+def test_training_ends_with_what_held_out_tasks_returned_and_where_a_better_policy_is(
+    capsys, monkeypatch
+):
+    """The second evaluation finds less than the first one."""
+    measured = iter([-3.0, -9.0])
+
+    def measure(self, params):
+        found = {"eval/return_pre": -20.0, "eval/return_post": next(measured)}
+        return found | {"eval/return_other": -15.04, "eval/standard_error": 0.5}
+
+    monkeypatch.setattr("metarl.validation.Validation.measure", measure)
+    settings = ["--set", "evaluate_every=2", "--iterations", "4", "--run", "r"]
+    assert main(["train", "navigation", *TINY_FLAGS, *settings]) == 0
+    shown = capsys.readouterr().out
+    assert (
+        "  held out, iteration 4: return -20.0 before adaptation, -9.0 after, -15.0 by another "
+        "task's\n  better was iteration 2: -3.0; to measure it: metarl evaluate r/best\n"
+    ) in shown
+    assert load_policy(Path("r/best")).metadata["iteration"] == 2
+
+
 def test_a_policy_that_is_told_the_task_trains_as_any_other():
     arguments = ["train", "navigation", "--iterations", "1", *TINY_FLAGS, "--run", "r"]
     assert main([*arguments, "--set", "observe_task=true", "--quiet"]) == 0

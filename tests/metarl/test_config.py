@@ -128,6 +128,13 @@ def test_files_from_before_a_policy_could_be_told_the_task_say_it_was_not():
     assert not old.task_family().observes_task
 
 
+def test_files_from_before_training_was_evaluated_say_that_it_was_not():
+    data = to_json(make())
+    assert (data["evaluate_every"], data["evaluation_tasks"]) == (20, 10)
+    old = {k: v for k, v in data.items() if k not in ("evaluate_every", "evaluation_tasks")}
+    assert from_json(old).evaluate_every == 0
+
+
 def test_files_from_before_engines_could_be_chosen_say_cpu():
     data = to_json(make(engine="warp"))
     assert from_json(data).engine == "warp"
@@ -218,6 +225,7 @@ def test_a_configuration_of_schema_1_says_the_same_in_the_new_form():
         engine="cpu",
         sim_threads=2,
         checkpoint_every=5,
+        evaluate_every=0,
         max_fault_share=0.3,
         adaptation_steps=2,
         inner_loss="ratio",

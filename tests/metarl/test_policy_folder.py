@@ -180,6 +180,7 @@ def test_a_policy_of_schema_1_reads_as_what_it_was_trained_with():
         engine="cpu",
         sim_threads=1,
         checkpoint_every=25,
+        evaluate_every=0,
         gae_lambda=0.97,
         inner=GradientStep(inner_lr=0.1),
         outer=Trpo(max_kl=0.02),

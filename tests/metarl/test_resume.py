@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from metarl.checkpoint import checkpoints, load_run_config
+from metarl.checkpoint import checkpoints, load_policy, load_run_config
 from metarl.cli import main
 from metarl.runtime import torch_threads
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = ["--meta-batch-size", "2", "--episodes-per-task", "3", "--horizon", "12"]
 FAMILIES = ("navigation", "half-cheetah-direction")
+BEST = ("iteration", "chosen", "eval_return_post", "sha256")
+"""What the metadata of RUN/best say of it."""
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +33,7 @@ def one_torch_thread():
 
 def train(run, family="navigation", iterations=10, *more):
     arguments = ["train", family, *SIZES, "--iterations", str(iterations), "--run", str(run)]
+    arguments += ["--set", "evaluate_every=2", "--set", "evaluation_tasks=2"]
     return [*arguments, "--sim-threads", "1", "--checkpoint-every", "1", "--quiet", *more]
 
 
@@ -72,6 +75,9 @@ def assert_same_bits(run, reference):
         found, expected = (checkpoints(folder)[0] / name for folder in (run, reference))
         assert found.read_bytes() == expected.read_bytes(), name
     assert metrics(run) == metrics(reference)
+    if (reference / "best").exists():
+        found, expected = (load_policy(folder / "best").metadata for folder in (run, reference))
+        assert [found[name] for name in BEST] == [expected[name] for name in BEST]
     assert [line["iteration"] for line in metrics(run)] == list(range(1, done(run) + 1))
 
 

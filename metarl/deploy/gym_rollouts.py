@@ -263,13 +263,18 @@ def collect_from_env(
     return Collected(rollouts.first_episodes(len(stopped)), tuple(stopped), error)
 
 
+def plain_array(given: Any) -> NDArray[Any]:  # noqa: ANN401 - whatever an environment gives
+    """The value as NumPy has it, whatever its type; of a tensor without its gradient."""
+    return given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
+
+
 def _number(reward: Any) -> float:  # noqa: ANN401 - whatever an environment gives
     """A reward as a number, finite or not.
 
     Raises:
         InputError: for anything else, such as one reward per world.
     """
-    found = np.asarray(reward.detach().cpu() if isinstance(reward, Tensor) else reward)
+    found = plain_array(reward)
     if found.dtype.kind not in "biuf" or found.size != 1:
         shown = " ".join(repr(reward).split())
         raise InputError(f"reward of the environment = {shown}: must be one number")
@@ -282,7 +287,7 @@ def _observation(given: Any, env: gymnasium.Env[Any, Any]) -> NDArray[np.float64
     Raises:
         InputError: for another shape than the environment's space, or no numbers.
     """
-    found = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+    found = plain_array(given)
     if found.dtype.kind not in "biuf" or found.shape != env.observation_space.shape:
         shown = " ".join(repr(given).split())[:60]
         raise InputError(

@@ -15,7 +15,7 @@ from torch import Generator
 
 from metarl.captions import quantity_label, task_text
 from metarl.checkpoint import SavedPolicy, load_policy, save_policy
-from metarl.deploy.gym_rollouts import NO_LIMITS, UnsafeStartError
+from metarl.deploy.gym_rollouts import NO_LIMITS, UnsafeStartError, plain_array
 from metarl.deploy.interruption import AdaptationCancelled, AdaptationInterruptedError
 from metarl.deploy.limits import Limits
 from metarl.deploy.robot_adaptation import (
@@ -122,8 +122,8 @@ class MetaPolicy:
         """
         policy = self.saved.policy
         try:
-            given = torch.from_numpy(np.array(observation, dtype=np.float32))
-        except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor with a gradient
+            given = torch.from_numpy(plain_array(observation).astype(np.float32))
+        except (TypeError, ValueError):
             shown = " ".join(repr(observation).split())[:60]
             raise InputError(f"observation = {shown}: must be numbers") from None
         if given.dim() not in (1, 2) or given.shape[-1] != policy.observation_size:

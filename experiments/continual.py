@@ -87,7 +87,6 @@ def live(policy: MetaPolicy, options: Options) -> Life:
     adapter = metarl.ContinualAdapter(
         policy,
         window=options.window,
-        steps=policy.saved.config.adaptation_steps,
         probe_every=options.probe_every,
         seed=options.seed,
     )

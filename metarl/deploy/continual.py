@@ -18,10 +18,17 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
 
 from metarl.advantages import policy_batch
-from metarl.deploy.gym_rollouts import NO_LIMITS, check_spaces, collect_from_env, run_episode
+from metarl.deploy.check import noise_margin
+from metarl.deploy.gym_rollouts import (
+    NO_LIMITS,
+    Collected,
+    Episode,
+    check_spaces,
+    collect_from_env,
+    run_episode,
+)
 from metarl.deploy.limits import Limits
 from metarl.deploy.policy import MetaPolicy
 from metarl.deploy.robot_adaptation import (
@@ -29,13 +36,16 @@ from metarl.deploy.robot_adaptation import (
     adaptation_generators,
     adaptation_step,
     adapted_policy,
-    check_sizes,
-    sound_returns,
+    plain_sizes,
+    with_costs,
 )
+from metarl.deploy.step_size import step_cap
+from metarl.deploy.stops import stop_costs, time_limit
 from metarl.errors import NonFiniteUpdateError
 from metarl.params import Params, expand
-from metarl.rollouts import Rollouts, joined_episodes
+from metarl.rollouts import joined_episodes
 from metarl_envs import InputError
+from metarl_envs.numbers import real, whole
 
 REFERENCE = 5
 """Acting episodes that a deviation of the next one is told from."""
@@ -44,6 +54,12 @@ REMEMBERED = 20
 SHARE_OF_GAIN = 0.05
 """Least standard deviation of returns that counts, as a share of what adaptation gained: where
 returns repeat exactly, not every difference is a change."""
+IN_A_ROW = 2
+"""Bad acting episodes that make a change: a robot that stumbles now and then is the same robot."""
+FAILURES = 2
+"""Adaptations in a row that leave acting worse than probing, after which it is left at that."""
+WORSE_LEVEL = 0.01
+"""False alarms of a single comparison of acting with probing, of which there is one an episode."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +72,28 @@ class StreamEpisode:
     step: int
     """Gradient steps behind the policy that acted."""
     returned: float
-    """NaN if it was faulted."""
+    """As earned; NaN if it diverged."""
     adapted: bool
     """The policy was adapted anew after it."""
     change: str
     """Why the robot counts as another one from here on; "" if it does not."""
     stopped: bool
     """By a limit."""
+    settled: bool = False
+    """Adapting has not paid: the meta-policy acts from here on, until the robot changes."""
 
 
 class ContinualAdapter:
     """Adapts a policy over a stream of episodes, and anew whenever the robot has changed.
 
-    A change is seen in an acting episode whose return is off the median of those since the last
-    adaptation by more than `alarm` standard deviations, upwards too (standard deviations by the
-    median absolute one, so that a few episodes after a change do not hide it); and in acting that
-    is worse than the probes were, as after an adaptation during which the robot changed.
+    A change is two acting episodes in a row that diverged, or whose return is off the median of
+    those since the last adaptation by more than `alarm` standard deviations, upwards too (standard
+    deviations by the median absolute one, so that a few episodes after a change do not hide it). It
+    is also acting that is worse than the probes were, as after an adaptation during which the robot
+    changed; where that comes twice in a row, the stream settles on the meta-policy.
+
+    Returns are compared with what being stopped costs (`metarl.deploy.stops`). An error of the
+    environment leaves the stream as it was, with all of its episodes.
     """
 
     def __init__(
@@ -79,7 +101,7 @@ class ContinualAdapter:
         policy: MetaPolicy,
         *,
         window: int = 5,
-        steps: int = 1,
+        steps: int | None = None,
         probe_every: int = 0,
         alarm: float = 8.0,
         limits: Limits = NO_LIMITS,
@@ -90,12 +112,11 @@ class ContinualAdapter:
         Args:
             policy: meta-trained, and not adapted.
             window: episodes that each gradient step is made from, the last ones, >= 2.
-            steps: gradient steps, >= 1.
+            steps: gradient steps, >= 1; None: as many as the policy was trained for.
             probe_every: after so many acting episodes one probe for each step takes the place of
                 its window's oldest, and the policy is adapted anew: for changes that are too slow
                 or too kind to be seen in the return. 0: never.
-            alarm: standard deviations, > 0. On returns that are noise alone, 8 sees a change in one
-                of a thousand.
+            alarm: standard deviations, > 0.
             limits: in force in all episodes; `good_return` and `check_episodes` are for a single
                 adaptation and not allowed.
             seed: fixes the action noise, and is given to the environment's first reset.
@@ -103,11 +124,9 @@ class ContinualAdapter:
         Raises:
             InputError: for a value out of its range, or a policy that is already adapted.
         """
-        check_sizes(window, steps)
-        for name, value, least in (("window", window, 2), ("probe_every", probe_every, 0)):
-            if value < least:
-                raise InputError(f"{name} = {value}: must be at least {least}")
-        if not alarm > 0:
+        window, steps = plain_sizes(policy.saved, whole("window", window, 2), steps)
+        self._probe_every, self._alarm = whole("probe_every", probe_every, 0), real("alarm", alarm)
+        if not self._alarm > 0:
             raise InputError(f"alarm = {alarm}: must be greater than 0")
         if limits.good_return is not None or limits.check_episodes:
             raise InputError(
@@ -118,22 +137,27 @@ class ContinualAdapter:
             raise InputError("the policy is adapted already: a stream starts from a meta-policy")
         self._saved = replace(policy.saved, policy=limits.applied_to(policy.saved.policy))
         self._how = policy.saved.config.inner_loop(progress=1.0)
-        self._probe_every, self._alarm, self._limits = probe_every, alarm, limits
-        self._seed: int | None = seed
-        _, self._noise = adaptation_generators(seed)
-        self._count = self._faults = 0
-        self._windows: list[deque[Rollouts]] = [deque(maxlen=window) for _ in range(steps)]
+        self._limits, self._cap = limits, step_cap(self._saved, limits, window, steps)
+        self._seed: int | None = whole("seed", seed, 0)
+        _, self._noise = adaptation_generators(self._seed)
+        self._count = self._faults = self._failures = 0
+        self._settled = False
+        self._windows: list[deque[Collected]] = [deque(maxlen=window) for _ in range(steps)]
         self._forget()
 
     def _forget(self) -> None:
-        """Back to the meta-policy."""
+        """Back to the meta-policy, and to probing."""
         for recent in self._windows:
             recent.clear()
+        self._act_by_the_meta_policy()
+        self._missing = deque(k for k, w in enumerate(self._windows) for _ in range(w.maxlen or 0))
+        self._settled = False
+
+    def _act_by_the_meta_policy(self) -> None:
         start = self._how.adaptation.begin(expand(self._saved.params, 1))
         self._params: list[Params] = [start]  # after 0, 1, ... steps
-        self._missing = deque(k for k, w in enumerate(self._windows) for _ in range(w.maxlen or 0))
-        self._acted: deque[float] = deque(maxlen=REMEMBERED)
-        self._since_probe = 0
+        self._acted: deque[Episode] = deque(maxlen=REMEMBERED)
+        self._since_probe = self._bad = 0
 
     @property
     def policy(self) -> MetaPolicy:
@@ -151,15 +175,17 @@ class ContinualAdapter:
 
         Raises:
             InputError: for other spaces, or a robot that is unsafe before its first step.
-            NonFiniteUpdateError: if a step is not finite.
+            NonFiniteUpdateError: if a step is not finite; the stream then starts anew.
         """
-        met = self._probe(env, self._missing[0]) if self._missing else self._act(env)
+        check_spaces(self._saved.policy, env)
+        full = time_limit(env, self._saved.config.horizon)
+        met = self._probe(env, self._missing[0], full) if self._missing else self._act(env, full)
         self._count += 1
         self._seed = None
         return met
 
-    def _probe(self, env: gymnasium.Env[Any, Any], k: int) -> StreamEpisode:
-        rollouts, stopped = collect_from_env(
+    def _probe(self, env: gymnasium.Env[Any, Any], k: int, full: int) -> StreamEpisode:
+        collected = collect_from_env(
             env,
             self._saved.policy,
             self._params[k],
@@ -169,46 +195,44 @@ class ContinualAdapter:
             reset_seed=self._seed,
             limits=self._limits,
         )
+        if collected.error is not None:
+            raise collected.error
         adapted, recent = False, self._windows[k]
-        if bool(rollouts.faulted.all()):  # left out, and tried again
+        if not collected.usable:  # left out, and tried again
             self._faults += 1
             if self._faults == recent.maxlen:
+                self._faults = 0
                 raise NonFiniteUpdateError(NOT_FINITE.format(step=k + 1))
         else:
             self._faults = 0
-            recent.append(rollouts)
+            recent.append(collected)
             self._missing.popleft()
             if k not in self._missing:
-                self._step(k)
+                self._step(k, full)
             if adapted := not self._missing:
-                self._since_probe = 0
-        returned = float(rollouts.task_returns())
-        return StreamEpisode(self._count, "probe", k, returned, adapted, "", bool(stopped))
+                self._since_probe, self._settled = 0, False
+        returned, (stopped,) = float(collected.rollouts.task_returns()), collected.stopped
+        return StreamEpisode(self._count, "probe", k, returned, adapted, "", stopped)
 
-    def _step(self, k: int) -> None:
+    def _step(self, k: int, full: int) -> None:
         """Step k anew, from its window."""
-        batch = policy_batch(
-            joined_episodes(self._windows[k]), self._how.discount, self._how.gae_lambda
-        )
+        met = [one for window in self._windows for one in window]
+        first = sum(len(window) for window in self._windows[:k])
+        counted = with_costs(met, full, self._limits)[first : first + len(self._windows[k])]
+        batch = policy_batch(joined_episodes(counted), self._how.discount, self._how.gae_lambda)
         # Later windows hold episodes of what earlier steps led to before; ratios account for that.
         form = "ratio" if k > 0 and self._how.inner_loss == "log_prob" else None
+        names = list(self._saved.params)
         step = adaptation_step(
-            self._saved.policy,
-            self._params[k],
-            batch,
-            self._how,
-            k,
-            list(self._saved.params),
-            self._limits,
-            form,
+            self._saved.policy, self._params[k], batch, self._how, k, names, self._cap, form
         )
         if step is None:
+            self._forget()
             raise NonFiniteUpdateError(NOT_FINITE.format(step=k + 1))
         self._params[k + 1 :] = [step.params]
 
-    def _act(self, env: gymnasium.Env[Any, Any]) -> StreamEpisode:
-        check_spaces(self._saved.policy, env)
-        acting = self.policy
+    def _act(self, env: gymnasium.Env[Any, Any], full: int) -> StreamEpisode:
+        acting, steps = self.policy, len(self._params) - 1
         episode = run_episode(
             env,
             lambda _, observation: acting.predict(observation)[0],
@@ -216,40 +240,88 @@ class ContinualAdapter:
             self._limits,
             self._seed,
         )
-        returned, change, steps = math.nan, "", len(self._params) - 1
-        if not episode.faulted:
-            returned = sum(episode.rewards)
-            probes = sound_returns(joined_episodes(self._windows[0])).double().numpy()
-            change = seen_change(returned, self._acted, probes, self._alarm)
-            self._acted.append(returned)
-            self._since_probe += 1
-        if change:
+        self._acted.append(episode)
+        self._since_probe += 1
+        change = self._seen_change(full)
+        if change and self._failures == FAILURES:
+            self._failures = 0
+            self._act_by_the_meta_policy()
+            self._settled = True
+        elif change:
             self._forget()
         elif self._since_probe == self._probe_every > 0:
             self._missing.extend(range(len(self._windows)))
-        return StreamEpisode(self._count, "act", steps, returned, False, change, episode.stopped)
+        returned = math.nan if episode.faulted else sum(episode.rewards)
+        return StreamEpisode(
+            self._count, "act", steps, returned, False, change, episode.stopped, self._settled
+        )
+
+    def _seen_change(self, full: int) -> str:
+        """Why the acting episodes are another robot's, or adapting did not pay; "" otherwise."""
+        probes, acted = self._counted_returns(full)
+        *before, last = acted
+        usual = [returned for returned in before if not math.isnan(returned)]
+        bad = "diverged" if math.isnan(last) else off_usual(last, usual, probes, self._alarm)
+        self._bad = self._bad + 1 if bad else 0
+        worse = ""
+        if not self._settled:
+            sound = [returned for returned in acted if not math.isnan(returned)]
+            worse = worse_than_probing(sound, probes)
+        change = f"{bad}, {IN_A_ROW} episodes in a row" if self._bad == IN_A_ROW else worse
+        # It never worked, where there is not even a usual return to be off from.
+        if change and not self._settled and (worse or len(usual) < REFERENCE):
+            self._failures += 1
+        elif change or len(usual) >= REFERENCE:
+            self._failures = 0
+        return change
+
+    def _counted_returns(self, full: int) -> tuple[list[float], list[float]]:
+        """Returns of the probes before adapting and of acting, stops at their cost.
+
+        Acting episodes that diverged are NaN.
+        """
+        probes = [(one.earned()[0], one.stopped[0]) for one in self._windows[0]]
+        acted = [(np.array([] if e.faulted else e.rewards), e.stopped) for e in self._acted]
+        rewards, stopped = zip(*probes, *acted, strict=True)
+        costs = stop_costs(rewards, stopped, full, self._limits.stop_penalty)
+        returns = [
+            float(r.sum() + cost) if len(r) else math.nan
+            for r, cost in zip(rewards, costs, strict=True)
+        ]
+        return returns[: len(probes)], returns[len(probes) :]
 
 
-def seen_change(
-    returned: float, acted: Sequence[float], probes: NDArray[np.float64], alarm: float
+def off_usual(
+    returned: float, acted: Sequence[float], probes: Sequence[float], alarm: float
 ) -> str:
-    """Why this return of acting is another robot's; "" if it may be the same one's.
+    """Why noise does not explain a return of acting; "" if it does, or too few came before it.
 
     Args:
         returned: of this episode.
         acted: of the acting episodes since the last adaptation, without this one.
-        probes: of the meta-policy on the robot that was adapted to, at least two.
+        probes: of the meta-policy on the robot that was adapted to.
         alarm: standard deviations.
     """
-    if len(acted) >= REFERENCE:
-        usual = float(np.median(acted))
-        spread = 1.4826 * float(np.median(np.abs(np.array(acted) - usual)))
-        spread = max(spread, SHARE_OF_GAIN * abs(usual - float(probes.mean())))
-        if abs(returned - usual) > alarm * spread:
-            return f"return {returned:.1f}, where {usual:.1f} was usual"
-    elif len(acted) + 1 >= 3:
-        usual = float(np.median([*acted, returned]))
-        least = float(probes.mean() - 2 * probes.std(ddof=1) / math.sqrt(len(probes)))
-        if usual < least:
-            return f"return {usual:.1f}, worse than the {float(probes.mean()):.1f} before adapting"
-    return ""
+    if len(acted) < REFERENCE:
+        return ""
+    usual = float(np.median(acted))
+    spread = 1.4826 * float(np.median(np.abs(np.array(acted) - usual)))
+    spread = max(spread, SHARE_OF_GAIN * abs(usual - float(np.mean(probes))))
+    off = abs(returned - usual) > alarm * spread
+    return f"return {returned:.1f}, where {usual:.1f} was usual" if off else ""
+
+
+def worse_than_probing(acted: Sequence[float], probes: Sequence[float]) -> str:
+    """Why acting is worse than the probes were before adapting; "" if noise explains it.
+
+    Args:
+        acted: returns of the acting episodes since the last adaptation; of fewer than three nothing
+            is said, since one may be a stumble.
+        probes: of the meta-policy, at least two.
+    """
+    if len(acted) < 3:
+        return ""
+    usual, before = float(np.median(acted)), float(np.mean(probes))
+    if usual >= before - noise_margin(probes, len(acted), WORSE_LEVEL):
+        return ""
+    return f"return {usual:.1f}, worse than the {before:.1f} before adapting"

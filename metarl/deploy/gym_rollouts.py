@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import gymnasium
@@ -69,7 +69,55 @@ class Episode:
     faulted: bool
     """An observation or reward was not finite, or the environment said so in `info["fault"]`."""
     stopped: bool
-    """By a limit; the last reward then counts for the rest of the horizon."""
+    """By a limit; the rewards are what was earned until then."""
+
+
+class UnsafeStartError(InputError):
+    """A robot that `Limits.unsafe` calls unsafe before its first step."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Episodes of one task as they were met."""
+
+    rollouts: Rollouts  # M = 1, rewards as earned
+    stopped: tuple[bool, ...]  # (E,) by a limit
+    error: BaseException | None = None
+    """What ended the collection before its last episode; it holds those that were whole."""
+
+    @property
+    def usable(self) -> int:
+        """How many episodes did not diverge."""
+        return int((~self.rollouts.faulted).sum())
+
+    def earned(self) -> list[NDArray[np.float64]]:
+        """Rewards of each episode, (L,); none of one that diverged."""
+        rewards, valid = self.rollouts.rewards[0].double(), self.rollouts.valid[0]
+        return [rewards[e, valid[e]].numpy() for e in range(len(rewards))]
+
+    def counted(self, costs: NDArray[np.float64]) -> Rollouts:
+        """The rollouts with `stop_costs`, (E,), added to the last rewards of the episodes."""
+        rewards = self.rollouts.rewards.clone()
+        last = (self.rollouts.valid.sum(-1) - 1).clamp(min=0).unsqueeze(-1)
+        added = torch.as_tensor(costs, dtype=rewards.dtype).view(last.shape)
+        rewards.scatter_add_(-1, last, added)
+        return replace(self.rollouts, rewards=rewards)
+
+    def bad_share(self) -> float:
+        """Share of the episodes that were stopped or diverged."""
+        bad = self.rollouts.faulted | torch.tensor([self.stopped], dtype=torch.bool)
+        return float(bad.double().mean())
+
+    def describe(self) -> dict[str, Any]:
+        """What was earned, steps survived, and bad ends, as JSON values."""
+        faulted = self.rollouts.faulted[0]
+        return {
+            "episodes": len(faulted),
+            "return": float(self.rollouts.task_returns()),
+            "steps": float(self.rollouts.valid[0, ~faulted].sum(-1).double().mean()),
+            "stopped": sum(self.stopped),
+            "diverged": int(faulted.sum()),
+        }
 
 
 def run_episode(
@@ -89,10 +137,11 @@ def run_episode(
         seed: given to the reset.
 
     Raises:
-        InputError: if the robot is unsafe before its first step.
+        UnsafeStartError: if the robot is unsafe before its first step.
+        InputError: for an observation or a reward of another form.
     """
     space: Any = env.action_space  # a Box: `check_spaces`
-    observation = np.asarray(env.reset(seed=seed)[0], dtype=np.float64)
+    observation = _observation(env.reset(seed=seed)[0], env)
     observations: list[NDArray[np.float64]] = []
     rewards: list[float] = []
 
@@ -101,26 +150,27 @@ def run_episode(
 
     if not np.isfinite(observation).all():
         return ended(faulted=True)
-    if limits.unsafe is not None and limits.unsafe(observation):
-        raise InputError(
+    if limits.is_unsafe(observation):
+        raise UnsafeStartError(
             "limits.unsafe: the robot is unsafe before its first step; bring it to a safe start"
         )
     observations.append(observation)
     for t in range(horizon):
         action = np.clip(control(t, observation), space.low, space.high)  # rounding is outside
         moved, given, terminated, truncated, info = env.step(action.astype(space.dtype))
-        observation, reward = np.asarray(moved, dtype=np.float64), _number(given)
+        observation, reward = _observation(moved, env), _number(given)
         finite = bool(np.isfinite(observation).all()) and math.isfinite(reward)
         if not finite or info.get("fault", False):
             return ended(faulted=True)
         observations.append(observation)
         rewards.append(reward)
-        if terminated or truncated:
-            return ended(terminated=bool(terminated))
+        if terminated:
+            return ended(terminated=True)
         low = limits.min_return is not None and sum(rewards) < limits.min_return
-        if low or (limits.unsafe is not None and limits.unsafe(observation)):
-            rewards[-1] += min(rewards) * (horizon - t - 1)
+        if low or limits.is_unsafe(observation):
             return ended(stopped=True)
+        if truncated:
+            break
     return ended()
 
 
@@ -135,7 +185,7 @@ def collect_from_env(
     actions: Generator,
     reset_seed: int | None,
     limits: Limits = NO_LIMITS,
-) -> tuple[Rollouts, int]:
+) -> Collected:
     """E episodes of one task (M = 1), with the action noise that `collect` would draw.
 
     Where resets and dynamics are the same, the rollouts are those of the batched path. `quantity`
@@ -152,7 +202,11 @@ def collect_from_env(
         limits: when an episode is stopped; the controls' bounds are the policy's.
 
     Returns:
-        The rollouts, and how many episodes a limit stopped.
+        The episodes. An error of the environment, an unsafe start and Ctrl-C end the collection:
+        what was gathered on hardware is not thrown away for what came after it.
+
+    Raises:
+        InputError: for other spaces.
     """
     check_spaces(policy, env)
     E, T, A = episodes, horizon, policy.action_size
@@ -163,7 +217,8 @@ def collect_from_env(
     final, faulted = torch.zeros_like(observations[:, :, 0]), torch.zeros((1, E), dtype=torch.bool)
     noise = torch.randn((T, 1, E, A), generator=actions, dtype=dtype)
     std = policy.log_std(params).exp()[0]  # (1, A)
-    stopped = 0
+    stopped: list[bool] = []
+    error: BaseException | None = None
 
     for e in range(E):
 
@@ -174,8 +229,12 @@ def collect_from_env(
             return policy.controls(outputs[0, e, t]).numpy()
 
         seed = reset_seed if e == 0 else None
-        episode = run_episode(env, control, T, limits, seed)
-        stopped += episode.stopped
+        try:
+            episode = run_episode(env, control, T, limits, seed)
+        except (Exception, KeyboardInterrupt) as raised:
+            error = raised
+            break
+        stopped.append(episode.stopped)
         faulted[0, e] = episode.faulted
         if episode.faulted or not episode.rewards:
             continue
@@ -201,17 +260,38 @@ def collect_from_env(
         quantity=torch.full((1, E), torch.nan, dtype=dtype),
         faulted=faulted,
     )
-    return rollouts, stopped
+    return Collected(rollouts.first_episodes(len(stopped)), tuple(stopped), error)
+
+
+def plain_array(given: Any) -> NDArray[Any]:  # noqa: ANN401 - whatever an environment gives
+    """The value as NumPy has it, whatever its type; of a tensor without its gradient."""
+    return given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
 
 
 def _number(reward: Any) -> float:  # noqa: ANN401 - whatever an environment gives
-    """A reward as a number.
+    """A reward as a number, finite or not.
 
     Raises:
         InputError: for anything else, such as one reward per world.
     """
-    try:
-        return float(reward)
-    except (TypeError, ValueError):
+    found = plain_array(reward)
+    if found.dtype.kind not in "biuf" or found.size != 1:
         shown = " ".join(repr(reward).split())
-        raise InputError(f"reward of the environment = {shown}: must be one number") from None
+        raise InputError(f"reward of the environment = {shown}: must be one number")
+    return float(found.reshape(()))
+
+
+def _observation(given: Any, env: gymnasium.Env[Any, Any]) -> NDArray[np.float64]:  # noqa: ANN401
+    """An observation in double precision, finite or not: (O,).
+
+    Raises:
+        InputError: for another shape than the environment's space, or no numbers.
+    """
+    found = plain_array(given)
+    if found.dtype.kind not in "biuf" or found.shape != env.observation_space.shape:
+        shown = " ".join(repr(given).split())[:60]
+        raise InputError(
+            f"observation of the environment = {shown}: must be numbers of shape "
+            f"{env.observation_space.shape}, as its observation space says"
+        )
+    return found.astype(np.float64)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from metarl.advantages import PolicyBatch
 from metarl.params import Params
 from metarl.policies import GaussianMlpPolicy, kl_divergence
 from metarl_envs import InputError
+from metarl_envs.numbers import real, reals, whole
 
 Bound = float | Sequence[float]
 HALVINGS = 30
@@ -23,9 +23,13 @@ HALVINGS = 30
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of an adaptation on a robot; each one is off unless it is given.
+    """Limits of an adaptation on a robot. All but the cap on a step's size are off unless given.
 
-    What they did is in the adapted policy's `adapted["limits"]`.
+    Numbers may be NumPy's or torch's, bounds also arrays; they are kept as plain ones. What the
+    limits did is in the adapted policy's `adapted`.
+
+    Raises:
+        InputError: naming the field and what is allowed.
     """
 
     action_low: Bound | None = None
@@ -35,34 +39,56 @@ class Limits:
     """No control above this."""
     unsafe: Callable[[NDArray[np.float64]], bool] | None = None
     """Asked with the observation (O,) before each action; an episode in which it says yes ends at
-    once. An episode that ends so, or by `min_return`, counts as if its worst reward had lasted to
-    the horizon, so that being stopped is never better than going on."""
+    once. One that the environment terminates in the same step counts as terminated."""
     min_return: float | None = None
     """An episode ends as soon as the sum of its rewards falls below this."""
+    stop_penalty: float = 1.0
+    """What being stopped costs beyond the worst that could have come, > 0, in units of the largest
+    absolute reward that was met. An episode that `unsafe` or `min_return` ends counts as if every
+    step that is missing had given the worst reward met in any episode, or 0 if that is less
+    (`metarl.deploy.stops`), so that being stopped is never better than going on."""
     good_return: float | None = None
     """No further step where the episodes collected for it return at least this, on average."""
     max_step_kl: float | None = None
     """Size of a step, > 0, nats: one that is larger is scaled down. The size is KL(before || after)
-    of the action noise, averaged over the states that the step was made from. Without a limit, the
-    report says how large the steps were."""
+    of the action noise, averaged over the states that the step was made from. None: the largest
+    size among training tasks in simulation (`metarl.deploy.step_size`). math.inf: no cap."""
     check_episodes: int = 0
-    """0, or >= 2: so many episodes with the adapted policy, with its action noise. Where their
-    return is lower than before adapting by more than two standard errors of the difference, the
-    policy before adaptation is returned."""
+    """0, or >= 2: so many episodes with the adapted policy, with its action noise. The policy
+    before adaptation is returned where a larger share of them than before adapting was stopped or
+    diverged, or where their return fell by more than its noise (`metarl.deploy.check`). Three
+    episodes before adapting show a fall of five standard deviations in 95 % of cases, two in
+    56 %."""
 
     def __post_init__(self) -> None:
+        plain: dict[str, Any] = {
+            "check_episodes": whole("limits.check_episodes", self.check_episodes)
+        }
         for name in ("min_return", "good_return"):
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise InputError(f"limits.{name} = {value}: must be a finite number")
-        if self.max_step_kl is not None and not 0 < self.max_step_kl < math.inf:
-            raise InputError(f"limits.max_step_kl = {self.max_step_kl}: must be greater than 0")
-        if self.check_episodes != 0 and self.check_episodes < 2:
+            if getattr(self, name) is not None:
+                plain[name] = real(f"limits.{name}", getattr(self, name))
+        for name in ("action_low", "action_high"):
+            if getattr(self, name) is not None:
+                plain[name] = _plain_bound(f"limits.{name}", getattr(self, name))
+        plain["check_episodes"] = whole("limits.check_episodes", self.check_episodes)
+        plain["stop_penalty"] = real("limits.stop_penalty", self.stop_penalty)
+        if plain["stop_penalty"] <= 0:
+            raise InputError(f"limits.stop_penalty = {self.stop_penalty}: must be greater than 0")
+        if self.max_step_kl is not None and self.max_step_kl != math.inf:
+            plain["max_step_kl"] = real("limits.max_step_kl", self.max_step_kl)
+            if plain["max_step_kl"] <= 0:
+                raise InputError(
+                    f"limits.max_step_kl = {self.max_step_kl}: must be greater than 0 "
+                    "(math.inf: no cap)"
+                )
+        if plain["check_episodes"] != 0 and plain["check_episodes"] < 2:
             raise InputError(
                 f"limits.check_episodes = {self.check_episodes}: must be 0 (no check) or at least 2"
             )
         if self.unsafe is not None and not callable(self.unsafe):
             raise InputError(f"limits.unsafe = {self.unsafe!r}: must be a function of observations")
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     def applied_to(self, policy: GaussianMlpPolicy) -> GaussianMlpPolicy:
         """The policy function whose controls keep to these action bounds, and to its own.
@@ -82,17 +108,34 @@ class Limits:
                 )
         return replace(policy, control_limits=(lows, highs))
 
+    def is_unsafe(self, observation: NDArray[np.float64]) -> bool:
+        """What `unsafe` says of an observation; False without it.
+
+        Raises:
+            InputError: if it says neither yes nor no.
+        """
+        if self.unsafe is None:
+            return False
+        said = self.unsafe(observation)
+        try:
+            return bool(said)
+        except (TypeError, ValueError, RuntimeError):  # an array of several, NumPy's or torch's
+            raise InputError(
+                f"limits.unsafe = {said!r} for one observation: must be True or False"
+            ) from None
+
     def describe(self) -> dict[str, Any]:
-        """The limits that are on, as JSON values."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        """The limits that were given, as JSON values."""
+        values = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if getattr(self, f.name) != f.default
+        }
         if self.unsafe is not None:
             values["unsafe"] = getattr(self.unsafe, "__name__", type(self.unsafe).__name__)
-        for name in ("action_low", "action_high"):
-            if values[name] is not None:
-                values[name] = np.asarray(values[name], dtype=float).tolist()
-        if not self.check_episodes:
-            del values["check_episodes"]
-        return {name: value for name, value in values.items() if value is not None}
+        if self.max_step_kl == math.inf:
+            values["max_step_kl"] = "inf"
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
 
 
 @dataclass(frozen=True)
@@ -113,7 +156,7 @@ def limited_step(
     after: Params,
     batch: PolicyBatch,
     names: Sequence[str],
-    max_kl: float | None,
+    max_kl: float,
 ) -> Step:
     """The step, or the largest part of it on the straight line whose size is at most `max_kl`.
 
@@ -123,7 +166,7 @@ def limited_step(
         batch: the states that the size is averaged over.
         names: the entries that the policy acts by; others, such as an optimiser's memory, are
             taken from `after`.
-        max_kl: nats; None for no limit.
+        max_kl: nats; math.inf for no limit.
     """
     old = policy.distribution(before, batch.observations)
 
@@ -136,7 +179,7 @@ def limited_step(
         return float((kl_divergence(old, new) * batch.weights).sum())
 
     kl = size(after)
-    if max_kl is None or kl <= max_kl:
+    if kl <= max_kl:
         return Step(after, kl, 1.0)
     low, high = 0.0, 1.0  # size(part(low)) <= max_kl < size(part(high))
     for _ in range(HALVINGS):
@@ -145,23 +188,8 @@ def limited_step(
     return Step(part(low), size(part(low)), low)
 
 
-def is_worse(before: Tensor, after: Tensor) -> tuple[bool, float]:
-    """Whether returns fell by more than two standard errors of the difference, and these two.
-
-    Args:
-        before: returns of sound episodes, (B,), B >= 1.
-        after: the same after adaptation, (C,), B + C >= 3; none if every episode failed.
-    """
-    if len(after) == 0:
-        return True, 0.0
-    groups = (before.double(), after.double())
-    squares = sum(((g - g.mean()) ** 2).sum() for g in groups)
-    freedom = len(before) + len(after) - 2
-    if freedom < 1:  # faults left one episode each: nothing says how noisy they are
-        return False, math.inf
-    variance = float(squares) / freedom * (1 / len(before) + 1 / len(after))
-    margin = 2 * math.sqrt(variance)
-    return bool(groups[1].mean() < groups[0].mean() - margin), margin
+def _plain_bound(name: str, given: Any) -> Bound:  # noqa: ANN401 - any type
+    return reals(name, given) if np.ndim(given) else real(name, given)
 
 
 def _bound(

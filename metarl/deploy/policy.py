@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,24 @@ from torch import Generator
 
 from metarl.captions import quantity_label, task_text
 from metarl.checkpoint import SavedPolicy, load_policy, save_policy
-from metarl.deploy.gym_rollouts import NO_LIMITS
+from metarl.deploy.gym_rollouts import NO_LIMITS, UnsafeStartError, plain_array
+from metarl.deploy.interruption import AdaptationCancelled, AdaptationInterruptedError
 from metarl.deploy.limits import Limits
 from metarl.deploy.robot_adaptation import (
     NOT_FINITE,
     adapt_on_env,
     adaptation_generators,
     adapted_policy,
-    check_sizes,
+    plain_sizes,
 )
 from metarl.errors import NonFiniteUpdateError
 from metarl.evaluation import CPU, mean_quantity, mean_returns
 from metarl.inner_loop import run_inner_loop
 from metarl.params import Params, expand
+from metarl.rollouts import collect
+from metarl.runtime import torch_threads
 from metarl_envs import BatchEnv, EngineName, InputError, TaskFamily, Tasks
+from metarl_envs.numbers import whole
 
 
 def load(path: str | Path) -> MetaPolicy:
@@ -50,7 +55,7 @@ class MetaPolicy:
         self,
         env: gymnasium.Env[Any, Any],
         episodes: int = 5,
-        steps: int = 1,
+        steps: int | None = None,
         seed: int = 0,
         limits: Limits = NO_LIMITS,
     ) -> MetaPolicy:
@@ -63,18 +68,39 @@ class MetaPolicy:
             env: any environment with the policy's spaces.
             episodes: per gradient step, >= 1. Baseline and advantages come from these alone, so
                 one or two give a noisy step.
-            steps: gradient steps, >= 1.
+            steps: gradient steps, >= 1; None: as many as the policy was trained for.
             seed: fixes the action noise, and is given to the environment's first reset.
-            limits: what it must not do, and when it ends early; none by default.
+            limits: what it must not do, and when it ends early. Without them steps are still
+                capped (`Limits.max_step_kl`).
+
+        Returns:
+            The adapted policy; `adapted` is the report. Where the robot is unsafe before a later
+            episode, the policy is adapted from the episodes until then, with a warning.
 
         Raises:
-            InputError: for other spaces, sizes below 1, limits that do not fit the action space,
-                or a robot that is unsafe before it moved.
+            InputError: for other spaces, sizes that are too small, limits that do not fit the
+                action space, or a robot that is unsafe before it moved.
             NonFiniteUpdateError: if a step is not finite.
+            AdaptationInterruptedError: if the environment raises an error after an episode that
+                can be adapted from; `policy` is adapted from such episodes.
+            AdaptationCancelled: the same for Ctrl-C.
         """
-        return MetaPolicy(
-            adapt_on_env(self.saved, env, episodes=episodes, steps=steps, seed=seed, limits=limits)
+        episodes, steps = plain_sizes(self.saved, episodes, steps)
+        if not isinstance(limits, Limits):
+            raise InputError(f"limits = {limits!r}: must be metarl.Limits(...)")
+        done = adapt_on_env(
+            self.saved, env, episodes=episodes, steps=steps, seed=whole("seed", seed), limits=limits
         )
+        policy, error = MetaPolicy(done.saved), done.error
+        if error is None:
+            return policy
+        line = f"the adaptation was cut short: {done.describe()}"
+        if isinstance(error, UnsafeStartError):
+            warnings.warn(line, stacklevel=2)
+            return policy
+        if isinstance(error, KeyboardInterrupt):
+            raise AdaptationCancelled(f"{line}; it is this error's `policy`", policy) from error
+        raise AdaptationInterruptedError(f"{line}; it is this error's `policy`", policy) from error
 
     def predict(
         self,
@@ -95,7 +121,11 @@ class MetaPolicy:
             InputError: for another shape, or a number that is not finite.
         """
         policy = self.saved.policy
-        given = torch.as_tensor(np.asarray(observation), dtype=torch.float32)
+        try:
+            given = torch.from_numpy(plain_array(observation).astype(np.float32))
+        except (TypeError, ValueError):
+            shown = " ".join(repr(observation).split())[:60]
+            raise InputError(f"observation = {shown}: must be numbers") from None
         if given.dim() not in (1, 2) or given.shape[-1] != policy.observation_size:
             size = policy.observation_size
             raise InputError(
@@ -141,9 +171,11 @@ class Adaptation:
     task: Tasks  # M = 1
     episodes: int
     """Per gradient step."""
-    returns: NDArray[np.float64]  # (K+1,) mean over episodes, before and after each step
+    returns: NDArray[np.float64]  # (K+1,) of the mean action, before and after each step
+    """Means over as many fresh episodes, which start the same for every step."""
     quantity: NDArray[np.float64]  # (K+1,)
     faulted_episodes: int
+    """Of those adapted from, and those measured on."""
 
     @property
     def params(self) -> Params:
@@ -156,7 +188,7 @@ class Adaptation:
         return float(self.returns[-1] - self.returns[0])
 
     def summary(self) -> str:
-        """Return and physical quantity after each step, as plain text."""
+        """Return and physical quantity of the mean action after each step, as plain text."""
         name, unit = quantity_label(self.family.quantity)
         lines = [
             f"{self.family.name}: {task_text(self.family, self.task, 0)}",
@@ -168,6 +200,7 @@ class Adaptation:
             for k, (returned, amount) in enumerate(zip(self.returns, self.quantity, strict=True))
         ]
         lines.append(f"  gain from adaptation {self.gain:+z.1f}")
+        lines.append("  measured by the mean action, on fresh episodes; adapted with action noise")
         if self.faulted_episodes:
             lines.append(f"  left out: {self.faulted_episodes} episodes that diverged")
         return "\n".join(lines)
@@ -182,7 +215,7 @@ def adapt_to_task(
     task: Tasks,
     *,
     episodes: int = 20,
-    steps: int = 1,
+    steps: int | None = None,
     seed: int = 0,
     sim_threads: int = 1,
     device: torch.device = CPU,
@@ -190,13 +223,14 @@ def adapt_to_task(
 ) -> Adaptation:
     """Adapt to one simulated task, all episodes of a step in parallel worlds.
 
-    Given the rollouts, the same arithmetic as `MetaPolicy.adapt`.
+    Given the rollouts, the same arithmetic as `MetaPolicy.adapt` without limits. It adapts with
+    action noise, and measures as a policy is deployed: by the mean action, on episodes of its own.
 
     Args:
         saved: the policy.
         task: one task of its family.
         episodes: per gradient step, >= 1.
-        steps: K, gradient steps, >= 1.
+        steps: K, gradient steps, >= 1; None: as many as the policy was trained for.
         seed: fixes resets and actions.
         sim_threads: simulator threads; the result does not depend on it.
         device: where gradients are computed.
@@ -206,7 +240,8 @@ def adapt_to_task(
         InputError: for more than one task, one out of range, or sizes below 1.
         NonFiniteUpdateError: if a step is not finite.
     """
-    check_sizes(episodes, steps)
+    episodes, steps = plain_sizes(saved, episodes, steps)
+    seed, sim_threads = whole("seed", seed, 0), whole("sim_threads", sim_threads, 1)
     family = saved.config.task_family()
     env = BatchEnv(
         family,
@@ -223,7 +258,12 @@ def adapt_to_task(
     inner = run_inner_loop(env, saved.policy, start, how, steps, resets, actions, device)
     if bool(inner.failed.any()) or any(bool(r.faulted.all()) for r in inner.rollouts[:-1]):
         raise NonFiniteUpdateError(NOT_FINITE.format(step=f"of {steps}"))
-    returns = np.array([mean_returns(rollouts)[0] for rollouts in inner.rollouts])
+    measured, same_starts = [], resets.get_state()
+    with torch_threads(1):
+        for params in inner.policies:
+            resets.set_state(same_starts)
+            measured.append(collect(env, saved.policy, params, resets, actions, explore=False))
+    returns = np.array([mean_returns(rollouts)[0] for rollouts in measured])
     report = {
         "task": task.describe(0),
         "episodes": episodes,
@@ -237,6 +277,6 @@ def adapt_to_task(
         task=task,
         episodes=episodes,
         returns=returns,
-        quantity=np.array([mean_quantity(rollouts)[0] for rollouts in inner.rollouts]),
-        faulted_episodes=int(sum(rollouts.faulted.sum() for rollouts in inner.rollouts)),
+        quantity=np.array([mean_quantity(rollouts)[0] for rollouts in measured]),
+        faulted_episodes=int(sum(r.faulted.sum() for r in [*inner.rollouts[:-1], *measured])),
     )

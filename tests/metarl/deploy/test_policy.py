@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,20 +13,28 @@ from helpers import Momentum
 from tiny import tiny_policy
 
 import metarl
+from metarl import Limits
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_rates import MetaSgd
 from metarl.baselines.recipes import baseline_recipe
 from metarl.checkpoint import SavedPolicy, save_policy
-from metarl.deploy import MetaPolicy, adapt_to_task
+from metarl.deploy import (
+    AdaptationCancelled,
+    AdaptationInterruptedError,
+    MetaPolicy,
+    adapt_to_task,
+)
 from metarl.deploy.robot_adaptation import adaptation_generators
 from metarl.errors import NonFiniteUpdateError
 from metarl.inner_loop import run_inner_loop
+from metarl.losses import inner_loss
 from metarl.params import expand
 from metarl.policies import GaussianMlpPolicy
 from metarl.rollouts import Rollouts
 from metarl.state import initial_params
 from metarl_envs import BatchEnv, InputError, get_family
 
+UNCAPPED = Limits(max_step_kl=math.inf)
 BUNDLED = Path(metarl.__file__).parent / "data" / "half-cheetah-direction"
 
 
@@ -88,10 +97,22 @@ def test_one_world_at_a_time_gives_the_parameters_of_the_batched_path(inner, ste
     batched = adapt_to_task(saved, task, episodes=4, steps=steps, seed=5)
     env = gymnasium.make("metarl_envs:MetaRL/Navigation-v0")
     env.reset(options={"task": {"goal": [0.3, -0.2]}})
-    alone = MetaPolicy(saved).adapt(env, episodes=4, steps=steps, seed=5)
+    alone = MetaPolicy(saved).adapt(env, episodes=4, steps=steps, seed=5, limits=UNCAPPED)
     assert largest_difference(saved.params, batched.params) > 1e-3
     assert largest_difference(batched.params, alone.saved.params) <= 1e-6
-    np.testing.assert_allclose(alone.adapted["returns"], batched.returns[:-1], rtol=1e-5)
+    # What it is measured by is the mean action: a start that is always the same, and no noise.
+    saved_alone, adapted_alone = (act(p, env) for p in (MetaPolicy(saved), alone))
+    np.testing.assert_allclose(batched.returns[[0, -1]], [saved_alone, adapted_alone], rtol=1e-4)
+    assert abs(alone.adapted["returns"][0] - batched.returns[0]) > 1e-3  # that is with noise
+
+
+def act(policy, env) -> float:
+    """Return of the mean action over 100 steps."""
+    observation, total = env.reset()[0], 0.0
+    for _ in range(100):
+        observation, reward, *_ = env.step(policy.predict(observation)[0])
+        total += reward
+    return total
 
 
 def test_same_rollouts_give_the_parameters_of_the_batched_path_on_a_robot():
@@ -100,7 +121,7 @@ def test_same_rollouts_give_the_parameters_of_the_batched_path_on_a_robot():
     env.set_tasks(family.make_task({"direction": -1}))
     inner = one_step(saved, env, seed=2)
     replay = Replay(family, inner.rollouts)
-    alone = MetaPolicy(saved).adapt(replay, episodes=3, seed=2)
+    alone = MetaPolicy(saved).adapt(replay, episodes=3, seed=2, limits=UNCAPPED)
     batched = {name: value[0] for name, value in inner.adapted.items()}
     assert largest_difference(saved.params, batched) > 1e-3
     assert largest_difference(batched, alone.saved.params) <= 1e-6
@@ -111,7 +132,9 @@ def test_the_bundled_policy_adapts_alone_as_in_the_batch_over_whole_episodes():
     env = BatchEnv(family, 1, 5, horizon=100)
     env.set_tasks(family.make_task({"direction": -1}))
     inner = one_step(saved, env, seed=2)
-    alone = MetaPolicy(saved).adapt(Replay(family, inner.rollouts), episodes=5, seed=2)
+    alone = MetaPolicy(saved).adapt(
+        Replay(family, inner.rollouts), episodes=5, seed=2, limits=UNCAPPED
+    )
     batched = {name: value[0] for name, value in inner.adapted.items()}
     assert largest_difference(saved.params, batched) > 1e-2
     assert largest_difference(batched, alone.saved.params) <= 1e-6
@@ -179,6 +202,16 @@ def test_actions_stay_within_the_actuator_range():
     assert np.abs(action).max() <= 1
 
 
+@pytest.mark.parametrize(
+    "given", [torch.ones(17, requires_grad=True), torch.ones(17).double(), [1] * 17]
+)
+def test_observations_of_any_type_are_numbers(given):
+    policy = MetaPolicy(tiny_policy("half-cheetah-direction"))
+    np.testing.assert_array_equal(policy.predict(given)[0], policy.predict(np.ones(17))[0])
+    with pytest.raises(InputError, match=r"observation = \['x', .*: must be numbers"):
+        policy.predict(["x"] * 17)
+
+
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (1, 1, 17), ()])
 def test_observation_of_another_shape_is_refused(shape):
     policy = MetaPolicy(tiny_policy("half-cheetah-direction"))
@@ -197,7 +230,7 @@ def test_environment_with_other_spaces_is_refused_naming_both():
         policy.adapt(wide)
 
 
-@pytest.mark.parametrize("reward", [np.zeros(2), np.zeros((2, 2)), None, "much"])
+@pytest.mark.parametrize("reward", [np.zeros(2), np.zeros((2, 2)), None, "much", [None], b"1"])
 def test_a_reward_that_is_no_number_is_told_in_one_line(reward):
     class Paying(gymnasium.Wrapper):
         def step(self, action):
@@ -209,6 +242,175 @@ def test_a_reward_that_is_no_number_is_told_in_one_line(reward):
     with pytest.raises(InputError, match=r"reward of the environment = .*: must be one") as told:
         policy.adapt(env, episodes=1)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [float, np.float32, lambda r: np.array([r]), lambda r: torch.tensor([[r]]), lambda r: [r]],
+)
+def test_a_reward_of_one_element_is_a_number(kind):
+    class Paying(gymnasium.Wrapper):
+        def step(self, action):
+            observation, _, *rest = self.env.step(action)
+            return torch.as_tensor(observation), kind(0.5), *rest
+
+    policy = MetaPolicy(tiny_policy("navigation", horizon=4))
+    env = Paying(gymnasium.make("metarl_envs:MetaRL/Navigation-v0", disable_env_checker=True))
+    assert policy.adapt(env, episodes=2).adapted["returns"] == [2.0]
+
+
+@pytest.mark.parametrize("observation", [np.zeros(3), None, "here", np.zeros((1, 2))])
+def test_an_observation_of_another_form_is_told_before_the_first_step(observation):
+    class Seeing(gymnasium.Wrapper):
+        def reset(self, **how):
+            return observation, self.env.reset(**how)[1]
+
+        def step(self, action):
+            raise AssertionError("the robot moved")
+
+    env = Seeing(gymnasium.make("metarl_envs:MetaRL/Navigation-v0", disable_env_checker=True))
+    with pytest.raises(InputError, match=r"observation of the environment = .* shape \(2,\)"):
+        MetaPolicy(tiny_policy("navigation")).adapt(env, limits=UNCAPPED)
+
+
+class Failing(gymnasium.Wrapper):
+    """Raises in its n-th episode, at the reset or at the second step."""
+
+    def __init__(self, error, episode, where="step"):
+        super().__init__(gymnasium.make("metarl_envs:MetaRL/Navigation-v0"))
+        self.error, self.episode, self.where, self.resets, self.t = error, episode, where, 0, 0
+
+    def reset(self, **how):
+        self.resets, self.t = self.resets + 1, 0
+        if (self.resets, self.where) == (self.episode, "reset"):
+            raise self.error
+        return self.env.reset(**how)
+
+    def step(self, action):
+        self.t += 1
+        if (self.resets, self.where, self.t) == (self.episode, "step", 2):
+            raise self.error
+        return self.env.step(action)
+
+
+@pytest.mark.parametrize("where", ["reset", "step"])
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (ConnectionError("no answer from the arm"), AdaptationInterruptedError),
+        (KeyboardInterrupt(), AdaptationCancelled),
+    ],
+)
+def test_what_was_gathered_before_an_error_is_adapted_from(error, raised, where):
+    policy = MetaPolicy(tiny_policy("navigation", horizon=6))
+    with pytest.raises(raised) as cut:
+        policy.adapt(Failing(error, 5, where), episodes=5, seed=3, limits=UNCAPPED)
+    assert cut.value.__cause__ is error
+    adapted = cut.value.policy
+    assert adapted.adapted["collections"][0]["episodes"] == 4
+    assert adapted.adapted["interrupted"] == f"{type(error).__name__}: {error}"
+    assert "adapted from the 4 episodes before" in str(cut.value)
+    # It is the step that the four make: the noise of five is drawn, so not that of four drawn.
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        from metarl.deploy import robot_adaptation
+
+        made = robot_adaptation.policy_batch
+        patch.setattr(
+            robot_adaptation, "policy_batch", lambda r, *how: seen.append(r) or made(r, *how)
+        )
+        whole = policy.adapt(Failing(error, 99), episodes=5, seed=3, limits=UNCAPPED)
+    batch = made(seen[0].first_episodes(4), 0.99, policy.saved.config.gae_lambda)
+    how, start = policy.saved.config.inner_loop(1.0), expand(policy.saved.params, 1)
+    expected = how.adaptation.step(
+        how.adaptation.begin(start), inner_loss(policy.saved.policy, batch, how.inner_loss), 0
+    )
+    expected = {name: expected[name][0].detach() for name in start}
+    assert largest_difference(expected, adapted.saved.params) <= 1e-6
+    assert largest_difference(whole.saved.params, adapted.saved.params) > 1e-6
+
+
+def test_an_error_before_any_whole_episode_is_raised_as_it_is():
+    error = ConnectionError("no answer")
+    with pytest.raises(ConnectionError) as cut:
+        MetaPolicy(tiny_policy("navigation")).adapt(Failing(error, 1), episodes=3)
+    assert cut.value is error
+
+
+def test_an_error_after_the_first_step_keeps_that_step():
+    policy = MetaPolicy(tiny_policy("navigation", horizon=6))
+    with pytest.raises(AdaptationInterruptedError) as cut:
+        policy.adapt(Failing(OSError("gone"), 3), episodes=2, steps=2, seed=3)
+    once = policy.adapt(Failing(OSError("gone"), 9), episodes=2, steps=1, seed=3)
+    assert cut.value.policy.adapted["limits"]["steps_taken"] == 1
+    assert largest_difference(cut.value.policy.saved.params, once.saved.params) == 0
+
+
+def test_an_unsafe_start_in_mid_adaptation_keeps_the_episodes():
+    policy, resets = MetaPolicy(tiny_policy("navigation", horizon=6)), []
+
+    class Counting(Failing):
+        def reset(self, **how):
+            resets.append(how)
+            return super().reset(**how)
+
+    def unsafe(observation):
+        return len(resets) == 4
+
+    with pytest.warns(UserWarning, match=r"UnsafeStartError.*from the 3 episodes before$"):
+        adapted = policy.adapt(Counting(None, 99), episodes=5, limits=Limits(unsafe=unsafe))
+    assert adapted.adapted["collections"][0]["episodes"] == 3
+    assert adapted.adapted["limits"]["steps_taken"] == 1
+    assert largest_difference(adapted.saved.params, policy.saved.params) > 1e-4
+    resets.clear()
+    with pytest.warns(UserWarning, match="and not checked"):
+        policy.adapt(Counting(None, 99), episodes=5, limits=Limits(unsafe=unsafe, check_episodes=2))
+
+
+def test_an_unsafe_start_in_the_check_takes_the_step_back():
+    policy = MetaPolicy(tiny_policy("navigation", horizon=6))
+    env = Failing(None, 99)
+    limits = Limits(unsafe=lambda o: env.resets == 4, check_episodes=2)
+    with pytest.warns(UserWarning, match="unsafe before its first step"):
+        adapted = policy.adapt(env, episodes=3, limits=limits)
+    check = adapted.adapted["limits"]["check"]
+    assert (check["bad_share_before"], check["bad_share_after"]) == (0.0, 1.0)
+    assert check["rolled_back"]
+    assert largest_difference(adapted.saved.params, policy.saved.params) == 0
+
+
+def test_as_many_steps_are_taken_as_the_policy_was_trained_for():
+    saved = tiny_policy("navigation", horizon=4)
+    saved = replace(saved, config=replace(saved.config, adaptation_steps=3))
+    env = gymnasium.make("metarl_envs:MetaRL/Navigation-v0")
+    adapted = MetaPolicy(saved).adapt(env, episodes=2).adapted
+    assert (adapted["steps"], adapted["limits"]["steps_taken"]) == (3, 3)
+    batched = adapt_to_task(saved, get_family("navigation").nominal_tasks(), episodes=2)
+    assert len(batched.returns) == 4
+
+
+def test_limits_of_another_type_are_refused():
+    env = Failing(None, 99)
+    with pytest.raises(InputError, match=r"limits = None: must be metarl.Limits"):
+        MetaPolicy(tiny_policy("navigation")).adapt(env, limits=None)
+    assert env.resets == 0
+
+
+@pytest.mark.parametrize("name", ["episodes", "steps", "seed"])
+def test_sizes_of_any_type_are_whole_numbers_or_refused(name):
+    policy = MetaPolicy(tiny_policy("navigation", horizon=3))
+    task = get_family("navigation").nominal_tasks()
+    for good in (np.int64(2), np.array([2]), torch.tensor(2), 2.0):
+        sizes = {"episodes": 2, "steps": 1, name: good}
+        found = adapt_to_task(policy.saved, task, **sizes).saved.metadata["adapted"]
+        assert (found[name], type(found[name])) == (2, int)
+    for bad in (2.5, "2", None if name != "steps" else "two", [2, 3], True):
+        env, sizes = Failing(None, 99), {"episodes": 2, "steps": 1, name: bad}
+        with pytest.raises(InputError, match=f"{name} = .*: must be a whole number"):
+            policy.adapt(env, **sizes)
+        with pytest.raises(InputError, match=f"{name} = .*: must be a whole number"):
+            adapt_to_task(policy.saved, task, **sizes)
+        assert env.resets == 0
 
 
 def test_adapted_policy_survives_saving(tmp_path):
@@ -237,7 +439,7 @@ def test_summary_names_task_quantity_and_unit():
     saved = tiny_policy("half-cheetah-direction")
     task = get_family("half-cheetah-direction").make_task({"direction": -1})
     adaptation = adapt_to_task(saved, task, episodes=3, steps=2)
-    first, header, *rows, gain = adaptation.summary().splitlines()
+    first, header, *rows, gain, how = adaptation.summary().splitlines()
     assert first == "half-cheetah-direction: direction = -1"
     assert header.endswith("return  forward velocity, m/s")
     for k, row in enumerate(rows):
@@ -245,6 +447,7 @@ def test_summary_names_task_quantity_and_unit():
         expected = [k, 3 * k, adaptation.returns[k], adaptation.quantity[k]]
         assert shown == pytest.approx(expected, abs=0.051)
     assert float(gain.split()[-1]) == pytest.approx(adaptation.gain, abs=0.051)
+    assert "measured by the mean action" in how
     # direction = -1: the reward is the velocity backwards minus a small control cost.
     assert adaptation.returns[0] == pytest.approx(-12 * adaptation.quantity[0], abs=0.5)
 

@@ -1,0 +1,100 @@
+"""How large a policy's steps are, and what a cap on them costs.
+
+    python -m experiments.step_sizes                    # the bundled policy
+    python -m experiments.step_sizes RUN --episodes 5
+
+Adapts to held-out tasks (training tasks, where a family has no others), each step scaled down to
+shares of `training_step_kl`, the largest step of training tasks, and prints what the mean action
+gains. `metarl.Limits.max_step_kl` is that largest step by default.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from torch import Generator
+from tyro.conf import Positional
+
+import metarl
+from metarl.advantages import PolicyBatch, policy_batch
+from metarl.deploy.robot_adaptation import adaptation_step
+from metarl.deploy.step_size import training_step_kl
+from metarl.params import Params, expand
+from metarl.rollouts import Rollouts, collect
+from metarl_envs import BatchEnv
+
+BUNDLED = Path(metarl.__file__).parent / "data" / "half-cheetah-direction"
+SHARES = (0.01, 0.03, 0.1, 0.3, 1.0, math.inf)
+MEASURED = 5
+"""Episodes of the mean action per task."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which policy, on what."""
+
+    policy: Positional[Path] = BUNDLED
+    """A run or policy folder."""
+    tasks: int = 20
+    """Held out."""
+    episodes: tuple[int, ...] = (5, 20)
+    """That the step is made from."""
+
+
+def of_task(batch: PolicyBatch, m: int) -> PolicyBatch:
+    """The m-th task alone, (1, ...)."""
+    return PolicyBatch(**{f.name: getattr(batch, f.name)[m : m + 1] for f in fields(batch)})
+
+
+def main(options: Options) -> None:
+    """Print the size of the first step and the gain against caps."""
+    saved = metarl.load(options.policy).saved
+    family, how = saved.config.task_family(), saved.config.inner_loop(progress=1.0)
+    split = "train" if family.is_finite else "test"
+    tasks = family.sample_tasks(options.tasks, Generator().manual_seed(100), split)
+    names, start = list(saved.params), expand(saved.params, options.tasks)
+
+    def gathered(count: int, params: Params, seed: int, *, explore: bool) -> Rollouts:
+        env = BatchEnv(family, options.tasks, count, horizon=saved.config.horizon)
+        env.set_tasks(tasks)
+        streams = (Generator().manual_seed(seed + i) for i in (0, 1))
+        return collect(env, saved.policy, params, *streams, explore=explore)
+
+    def returns(params: Params) -> np.ndarray:
+        return gathered(MEASURED, params, 10, explore=False).task_returns().double().numpy()
+
+    before = returns(start)
+    print(f"{options.policy.name}: return {before.mean():.1f} before adapting")
+    for episodes in options.episodes:
+        largest = training_step_kl(saved, min(episodes, 5), steps=1)
+        rollouts = gathered(episodes, start, 1, explore=True)
+        batch = policy_batch(rollouts, how.discount, how.gae_lambda)
+        sizes: list[float] = []
+        print(f"{episodes} episodes; the largest step of training tasks is {largest:.3g} nats")
+        for share in SHARES:
+            stepped: list[Params] = []
+            for m in range(options.tasks):
+                params = how.adaptation.begin({n: v[m : m + 1] for n, v in start.items()})
+                step = adaptation_step(
+                    saved.policy, params, of_task(batch, m), how, 0, names, share * largest
+                )
+                if step is None:
+                    raise SystemExit(f"task {m}: the step is not finite")
+                stepped.append({n: step.params[n] for n in names})
+                sizes += [step.kl] if share == math.inf else []
+            gain = returns({n: torch.cat([p[n] for p in stepped]) for n in names}) - before
+            error = gain.std(ddof=1) / math.sqrt(len(gain))
+            print(
+                f"  cap {share * largest:8.3g} ({share:g}): gain {gain.mean():7.1f} +- {error:.1f}"
+            )
+        low, middle, high = np.quantile(sizes, [0, 0.5, 1])
+        print(f"  steps here: {low:.3g} to {high:.3g} nats, median {middle:.3g}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

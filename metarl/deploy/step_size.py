@@ -1,0 +1,68 @@
+"""The size of a policy's steps in simulation, which caps those on a robot."""
+
+from __future__ import annotations
+
+import torch
+
+from metarl.checkpoint import SavedPolicy
+from metarl.deploy.limits import Limits
+from metarl.inner_loop import run_inner_loop
+from metarl.params import expand
+from metarl.policies import kl_divergence
+from metarl_envs import BatchEnv, InputError
+
+TASKS = 20
+"""Training tasks whose steps are measured."""
+EPISODES = 5
+"""Of each, at most: more of them hardly change a step's size."""
+
+
+def step_cap(saved: SavedPolicy, limits: Limits, episodes: int, steps: int) -> float:
+    """The most that a step on a robot may move the policy, nats.
+
+    What the limits say, or `training_step_kl`.
+
+    Raises:
+        InputError: if neither is to be had.
+    """
+    if limits.max_step_kl is not None:
+        return limits.max_step_kl
+    try:
+        return training_step_kl(saved, min(episodes, EPISODES), steps)
+    except InputError as error:
+        raise InputError(
+            f"limits.max_step_kl is not given, and what it is by default, the size of steps in "
+            f"simulation, cannot be measured: {error}; or give nats (math.inf: no cap)"
+        ) from error
+
+
+@torch.no_grad()
+def training_step_kl(saved: SavedPolicy, episodes: int, steps: int) -> float:
+    """The largest KL(before || after) of any step on 20 training tasks, nats.
+
+    A policy is trained to take steps of some size, and it differs by policy a thousandfold
+    (`python -m experiments.step_sizes`), so that no number of nats suits all. A step larger than
+    any in simulation was not made by what the policy was trained on.
+
+    Args:
+        saved: the policy.
+        episodes: per gradient step.
+        steps: K.
+
+    Raises:
+        InputError: if its family is not at hand.
+    """
+    family, how = saved.config.task_family(), saved.config.inner_loop(progress=1.0)
+    env = BatchEnv(family, TASKS, episodes, horizon=saved.config.horizon)
+    tasks, resets, actions = (torch.Generator().manual_seed(i) for i in range(3))
+    env.set_tasks(family.sample_tasks(TASKS, tasks, "train"))
+    inner = run_inner_loop(
+        env, saved.policy, expand(saved.params, TASKS), how, steps, resets, actions, env.device
+    )
+    largest = 0.0
+    for k in range(steps):
+        states, weights = inner.batches[k].observations, inner.batches[k].weights
+        old, new = (saved.policy.distribution(inner.policies[k + i], states) for i in (0, 1))
+        sizes = (kl_divergence(old, new) * weights).sum(-1)
+        largest = max([largest, *sizes[torch.isfinite(sizes)].tolist()])
+    return largest

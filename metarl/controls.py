@@ -27,11 +27,16 @@ def other_tasks(groups: NDArray[np.int64]) -> NDArray[np.int64] | None:
         A permutation of 0..M-1; None where one task fills more than half of the places, so that
         there is none.
     """
-    order = np.argsort(groups, kind="stable")
-    most = int(np.bincount(groups).max())
+    _, first, inverse, counts = np.unique(
+        groups, return_index=True, return_inverse=True, return_counts=True
+    )
+    most = int(counts.max())
     if 2 * most > len(groups):
         return None
     # Equal tasks stand beside each other, so a shift by the longest row of them leads out of each.
+    # Groups stand as drawn, not by their numbers: those may be sorted by the tasks' values, and
+    # then everyone's partner would be the task most like its own.
+    order = np.argsort(first[inverse], kind="stable")
     others = np.empty_like(order)
     others[order] = np.roll(order, -most)
     return others

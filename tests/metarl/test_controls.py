@@ -15,6 +15,11 @@ def test_every_task_meets_the_parameters_of_a_different_one_and_each_is_used_onc
     assert (groups[others] != groups).all()
 
 
+def test_partners_are_as_random_as_the_tasks_are_drawn_whatever_their_numbers():
+    # Numbers by rising value: a shift in that order would give each task its nearest neighbour.
+    assert other_tasks(np.array([2, 0, 3, 1])).tolist() == [1, 2, 3, 0]
+
+
 @pytest.mark.parametrize("groups", [[0], [0, 0, 0], [0, 0, 1]])
 def test_no_control_where_one_task_fills_more_than_half_of_the_places(groups):
     assert other_tasks(np.array(groups)) is None

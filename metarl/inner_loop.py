@@ -24,7 +24,8 @@ class InnerLoop:
     """What an inner loop of K steps leaves behind."""
 
     rollouts: list[Rollouts]
-    """K + 1 collections: before adaptation, then after each step."""
+    """K + 1 collections: before adaptation, then after each step; K where the last was not asked
+    for."""
     batches: list[PolicyBatch]
     """The same as losses read them, on the update's device."""
     policies: list[Params]
@@ -63,6 +64,7 @@ def run_inner_loop(
     device: torch.device,
     learn_from: int | None = None,
     first: Rollouts | None = None,
+    last: bool = True,
 ) -> InnerLoop:
     """Adapt to each of the environment's M tasks, with fresh rollouts after each step.
 
@@ -78,12 +80,15 @@ def run_inner_loop(
         learn_from: how many of each collection's episodes they see (None: all of them).
         first: the collection before adaptation, where another loop from the same `start` on the
             same tasks has made it; `resets` and `actions` must stand where they stood after it.
+        last: whether to collect after the K-th step too, which nothing here learns from.
     """
     state = config.adaptation.begin(to(start, device))
     failed = torch.zeros(env.num_tasks, dtype=torch.bool, device=device)
     rollouts, batches, policies, collect_s = [], [], [], 0.0
     for k in range(num_steps + 1):
         policies.append({name: state[name] for name in start})
+        if k == num_steps and not last:
+            break
         began = time.perf_counter()
         with torch_threads(1):
             if first is None or k > 0:

@@ -200,13 +200,17 @@ def torch_device(name: Device) -> torch.device:
 
 
 def output(run: Path, kind: str) -> Path:
-    """Where results go: into the folder that was named, but never into a checkpoint.
+    """Where results go: into the folder that was named, but never into one that training replaces.
 
     Old checkpoints are deleted, so what belongs to runs/x/checkpoints/000150 goes to
-    runs/x/evaluation-000150 and the like.
+    runs/x/evaluation-000150 and the like; what belongs to runs/x/best to runs/x/evaluation-best.
     """
+    from metarl.grouping import kept_inside
+
     if run.parent.name == "checkpoints":
         return run.parents[1] / f"{kind}-{run.name}"
+    if kept_inside(run):
+        return run.parent / f"{kind}-{run.name}"
     return run / kind
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from report_runs import make_baselines, make_runs, studied
 
+from metarl.captions import ANY_TASK
 from metarl.report.drawing import method_styles
 from metarl.report.figures import common
 from metarl.report.spreadsheets import learning_csv, method_csv, task_csv
@@ -60,8 +61,7 @@ def test_rows_state_the_mean_over_seeds_and_tasks_at_every_point(study):
     assert [row.mean.estimate for row in rows] == pytest.approx(returns(maml).mean((0, 2)).tolist())
     assert all(row.mean.low <= row.mean.estimate <= row.mean.high for row in rows)
     (row,) = study.curve(random, "test")
-    # Before, and after all episodes; the point in between is no collection of its own.
-    assert row.mean.estimate == pytest.approx(returns(random)[0, [0, 2]].mean())
+    assert row.mean.estimate == pytest.approx(returns(random)[0, 0].mean())  # measured once
     assert row.gain == (0, 0, 0)
 
 
@@ -85,9 +85,12 @@ def test_page_and_csv_state_the_same(study):
         assert (line["method"], line["split"]) == (row.group.label, row.split)
         assert float(line["iqm_low"]) == row.iqm.low
         assert (line["closed"] == "") == (row.closed is None)
+        assert (line["gain_over_other"] == "") == (row.gradient_steps == 0 or not row.group.adapts)
     table = comparison_table(study, "test")
     maml = study.curve(study.groups[0], "test")
     assert maml[-1].gain.text("+") in table
+    assert maml[-1].other.text() in table and maml[-1].gain_over_other.text("+") in table
+    assert '<th scope="col">env steps</th>' in table
     assert "beats Robust PPO" in table
     assert maml[1].mean.text() in points_table(study, closed=False)
     assert reference_of(study) is study.groups[3]
@@ -108,7 +111,14 @@ def test_words_name_methods_costs_gains_and_limits(study):
         "Measured on 5 held-out tasks: mean return before adapting and after 1 gradient step on 3"
     )
     assert said in introduction(study)
-    assert ("not distinguishable" in text) == (last.gain.low <= 0)
+    assert ("no gain for sure" in text) == (last.gain.low <= 0)
+    over = last.gain_over_other
+    assert over is not None and f"{over.text('+')} over another task's adaptation: " in text
+    said = " ".join(notes(study))
+    assert ANY_TASK in said
+    assert "MAML-TRPO policy of iteration 2 of 10 and" in said or "MAML-TRPO" in said
+    assert "Environment steps of training differ: MAML-TRPO " in said
+    assert "Random untrained, with action noise" in said
     assert "Robust PPO" in baselines(study)
     assert gap(study).startswith("Oracle PPO, which is told the task, returns more than Robust PPO")
     assert gap(study).count("[") == 3

@@ -24,10 +24,7 @@ Trained = Literal["robust", "oracle"]
 
 @dataclass(frozen=True)
 class Diagnose:
-    """Train a robust policy and an oracle, and say whether adaptation can matter on a family.
-
-    Of runs that adapt, says whether what they gain is found out about the task.
-    """
+    """Train a robust policy and an oracle, and say whether adaptation can matter on a family."""
 
     family: Positional[str]
     """Name of a task family (`metarl families` lists them), or FILE.py:NAME."""

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 class Evaluate:
     """Measure the adaptation curve on each split: return after 0..K adaptation steps.
 
-    Beside every gain stands what another task's adaptation brings. Returns are of the mean action.
-    Prints 95 % bootstrap intervals over tasks; writes CSV and a figure. Compares several runs.
+    With 95 % intervals, and beside each gain another task's. Writes CSV and a figure; compares runs.
     """
 
     run_folders: Annotated[

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Evaluate:
     """Measure the adaptation curve on each split: return after 0..K adaptation steps.
 
-    With 95 % intervals, and beside each gain another task's. Writes CSV and a figure; compares runs.
+    With 95 % intervals, beside each gain another task's. Writes CSV and a figure; compares runs.
     """
 
     run_folders: Annotated[

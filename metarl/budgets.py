@@ -35,7 +35,7 @@ def steps_text(steps: float | None) -> str:
     """Environment steps as people read them: "1.2 M", "-" where they are not known."""
     if steps is None:
         return "-"
-    if 0 < steps < 1e5:
+    if steps < 1e5:
         return f"{steps:.0f}"
     return f"{steps / 1e6:.3g} M"
 

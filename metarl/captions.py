@@ -78,4 +78,4 @@ def verdict(gain: Interval, over_other: Interval | None) -> str:
         return "no gain for sure"
     if not over_other.low > 0:
         return ANY_TASK
-    return "adaptation to the task: another task's adapted parameters return less"
+    return "adaptation to the task (another task's adapted parameters return less)"

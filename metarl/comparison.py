@@ -278,7 +278,9 @@ class Comparison:
             lines += ["", f"{split}: {int(kept.sum())} tasks{left_out}"]
             lines.append(f"  {'':<{wide}}  runs  steps  episodes  {'return':<26}  worst fifth")
             for method in self.methods:
-                for point, (steps, episodes) in enumerate(self.schedule):
+                # What does not adapt is the same at every point.
+                shown = self.schedule if method.adapts else self.schedule[:1]
+                for point, (steps, episodes) in enumerate(shown):
                     scores = self.scores(method, split, point)
                     middle, worst = (
                         self.interval(statistic, [scores], split).text()
@@ -289,8 +291,12 @@ class Comparison:
                         f"  {label:<{wide}}  {len(scores) if point == 0 else '':>4}  {steps:>5}  "
                         f"{episodes:>8}  {middle:<26}  {worst}"
                     )
-            for method in self.methods:
-                if method.adapts:
+            if adapting := [method for method in self.methods if method.adapts]:
+                lines.append(
+                    f"  {'':<{wide}}  {'':>4}  steps  episodes  {'own less another task':<26}  "
+                    "another's  mean of all"
+                )
+                for method in adapting:
                     lines += self._control_lines(method, split, wide)
         return "\n".join(lines)
 
@@ -309,11 +315,7 @@ class Comparison:
                 f"  {label:<{wide}}  {'':>4}  {steps:>5}  {episodes:>8}  {over.text('+'):<26}  "
                 f"{other:>z9.1f}  {averaged:>z11.1f}"
             )
-        head = (
-            f"  {'':<{wide}}  {'':>4}  steps  episodes  {'own less another task':<26}  another's  "
-            "mean of all"
-        )
-        return [head, *lines, f"  {'':<{wide}}  {self.verdict(method, split)}"]
+        return [*lines, f"  {'':<{wide}}  {self.verdict(method, split)}"]
 
 
 def _of(run: Evaluation, split: Split) -> SplitEvaluation:

@@ -97,7 +97,7 @@ def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
     if evaluation.family.is_finite:
         note += " over runs; nothing held out"
     if any(result.controls for result in evaluation.splits):
-        note += "; dotted: with another task's adapted parameters"
+        axes.plot([], [], ":", color=GREY, lw=1.8, label="with another task's adaptation")
     _footnote(axes, note)
     axes.legend(frameon=False, loc="best")
     return _save(figure, path)

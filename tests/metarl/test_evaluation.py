@@ -111,7 +111,7 @@ def test_table_states_numbers_intervals_tasks_and_units():
     assert "velocity = 0.5 m/s 0.0 -> 10.0 0.00 -> 1.00" in lines
     # Another task's parameters return 10, so own ones 1 and 5 more; their mean 13.5.
     assert "1 20 10.0 +3.0 [+1.0, +5.0] 13.5 -0.5 [-2.0, +1.0]" in lines
-    assert "adaptation to the task: another task's adapted parameters return less" in lines
+    assert "adaptation to the task (another task's adapted parameters return less)" in lines
     assert "final policy, iteration 7; measured by: mean action" in lines
     assert "left out: 3 episodes that diverged" in table
     assert max(map(len, table.splitlines())) <= 100
@@ -253,7 +253,7 @@ def test_controls_are_paired_and_their_intervals_by_hand():
 @pytest.mark.parametrize(
     ("gain", "over", "words"),
     [
-        ((5, 3, 7), (2, 1, 3), "adaptation to the task: another"),
+        ((5, 3, 7), (2, 1, 3), "adaptation to the task (another"),
         ((5, 3, 7), (2, -1, 3), ANY_TASK),
         ((5, 3, 7), (-2, -3, -1), ANY_TASK),
         ((1, -1, 3), (2, 1, 3), "no gain for sure"),

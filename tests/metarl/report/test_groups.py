@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from report_runs import make_baselines, make_runs, studied
 
+from metarl.budgets import steps_text
 from metarl.captions import ANY_TASK
+from metarl.gap import Gap, percent
+from metarl.report import Study
 from metarl.report.drawing import method_styles
-from metarl.report.figures import common
+from metarl.report.figures import common, shares
 from metarl.report.spreadsheets import learning_csv, method_csv, task_csv
 from metarl.report.tables import comparison_table, points_table, reference_of
 from metarl.report.taskfigures import binned
@@ -28,6 +31,7 @@ from metarl.report.words import (
     span,
     title,
 )
+from metarl.statistics import Interval
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +102,25 @@ def test_page_and_csv_state_the_same(study):
     learned = list(csv.DictReader(io.StringIO(learning_csv(study))))
     assert [row["iteration"] for row in learned if row["run"] == "a<b>"] == ["1", "2"]
     assert {row["method"] for row in learned} >= {"MAML-TRPO", "Robust PPO"}
+
+
+def test_shares_stand_beside_steps_and_what_another_task_closes(study, monkeypatch):
+    monkeypatch.setattr(Gap, "size", lambda self, split: Interval(1.0, 0.5, 1.5))
+    found = Study(study.groups, study.comparison)
+    maml = found.groups[0]
+    last = found.curve(maml, "test")[-1]
+    assert last.closed is not None and last.closed_by_other is not None
+    beside = f"{percent(last.closed)}, with another task's adapted parameters "
+    (picture,) = shares(found).pictures
+    assert f"MAML-TRPO on test: {beside}{percent(last.closed_by_other)}" in picture.alt
+    (axes,) = picture.figure.axes
+    steps = steps_text(found.comparison.env_steps(maml.runs))
+    assert axes.get_yticklabels()[0].get_text() == f"MAML-TRPO\n{steps} steps"
+    assert f"(another task's adaptation: {percent(last.closed_by_other)})" in headline(found, maml)
+    for table in (comparison_table(found, "test"), points_table(found, closed=True)):
+        assert percent(last.closed) in table and f"<td>{steps}</td>" in table
+    assert percent(last.closed_by_other) in comparison_table(found, "test")
+    assert found.rows[0].closed_by_other is None  # before adaptation
 
 
 def test_words_name_methods_costs_gains_and_limits(study):

@@ -32,7 +32,8 @@ def adapting(before, after, other) -> Evaluation:
     """A run that adapts, and its returns with another task's adapted parameters."""
     result = run(SPREAD).splits[0]
     nothing = np.full(len(SPREAD), np.nan)
-    controls = Controls(*(np.stack([nothing, other + 0 * SPREAD]) for _ in range(2)))
+    rows = np.stack([nothing, np.full(len(SPREAD), other)])
+    controls = Controls(rows, rows + 2)
     returns = np.stack([before + SPREAD, after + SPREAD])
     result = dataclasses.replace(result, returns=returns, controls=controls)
     return dataclasses.replace(run(SPREAD), splits=(result,), adapts=True)

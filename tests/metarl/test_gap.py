@@ -30,7 +30,7 @@ def run(*points, adapts=True, other=None, **metadata) -> Evaluation:
     controls = None
     if other is not None:
         rows = np.array([np.full(len(SPREAD), np.nan), other + SPREAD])
-        controls = Controls(rows, rows)
+        controls = Controls(rows, rows + 2)
     result = SplitEvaluation("test", tasks, returns, returns, 0, 0, controls)
     family = get_family("half-cheetah-velocity")
     return Evaluation(family, (result,), 100, 20, 0, metadata, adapts)

@@ -5,10 +5,11 @@
     python -m experiments.compare_methods --methods promp maml-trpo --families navigation
 
 Every run is `metarl train FAMILY --method METHOD --seed S`, the method's own recipe, cut off at the
-family's budget of environment steps, and then evaluated on held-out tasks, those of every run the
-same. Observations are raw in all of them, so that a recipe which standardises them has no
-advantage. Nothing is tuned per family beyond the recipes and no iterate is picked. What was
-finished before is not run again.
+family's budget of environment steps, and then evaluated, as it would be deployed, on the same tasks
+as all others, held-out ones where the family has any: after as many adaptation steps as it was
+trained for, and with another task's adapted parameters. Observations are raw in all of them, so
+that a recipe which standardises them has no advantage. Nothing is tuned per family beyond the
+recipes and no iterate is picked. A run that was finished before is only evaluated.
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ import tyro
 from numpy.typing import NDArray
 
 from experiments.compare_report import write_figure, write_table
-from experiments.training_runs import metarl
-from metarl.adaptation_curve import SplitEvaluation
+from experiments.training_runs import is_trained, metarl
+from metarl.adaptation_curve import task_groups
+from metarl.captions import verdict
 from metarl.checkpoint import load_policy
 from metarl.config import TrainConfig
 from metarl.evaluation import evaluate, evaluation_generators
 from metarl.intervals import crossed_interval
 from metarl.methods import METHODS
 from metarl.recipes import recipe
-from metarl.statistics import mean_score
+from metarl.statistics import Interval, Scores, mean_score
 from metarl.versions import git_commit, versions
 from metarl_envs import get_family
 
@@ -48,6 +50,7 @@ BUDGETS = {
 }
 """Environment steps of a run at scale 1, over all tasks and collections."""
 STEPS = 3
+"""Adaptation steps of the curves in the JSON; the table compares methods as they were trained."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Options:
     scale: float = 1.0
     """Factor on the families' budgets of environment steps."""
     tasks: int = 40
-    """Held-out tasks that a run is evaluated on."""
+    """That a run is evaluated on."""
     episodes: int = 20
     """Episodes per adaptation step in the evaluation."""
     jobs: int = 2
@@ -82,50 +85,83 @@ def iterations(config: TrainConfig, budget: float) -> int:
 
 
 def run_one(options: Options, family: str, method: str, seed: int) -> dict[str, Any]:
-    """Train and evaluate, or read what an earlier call left."""
+    """Train and evaluate, as far as an earlier call has not."""
     folder = options.runs / f"{family}-{method}-{seed}-x{options.scale:g}"
-    result = folder / "comparison.json"
-    if result.exists():
-        return json.loads(result.read_text())
-    count = iterations(recipe(family, method), options.scale * BUDGETS[family])
-    command = ["train", family, "--method", method, "--seed", str(seed)]
-    command += ["--iterations", str(count), "--set", "policy.normalize_observations=false"]
-    machine = ["--sim-threads", "1", "--run", str(folder), "--quiet"]
-    finished = metarl([*command, *machine], folder.with_suffix(".log"))
-    row: dict[str, Any] = {
-        "family": family,
-        "method": method,
-        "seed": seed,
-        "command": " ".join(["metarl", *command]),
-        **dataclasses.asdict(finished),
-    }
-    if finished.error is None:
-        row |= measure(options, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    result.write_text(json.dumps(row, indent=1) + "\n")
-    value = "failed" if row["error"] else f"{row['returns'][0]:.1f} -> {row['returns'][1]:.1f}"
-    took = f"{finished.wall_clock_s:5.0f} s"
-    print(f"{family:24} {method:18} seed {seed}  {took}  {value}", flush=True)
+    row: dict[str, Any] = {"family": family, "method": method, "seed": seed}
+    row |= trained(options, folder, row)
+    if row["error"] is None:
+        row |= measured(options, folder)
+    value = "failed"
+    if row["error"] is None:
+        value = f"{row['returns'][0]:.1f} -> {row['returns'][row['trained_steps']]:.1f}"
+    print(f"{family:24} {method:18} seed {seed}  {value}", flush=True)
     return row
 
 
-def measure(options: Options, folder: Path) -> dict[str, Any]:
-    """Mean return over held-out tasks before and after 1, 2 and 3 adaptation steps."""
+def trained(options: Options, folder: Path, row: dict[str, Any]) -> dict[str, Any]:
+    """Train, unless that was done: the command, its error if it failed, and what it cost.
+
+    FOLDER.json keeps these beside the run. A run that came about without it has no known cost; one
+    that failed is not tried again before its FOLDER.json is deleted.
+    """
+    record = folder.with_name(f"{folder.name}.json")
+    known = json.loads(record.read_text()) if record.exists() else None
+    if known and known["error"]:
+        return known
+    if is_trained(folder):
+        commands = json.loads((folder / "config.json").read_text())["commands"]
+        unknown = {"command": " ".join(commands[0]), "wall_clock_s": None, "cpu_s": None}
+        return known or {**unknown, "error": None}
+    count = iterations(recipe(row["family"], row["method"]), options.scale * BUDGETS[row["family"]])
+    command = ["train", row["family"], "--method", row["method"], "--seed", str(row["seed"])]
+    command += ["--iterations", str(count), "--set", "policy.normalize_observations=false"]
+    machine = ["--sim-threads", "1", "--run", str(folder), "--quiet"]
+    finished = metarl([*command, *machine], folder.with_name(f"{folder.name}.log"))
+    found = {"command": " ".join(["metarl", *command]), **dataclasses.asdict(finished)}
+    record.write_text(json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def measured(options: Options, folder: Path) -> dict[str, Any]:
+    """Returns before and after 1, 2 and 3 adaptation steps, and those of the controls.
+
+    Read from RUN/comparison.json if these weights were measured in these sizes before.
+    """
     saved = load_policy(folder)
-    found = evaluate(
+    steps = max(STEPS, saved.config.adaptation_steps)
+    how = {
+        "weights": saved.metadata["sha256"],
+        "tasks": options.tasks,
+        "episodes_per_step": options.episodes,
+        "steps": steps,
+        "by": "mean action",
+    }
+    path = folder / "comparison.json"
+    if path.exists() and (found := json.loads(path.read_text())).get("measured") == how:
+        return found
+    evaluation = evaluate(
         saved,
         splits=["test"],
         num_tasks=options.tasks,
-        steps=STEPS,
+        steps=steps,
         episodes_per_step=options.episodes,
-    ).splits[0]
-    return {
+    )
+    (result,) = evaluation.splits
+    controls = result.controls
+    found = {
+        "measured": how,
+        "policy": evaluation.policy,
         "env_steps": saved.metadata["env_steps"],
         "commit": saved.metadata["commit"],
-        "returns": np.nanmean(found.returns, axis=1).tolist(),
-        "task_returns": found.returns.tolist(),  # (STEPS + 1, tasks)
-        "failed_adaptations": found.failed_adaptations,
+        "trained_steps": saved.config.adaptation_steps,
+        "returns": np.nanmean(result.returns, axis=1).tolist(),
+        "task_returns": result.returns.tolist(),  # (steps + 1, tasks)
+        "task_returns_of_another_task": controls and controls.other.tolist(),  # likewise
+        "task_returns_of_mean": controls and controls.averaged.tolist(),
+        "failed_adaptations": result.failed_adaptations,
     }
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    return found
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -142,19 +178,44 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
     if not sound:
         return summary
-    returns = np.array([row["task_returns"] for row in sound])  # (seeds, STEPS + 1, tasks)
+    returns = np.array([row["task_returns"] for row in sound])  # (seeds, steps + 1, tasks)
+    others, means = (
+        np.array([row[f"task_returns_of_{name}"] for row in sound], dtype=float)
+        for name in ("another_task", "mean")
+    )  # likewise, or (seeds,) of NaN where there are no controls
+    controlled = others.ndim == returns.ndim
     kept = np.isfinite(returns).all(axis=(0, 1))
+    if controlled:
+        kept &= np.isfinite(others[:, 1:]).all(axis=(0, 1))
+        kept &= np.isfinite(means[:, 1:]).all(axis=(0, 1))
     groups = finite_groups(rows[0]["family"], returns.shape[-1])
-    for k, name in ((0, "pre"), (1, "post_1"), (3, "post_3")):
-        found = crossed_interval(
+
+    def interval(scores: Scores) -> Interval:
+        return crossed_interval(
             mean_score,
-            [returns[:, k, kept]],
+            [scores[:, kept]],
             groups=None if groups is None else groups[kept],
         )
-        summary[name] = list(found)
-        summary[f"{name}_by_seed"] = [row["returns"][k] for row in sound]
+
+    steps = sound[0]["trained_steps"]
+    gain = interval(returns[:, steps] - returns[:, 0])
+    over = interval(returns[:, steps] - others[:, steps]) if controlled else None
+    summary |= {
+        "trained_steps": steps,
+        "pre": interval(returns[:, 0]),
+        "post": interval(returns[:, steps]),
+        "post_by_seed": [row["returns"][steps] for row in sound],
+        "gain": gain,
+        "another_task": interval(others[:, steps]) if controlled else None,
+        "gain_over_another_task": over,
+        "mean_of_tasks": interval(means[:, steps]) if controlled else None,
+        "verdict": verdict(gain, over),
+        "curve": [interval(returns[:, k]) for k in range(returns.shape[1])],
+        "commits": sorted({row["commit"] or "unknown" for row in sound}),
+    }
     for name in ("wall_clock_s", "cpu_s", "env_steps"):
-        summary[name] = float(np.mean([row[name] for row in sound]))
+        values = [row[name] for row in sound if row[name] is not None]
+        summary[name] = float(np.mean(values)) if values else None
     return summary
 
 
@@ -163,9 +224,15 @@ def finite_groups(name: str, count: int) -> NDArray[np.int64] | None:
     family = get_family(name)
     if not family.is_finite:
         return None
-    tasks = family.sample_tasks(count, evaluation_generators(0, "train")[0], "train")
-    empty = np.zeros((1, count))
-    return SplitEvaluation("train", tasks, empty, empty, 0, 0).groups[0]
+    return task_groups(family.sample_tasks(count, evaluation_generators(0, "train")[0], "train"))[0]
+
+
+def tasks_text(name: str, count: int) -> str:
+    """What a family's returns are means over, and whether that is held out."""
+    groups = finite_groups(name, count)
+    if groups is None:
+        return f"{count} held-out tasks"
+    return f"{count} runs of the {groups.max() + 1} tasks trained on, nothing held out"
 
 
 def main(options: Options) -> None:
@@ -186,7 +253,8 @@ def main(options: Options) -> None:
         "versions": versions(),
         "machine": {"python": platform.python_version(), "machine": platform.machine()},
         "budgets": {name: options.scale * BUDGETS[name] for name in options.families},
-        "tasks": options.tasks,
+        "tasks": {name: tasks_text(name, options.tasks) for name in options.families},
+        "measured_by": "mean action",
         "episodes_per_step": options.episodes,
         "interval": (
             f"95 % t interval over {len(options.seeds)} seeds and the tasks"
@@ -194,7 +262,9 @@ def main(options: Options) -> None:
             else "95 % t interval over tasks only (one seed)"
         ),
         "summaries": summaries,
-        "runs": [{k: v for k, v in row.items() if k != "task_returns"} for row in rows],
+        "runs": [
+            {k: v for k, v in row.items() if not k.startswith("task_returns")} for row in rows
+        ],
     }
     path = options.out / "compare_methods.json"
     path.write_text(json.dumps(content, indent=1) + "\n")

@@ -5,7 +5,8 @@
 
 Three seeds each of Meta-SGD; of PPO that is told the task (oracle), that is not (robust), and that
 is fine-tuned on the same episodes (finetuned); and noise. All of them then meet the same 100 tasks
-per split, with 1, 2, 5 and 20 episodes to adapt by. What was finished before is not run again.
+per split, with 1, 2, 5 and 20 episodes to adapt by, and are measured by their mean action; noise by
+its noise. What was finished before is not run again.
 `metarl report` makes a page of the same runs.
 """
 
@@ -14,16 +15,18 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 from tyro.conf import Positional
 
 from experiments.summarise import summarise, write_summary
 from experiments.training_runs import is_trained, metarl_once
+from metarl.budgets import steps_text
 
 PPO = "--worlds 128 --set outer.minibatches=32 --set outer.epochs=5 --set outer.learning_rate=1e-3"
 """Of robust and oracle: larger batches than the defaults, so that their runs take minutes."""
@@ -128,34 +131,47 @@ def compare(options: Options, name: str) -> None:
 def table(folder: Path) -> str:
     """What the comparisons found, as Markdown."""
     lines = [
-        "| family, tasks | robust | oracle | Meta-SGD: before, after 1, 5, 20 episodes "
-        "| fine-tuned on 20 | share of the gap closed after 5 episodes |",
-        "|---|---|---|---|---|---|",
+        "| family, tasks | environment steps: Meta-SGD, robust, oracle | robust | oracle "
+        "| Meta-SGD: before, after 1, 5, 20 episodes | fine-tuned on 20 "
+        "| share of the gap closed after 5 episodes | each seed | by another task's adaptation |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in EVIDENCE:
         path = folder / f"evidence-{name}.json"
-        if not path.exists():
-            continue
-        found = json.loads(path.read_text())
-        for split in ("test", "extrapolation"):
-            curves = found["splits"][split]["curves"]
-            mean = {
-                (method, point["adaptation_episodes"]): point["mean"]["crossed"][0]
-                for method, points in curves.items()
-                for point in points
-            }
-            adapted = ", ".join(f"{mean['meta-sgd', n]:.0f}" for n in (0, 1, 5, 20))
-            (share,) = (
-                point["share"]
-                for point in found["gap"][split]["closed"]["meta-sgd"]
-                if point["adaptation_episodes"] == FEW
-            )
-            closed = "**{:.0%}** [{:.0%}, {:.0%}]".format(*share)
-            lines.append(
-                f"| `{found['family']}`, {TITLES[split]} | {mean['robust', 0]:.0f} "
-                f"| {mean['oracle', 0]:.0f} | {adapted} | {mean['finetuned', 20]:.0f} | {closed} |"
-            )
+        if path.exists():
+            found = json.loads(path.read_text())
+            lines += [row(found, split) for split in ("test", "extrapolation")]
     return "\n".join(lines) + "\n"
+
+
+def row(found: dict[str, Any], split: str) -> str:
+    """One line of the table: a comparison on one split."""
+    curves = found["splits"][split]["curves"]
+    mean = {
+        (method, point["adaptation_episodes"]): point["mean"]["crossed"][0]
+        for method, points in curves.items()
+        for point in points
+    }
+    adapted = ", ".join(f"{mean['meta-sgd', n]:.0f}" for n in (0, 1, 5, 20))
+    (point,) = (
+        point
+        for point in found["gap"][split]["closed"]["meta-sgd"]
+        if point["adaptation_episodes"] == FEW
+    )
+    seeds = ", ".join(f"{share:.0%}" for share in point["share_by_run"])
+    steps = ", ".join(
+        steps_text(found["env_steps"][method]) for method in ("meta-sgd", "robust", "oracle")
+    )
+    return (
+        f"| `{found['family']}`, {TITLES[split]} | {steps} | {mean['robust', 0]:.0f} "
+        f"| {mean['oracle', 0]:.0f} | {adapted} | {mean['finetuned', 20]:.0f} "
+        f"| **{share(point['share'])}** | {seeds} | {share(point['share_of_another_task'])} |"
+    )
+
+
+def share(interval: Sequence[float]) -> str:
+    """Of the gap, with its interval."""
+    return "{:.0%} [{:.0%}, {:.0%}]".format(*interval)
 
 
 def main(options: Options) -> None:

@@ -3,7 +3,7 @@
     python -m experiments.navigation_first_step RUN
 
 Adapts to 200 held-out goals with one gradient step and prints, by the goal's distance, where the
-adapted policies settle.
+mean actions of the adapted policies settle.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.nn.functional import cosine_similarity
 from metarl.checkpoint import load_policy
 from metarl.inner_loop import run_inner_loop
 from metarl.params import expand
+from metarl.rollouts import collect
 from metarl_envs import BatchEnv, get_family
 
 SETTLED = 30
@@ -32,8 +33,10 @@ def main(run: Path) -> None:
     env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "test"))
     start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
     cpu = torch.device("cpu")
-    inner = run_inner_loop(env, saved.policy, start, how, 1, resets, actions, cpu)
-    after = inner.rollouts[1]
+    inner = run_inner_loop(
+        env, saved.policy, start, how, 1, resets, actions, cpu, collect_last=False
+    )
+    after = collect(env, saved.policy, inner.adapted, resets, actions, explore=False)
     valid = after.valid[:, :, SETTLED:].unsqueeze(-1)
     seen = after.observations[:, :, SETTLED:] * valid
     place = seen.sum((1, 2)) / valid.sum((1, 2)).clamp(min=1)  # (M, 2)

@@ -132,8 +132,10 @@ def table(folder: Path) -> str:
     lines = [
         "# Published results beside ours",
         "",
-        "Means over seeds of the final policy's return after 0, 1, ... adaptation steps; in "
-        "brackets the gain of the last step over none, of the worst and the best seed.",
+        "Means over seeds of the final policy's return after 0, 1, ... adaptation steps, measured "
+        "by its mean action; in brackets the gain of the last step over none, of the worst and the "
+        "best seed; then what the same tasks return with another task's adapted parameters, and "
+        "the gain of their own over that, of the worst and the best seed.",
         "",
         "| name | published | ours | seeds, steps each | what differs | trained by (seed 0) |",
         "|---|---|---|---|---|---|",
@@ -166,7 +168,13 @@ def _split(split: str, runs: list[dict[str, Any]]) -> str:
     ]
     gains = [curve[-1]["gain"][0] for curve in curves]
     shown = ", ".join(f"{value:.1f}" for value in returns)
-    return f"{SPLIT_TITLES[split]} **{shown}** [{min(gains):+.1f}, {max(gains):+.1f}]"
+    text = f"{SPLIT_TITLES[split]} **{shown}** [{min(gains):+.1f}, {max(gains):+.1f}]"
+    others = [curve[-1]["another_task"] for curve in curves]
+    if not all(others):  # one task alone has no other
+        return text
+    reached = sum(other["return"][0] for other in others) / len(runs)
+    over = [other["gain_over"][0] for other in others]
+    return f"{text}, another task's {reached:.1f} [{min(over):+.1f}, {max(over):+.1f}]"
 
 
 def main(options: Options) -> None:

@@ -1,4 +1,4 @@
-"""The adaptation curve: what an evaluation measured, with its intervals, as table and records."""
+"""The adaptation curve: what an evaluation measured, with its intervals, and as records."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.captions import quantity_label, task_text
+from metarl.captions import verdict
 from metarl.params import Params
 from metarl.statistics import Interval, bootstrap_interval, iqm
 from metarl_envs import SPLITS, Split, TaskFamily, Tasks
 
 Array = NDArray[np.float64]
-MAX_TASKS_SHOWN = 8
-"""A split with more distinct tasks is shown by three of them."""
+MeasuredBy = Literal["mean action", "with action noise"]
+"""What acts in the episodes that returns are stated of; those adapted on always have noise."""
+
+
+class Control(NamedTuple):
+    """What tasks reach with adapted parameters that are not their own."""
+
+    returns: Interval
+    """Mean return over tasks."""
+    gain_over: Interval
+    """Mean over tasks of the return with their own adapted parameters less this."""
 
 
 class Point(NamedTuple):
@@ -30,6 +39,26 @@ class Point(NamedTuple):
     """Mean return over tasks."""
     gain: Interval
     """Mean over tasks of the return minus the same task's return before adaptation."""
+    other: Control | None
+    """With another task's adapted parameters; None before adaptation, and where there are none."""
+    averaged: Control | None
+    """With the mean of all tasks' adapted parameters, likewise."""
+
+    @property
+    def verdict(self) -> str:
+        """What the gain is, in words."""
+        return verdict(self.gain, self.other and self.other.gain_over)
+
+
+class Controls(NamedTuple):
+    """Returns with adapted parameters that are not the task's own (see `metarl.controls`)."""
+
+    other: Array  # (P, M) another task's; NaN in the row before adaptation
+    averaged: Array  # (P, M) the mean of all tasks', likewise
+
+    def rows(self, kept: list[int]) -> Controls:
+        """Some of the points."""
+        return Controls(self.other[kept], self.averaged[kept])
 
 
 class Adapted(NamedTuple):
@@ -38,6 +67,15 @@ class Adapted(NamedTuple):
     tasks: Tasks
     params: Params
     """After all K steps on all episodes, each (number of these tasks, ...), on the CPU."""
+
+
+def task_groups(tasks: Tasks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which of the distinct tasks each task is, (M,), and where each first appears."""
+    rows = np.concatenate(
+        [value.reshape(len(tasks), -1).numpy() for value in tasks.values.values()], axis=1
+    )
+    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return inverse.reshape(-1), first
 
 
 @dataclass(frozen=True)
@@ -49,25 +87,37 @@ class SplitEvaluation:
     returns: Array  # (P, M) mean over episodes; NaN where all of them diverged
     quantity: Array  # (P, M) the family's physical quantity, likewise
     faulted_episodes: int
+    """Of those adapted on and those measured, without the controls'."""
     failed_adaptations: int
     """Tasks whose gradient step was not finite, so that they kept their parameters."""
+    controls: Controls | None = None
+    """None for a policy that does not adapt, and where one task fills more than half of the M."""
     adapted: Adapted | None = None
     """Of the first tasks that did adapt; None for a policy that does not, and where none did."""
 
     @cached_property
     def groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Which of the distinct tasks each task is, (M,), and where each first appears."""
-        rows = np.concatenate(
-            [value.reshape(len(self.tasks), -1).numpy() for value in self.tasks.values.values()],
-            axis=1,
-        )
-        _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-        return inverse.reshape(-1), first
+        return task_groups(self.tasks)
+
+    @property
+    def repeated(self) -> bool:
+        """Whether tasks are there several times, as a finite family's are."""
+        return len(self.groups[1]) < len(self.tasks)
 
     @property
     def gains(self) -> Array:
         """Return at each point minus before, task by task: (P, M)."""
         return self.returns - self.returns[:1]
+
+    def rows(self, kept: list[int]) -> SplitEvaluation:
+        """Some of the points."""
+        return dataclasses.replace(
+            self,
+            returns=self.returns[kept],
+            quantity=self.quantity[kept],
+            controls=self.controls and self.controls.rows(kept),
+        )
 
 
 @dataclass(frozen=True)
@@ -86,6 +136,9 @@ class Evaluation:
     points: tuple[tuple[int, int], ...] = ()
     """(gradient steps, adaptation episodes) of each row of returns, by rising episodes. (): row k
     is k steps, each on all `episodes_per_step`."""
+    measured_by: MeasuredBy = "mean action"
+    policy: str = ""
+    """Which of its run's policies it is, in words."""
 
     @property
     def schedule(self) -> list[tuple[int, int]]:
@@ -105,12 +158,10 @@ class Evaluation:
         return self._rows([i for i, (k, _) in enumerate(self.schedule) if k in (0, last)])
 
     def _rows(self, kept: list[int]) -> Evaluation:
-        splits = (
-            dataclasses.replace(r, returns=r.returns[kept], quantity=r.quantity[kept])
-            for r in self.splits
+        splits = tuple(result.rows(kept) for result in self.splits)
+        return dataclasses.replace(
+            self, splits=splits, points=tuple(self.schedule[i] for i in kept)
         )
-        points = tuple(self.schedule[i] for i in kept)
-        return dataclasses.replace(self, splits=tuple(splits), points=points)
 
     @property
     def note(self) -> str:
@@ -137,7 +188,7 @@ class Evaluation:
         runs of each task and say how sure its mean is, nothing about further tasks.
         """
         rng = np.random.default_rng([self.seed, SPLITS.index(result.split)])
-        strata = result.groups[0] if len(result.groups[1]) < len(result.tasks) else None
+        strata = result.groups[0] if result.repeated else None
 
         def interval(values: Array) -> Interval:
             sound = np.isfinite(values)
@@ -145,17 +196,30 @@ class Evaluation:
                 values[sound], rng, strata=None if strata is None else strata[sound]
             )
 
+        def control(point: int, returns: Array | None) -> Control | None:
+            if returns is None or self.schedule[point][0] == 0:
+                return None
+            own = result.returns[point]
+            return Control(interval(returns[point]), interval(own - returns[point]))
+
+        other, averaged = result.controls or (None, None)
         return [
-            Point(steps, episodes, interval(returns), interval(gains))
-            for (steps, episodes), returns, gains in zip(
-                self.schedule, result.returns, result.gains, strict=True
+            Point(
+                *self.schedule[point],
+                interval(result.returns[point]),
+                interval(result.gains[point]),
+                control(point, other),
+                control(point, averaged),
             )
+            for point in range(len(self.schedule))
         ]
 
     def records(self) -> list[dict[str, float | int | str]]:
         """Tidy rows, one per split, task and number of gradient steps."""
         rows = []
         for result in self.splits:
+            nothing = np.full_like(result.returns, math.nan)
+            other, averaged = result.controls or (nothing, nothing)
             for index in range(len(result.tasks)):
                 parameters = _columns(result.tasks.describe(index))
                 rows += [
@@ -165,6 +229,8 @@ class Evaluation:
                         "gradient_steps": steps,
                         "adaptation_episodes": episodes,
                         "return": float(result.returns[k, index]),
+                        "return_of_another_task": float(other[k, index]),
+                        "return_of_mean": float(averaged[k, index]),
                         self.family.quantity: float(result.quantity[k, index]),
                     }
                     for k, (steps, episodes) in enumerate(self.schedule)
@@ -181,6 +247,8 @@ class Evaluation:
             "seed": self.seed,
             "interval": f"{self.intervals}; percentiles of 2000 resamples",
             "adapts": self.adapts,
+            "measured_by": self.measured_by,
+            "measured_policy": self.policy,
             "policy": self.metadata,
             "splits": {result.split: self._split_summary(result) for result in self.splits},
         }
@@ -188,6 +256,7 @@ class Evaluation:
     def _split_summary(self, result: SplitEvaluation) -> dict[str, Any]:
         gains = result.gains[-1]
         sound = gains[np.isfinite(gains)]
+        curve = self.curve(result)
         return {
             "tasks": len(result.tasks),
             "distinct_tasks": len(result.groups[1]),
@@ -197,70 +266,16 @@ class Evaluation:
                     "adaptation_episodes": point.adaptation_episodes,
                     "return": _plain(point.returns),
                     "gain": _plain(point.gain),
+                    "another_task": _plain_control(point.other),
+                    "mean_of_tasks": _plain_control(point.averaged),
                 }
-                for point in self.curve(result)
+                for point in curve
             ],
+            "verdict": curve[-1].verdict if self.adapts else None,
             "iqm_gain": iqm(sound) if len(sound) else None,
             "faulted_episodes": result.faulted_episodes,
             "failed_adaptations": result.failed_adaptations,
         }
-
-    def table(self) -> str:
-        """The curves and some tasks as plain text, at most 100 columns."""
-        lines = [
-            f"{self.family.name}, {self.horizon} steps per episode, seed {self.seed}",
-            self.note,
-        ]
-        if not self.adapts:
-            lines.append("the policy does not adapt: what changes along its curve is chance")
-        if "task" in self.metadata:
-            lines.append(f"it was trained on one task alone: {self.metadata['task']}")
-        for result in self.splits:
-            lines += ["", *self._split_table(result)]
-        return "\n".join(lines)
-
-    def _split_table(self, result: SplitEvaluation) -> list[str]:
-        runs, distinct = len(result.tasks), len(result.groups[1])
-        repeated = distinct < runs
-        size = f"{distinct} tasks, {runs} runs in all" if repeated else f"{runs} tasks"
-        lines = [
-            f"{result.split}: {size}; mean return [{self.intervals}]",
-            f"  {'gradient steps':>14}  {'episodes used':>13}  {'return':<26}  gain over step 0",
-        ]
-        for point in self.curve(result):
-            gain = point.gain.text("+") if point.gradient_steps else ""
-            lines.append(
-                f"  {point.gradient_steps:>14}  {point.adaptation_episodes:>13}  "
-                f"{point.returns.text():<26}  {gain}".rstrip()
-            )
-        shown = self._shown_tasks(result)
-        wide = max(len(label) for label, _ in shown)
-        quantity, unit = quantity_label(self.family.quantity)
-        lines.append(f"  {'':<{wide}}  {'return':<18}  {quantity}{f', {unit}' if unit else ''}")
-        for label, members in shown:
-            returns = _change(result.returns, members, 1)
-            amounts = _change(result.quantity, members, 2)
-            lines.append(f"  {label:<{wide}}  {returns:<18}  {amounts}")
-        if result.faulted_episodes or result.failed_adaptations:
-            lines.append(
-                f"  left out: {result.faulted_episodes} episodes that diverged; "
-                f"{result.failed_adaptations} tasks kept their parameters (gradient not finite)"
-            )
-        return lines
-
-    def _shown_tasks(self, result: SplitEvaluation) -> list[tuple[str, NDArray[np.int64]]]:
-        """Every task of a few; otherwise those with the largest, the median and no gain."""
-        group, first = result.groups
-        text = [task_text(self.family, result.tasks, int(index)) for index in first]
-        if len(first) <= MAX_TASKS_SHOWN:
-            return [(text[g], np.flatnonzero(group == g)) for g in range(len(first))]
-        gains = np.nan_to_num(result.gains[-1], nan=-math.inf)
-        order = np.argsort(-gains, kind="stable")
-        ranks = {"largest gain": 0, "median": len(order) // 2, "smallest": len(order) - 1}
-        return [
-            (f"{name}: {task_text(self.family, result.tasks, int(order[rank]))}", order[[rank]])
-            for name, rank in ranks.items()
-        ]
 
 
 def _columns(values: dict[str, float | list[float]]) -> dict[str, float]:
@@ -274,16 +289,11 @@ def _columns(values: dict[str, float | list[float]]) -> dict[str, float]:
     return columns
 
 
-def _change(values: Array, members: NDArray[np.int64], digits: int) -> str:
-    """The members' mean before the first and after the last step."""
-    before, after = (f"{_mean(row[members]):z.{digits}f}" for row in (values[0], values[-1]))
-    return f"{before} -> {after}"
-
-
-def _mean(values: Array) -> float:
-    sound = values[np.isfinite(values)]
-    return float(sound.mean()) if len(sound) else math.nan
-
-
 def _plain(interval: Interval) -> list[float | None]:
     return [value if math.isfinite(value) else None for value in interval]
+
+
+def _plain_control(control: Control | None) -> dict[str, list[float | None]] | None:
+    if control is None:
+        return None
+    return {"return": _plain(control.returns), "gain_over": _plain(control.gain_over)}

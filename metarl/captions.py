@@ -1,11 +1,13 @@
-"""Tasks and physical quantities in words, for tables, figures and videos."""
+"""Tasks, physical quantities and verdicts in words, for tables, figures and videos."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import numpy as np
 
+from metarl.statistics import Interval
 from metarl_envs import TaskFamily, Tasks
 
 UNIT_SUFFIXES = {
@@ -54,3 +56,26 @@ def task_text(
             text = f"{entries.min():.2g} ... {entries.max():.2g}"
         texts.append(f"{name} = {text}{'' if parameter.unit == '1' else f' {parameter.unit}'}")
     return ", ".join(texts)
+
+
+ANY_TASK = "improvement that any task's adaptation brings, not adaptation to the task"
+NO_CONTROL = "no control: every task needs another one to take adapted parameters from"
+
+
+def verdict(gain: Interval, over_other: Interval | None) -> str:
+    """What a gain is: found out about the task, or what any adapted parameters bring.
+
+    Args:
+        gain: return after adaptation less that before.
+        over_other: return with a task's own adapted parameters less that with another task's;
+            None where there is no other task.
+    """
+    if over_other is None:
+        return NO_CONTROL
+    if math.isnan(gain.low) or math.isnan(over_other.low):
+        return "no verdict without intervals: use more tasks"
+    if not gain.low > 0:
+        return "no gain for sure"
+    if not over_other.low > 0:
+        return ANY_TASK
+    return "adaptation to the task (another task's adapted parameters return less)"

@@ -11,6 +11,7 @@ import torch
 from metarl.adaptation_curve import Evaluation
 from metarl.captions import quantity_label, task_text
 from metarl.checkpoint import SavedPolicy, load_policy
+from metarl.curve_table import curve_table
 from metarl.deploy import Adaptation, adapt_to_task
 from metarl.evaluation import CPU, evaluate
 from metarl.process import available_cores
@@ -44,7 +45,10 @@ class Shown:
         if point.gain.low == point.gain.low:  # not NaN
             text += f" [{point.gain.low:+z.1f}, {point.gain.high:+z.1f}]"
         steps = f"{point.gradient_steps} gradient step{'s' if point.gradient_steps > 1 else ''}"
-        return f"{text} after {point.adaptation_episodes} episodes, {steps}"
+        text += f" after {point.adaptation_episodes} episodes, {steps}"
+        if point.other:
+            text += f"; {point.other.gain_over.text('+')} over another task's adaptation"
+        return text
 
     def told_text(self) -> str:
         """What happened on the told task, in one line, in return and physical terms."""
@@ -141,7 +145,7 @@ def present(
         sim_threads=threads,
         device=device,
     )
-    print(evaluation.table())
+    print(curve_table(evaluation))
     figures = or_note("no figure", lambda: write_evaluation(evaluation, out / "evaluation"))
 
     print("\na task that it is told to meet:")

@@ -2,7 +2,8 @@
 
 An adapted policy has found out about the task what an oracle is told, and no more. So the return
 of the oracle less that of the robust policy, which knows nothing and never adapts, is about what
-adaptation can win; where there is no gap, meta-training has nothing to find.
+adaptation can win; where there is no gap, meta-training has nothing to find. Of runs that do adapt
+it is asked whether what they gain is found out about the task (see `metarl.controls`).
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from metarl.adaptation_curve import Evaluation
+from metarl.baselines.recipes import RANDOM
 from metarl.comparison import Comparison, MethodRuns, seeds_text
-from metarl.gap import Gap
+from metarl.gap import ORACLE, ROBUST, Gap
 from metarl.logging import read_metrics
 from metarl.statistics import (
     Interval,
@@ -29,6 +31,8 @@ from metarl.statistics import (
 )
 from metarl_envs import Split
 
+FIXED = (RANDOM, ROBUST, ORACLE)
+"""What does not adapt, from the least to the most that there is to reach."""
 SMALL_SHARE = 0.1
 """A gap below this share of what the oracle does better than noise is called small."""
 STILL_LEARNING = 0.1
@@ -37,17 +41,22 @@ STILL_LEARNING = 0.1
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Noise, robust policies and oracles on the same tasks; none of them adapts."""
+    """Noise, robust policies and oracles on the same tasks, and perhaps methods that adapt."""
 
     comparison: Comparison
-    """Of the methods "random", "robust" and "oracle", in any order."""
+    """Of the methods "random", "robust" and "oracle", in any order, and those that adapt."""
     still_learning: tuple[str, ...] = ()
     """Those of them that were still getting better when their training ended."""
 
     def scores(self, label: str, split: Split) -> Scores:
-        """Mean return of each run on each sound task, over all its episodes: (R, M)."""
+        """Mean return of each run of a policy that does not adapt on each sound task: (R, M)."""
         (method,) = (m for m in self.comparison.methods if m.label == label)
-        return self.comparison.repeated(method, split)
+        return self.comparison.scores(method, split, 0)
+
+    @property
+    def adapting(self) -> list[MethodRuns]:
+        """The methods that adapt."""
+        return [method for method in self.comparison.methods if method.label not in FIXED]
 
     def gap(self, split: Split) -> Interval:
         """Mean return of the oracle less that of the robust policy, on the same tasks."""
@@ -82,13 +91,23 @@ class Diagnosis:
             return f"Adaptation can matter little: {number}, {of}."
         return f"Adaptation can matter: {number}, {of}."
 
+    def gained(self, method: MethodRuns, split: Split) -> str:
+        """What a method that adapts gains on a split, and whether that survives its control."""
+        compared, last = self.comparison, len(self.comparison.schedule) - 1
+        gain = compared.interval(mean_score, [compared.gains(method, split, last)], split)
+        over = compared.gain_over_other(method, split, last)
+        text = f"{method.label} gains {gain.text('+')} by adapting"
+        if over is not None:
+            text += f", {over.text('+')} over another task's adaptation"
+        return f"{text}: {compared.verdict(method, split)}."
+
     def notes(self) -> list[str]:
         """What to bear in mind with these numbers."""
         found = [
             f"the {label} policy still improved when training ended; {LONGER}"
             for label in self.still_learning
         ]
-        trained = [m for m in self.comparison.methods if m.label != "random"]
+        trained = [m for m in self.comparison.methods if m.label != RANDOM]
         if min(len(method.runs) for method in trained) == 1:
             found.append(
                 "one seed each: the intervals cover the choice of tasks, not the luck of training"
@@ -106,18 +125,19 @@ class Diagnosis:
         lines = [
             f"{first.family.name}, {first.horizon} steps per episode; {first.note}",
             *textwrap.wrap(f"[{self.comparison.intervals}]", 98),
+            *textwrap.wrap(self.comparison.measured, 98, subsequent_indent="  "),
+            *textwrap.wrap(self.comparison.budgets, 98, subsequent_indent="  "),
         ]
         for split in self.comparison.splits:
             lines += ["", f"{split}: {int(self.comparison.sound(split).sum())} tasks"]
-            for label in ("random", "robust", "oracle"):
+            for label in FIXED:
                 scores = self.scores(label, split)
                 measured = self.comparison.interval(mean_score, [scores], split)
                 lines.append(f"  {label:<7} mean return {measured.text()}")
                 if len(scores) > 1:
                     lines[-1] += f"; seeds {seeds_text(each_run(mean_score, scores))}"
-            lines += textwrap.wrap(
-                self.verdict(split), 98, initial_indent="  ", subsequent_indent="  "
-            )
+            for text in (self.verdict(split), *(self.gained(m, split) for m in self.adapting)):
+                lines += textwrap.wrap(text, 98, initial_indent="  ", subsequent_indent="  ")
         notes = [
             textwrap.fill(f"note: {note}", 98, subsequent_indent="  ") for note in self.notes()
         ]
@@ -133,6 +153,8 @@ class Diagnosis:
             "seed": first.seed,
             "intervals": f"{self.comparison.intervals}; null where nothing varies",
             "notes": self.notes(),
+            "measured": self.comparison.measured,
+            "env_steps": {m.label: self.comparison.env_steps(m) for m in self.comparison.methods},
             "policies": {
                 m.label: [run.metadata for run in m.runs] for m in self.comparison.methods
             },
@@ -140,14 +162,24 @@ class Diagnosis:
         }
 
     def _split_summary(self, split: Split) -> dict[str, Any]:
-        labels = [method.label for method in self.comparison.methods]
+        compared, last = self.comparison, len(self.comparison.schedule) - 1
+        adapting = {
+            method.label: {
+                "gained": self.gained(method, split),
+                "gain": list(
+                    compared.interval(mean_score, [compared.gains(method, split, last)], split)
+                ),
+                "gain_over_another_task": compared.gain_over_other(method, split, last),
+            }
+            for method in self.adapting
+        }
         measured = {
             label: {
                 name: list(self.comparison.interval(statistic, [self.scores(label, split)], split))
                 for name, statistic in (("mean", mean_score), ("iqm", interquartile_mean))
             }
             | {"mean_by_run": each_run(mean_score, self.scores(label, split))}
-            for label in labels
+            for label in FIXED
         }
         pair = self.scores("oracle", split), self.scores("robust", split)
         return {
@@ -157,6 +189,7 @@ class Diagnosis:
             "gap_share": list(self.share(split)),
             "probability_of_improvement": list(self.comparison.improvement(*pair, split)),
             "returns": measured,
+            "adapting": adapting,
         }
 
 
@@ -166,10 +199,11 @@ LONGER = "train longer with --env-steps"
 def diagnose(
     runs: Mapping[str, Sequence[Evaluation]], folders: Mapping[str, Sequence[Path]]
 ) -> Diagnosis:
-    """A diagnosis from evaluations of policies without adaptation.
+    """A diagnosis from evaluations.
 
     Args:
-        runs: of "random", "robust" and "oracle", each of one or several seeds.
+        runs: of "random", "robust" and "oracle", each of one or several seeds; and by their labels
+            of methods that adapt.
         folders: where the trained ones come from, for their learning curves.
 
     Raises:

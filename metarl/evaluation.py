@@ -1,8 +1,9 @@
-"""Evaluation: adapt a policy to tasks of each split, with fresh rollouts after each step."""
+"""Evaluation: adapt a policy to tasks of each split, and measure it as it would be deployed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,13 +12,16 @@ from numpy.typing import NDArray
 from torch import Generator
 
 from metarl.adaptation.none import Unadapted
-from metarl.adaptation_curve import Adapted, Evaluation, SplitEvaluation
+from metarl.adaptation_curve import Adapted, Controls, Evaluation, SplitEvaluation
+from metarl.baselines.recipes import RANDOM
 from metarl.checkpoint import SavedPolicy
+from metarl.controls import averaged, exchanged, other_tasks
 from metarl.inner_loop import InnerLoop, run_inner_loop
-from metarl.params import expand, to
+from metarl.params import Params, expand, to
+from metarl.policies import GaussianMlpPolicy
 from metarl.rollouts import Rollouts, collect
 from metarl.runtime import torch_threads
-from metarl_envs import SPLITS, BatchEnv, EngineName, InputError, Split, Tasks
+from metarl_envs import SPLITS, BatchEnv, EngineName, InputError, Split, TaskFamily, Tasks
 from metarl_envs.numbers import whole, wholes
 
 CPU = torch.device("cpu")
@@ -33,6 +37,7 @@ def evaluate(
     steps: int = 1,
     episodes_per_step: int = 20,
     budgets: Sequence[int] = (),
+    explore: bool = False,
     seed: int = 0,
     sim_threads: int = 1,
     device: torch.device = CPU,
@@ -40,8 +45,10 @@ def evaluate(
 ) -> Evaluation:
     """Adapt a policy to tasks of each split and measure it before, between and after the steps.
 
-    Every collection is fresh: the return after k steps is that of episodes which the k-th adapted
-    policy acted in, none of which it was adapted on.
+    A policy adapts by episodes with its noise and is measured, as it is deployed, by its mean
+    action in others. All points of a split are measured from the same initial states, so that they
+    differ by the policy alone. Every adapted point has its controls: the same tasks with another
+    task's adapted parameters, and with the mean of all (see `metarl.controls`).
 
     Args:
         saved: the policy with the configuration it was trained with.
@@ -52,13 +59,16 @@ def evaluate(
         episodes_per_step: E, episodes that each gradient step sees, and each point is measured on.
         budgets: adds points of the policy after all K steps which saw the first so many of the
             episodes, at most E. All of them start from the same episodes before adaptation.
+        explore: measure with the policy's noise too. The random baseline, which is nothing else,
+            always is.
         seed: fixes tasks, resets and actions of each split, whatever other splits are asked for.
         sim_threads: simulator threads; results do not depend on it.
         device: where the inner gradients are computed.
         engine: what simulates; `auto` is warp where `device` is a GPU.
 
     Raises:
-        InputError: for sizes below 1, a budget above E, or a split that the family does not have.
+        InputError: for sizes below 1, a budget above E, a split that the family does not have, or
+            a policy that was chosen on the tasks that it would be measured on.
     """
     num_tasks, steps = whole("num_tasks", num_tasks, least=1), whole("steps", steps, least=1)
     episodes_per_step = whole("episodes_per_step", episodes_per_step, least=1)
@@ -70,6 +80,10 @@ def evaluate(
                 "episodes that each point is measured on"
             )
     family = saved.config.task_family()
+    wanted: tuple[Split, ...] = family.splits if splits is None else tuple(splits)
+    if family.is_finite:
+        wanted = tuple("train" if split == "test" else split for split in wanted)
+    _check_choice(saved, family, wanted)
     env = BatchEnv(
         family,
         num_tasks,
@@ -79,22 +93,19 @@ def evaluate(
         engine=engine,
         device=device,
     )
-    wanted: tuple[Split, ...] = family.splits if splits is None else tuple(splits)
-    if family.is_finite:
-        wanted = tuple("train" if split == "test" else split for split in wanted)
-    results = tuple(
-        _evaluate_split(saved, env, split, steps, budgets, seed, device)
-        for split in dict.fromkeys(wanted)
-    )
+    explore = explore or saved.config.method == RANDOM
+    found = _Measuring(saved, env, steps, tuple(budgets), explore, seed, device)
     return Evaluation(
         family,
-        results,
+        tuple(found.split(split) for split in dict.fromkeys(wanted)),
         saved.config.horizon,
         episodes_per_step,
         seed,
         dict(saved.metadata),
         adapts(saved),
-        tuple(_schedule(steps, episodes_per_step, budgets)) if budgets else (),
+        tuple(found.schedule) if budgets else (),
+        measured_by="with action noise" if explore else "mean action",
+        policy=which_policy(saved),
     )
 
 
@@ -103,80 +114,162 @@ def adapts(saved: SavedPolicy) -> bool:
     return not isinstance(saved.config.inner, Unadapted)
 
 
-def _schedule(steps: int, episodes: int, budgets: Sequence[int]) -> list[tuple[int, int]]:
-    """(gradient steps, adaptation episodes) of every point, each once, by rising episodes."""
-    points = {(k, k * episodes) for k in range(steps + 1)}
-    points |= {(steps, steps * budget) for budget in budgets}
-    return sorted(points, key=lambda point: (point[1], point[0]))
+def which_policy(saved: SavedPolicy) -> str:
+    """Which of a run's policies it is: the last one, or one that was chosen, and by what."""
+    chosen, iteration = saved.metadata.get("chosen"), saved.metadata.get("iteration")
+    if chosen is not None:
+        return f"{chosen}"
+    if not iteration:
+        if "start" in saved.metadata:
+            return "another run's weights"
+        return "trained elsewhere" if saved.metadata.get("env_steps") else "untrained"
+    if iteration < saved.config.iterations:
+        return f"policy of iteration {iteration} of {saved.config.iterations}"
+    return f"final policy, iteration {iteration}"
 
 
-def _evaluate_split(
-    saved: SavedPolicy,
-    env: BatchEnv,
-    split: Split,
-    steps: int,
-    budgets: Sequence[int],
-    seed: int,
-    device: torch.device,
-) -> SplitEvaluation:
-    tasks, resets, actions = evaluation_generators(seed, split)
-    env.set_tasks(env.family.sample_tasks(env.num_tasks, tasks, split))
-    start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
-    with torch_threads(1):
-        first = collect(env, saved.policy, to(start, device), resets, actions)
-    streams = resets.get_state(), actions.get_state()
-
-    def loop(learn_from: int | None) -> InnerLoop:
-        """K steps on the first so many episodes, with the same randomness each time."""
-        resets.set_state(streams[0])
-        actions.set_state(streams[1])
-        return run_inner_loop(
-            env, saved.policy, start, how, steps, resets, actions, device, learn_from, first
+def _check_choice(saved: SavedPolicy, family: TaskFamily, splits: Sequence[Split]) -> None:
+    """A best of many looks better than it is on the tasks that it was chosen by."""
+    if "chosen" in saved.metadata and family.is_finite and "train" in splits:
+        raise InputError(
+            f"policy = {saved.metadata['chosen']}: {family.name} has no tasks but those it was "
+            "chosen on, so its return there means nothing; evaluate the run itself, its final "
+            "policy"
         )
 
-    full = loop(None)
-    measured = {
-        (k, k * env.episodes_per_task): _Measured.of(rollouts)
-        for k, rollouts in enumerate(full.rollouts)
-    }
-    failed, adapted = full.failed, None
-    if adapts(saved):
-        adapted = _kept(full, env.tasks)
-    del full  # a loop's rollouts are large; of each only the means are kept
-    for budget in budgets:
-        point = (steps, steps * budget)
-        if point in measured:
-            continue
-        if not adapts(saved):  # it would act the same, bit by bit
-            measured[point] = measured[steps, steps * env.episodes_per_task]
-            continue
-        again = loop(budget)
-        measured[point] = _Measured.of(again.rollouts[-1])
-        failed = failed | again.failed
-    points = [measured[p] for p in _schedule(steps, env.episodes_per_task, budgets)]
-    return SplitEvaluation(
-        split,
-        env.tasks,
-        returns=np.stack([point.returns for point in points]),
-        quantity=np.stack([point.quantity for point in points]),
-        faulted_episodes=sum(point.faulted for point in points),
-        failed_adaptations=int(failed.sum()),
-        adapted=adapted,
-    )
+
+@dataclass(frozen=True)
+class _Measuring:
+    """An evaluation's settings, the same for all of its splits."""
+
+    saved: SavedPolicy
+    env: BatchEnv
+    steps: int
+    budgets: tuple[int, ...]
+    explore: bool
+    seed: int
+    device: torch.device
+
+    @property
+    def schedule(self) -> list[tuple[int, int]]:
+        """(gradient steps, adaptation episodes) of every point, each once, by rising episodes."""
+        episodes = self.env.episodes_per_task
+        points = {(k, k * episodes) for k in range(self.steps + 1)}
+        points |= {(self.steps, self.steps * budget) for budget in self.budgets}
+        return sorted(points, key=lambda point: (point[1], point[0]))
+
+    def split(self, split: Split) -> SplitEvaluation:
+        """Adapt to tasks of a split, then measure every point and its controls."""
+        env = self.env
+        tasks, resets, actions = evaluation_generators(self.seed, split)
+        env.set_tasks(env.family.sample_tasks(env.num_tasks, tasks, split))
+        if not adapts(self.saved):
+            once = self.measure(expand(self.saved.params, env.num_tasks), split)
+            points = [once] * len(self.schedule)
+            return _as_result(split, env.tasks, points, once.faulted)
+        found = self.adapt(resets, actions)
+        points = [self.measure(found.params[point], split) for point in self.schedule]
+        faulted = found.faulted + sum(point.faulted for point in points)
+        result = _as_result(split, env.tasks, points, faulted, found)
+        others = other_tasks(result.groups[0])
+        if others is None:
+            return result
+        after = [found.params[point] for point in self.schedule[1:]]
+        exchanges = [self.measure(exchanged(params, others), split).returns for params in after]
+        averages = [self.measure(averaged(params), split).returns for params in after]
+        nothing = np.full(env.num_tasks, np.nan)
+        controls = Controls(np.stack([nothing, *exchanges]), np.stack([nothing, *averages]))
+        return replace(result, controls=controls)
+
+    def measure(self, params: Params, split: Split) -> Measured:
+        """Fresh episodes, from the same initial states each time."""
+        generators = measuring_generators(self.seed, split)
+        return measure(self.env, self.saved.policy, params, *generators, explore=self.explore)
+
+    def adapt(self, resets: Generator, actions: Generator) -> _Adaptation:
+        """The parameters of every point, all from one collection before adaptation."""
+        saved, env, K = self.saved, self.env, self.steps
+        start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
+        with torch_threads(1):
+            first = collect(env, saved.policy, to(start, self.device), resets, actions)
+        streams = resets.get_state(), actions.get_state()
+
+        def loop(learn_from: int | None) -> InnerLoop:
+            """K steps on the first so many episodes, with the same randomness each time."""
+            resets.set_state(streams[0])
+            actions.set_state(streams[1])
+            return run_inner_loop(
+                env, saved.policy, start, how, K, resets, actions, self.device, learn_from, first,
+                collect_last=False,
+            )  # fmt: skip
+
+        full = loop(None)
+        params = {(k, k * env.episodes_per_task): full.policies[k] for k in range(K + 1)}
+        failed, faulted = full.failed, sum(int(r.faulted.sum()) for r in full.rollouts)
+        kept = _kept(full, env.tasks)
+        del full  # a loop's rollouts are large
+        for point in self.schedule:
+            if point in params:
+                continue
+            part = loop(point[1] // K)
+            params[point] = part.adapted
+            failed = failed | part.failed
+            faulted += sum(int(r.faulted.sum()) for r in part.rollouts[1:])
+        return _Adaptation(params, kept, int(failed.sum()), faulted)
 
 
-class _Measured(NamedTuple):
+class _Adaptation(NamedTuple):
+    """What adapting to the tasks of a split left behind."""
+
+    params: dict[tuple[int, int], Params]
+    """By (gradient steps, adaptation episodes), each (M, ...)."""
+    kept: Adapted | None
+    failed: int
+    faulted: int
+
+
+class Measured(NamedTuple):
     """What is kept of one collection."""
 
     returns: NDArray[np.float64]  # (M,)
     quantity: NDArray[np.float64]  # (M,)
     faulted: int
 
-    @staticmethod
-    def of(rollouts: Rollouts) -> _Measured:
-        return _Measured(
-            mean_returns(rollouts), mean_quantity(rollouts), int(rollouts.faulted.sum())
-        )
+
+def measure(
+    env: BatchEnv,
+    policy: GaussianMlpPolicy,
+    params: Params,
+    resets: Generator,
+    actions: Generator,
+    *,
+    explore: bool = False,
+) -> Measured:
+    """Fresh episodes of per-task parameters, (M, ...), with the mean action unless told to explore.
+
+    Nothing learns from them.
+    """
+    with torch_threads(1):
+        rollouts = collect(env, policy, params, resets, actions, explore=explore)
+    return Measured(mean_returns(rollouts), mean_quantity(rollouts), int(rollouts.faulted.sum()))
+
+
+def _as_result(
+    split: Split,
+    tasks: Tasks,
+    points: Sequence[Measured],
+    faulted: int,
+    found: _Adaptation | None = None,
+) -> SplitEvaluation:
+    return SplitEvaluation(
+        split,
+        tasks,
+        returns=np.stack([point.returns for point in points]),
+        quantity=np.stack([point.quantity for point in points]),
+        faulted_episodes=faulted,
+        failed_adaptations=found.failed if found else 0,
+        adapted=found.kept if found else None,
+    )
 
 
 def _kept(loop: InnerLoop, tasks: Tasks) -> Adapted | None:
@@ -190,17 +283,23 @@ def _kept(loop: InnerLoop, tasks: Tasks) -> Adapted | None:
 def evaluation_generators(seed: int, split: Split) -> tuple[Generator, Generator, Generator]:
     """Streams for tasks, resets and actions, from the seed and the split alone.
 
-    Not those that a training run with the same seed draws from.
+    Those of the episodes adapted on. Not those that a training run with the same seed draws from.
     """
+    tasks, resets, actions = _generators(seed, split, 0xE7A1, 3)
+    return tasks, resets, actions
+
+
+def measuring_generators(seed: int, split: Split) -> tuple[Generator, Generator]:
+    """Fresh streams for resets and actions of measured episodes, apart from those adapted on."""
+    resets, actions = _generators(seed, split, 0x3EA5, 2)
+    return resets, actions
+
+
+def _generators(seed: int, split: Split, purpose: int, count: int) -> list[Generator]:
     if seed < 0:
         raise InputError(f"seed = {seed}: must be at least 0")
-    root = np.random.SeedSequence([seed, SPLITS.index(split), 0xE7A1])
-    first, second, third = (int(word) for word in root.generate_state(3, np.uint32))
-    return (
-        Generator().manual_seed(first),
-        Generator().manual_seed(second),
-        Generator().manual_seed(third),
-    )
+    root = np.random.SeedSequence([seed, SPLITS.index(split), purpose])
+    return [Generator().manual_seed(int(word)) for word in root.generate_state(count, np.uint32)]
 
 
 def mean_returns(rollouts: Rollouts) -> NDArray[np.float64]:

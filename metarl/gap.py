@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from metarl.budgets import steps_text
 from metarl.comparison import Comparison, MethodRuns
 from metarl.statistics import Interval, Scores, gap_closed, paired_difference
 from metarl_envs import Split
@@ -47,9 +48,13 @@ class Gap:
     def _sizes(self) -> dict[Split, Interval]:
         sizes = {}
         for split in self.comparison.splits:
-            ends = [self.comparison.repeated(end, split) for end in (self.oracle, self.robust)]
+            ends = [self._end(end, split) for end in (self.oracle, self.robust)]
             sizes[split] = self.comparison.interval(paired_difference, ends, split)
         return sizes
+
+    def _end(self, method: MethodRuns, split: Split) -> Scores:
+        """Returns of a method that does not adapt, so that every point is the same: (R, M)."""
+        return self.comparison.scores(method, split, 0)
 
     def size(self, split: Split) -> Interval:
         """Mean return of the oracle less that of the robust policy, on the same tasks."""
@@ -62,34 +67,40 @@ class Gap:
         all three methods and the tasks, which are the same for them. None where the gap's own
         interval is not above zero, as there is nothing then to have a share of.
         """
-        if not self.size(split).low > 0:
+        return self._share(self.comparison.scores(method, split, point), split)
+
+    def closed_by_other(self, method: MethodRuns, split: Split, point: int) -> Interval | None:
+        """The share that the same tasks reach with another task's adapted parameters.
+
+        What a method closes beyond it was found out about the task. None before adaptation and for
+        methods without controls, too.
+        """
+        if not method.controlled or self.comparison.schedule[point][0] == 0:
             return None
-        reached, *ends = self._scores(method, split, point)
-        return self.comparison.interval(gap_closed, [reached, *ends], split)
+        return self._share(self.comparison.controls(method, split, point)[0], split)
 
     def by_run(self, method: MethodRuns, split: Split, point: int) -> list[float] | None:
         """The share of each run of a method alone, between the means of all runs at the ends."""
         if not self.size(split).low > 0:
             return None
-        reached, *ends = self._scores(method, split, point)
+        ends = [self._end(end, split) for end in (self.robust, self.oracle)]
+        reached = self.comparison.scores(method, split, point)
         return [float(gap_closed(run[None], *ends)) for run in reached]
 
-    def _scores(self, method: MethodRuns, split: Split, point: int) -> list[Scores]:
-        """Of the method, the robust policies and the oracles."""
-        reached = (
-            self.comparison.scores(method, split, point)
-            if method.adapts
-            else self.comparison.repeated(method, split)
-        )
-        ends = [self.comparison.repeated(end, split) for end in (self.robust, self.oracle)]
-        return [reached, *ends]
+    def _share(self, reached: Scores, split: Split) -> Interval | None:
+        if not self.size(split).low > 0:
+            return None
+        ends = [self._end(end, split) for end in (self.robust, self.oracle)]
+        return self.comparison.interval(gap_closed, [reached, *ends], split)
 
     def table(self) -> str:
         """The shares as plain text, at most 100 columns."""
         wide = max((len(method.label) for method in self.others), default=0)
         lines = [
-            "share of the gap between robust policy and oracle that is closed; each seed's own",
+            "share of the gap between robust policy and oracle that is closed, and how much another",
+            "task's adaptation closes; each seed's own share in the end",
             *textwrap.wrap(f"[{self.comparison.intervals}]", 98),
+            *textwrap.wrap(self.comparison.budgets, 98, subsequent_indent="  "),
         ]
         for split in self.comparison.splits:
             lines += [
@@ -99,18 +110,26 @@ class Gap:
             if not self.size(split).low > 0:
                 lines[-1] += ": no gap to close for sure"
                 continue
-            lines.append(f"  {'':<{wide}}  steps  episodes  {'closed':<18}  seeds")
+            lines.append(
+                f"  {'':<{wide}}  env steps  steps  episodes  {'closed':<18}  by another task's"
+            )
             for method in self.others:
                 for point in self.points(method):
                     steps, episodes = self.comparison.schedule[point]
                     share = self.closed(method, split, point)
                     assert share is not None  # the gap is there
-                    label = method.label if point == self.points(method)[0] else ""
-                    seeds = self.by_run(method, split, point) or []
-                    own = ", ".join(f"{100 * value:z.0f}" for value in seeds)
+                    other = self.closed_by_other(method, split, point)
+                    first = point == self.points(method)[0]
+                    label = method.label if first else ""
+                    trained = steps_text(self.comparison.env_steps(method)) if first else ""
                     lines.append(
-                        f"  {label:<{wide}}  {steps:>5}  {episodes:>8}  {percent(share):<18}  {own}"
+                        f"  {label:<{wide}}  {trained:>9}  {steps:>5}  {episodes:>8}  "
+                        f"{percent(share):<18}  {percent(other) if other else ''}".rstrip()
                     )
+                seeds = self.by_run(method, split, self.points(method)[-1]) or []
+                if len(seeds) > 1:
+                    own = ", ".join(f"{100 * value:z.0f} %" for value in seeds)
+                    lines.append(f"  {'':<{wide}}  seeds in the end: {own}")
         return "\n".join(lines)
 
     def points(self, method: MethodRuns) -> list[int]:
@@ -125,19 +144,25 @@ class Gap:
                 "gap": list(self.size(split)),
                 "closed": {
                     method.label: [
-                        {
-                            "gradient_steps": self.comparison.schedule[point][0],
-                            "adaptation_episodes": self.comparison.schedule[point][1],
-                            "share": None if share is None else list(share),
-                            "share_by_run": self.by_run(method, split, point),
-                        }
-                        for point in self.points(method)
-                        for share in [self.closed(method, split, point)]
+                        self._point_summary(method, split, point) for point in self.points(method)
                     ]
                     for method in self.others
                 },
             }
             for split in self.comparison.splits
+        }
+
+    def _point_summary(self, method: MethodRuns, split: Split, point: int) -> dict[str, Any]:
+        steps, episodes = self.comparison.schedule[point]
+        share = self.closed(method, split, point)
+        other = self.closed_by_other(method, split, point)
+        return {
+            "env_steps": self.comparison.env_steps(method),
+            "gradient_steps": steps,
+            "adaptation_episodes": episodes,
+            "share": None if share is None else list(share),
+            "share_by_run": self.by_run(method, split, point),
+            "share_of_another_task": None if other is None else list(other),
         }
 
 

@@ -9,31 +9,49 @@ from pathlib import Path
 from metarl.adaptation_curve import Evaluation
 from metarl.checkpoint import SavedPolicy
 from metarl.comparison import Comparison, MethodRuns
+from metarl.policy_folder import CONFIG, is_policy
 from metarl_envs import InputError
 
 
 def labels(policies: Sequence[SavedPolicy], folders: Sequence[Path]) -> list[str]:
-    """What each run counts as: its method, with a folder's name where configurations differ."""
+    """What each run counts as: its method, with a folder's name where configurations differ.
+
+    A policy that was chosen on validation tasks is another method than a final one.
+    """
     same = [
-        dataclasses.replace(
-            saved.config,
-            seed=0,
-            sim_threads=1,
-            device="cpu",
-            engine="cpu",
-            checkpoint_every=1,
-            evaluate_every=0,
-            evaluation_tasks=1,
-            origin=dataclasses.replace(saved.config.origin, reference=""),
+        (
+            "chosen" in saved.metadata,
+            dataclasses.replace(
+                saved.config,
+                seed=0,
+                sim_threads=1,
+                device="cpu",
+                engine="cpu",
+                checkpoint_every=1,
+                evaluate_every=0,
+                evaluation_tasks=1,
+                origin=dataclasses.replace(saved.config.origin, reference=""),
+            ),
         )
         for saved in policies
     ]
-    first = [folders[same.index(config)].resolve().name for config in same]
-    variants = [sum(other.method == config.method for other in set(same)) for config in same]
+    first = [run_name(folders[same.index(kind)]) for kind in same]
+    variants = [sum(other.method == kind[1].method for _, other in set(same)) for kind in same]
     return [
         f"{config.method} ({name})" if count > 1 else config.method
-        for config, name, count in zip(same, first, variants, strict=True)
+        for (_, config), name, count in zip(same, first, variants, strict=True)
     ]
+
+
+def run_name(folder: Path) -> str:
+    """A run's name, that of its folder; for a policy kept inside a run that of both."""
+    folder = folder.resolve()
+    return f"{folder.parent.name}-{folder.name}" if kept_inside(folder) else folder.name
+
+
+def kept_inside(folder: Path) -> bool:
+    """Whether a folder is a policy that a run keeps beside its checkpoints, such as its best."""
+    return is_policy(folder) and (folder.parent / CONFIG).is_file()
 
 
 def check_alike(policies: Sequence[SavedPolicy]) -> None:

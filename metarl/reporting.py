@@ -70,6 +70,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
 def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
     """Return against adaptation episodes, one line with its 95 % band per split, as a PNG.
 
+    Dotted: the same tasks with another task's adapted parameters.
+
     Raises:
         InputError: without matplotlib.
     """
@@ -83,16 +85,19 @@ def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
         axes.fill_between(episodes, low, high, color=colour, alpha=0.18, linewidth=0)
         label = f"{result.split} ({_size(len(result.groups[1]), len(result.tasks))})"
         axes.plot(episodes, means, line, color=colour, marker=marker, lw=2, ms=7, label=label)
+        _draw_control(axes, points, colour)
         if len(result.groups[1]) < len(result.tasks) and len(result.groups[1]) <= LABELLED_TASKS:
             _draw_tasks(axes, evaluation, result, episodes)
     _mark_steps(axes, evaluation.curve(evaluation.splits[0]))
     axes.set_xlabel("adaptation episodes")
-    axes.set_ylabel(f"return over {evaluation.horizon} steps")
+    axes.set_ylabel(f"return over {evaluation.horizon} steps, {evaluation.measured_by}")
     axes.set_title(evaluation.family.name, loc="left", fontweight="bold")
     axes.margins(x=0.04)
     note = f"bands: {evaluation.intervals}"
     if evaluation.family.is_finite:
         note += "; nothing held out"
+    if any(result.controls for result in evaluation.splits):
+        axes.plot([], [], ":", color=GREY, lw=1.8, label="with another task's adaptation")
     _footnote(axes, note)
     axes.legend(frameon=False, loc="best")
     return _save(figure, path)
@@ -184,7 +189,7 @@ def _draw_tasks(
     lines = [np.nanmean(result.returns[:, group == g], axis=1) for g in range(len(first))]
     lowest = min(line[-1] for line in lines)
     for line, index in zip(lines, first, strict=True):
-        axes.plot(episodes, line, ":", color=GREY, lw=1.2, zorder=1.5)
+        axes.plot(episodes, line, "-", color=GREY, lw=0.8, zorder=1.5)
         axes.annotate(
             task_text(evaluation.family, result.tasks, int(index)),
             (episodes[-1], line[-1]),
@@ -195,6 +200,14 @@ def _draw_tasks(
             color=GREY,
             annotation_clip=False,
         )
+
+
+def _draw_control(axes: Axes, points: Sequence[Point], colour: str) -> None:
+    """A dotted line from the point before adaptation through what another task's brings."""
+    after = [(p.adaptation_episodes, p.other.returns.estimate) for p in points if p.other]
+    if after:
+        path = [(points[0].adaptation_episodes, points[0].returns.estimate), *after]
+        axes.plot(*zip(*path, strict=True), ":", color=colour, lw=1.8)
 
 
 def _mark_steps(axes: Axes, points: Sequence[Point]) -> None:

@@ -69,8 +69,10 @@ def untrained(config: TrainConfig) -> TrainConfig:
     )
 
 
+RANDOM = "random"
+"""The baseline that is nothing but its noise, and is measured with it."""
 BASELINES: Mapping[str, Method] = {
-    "random": Method("Random", "nothing", "nothing: noise", "-", untrained),
+    RANDOM: Method("Random", "nothing", "nothing: noise", "-", untrained),
     "scratch": Method("PPO from scratch", "nothing", "PPO on one test task", PPO_PAPER, scratch),
     "robust": Method(
         "Robust PPO",

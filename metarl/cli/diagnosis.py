@@ -36,10 +36,14 @@ class Diagnose:
     """Robust runs to use instead of training."""
     oracle: Annotated[tuple[Path, ...], option("RUN ...", "(default: trained)")] = ()
     """Oracle runs to use instead of training."""
+    run_folders: Annotated[
+        tuple[Path, ...], arg(name="run", metavar="RUN ...", help_behavior_hint="")
+    ] = ()
+    """Runs that adapt: does their gain exceed that of another task's adaptation?"""
     tasks: Annotated[int, arg(metavar="M")] = 100
     """Tasks per split."""
     episodes: Annotated[int, arg(metavar="E")] = 10
-    """Episodes per task, rounded up to an even number."""
+    """Episodes per task that are measured; as many that each gradient step of RUN sees."""
     sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
     """Simulator threads; the result does not depend on it."""
     out: Annotated[Path | None, option("DIR", "(default: runs/FAMILY-diagnosis)")] = None
@@ -51,6 +55,7 @@ class Diagnose:
         """Train what is missing, measure, and say; 0."""
         from metarl.diagnosis import diagnose
         from metarl.files import plain, replace_file
+        from metarl.grouping import check_alike, labels
         from metarl.versions import git_commit, versions
         from metarl_envs import load_family
 
@@ -61,21 +66,28 @@ class Diagnose:
         given: dict[Trained, tuple[Path, ...]] = {"robust": self.robust, "oracle": self.oracle}
         policies = {name: self.stored(name, family, runs) for name, runs in given.items()}
         folders = {name: list(runs) for name, runs in given.items()}
+        adapting = self.adapting(family)
         for name in ("robust", "oracle"):
             if not folders[name]:
                 folders[name] = [self.trained(name, seed, out) for seed in self.seeds]
                 policies[name] = self.stored(name, family, folders[name])
+        check_alike([*policies["robust"], *policies["oracle"], *adapting])
+        steps = max((saved.config.adaptation_steps for saved in adapting), default=1)
         noise = noise_for(policies["robust"][0].config)
         runs = {
-            name: [self.measured(saved) for saved in saved_ones]
+            name: [self.measured(saved, steps) for saved in saved_ones]
             for name, saved_ones in {"random": [noise], **policies}.items()
         }
+        for label, saved in zip(labels(adapting, self.run_folders), adapting, strict=True):
+            runs.setdefault(label, []).append(self.measured(saved, steps))
         diagnosis = diagnose(runs, folders)
         print(diagnosis.text())
         written: dict[str, Any] = diagnosis.summary() | {
             "command": ["metarl", *sys.argv[1:]],
             "runs": {name: [str(path) for path in paths] for name, paths in folders.items()},
-            "episodes": 2 * half(self.episodes),
+            "adapting_runs": [str(path) for path in self.run_folders],
+            "episodes": self.episodes,
+            "gradient_steps": steps,
             "commit": git_commit(),
             "versions": versions(),
         }
@@ -105,6 +117,25 @@ class Diagnose:
                 )
         return policies
 
+    def adapting(self, family: str) -> list[SavedPolicy]:
+        """The runs whose gain is asked about.
+
+        Raises:
+            InputError: for one of another family, or that does not adapt.
+        """
+        from metarl.checkpoint import load_policy
+        from metarl.evaluation import adapts
+        from metarl_envs import InputError
+
+        policies = [load_policy(run) for run in self.run_folders]
+        for run, saved in zip(self.run_folders, policies, strict=True):
+            if saved.config.family != family or not adapts(saved):
+                raise InputError(
+                    f"--run {run}: {saved.config.method} on {saved.config.family}; needed is a "
+                    f"method that adapts on {family}"
+                )
+        return policies
+
     def trained(self, name: Trained, seed: int, out: Path) -> Path:
         """A new run."""
         from metarl.cli.baseline import Baseline
@@ -120,8 +151,8 @@ class Diagnose:
         )
         return command.train()
 
-    def measured(self, saved: SavedPolicy) -> Evaluation:
-        """A policy that does not adapt on the tasks of `test` and `extrapolation`."""
+    def measured(self, saved: SavedPolicy, steps: int) -> Evaluation:
+        """A policy on the tasks of `test` and `extrapolation`."""
         from metarl.evaluation import evaluate
 
         splits = saved.config.task_family().splits
@@ -129,15 +160,10 @@ class Diagnose:
             saved,
             splits=[split for split in splits if split != "train"],
             num_tasks=self.tasks,
-            steps=1,
-            episodes_per_step=half(self.episodes),
+            steps=steps,
+            episodes_per_step=self.episodes,
             sim_threads=threads(self.sim_threads),
         )
-
-
-def half(episodes: int) -> int:
-    """Episodes of each of the two collections that an evaluation of one step makes."""
-    return -(-episodes // 2)
 
 
 def noise_for(config: TrainConfig) -> SavedPolicy:

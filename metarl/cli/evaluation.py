@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class Evaluate:
     """Measure the adaptation curve on each split: return after 0..K adaptation steps.
 
-    Prints 95 % intervals over tasks, and over seeds where there are several; writes CSV and a
-    figure. Compares several runs.
+    Prints 95 % intervals over tasks, and over seeds where there are several, and beside each gain
+    another task's adaptation; writes CSV and a figure. Compares several runs.
     """
 
     run_folders: Annotated[
@@ -52,6 +52,8 @@ class Evaluate:
     """Gradient steps."""
     budgets: Annotated[tuple[int, ...], option("N ...", "")] = ()
     """Adapt on the first N of the E episodes too, and measure on all: a curve over N."""
+    noise: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Measure with the policy's action noise too, as in training."""
     seed: Annotated[int, arg(metavar="S")] = 0
     """Fixes tasks, resets and actions; not those of training."""
     device: Device = "auto"
@@ -67,8 +69,9 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate; 0."""
+        from metarl.curve_table import curve_table
         from metarl.gap import Gap
-        from metarl.grouping import check_alike, compare
+        from metarl.grouping import check_alike, compare, run_name
         from metarl.reporting import write_comparison, write_evaluation
         from metarl_envs import InputError
 
@@ -83,8 +86,8 @@ class Evaluate:
             runs.append(self.measured(saved, steps if self.steps is None else self.steps))
             if several:
                 print(f"\n{folder}: {saved.config.method}, seed {saved.config.seed}")
-            print(runs[-1].table())
-            out = None if self.out is None else self.out / folder.name if several else self.out
+            print(curve_table(runs[-1]))
+            out = None if self.out is None else self.out / run_name(folder) if several else self.out
             print_written(write_evaluation(runs[-1], out or output(folder, "evaluation")))
         if several:
             comparison = compare(policies, self.run_folders, runs)
@@ -106,6 +109,7 @@ class Evaluate:
             steps=steps,
             episodes_per_step=at_least_one("--episodes", self.episodes),
             budgets=self.budgets,
+            explore=self.noise,
             seed=self.seed,
             sim_threads=threads(self.sim_threads),
             device=torch_device(self.device),

@@ -51,7 +51,7 @@ class Report:
 
     def run(self) -> int:
         """Measure, film, write; 0."""
-        from metarl.grouping import check_alike
+        from metarl.grouping import check_alike, run_name
         from metarl.report import gather, study, write_report
         from metarl.report.films import film_methods
         from metarl.report.subject import Sizes, slug
@@ -61,7 +61,7 @@ class Report:
             raise InputError("RUN is missing (see metarl report --help)")
         if self.videos < 0:
             raise InputError(f"--videos = {self.videos}: must be at least 0")
-        names = [slug(run.resolve().name) for run in self.runs]
+        names = [slug(run_name(run)) for run in self.runs]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise InputError(f"runs need different names; {', '.join(repeated)} is given twice")
         folder = self.out or output(self.runs[0], "report")

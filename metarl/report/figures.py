@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from metarl.budgets import steps_text
 from metarl.gap import percent
 from metarl.report.drawing import (
     FAINT,
@@ -30,6 +31,7 @@ from metarl.report.subject import Subject
 from metarl.reporting import smooth
 from metarl_envs import Split
 
+DOTTED = "; dotted: with another task's adapted parameters"
 SHARE_LIMITS = (-100.0, 200.0)
 """Of the axis of shares, in %; what lies beyond is cut."""
 GRID = 400
@@ -41,13 +43,13 @@ def adaptation(study: Study) -> list[Plate]:
     """Return over adaptation episodes, and over gradient steps where there are several."""
     plates = [
         Plate(
-            "Mean return after adapting on so many episodes of a task",
+            f"Mean return after adapting on so many episodes of a task{DOTTED}",
             [_adaptation(study, split, over_steps=False) for split in study.splits],
         )
     ]
     if study.comparison.schedule[-1][0] > 1:
         pictures = [_adaptation(study, split, over_steps=True) for split in study.splits]
-        title = "Mean return after so many gradient steps, each on all its episodes"
+        title = f"Mean return after so many gradient steps, each on all its episodes{DOTTED}"
         plates.append(Plate(title, pictures))
     return plates
 
@@ -91,7 +93,12 @@ def _curve(axes: Axes, group: Group, rows: Sequence[Row], places: Sequence[int])
         places, mean, color=colour, ls=line, marker=marker, lw=2, ms=6, mew=0, label=group.label
     )
     used = rows[-1].adaptation_episodes
-    return f"{group.label}: {mean[0]:.1f} before, {mean[-1]:.1f} after {used} episodes"
+    words = f"{group.label}: {mean[0]:.1f} before, {mean[-1]:.1f} after {used} episodes"
+    after = [(p, row.other.estimate) for p, row in zip(places, rows, strict=True) if row.other]
+    if after:
+        axes.plot(*zip((places[0], mean[0]), *after, strict=True), ":", color=colour, lw=1.4)
+        words += f", {after[-1][1]:.1f} with another task's adapted parameters"
+    return words
 
 
 def _level(axes: Axes, group: Group, row: Row) -> str:
@@ -114,7 +121,7 @@ def shares(study: Study) -> Plate | None:
         for split in study.splits
         if any(row.closed for row in study.rows if row.split == split)
     ]
-    figure, axes = canvas(_legend_rows(splits), height=1.1 + 0.32 * len(groups))
+    figure, axes = canvas(_legend_rows(splits), height=1.1 + 0.42 * len(groups))
     words = []
     low, high = SHARE_LIMITS
     for number, group in enumerate(groups):
@@ -127,11 +134,17 @@ def shares(study: Study) -> Plate | None:
             axes.hlines(place, *ends, color=colour, lw=1.6)
             axes.plot(middle, place, SPLIT_MARKERS[split], color=colour, ms=6, mew=0)
             words.append(f"{group.label} on {split}: {percent(share)}")
+            if other := last[group.label, split].closed_by_other:
+                found = np.clip(100 * other.estimate, low, high)
+                axes.plot(found, place, SPLIT_MARKERS[split], color=colour, ms=6, mfc="none")
+                words[-1] += f", with another task's adapted parameters {percent(other)}"
     for split in splits:
         axes.plot([], [], SPLIT_MARKERS[split], color=GREY, ms=6, mew=0, label=split)
     for end in (0, 100):
         axes.axvline(end, color=INK, lw=0.9)
-    axes.set_yticks(range(len(groups)), [group.label for group in groups])
+    steps = [steps_text(study.comparison.env_steps(group.runs)) for group in groups]
+    labels = [f"{group.label}\n{n} steps" for group, n in zip(groups, steps, strict=True)]
+    axes.set_yticks(range(len(groups)), labels)
     axes.invert_yaxis()
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
@@ -142,7 +155,10 @@ def shares(study: Study) -> Plate | None:
     footnote(axes, covered)
     alt = f"Share of the gap between robust policy and oracle that is closed, {covered}. "
     alt += f"{'; '.join(words)}."
-    title = "Share of the gap between robust policy and oracle that is closed after all episodes"
+    title = (
+        "Share of the gap between robust policy and oracle that is closed after all episodes, and "
+        "the environment steps of training; hollow: with another task's adapted parameters"
+    )
     return Plate(title, [Picture("gap", figure, alt)])
 
 

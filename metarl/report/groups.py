@@ -50,11 +50,15 @@ class Group:
         return self.subjects[int(order[(len(order) - 1) // 2])]
 
     def pooled(self) -> list[SplitEvaluation]:
-        """Each split with the mean return of every task over the seeds."""
+        """Each split with the mean return of every task over the seeds, without controls."""
         evaluations = [subject.evaluation.over_episodes() for subject in self.subjects]
+        returns = [
+            np.mean([e.splits[i].returns for e in evaluations], axis=0)
+            for i in range(len(evaluations[0].splits))
+        ]
         return [
-            replace(first, returns=np.mean([e.splits[i].returns for e in evaluations], axis=0))
-            for i, first in enumerate(evaluations[0].splits)
+            replace(first, returns=mean, controls=None)
+            for first, mean in zip(evaluations[0].splits, returns, strict=True)
         ]
 
 
@@ -72,6 +76,13 @@ class Row(NamedTuple):
     """Over the return before adaptation."""
     closed: Interval | None
     """Of the gap between robust policy and oracle; None where there is none for sure."""
+    other: Interval | None
+    """Return with another task's adapted parameters; None before adaptation and without any."""
+    gain_over_other: Interval | None
+    averaged: Interval | None
+    """Return with the mean of all tasks' adapted parameters, likewise."""
+    closed_by_other: Interval | None
+    """Share of the gap that another task's adapted parameters close."""
 
 
 @dataclass(frozen=True)
@@ -140,20 +151,27 @@ class Study:
 
     def _row(self, group: Group, split: Split, point: int) -> Row:
         compared, runs = self.comparison, group.runs
-        if runs.adapts:
-            scores, gains = (f(runs, split, point) for f in (compared.scores, compared.gains))
-        else:
-            scores = compared.repeated(runs, split)
-            gains = np.zeros_like(scores)
+        scores, gains = (f(runs, split, point) for f in (compared.scores, compared.gains))
         mean, iqm, worst = (
             compared.interval(statistic, [scores], split)
             for statistic in (mean_score, interquartile_mean, worst_tasks)
         )
         gain = compared.interval(mean_score, [gains], split)
-        closed = None
+        closed = by_other = None
         if self.gap and runs.method not in (self.gap.robust.method, self.gap.oracle.method):
             closed = self.gap.closed(runs, split, point)
-        return Row(group, split, *compared.schedule[point], mean, iqm, worst, gain, closed)
+            by_other = self.gap.closed_by_other(runs, split, point)
+        over = compared.gain_over_other(runs, split, point)
+        other = averaged = None
+        if over is not None:
+            other, averaged = (
+                compared.interval(mean_score, [reached], split)
+                for reached in compared.controls(runs, split, point)
+            )
+        return Row(
+            group, split, *compared.schedule[point], mean, iqm, worst, gain, closed,
+            other, over, averaged, by_other,
+        )  # fmt: skip
 
 
 def gather(subjects: Sequence[Subject]) -> Study:

@@ -159,6 +159,7 @@ def provenance(subject: Subject, *, unfolded: bool) -> str:
     trained = ", ".join(f"{k} {v}" for k, v in metadata.get("versions", {}).items())
     now = ", ".join(f"{name} {version}" for name, version in versions().items())
     lines = [
+        ("measured", f"{subject.evaluation.policy}; {subject.evaluation.measured_by}"),
         ("commands", "; ".join(subject.commands) or "not recorded"),
         ("seed", str(subject.saved.config.seed)),
         ("trained with", f"{trained}; commit {metadata.get('commit') or 'not recorded'}"),

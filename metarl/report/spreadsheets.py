@@ -11,10 +11,14 @@ from metarl.report.groups import Study
 CURVE_COLUMNS = (
     *("run", "method", "split", "tasks", "gradient_steps", "adaptation_episodes"),
     *("return", "return_low", "return_high", "gain", "gain_low", "gain_high"),
+    *("gain_over_other", "gain_over_other_low", "gain_over_other_high"),
 )
-MEASURES = ("mean", "iqm", "worst_fifth", "gain", "closed")
+MEASURES = (
+    *("mean", "iqm", "worst_fifth", "gain", "closed"),
+    *("other", "gain_over_other", "averaged", "closed_by_other"),
+)
 METHOD_COLUMNS = (
-    *("method", "split", "seeds", "tasks", "gradient_steps", "adaptation_episodes"),
+    *("method", "split", "seeds", "env_steps", "tasks", "gradient_steps", "adaptation_episodes"),
     *(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")),
 )
 LEARNING = {
@@ -31,6 +35,7 @@ def method_csv(study: Study) -> str:
         measured = [getattr(row, name) or ("",) * 3 for name in MEASURES]
         rows.append([
             row.group.label, row.split, len(row.group.subjects),
+            study.comparison.env_steps(row.group.runs),
             int(study.comparison.sound(row.split).sum()),
             row.gradient_steps, row.adaptation_episodes,
             *(number for interval in measured for number in interval),
@@ -46,6 +51,7 @@ def curve_csv(study: Study) -> str:
             [
                 subject.name, subject.method, result.split, len(result.tasks),
                 point.gradient_steps, point.adaptation_episodes, *point.returns, *point.gain,
+                *(point.other.gain_over if point.other else ("",) * 3),
             ]
             for subject in study.subjects
             for result in subject.evaluation.splits

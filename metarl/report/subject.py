@@ -13,6 +13,7 @@ from metarl.checkpoint import SavedPolicy
 from metarl.errors import RunError
 from metarl.evaluation import evaluate
 from metarl.files import read_json
+from metarl.grouping import run_name
 from metarl.logging import read_metrics
 from metarl.policy_folder import CONFIG
 from metarl.report.change import Change, what_changed
@@ -107,7 +108,7 @@ def study(folder: Path, saved: SavedPolicy, sizes: Sizes) -> Subject:
     if not isinstance(commands, list) or not all(isinstance(c, list) for c in commands):
         raise RunError(f"{folder / CONFIG}: 'commands' must be a list of lists; it is corrupt")
     return Subject(
-        name=folder.resolve().name,
+        name=run_name(folder),
         folder=folder,
         saved=saved,
         commands=[" ".join(map(str, command)) for command in commands],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
+from metarl.budgets import steps_text
 from metarl.comparison import seeds_text
 from metarl.gap import percent
 from metarl.report.groups import Group, Row, Study
@@ -19,28 +20,36 @@ def comparison_table(study: Study, split: Split) -> str:
     last = len(study.comparison.schedule) - 1
     reference = reference_of(study)
     shares = any(row.closed for row in study.rows if row.split == split)
-    head = ["method", "seeds", "before", "after", "each seed", "gain", "IQM", "worst fifth"]
+    controlled = any(row.gain_over_other for row in study.rows if row.split == split)
+    head = ["method", "seeds", "env steps", "before", "after", "each seed", "gain"]
+    head += ["another task's", "gain over another task's"] if controlled else []
+    head += ["IQM", "worst fifth"]
     head += [f"beats {reference.label}"] if reference else []
-    head += ["gap closed"] if shares else []
+    head += ["gap closed", "by another task's"] if shares else []
     rows = []
     for group in study.groups:
         first, *_, end = [*study.curve(group, split)] * 2
         cells = [
             group.label,
             f"{len(group.subjects)}",
+            steps_text(study.comparison.env_steps(group.runs)),
             first.mean.text() if group.adapts else NONE,
             end.mean.text(),
             seeds_text(study.comparison.by_run(group.runs, split, last)),
             end.gain.text("+") if group.adapts else NONE,
-            end.iqm.text(),
-            end.worst_fifth.text(),
         ]
+        if controlled:
+            cells += [
+                end.other.text() if end.other else NONE,
+                end.gain_over_other.text("+") if end.gain_over_other else NONE,
+            ]
+        cells += [end.iqm.text(), end.worst_fifth.text()]
         if reference:
             own, other = (study.comparison.scores(g.runs, split, last) for g in (group, reference))
             found = study.comparison.improvement(own, other, split)
             cells.append(NONE if group is reference else percent(found))
         if shares:
-            cells.append(percent(end.closed) if end.closed else NONE)
+            cells += [percent(s) if s else NONE for s in (end.closed, end.closed_by_other)]
         rows.append(cells)
     return table(head, rows)
 
@@ -56,17 +65,23 @@ def points_table(study: Study, *, closed: bool) -> str:
     """Every point of the curves of methods that adapt: mean return, or share of the gap closed."""
     points = study.comparison.schedule
     several = points[-1][0] > 1
-    head = ["method", "split"] + [
+    head = ["method", "env steps", "split"] + [
         f"{used} episodes" + (f", {steps} steps" if several else "") for steps, used in points
     ]
 
     def cell(row: Row) -> str:
-        if not closed:
-            return row.mean.text()
-        return percent(row.closed) if row.closed else NONE
+        if closed:
+            return percent(row.closed) if row.closed else NONE
+        over = f"; {row.gain_over_other.text('+')} over another's" if row.gain_over_other else ""
+        return f"{row.mean.text()}{over}"
 
     rows = [
-        [group.label, split, *(cell(row) for row in study.curve(group, split))]
+        [
+            group.label,
+            steps_text(study.comparison.env_steps(group.runs)),
+            split,
+            *(cell(row) for row in study.curve(group, split)),
+        ]
         for group in study.adapting
         for split in study.splits
     ]

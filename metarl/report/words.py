@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from metarl.captions import ANY_TASK
 from metarl.gap import percent
 from metarl.report.groups import Group, Study
 from metarl_envs import Split
@@ -57,10 +58,13 @@ def headline(study: Study, group: Group) -> str:
         f"mean return from {first.mean.estimate:z.1f} to {last.mean.estimate:z.1f}, a gain of "
         f"{last.gain.text('+')}"
     )
-    if not last.gain.low > 0:
-        text += ", which is not distinguishable from no gain"
+    if last.gain_over_other is not None:
+        text += f", {last.gain_over_other.text('+')} over another task's adaptation"
+    text += f": {study.comparison.verdict(group.runs, study.held_out)}"
     if last.closed:
         text += f"; closes {percent(last.closed)} of the gap between robust policy and oracle"
+        if last.closed_by_other:
+            text += f" (another task's adaptation: {percent(last.closed_by_other)})"
     return f"{text}. {cost(group)}."
 
 
@@ -97,12 +101,20 @@ def notes(study: Study) -> list[str]:
     found = [
         f"{evaluation.note[0].upper()}{evaluation.note[1:]}.",
         f"Each point is the mean return of {evaluation.episodes_per_step} fresh episodes per task, "
-        "never of those adapted on, by the final policy, never the best one of training. Episodes "
-        "used to adapt are counted.",
+        "never of those adapted on, and all points have the same initial states. Policies adapt "
+        "with noise and are measured by their mean action, as they are deployed; the random "
+        "baseline by its noise, which is all that it is. Episodes used to adapt are counted.",
+        f"{study.comparison.measured[0].upper()}{study.comparison.measured[1:]}.",
+        f"{study.comparison.budgets[0].upper()}{study.comparison.budgets[1:]}.",
         f"Brackets and bands are {study.comparison.intervals}. They are for the mean over seeds; a "
         "single new seed scatters as those in the tables do. IQM: interquartile mean. Worst fifth: "
         "mean of the fifth of the tasks with the lowest return.",
     ]
+    if study.adapting:
+        found.append(
+            "Another task's: the same episodes with the parameters that another task adapted to. "
+            f"What does not return more than that is {ANY_TASK}."
+        )
     if study.gap:
         found.append(
             "Share of the gap closed: where the mean return lies between the robust policy (0 %) "

@@ -51,16 +51,22 @@ def test_the_table_is_read_from_the_comparisons(tmp_path):
     ]
     flat = [{"adaptation_episodes": n, "mean": {"crossed": [7.0, 0, 0]}} for n in (0, 20)]
     curves = {"meta-sgd": points, "robust": flat, "oracle": points[2:3] + flat, "finetuned": flat}
-    closed = {"meta-sgd": [{"adaptation_episodes": 5, "share": [0.5, -0.25, 1.0]}]}
+    shares = {"share": [0.5, -0.25, 1.0], "share_of_another_task": [0.1, 0.0, 0.2]}
+    point = {"adaptation_episodes": 5, "share_by_run": [0.25, 0.75], **shares}
+    closed = {"meta-sgd": [point]}
     splits = ("test", "extrapolation")
     comparison = {
         "family": "boat",
+        "env_steps": {"meta-sgd": 8e6, "robust": 2e6, "oracle": 2e6},
         "splits": {key: {"curves": curves} for key in splits},
         "gap": {key: {"closed": closed} for key in splits},
     }
     (tmp_path / "evidence-boat.json").write_text(json.dumps(comparison))
     text = evidence.table(tmp_path)
-    assert "| `boat`, held out | 7 | 7 | 0, 10, 50, 200 | 7 | **50%** [-25%, 100%] |" in text
+    assert (
+        "| `boat`, held out | 8 M, 2 M, 2 M | 7 | 7 | 0, 10, 50, 200 | 7 | **50% [-25%, 100%]** "
+        "| 25%, 75% | 10% [0%, 20%] |"
+    ) in text
     assert len(text.splitlines()) == 4
 
 

@@ -11,7 +11,15 @@ from experiments.reproduce import Options, Reproduction, main, table
 
 
 def curve(*points):
-    return [{"return": [value, 0, 0], "gain": [value - points[0], 0, 0]} for value in points]
+    """Another task's adapted parameters return 2 less."""
+    return [
+        {
+            "return": [value, 0, 0],
+            "gain": [value - points[0], 0, 0],
+            "another_task": {"return": [value - 2, 0, 0], "gain_over": [2.0, 0, 0]},
+        }
+        for value in points
+    ]
 
 
 def run(*points):
@@ -29,7 +37,8 @@ def row(text, name):
 def test_rows_hold_means_over_seeds_and_the_range_of_gains(tmp_path):
     (tmp_path / "navigation.json").write_text(json.dumps({"runs": [run(-40, -10), run(-20, -5)]}))
     text = table(tmp_path)
-    assert "held-out tasks **-30.0, -7.5** [+15.0, +30.0]" in row(text, "navigation")
+    said = "held-out tasks **-30.0, -7.5** [+15.0, +30.0], another task's -9.5 [+2.0, +2.0]"
+    assert said in row(text, "navigation")
     assert "2, 2.4 M" in row(text, "navigation")
     others = [name for name in reproduce.REPRODUCTIONS if name != "navigation"]
     assert all("not run" in row(text, name) for name in others)

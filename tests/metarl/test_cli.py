@@ -40,11 +40,11 @@ FLAGS = {
         "--env-steps --worlds --horizon --start --task --seed --set --sim-threads --run --quiet"
     ),
     "diagnose": (
-        "--env-steps --seeds --robust --oracle --tasks --episodes --sim-threads --out --quiet"
+        "--env-steps --seeds --robust --oracle --run --tasks --episodes --sim-threads --out --quiet"
     ),
     "evaluate": (
-        "--splits --tasks --episodes --steps --budgets --seed --device --engine --sim-threads "
-        "--out --family"
+        "--splits --tasks --episodes --steps --budgets --noise --seed --device --engine "
+        "--sim-threads --out --family"
     ),
     "adapt": "--task --episodes --steps --seed --device --engine --sim-threads --out --family",
     "export": "--out",
@@ -336,8 +336,23 @@ def test_budgets_make_a_curve_over_episodes(tmp_path, capsys):
     sizes = ["--tasks", "2", "--episodes", "3", "--sim-threads", "1", "--splits", "test"]
     assert main(["evaluate", str(run), *sizes, "--budgets", "1", "3"]) == 0
     rows = re.findall(r"^ +(\d) +(\d) +-", capsys.readouterr().out, re.MULTILINE)
-    assert rows == [("0", "0"), ("1", "1"), ("1", "3")]
+    points, controls = rows[:3], rows[3:]
+    assert points == [("0", "0"), *controls] == [("0", "0"), ("1", "1"), ("1", "3")]
     assert main(["evaluate", str(run), *sizes, "--budgets", "4"]) == 2
+
+
+def test_noise_is_measured_where_it_is_asked_for_and_the_results_say_so(tmp_path, capsys):
+    run = run_with(tmp_path / "run", 1)
+    sizes = ["--tasks", "2", "--episodes", "3", "--sim-threads", "1", "--splits", "test"]
+    found = []
+    for flags, words in (([], "mean action"), (["--noise"], "with action noise")):
+        assert main(["evaluate", str(run), *sizes, *flags]) == 0
+        text = f"policy of iteration 1 of 10; measured by: {words}"
+        assert text in capsys.readouterr().out
+        found.append(json.loads((run / "evaluation" / "evaluation.json").read_text()))
+        assert found[-1]["measured_by"] == words
+    before = [data["splits"]["test"]["curve"][0]["return"] for data in found]
+    assert before[0] != before[1]
 
 
 @pytest.mark.render

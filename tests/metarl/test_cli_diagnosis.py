@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
+from tiny_runs import TINY, run_with
 
 from metarl.cli import main
 
@@ -25,7 +27,7 @@ def test_trains_measures_and_says_and_the_runs_can_be_used_again(capsys):
     out = Path("runs/navigation-diagnosis")
     data = json.loads((out / "diagnosis.json").read_text())
     assert data["runs"] == {"robust": [f"{out}/robust-0"], "oracle": [f"{out}/oracle-0"]}
-    assert data["episodes"] == 4
+    assert data["episodes"] == 3
     assert data["command"][:2] == ["metarl", *data["command"][1:2]]
     assert data["splits"]["test"]["verdict"] in " ".join(shown.split())
 
@@ -34,6 +36,21 @@ def test_trains_measures_and_says_and_the_runs_can_be_used_again(capsys):
     assert [path.name for path in Path("again").iterdir()] == ["diagnosis.json"]
     again = json.loads(Path("again/diagnosis.json").read_text())
     assert again["splits"] == data["splits"]
+
+    # Runs that adapt beside them: does their gain survive the control?
+    maml = run_with(Path("maml"), 1, config=dataclasses.replace(TINY, horizon=100))
+    adapting = ["--run", str(maml), "--out", "adapting"]
+    capsys.readouterr()
+    assert main(["diagnose", "navigation", *SIZES, *given[:4], *adapting]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    data = json.loads(Path("adapting/diagnosis.json").read_text())
+    assert data["adapting_runs"] == ["maml"]
+    for split in ("test", "extrapolation"):
+        found = data["splits"][split]["adapting"]["maml-trpo"]
+        assert len(found["gain_over_another_task"]) == 3
+        assert found["gained"] in shown and "over another task's adaptation" in found["gained"]
+    assert main(["diagnose", "navigation", "--run", f"{out}/robust-0", *given[:4]]) == 2
+    assert "needed is a method that adapts on navigation" in capsys.readouterr().err
 
     # A run of another kind is not taken for what it is not.
     capsys.readouterr()

@@ -11,7 +11,8 @@ import pytest
 import torch
 from tiny import tiny_policy
 
-from metarl.adaptation_curve import Evaluation, SplitEvaluation
+from metarl.adaptation_curve import Controls, Evaluation, SplitEvaluation
+from metarl.captions import ANY_TASK
 from metarl.comparison import Comparison, MethodRuns
 from metarl.evaluation import evaluate
 from metarl.files import plain
@@ -53,7 +54,7 @@ def test_summary_by_hand():
     tasks = t_quantile(3) * np.std([0, 1, 2, 7], ddof=1) / 2
     assert after["mean"]["crossed"][1] == pytest.approx(13.5 - math.hypot(half, tasks), abs=1e-4)
     assert after["mean"]["by_run"] == [12.5, 14.5]
-    assert after["worst_fifth"]["by_run"] == [10.0, 12.0]
+    assert after["worst_fifth"]["by_run"] == pytest.approx([10.0, 12.0])
     # One run has no other run to draw within a task.
     assert math.isnan(split["curves"]["robust"][1]["iqm"]["stratified"][1])
     json.dumps(plain(two_methods().summary()), allow_nan=False)
@@ -89,10 +90,74 @@ def test_intervals_are_named_for_what_they_cover(seeds, said):
 
 def test_each_seed_stands_beside_the_mean():
     method = MethodRuns("a", (run([[0, 0], [1, 2]]), run([[0, 0], [5, 6]])))
-    fixed = MethodRuns("b", (run([[0, 0], [4, 2]], adapts=False),))
+    fixed = MethodRuns("b", (run([[4, 2], [4, 2]], adapts=False),))
     comparison = Comparison((method, fixed))
     assert comparison.by_run(method, "test", 1) == [1.5, 5.5]
-    assert comparison.by_run(fixed, "test", 1) == [1.5]  # both collections measured it
+    assert comparison.by_run(fixed, "test", 1) == [3.0]
+
+
+def controlled(returns, others) -> Evaluation:
+    """A run with given returns, before and after, and those with another task's parameters."""
+    made = run(returns)
+    rows = np.array([[math.nan] * len(others), others])
+    result = dataclasses.replace(made.splits[0], controls=Controls(rows, rows + 0.5))
+    return dataclasses.replace(made, splits=(result,))
+
+
+def test_gains_over_another_tasks_adaptation_by_hand():
+    runs = (
+        controlled([[0, 0, 0, 0], [10, 11, 12, 13]], [9, 9, 9, 9]),
+        controlled([[0, 0, 0, 0], [10, 11, 12, 13]], [8.9, 8.9, 8.9, 8.9]),
+    )
+    comparison = Comparison((MethodRuns("maml", runs), MethodRuns("robust", (run([[1] * 4] * 2),))))
+    maml, robust = comparison.methods
+    over = comparison.gain_over_other(maml, "test", 1)
+    assert over is not None and over.estimate == pytest.approx(2.55) and over.low > 0
+    assert comparison.gain_over_other(maml, "test", 0) is None
+    assert comparison.gain_over_other(robust, "test", 1) is None
+    assert comparison.verdict(maml, "test").startswith("adaptation to the task")
+    point = comparison.summary()["splits"]["test"]["curves"]["maml"][1]["controls"]
+    assert point["another_task"][0] == pytest.approx(8.95)
+    assert point["mean_of_tasks"][0] == pytest.approx(9.45)
+    assert point["gain_over_mean"][0] == pytest.approx(2.05)
+    lines = [" ".join(line.split()) for line in comparison.table().splitlines()]
+    assert any(line.startswith("maml 1 20 +2.5 [") and line.endswith("8.9 9.4") for line in lines)
+    assert max(map(len, comparison.table().splitlines())) <= 100
+    plain_improvement = Comparison(
+        (MethodRuns("maml", (controlled([[0] * 4, [9, 10, 11, 12]], [12, 11, 10, 9]),)),)
+    )
+    assert plain_improvement.verdict(plain_improvement.methods[0], "test") == ANY_TASK
+    assert ANY_TASK in plain_improvement.table()
+
+
+def test_a_task_whose_control_diverged_is_left_out():
+    diverged = controlled([[0, 0, 0], [1, 2, 3]], [1, math.nan, 1])
+    comparison = Comparison((MethodRuns("a", (diverged,)),))
+    assert comparison.sound("test").tolist() == [True, False, True]
+
+
+def test_runs_measured_in_another_way_are_refused_but_for_noise():
+    noisy = run([[1, 2], [3, 4]], measured_by="with action noise")
+    mean = run([[1, 2], [3, 4]])
+    Comparison((MethodRuns("a", (mean,)), MethodRuns("random", (noisy,), "random")))
+    Comparison((MethodRuns("a", (noisy,)), MethodRuns("random", (noisy,), "random")))
+    with pytest.raises(InputError, match=r"measured by: \['mean action', 'with act"):
+        Comparison((MethodRuns("a", (mean,)), MethodRuns("b", (noisy,))))
+
+
+def test_steps_of_what_a_run_started_from_count_and_unequal_ones_are_called_so():
+    robust = MethodRuns("robust", (run([[1, 2]] * 2, metadata={"env_steps": 2e6, "sha256": "a"}),))
+    tuned = MethodRuns("tuned", (run([[1, 2]] * 2, metadata={"env_steps": 0, "start": "a"}),))
+    maml = MethodRuns(
+        "maml", tuple(run([[1, 2]] * 2, metadata={"env_steps": n}) for n in (1e6, 2e6))
+    )
+    comparison = Comparison((robust, tuned, maml))
+    assert [comparison.env_steps(m) for m in comparison.methods] == [2e6, 2e6, 1.5e6]
+    said = "environment steps of training differ: robust 2 M, tuned 2 M, maml 1.5 M"
+    assert said in comparison.table()
+    assert comparison.summary()["env_steps"] == {"robust": 2e6, "tuned": 2e6, "maml": 1.5e6}
+    alone = Comparison((tuned,))
+    assert alone.env_steps(tuned) is None  # what it started from is not here
 
 
 def test_a_task_that_diverged_in_one_run_is_left_out_of_all():

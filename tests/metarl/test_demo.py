@@ -30,6 +30,8 @@ def test_without_opengl_the_rest_is_shown(policy, tmp_path, monkeypatch, capsys)
     assert shown.videos == []
     assert "+1 runs forward, -1 backward" in printed
     assert "2 tasks, 4 runs in all" in printed
+    assert "measured by: mean action" in printed
+    assert "over another task's adaptation" in shown.gain_text()
     assert re.search(r"direction = -1: return \S+ -> \S+, forward velocity \S+ -> \S+ m/s", printed)
     for path in (*shown.figures, shown.adapted):
         assert path.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.adaptation_curve import Evaluation, SplitEvaluation
+from metarl.adaptation_curve import Controls, Evaluation, SplitEvaluation
+from metarl.captions import ANY_TASK
 from metarl.diagnosis import Diagnosis, diagnose, still_learning
 from metarl.files import plain
 from metarl.intervals import t_quantile
@@ -20,12 +22,23 @@ SPREAD = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 
 
 def run(returns, split="test") -> Evaluation:
-    """A policy without adaptation: two measurements, 1 apart, of the same returns (M,)."""
+    """A policy without adaptation that returns (M,)."""
     returns = np.asarray(returns, dtype=float)
     tasks = Tasks({"velocity": torch.linspace(0.1, 1.9, len(returns))})
-    measured = np.stack([returns - 0.5, returns + 0.5])
+    measured = np.stack([returns, returns])
     result = SplitEvaluation(split, tasks, measured, measured, 0, 0)
-    return Evaluation(get_family("half-cheetah-velocity"), (result,), 100, 20, 0, {})
+    return Evaluation(get_family("half-cheetah-velocity"), (result,), 100, 20, 0, {}, adapts=False)
+
+
+def adapting(before, after, other) -> Evaluation:
+    """A run that adapts, and its returns with another task's adapted parameters."""
+    result = run(SPREAD).splits[0]
+    nothing = np.full(len(SPREAD), np.nan)
+    rows = np.stack([nothing, np.full(len(SPREAD), other)])
+    controls = Controls(rows, rows + 2)
+    returns = np.stack([before + SPREAD, after + SPREAD])
+    result = dataclasses.replace(result, returns=returns, controls=controls)
+    return dataclasses.replace(run(SPREAD), splits=(result,), adapts=True)
 
 
 def made(random=0.0, robust=(10.0,), oracle=(20.0,), noise=0.0, split="test") -> Diagnosis:
@@ -68,6 +81,19 @@ def test_verdicts(diagnosis, beginning, part):
     verdict = diagnosis.verdict("test")
     assert verdict.startswith(beginning)
     assert part in verdict
+
+
+@pytest.mark.parametrize(("other", "words"), [(14.0, ANY_TASK), (5.0, "adaptation to the task")])
+def test_gains_of_runs_that_adapt_are_held_against_their_control(other, words):
+    fixed = {name: [run(v + SPREAD)] for name, v in (("random", 0), ("robust", 10), ("oracle", 20))}
+    diagnosis = diagnose({**fixed, "maml-trpo": [adapting(9.0, 15.0, other)]}, {})
+    said = diagnosis.gained(diagnosis.adapting[0], "test")
+    assert said.startswith(f"maml-trpo gains +6.0 [+6.0, +6.0] by adapting, {15 - other:+.1f} [")
+    assert words in said and said in " ".join(diagnosis.text().split())
+    found = diagnosis.summary()["splits"]["test"]["adapting"]["maml-trpo"]
+    assert found["gained"] == said
+    assert found["gain_over_another_task"][0] == pytest.approx(15 - other)
+    assert diagnosis.verdict("test").startswith("Adaptation can matter:")
 
 
 def test_notes_name_what_the_numbers_do_not_cover():

@@ -6,21 +6,41 @@ import pytest
 import torch
 from tiny import tiny_policy
 
+from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.none import Unadapted
-from metarl.adaptation_curve import Evaluation, SplitEvaluation
-from metarl.captions import quantity_label, task_text
-from metarl.evaluation import evaluate, evaluation_generators, mean_quantity
+from metarl.adaptation_curve import Controls, Evaluation, SplitEvaluation
+from metarl.baselines.recipes import baseline_recipe
+from metarl.baselines.start import untrained_params
+from metarl.captions import ANY_TASK, NO_CONTROL, quantity_label, task_text, verdict
+from metarl.checkpoint import SavedPolicy
+from metarl.controls import averaged, exchanged
+from metarl.curve_table import curve_table
+from metarl.evaluation import (
+    evaluate,
+    evaluation_generators,
+    mean_quantity,
+    measuring_generators,
+    which_policy,
+)
 from metarl.inner_loop import run_inner_loop
 from metarl.params import expand
+from metarl.policies import GaussianMlpPolicy
 from metarl.rollouts import collect
+from metarl.statistics import Interval
 from metarl_envs import FAMILIES, BatchEnv, InputError, Tasks, get_family
 
 SIZES = {"num_tasks": 4, "steps": 2, "episodes_per_step": 3}
 
 
-def made_up(returns, velocities=(0.5, 1.0), *, split="test", **changes) -> Evaluation:
-    """An evaluation of half-cheetah-velocity with given numbers, (K+1, M)."""
+def made_up(
+    returns, velocities=(0.5, 1.0), *, split="test", others=None, means=None, **changes
+) -> Evaluation:
+    """An evaluation of half-cheetah-velocity with given numbers, (K+1, M); controls (K, M)."""
     returns = np.array(returns, dtype=float)
+    controls = None
+    if others is not None:
+        nothing = [math.nan] * returns.shape[1]
+        controls = Controls(np.array([nothing, *others]), np.array([nothing, *(means or others)]))
     result = SplitEvaluation(
         split,
         Tasks({"velocity": torch.tensor(velocities)}),
@@ -28,6 +48,7 @@ def made_up(returns, velocities=(0.5, 1.0), *, split="test", **changes) -> Evalu
         quantity=returns / 10,
         faulted_episodes=changes.pop("faulted_episodes", 0),
         failed_adaptations=0,
+        controls=controls,
     )
     return Evaluation(get_family("half-cheetah-velocity"), (result,), 100, 20, 0, {}, **changes)
 
@@ -69,24 +90,36 @@ def test_single_task_has_no_interval():
     evaluation = made_up([[1.0], [4.0]], (0.5,))
     point = evaluation.curve(evaluation.splits[0])[1]
     assert point.gain.estimate == 3.0 and math.isnan(point.gain.low)
-    assert "4.0" in evaluation.table() and "nan" not in evaluation.table()
+    table = curve_table(evaluation)
+    assert "4.0" in table and "nan" not in table
     assert evaluation.summary()["splits"]["test"]["curve"][1]["gain"] == [3.0, None, None]
 
 
 def test_table_states_numbers_intervals_tasks_and_units():
-    table = made_up([[0.0, 2.0], [10.0, 16.0]], faulted_episodes=3).table()
+    evaluation = made_up(
+        [[0.0, 2.0], [10.0, 16.0]],
+        others=[[9.0, 11.0]],
+        means=[[12.0, 15.0]],
+        faulted_episodes=3,
+        policy="final policy, iteration 7",
+    )
+    table = curve_table(evaluation)
     lines = [" ".join(line.split()) for line in table.splitlines()]
     assert "0 0 1.0 [0.0, 2.0]" in lines
     assert "1 20 13.0 [10.0, 16.0] +12.0 [+10.0, +14.0]" in lines
     assert "return forward velocity, m/s" in lines
     assert "velocity = 0.5 m/s 0.0 -> 10.0 0.00 -> 1.00" in lines
+    # Another task's parameters return 10, so own ones 1 and 5 more; their mean 13.5.
+    assert "1 20 10.0 +3.0 [+1.0, +5.0] 13.5 -0.5 [-2.0, +1.0]" in lines
+    assert "adaptation to the task (another task's adapted parameters return less)" in lines
+    assert "final policy, iteration 7; measured by: mean action" in lines
     assert "left out: 3 episodes that diverged" in table
     assert max(map(len, table.splitlines())) <= 100
 
 
 def test_table_of_many_tasks_shows_the_extremes():
     gains = np.arange(9.0)
-    table = made_up([np.zeros(9), gains], tuple(0.1 * (1 + gains))).table()
+    table = curve_table(made_up([np.zeros(9), gains], tuple(0.1 * (1 + gains))))
     assert "largest gain: velocity = 0.9 m/s" in table
     assert "median: velocity = 0.5 m/s" in table
     assert "smallest: velocity = 0.1 m/s" in table
@@ -94,7 +127,8 @@ def test_table_of_many_tasks_shows_the_extremes():
 
 
 def test_records_are_tidy():
-    rows = made_up([[0.0, 2.0], [10.0, 16.0]]).records()
+    returns = [[0.0, 2.0], [10.0, 16.0]]
+    rows = made_up(returns, others=[[9.0, 11.0]], means=[[12.0, 15.0]]).records()
     assert rows[3] == {
         "split": "test",
         "task": 1,
@@ -102,6 +136,8 @@ def test_records_are_tidy():
         "gradient_steps": 1,
         "adaptation_episodes": 20,
         "return": 16.0,
+        "return_of_another_task": 11.0,
+        "return_of_mean": 15.0,
         "forward_velocity_m_per_s": 1.6,
     }
     assert len(rows) == 4
@@ -114,19 +150,150 @@ def test_vector_parameters_have_a_column_per_entry():
     assert [row["goal_0"], row["goal_1"]] == goal
 
 
-def test_first_point_is_a_plain_collection_with_the_policy_itself():
-    saved = tiny_policy("half-cheetah-velocity")
-    evaluation = evaluate(saved, splits=["test"], seed=3, **SIZES)
-    family = get_family("half-cheetah-velocity")
-    tasks, resets, actions = evaluation_generators(3, "test")
+def env_of(family_name, seed):
+    """The tasks of an evaluation in a batch of their own."""
+    family = get_family(family_name)
+    tasks, _, _ = evaluation_generators(seed, "test")
     env = BatchEnv(family, 4, 3, horizon=12)
     env.set_tasks(family.sample_tasks(4, tasks, "test"))
-    rollouts = collect(env, saved.policy, expand(saved.params, 4), resets, actions)
+    return env
+
+
+@pytest.mark.parametrize(
+    ("explore", "words"), [(False, "mean action"), (True, "with action noise")]
+)
+def test_first_point_is_a_plain_collection_with_the_policy_itself(explore, words):
+    saved = tiny_policy("half-cheetah-velocity")
+    evaluation = evaluate(saved, splits=["test"], seed=3, explore=explore, **SIZES)
+    env, generators = env_of("half-cheetah-velocity", 3), measuring_generators(3, "test")
+    params = expand(saved.params, 4)
+    rollouts = collect(env, saved.policy, params, *generators, explore=explore)
     (result,) = evaluation.splits
     assert result.tasks == env.tasks
     expected = rollouts.rewards.sum(-1).mean(1).numpy()
     np.testing.assert_allclose(result.returns[0], expected, rtol=1e-6)
     np.testing.assert_allclose(result.quantity[0], rollouts.quantity.mean(1).numpy(), rtol=1e-6)
+    assert evaluation.measured_by == evaluation.summary()["measured_by"] == words
+    assert bool((rollouts.log_probs[0, 0] == rollouts.log_probs[0, 0, 0]).all()) == (not explore)
+
+
+def test_the_random_baseline_is_measured_by_its_noise():
+    config = dataclasses.replace(baseline_recipe("half-cheetah-velocity", "random"), horizon=12)
+    policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
+    noise = SavedPolicy(policy, untrained_params(config), config, {"iteration": 0})
+    found = evaluate(noise, splits=["test"], **SIZES)
+    assert found.measured_by == "with action noise"
+    env = env_of("half-cheetah-velocity", 0)
+    rollouts = collect(env, policy, expand(noise.params, 4), *measuring_generators(0, "test"))
+    expected = rollouts.task_returns().double().numpy()
+    assert found.splits[0].returns.tolist() == [expected.tolist()] * 3
+
+
+def test_points_and_controls_of_a_step_that_changes_nothing_are_equal_bit_for_bit():
+    saved = tiny_policy("half-cheetah-velocity")
+    config = dataclasses.replace(saved.config, inner=GradientStep(inner_lr=1e-30))
+    still = dataclasses.replace(saved, config=config)
+    for explore in (False, True):
+        result = evaluate(still, splits=["test"], explore=explore, **SIZES).splits[0]
+        assert result.controls is not None
+        before = result.returns[0].tolist()
+        assert result.returns.tolist() == [before] * 3
+        assert result.controls.other[1:].tolist() == [before] * 2
+        np.testing.assert_allclose(result.controls.averaged[1:], [before] * 2, rtol=1e-5)
+        assert np.isnan(result.controls.other[0]).all()
+
+
+def test_controls_are_the_same_tasks_with_exchanged_and_averaged_parameters():
+    saved = tiny_policy("navigation")
+    both = evaluate(saved, splits=["test"], budgets=(1,), **SIZES)
+    controls = both.splits[0].controls
+    assert controls is not None
+    ends = [loop_by_hand(saved, 1, 2).policies[2], *loop_by_hand(saved, None, 2).policies[1:]]
+    # Four different tasks as they were drawn: each gets the parameters of the one after it.
+    others = np.array([1, 2, 3, 0])
+    for point, params in enumerate(ends, start=1):
+        for row, changed in (
+            (controls.other, exchanged(params, others)),
+            (controls.averaged, averaged(params)),
+        ):
+            generators = measuring_generators(0, "test")
+            measured = collect(
+                env_of("navigation", 0), saved.policy, changed, *generators, explore=False
+            )
+            assert row[point].tolist() == measured.task_returns().double().tolist()
+
+
+def test_a_finite_family_exchanges_between_its_tasks_or_says_that_it_cannot():
+    saved = tiny_policy("half-cheetah-direction")
+    found = evaluate(saved, **SIZES)
+    result = found.splits[0]
+    assert result.controls is not None and np.isfinite(result.controls.other[1:]).all()
+    alone = evaluate(saved, **(SIZES | {"num_tasks": 3}))
+    assert alone.splits[0].controls is None
+    assert NO_CONTROL in curve_table(alone)
+    summary = alone.summary()["splits"]["train"]
+    assert summary["curve"][1]["another_task"] is None
+    assert summary["verdict"] == NO_CONTROL
+
+
+def test_controls_are_paired_and_their_intervals_by_hand():
+    returns = [[0.0, 1000.0], [5.0, 1009.0]]
+    evaluation = made_up(returns, others=[[4.0, 1004.0]], means=[[6.0, 1006.0]])
+    before, after = evaluation.curve(evaluation.splits[0])
+    assert before.other is None and before.averaged is None
+    assert after.other.returns == (504.0, 4.0, 1004.0)
+    assert after.other.gain_over == (3.0, 1.0, 5.0)
+    assert after.averaged.gain_over == (1.0, -1.0, 3.0)
+    point = evaluation.summary()["splits"]["test"]["curve"][1]
+    assert point["another_task"] == {"return": [504.0, 4.0, 1004.0], "gain_over": [3.0, 1.0, 5.0]}
+    assert point["mean_of_tasks"]["gain_over"] == [1.0, -1.0, 3.0]
+    assert evaluation.over_episodes().splits[0].controls.other[1].tolist() == [4.0, 1004.0]
+
+
+@pytest.mark.parametrize(
+    ("gain", "over", "words"),
+    [
+        ((5, 3, 7), (2, 1, 3), "adaptation to the task (another"),
+        ((5, 3, 7), (2, -1, 3), ANY_TASK),
+        ((5, 3, 7), (-2, -3, -1), ANY_TASK),
+        ((1, -1, 3), (2, 1, 3), "no gain for sure"),
+        ((5, math.nan, math.nan), (2, 1, 3), "no verdict without intervals"),
+        ((5, 3, 7), None, NO_CONTROL),
+    ],
+)
+def test_verdicts_on_a_gain(gain, over, words):
+    assert verdict(Interval(*gain), over and Interval(*over)).startswith(words)
+
+
+def test_the_policy_measured_is_named():
+    saved = tiny_policy("navigation")
+
+    def named(iterations, **metadata):
+        config = dataclasses.replace(saved.config, iterations=iterations)
+        return which_policy(dataclasses.replace(saved, config=config, metadata=metadata))
+
+    assert named(200, iteration=200) == "final policy, iteration 200"
+    assert named(200, iteration=150) == "policy of iteration 150 of 200"
+    best = "best on validation tasks, iteration 120"
+    assert named(200, iteration=120, chosen=best) == best
+    assert named(9, iteration=0, env_steps=0) == "untrained"
+    assert named(9, iteration=0, env_steps=0, start="ab12") == "another run's weights"
+    assert named(9, iteration=0, env_steps=4000) == "trained elsewhere"
+
+
+def chosen(name):
+    words = "best on validation tasks, iteration 120"
+    return dataclasses.replace(tiny_policy(name), metadata={"iteration": 120, "chosen": words})
+
+
+def test_a_policy_is_not_measured_on_the_tasks_that_it_was_chosen_on():
+    for splits in (None, ["test"], ["train"]):
+        with pytest.raises(InputError, match="best on validation tasks, iteration 120: half-chee"):
+            evaluate(chosen("half-cheetah-direction"), splits=splits, **SIZES)
+    table = curve_table(evaluate(chosen("navigation"), splits=["test"], **SIZES))
+    assert "best on validation tasks, iteration 120; measured by: mean action" in table
+    crippled = evaluate(chosen("ant-crippled"), splits=["extrapolation"], **SIZES)
+    assert len(crippled.splits) == 1
 
 
 def same(first: Evaluation, second: Evaluation, split: str) -> bool:
@@ -158,7 +325,7 @@ def test_finite_family_evaluates_each_task_and_says_nothing_is_held_out():
     (result,) = evaluation.splits
     assert result.split == "train"
     assert sorted(result.tasks.values["direction"].tolist()) == [-1, -1, 1, 1]
-    table = evaluation.table()
+    table = curve_table(evaluation)
     assert "nothing held out" in table
     assert "2 tasks, 4 runs in all" in table
     assert "direction = -1" in table and "direction = 1 " in table
@@ -256,10 +423,15 @@ def test_curves_over_steps_and_episodes_share_what_they_can():
     assert both.over_steps().schedule == [(0, 0), (1, 3), (2, 6)]
     assert both.over_episodes().schedule == [(0, 0), (2, 2), (2, 6)]
     # Bit for bit what separate loops find, though all share one collection before adaptation.
-    full, part = (loop_by_hand(saved, learn_from, 2).rollouts for learn_from in (None, 1))
-    expected = [full[0].task_returns(), part[2].task_returns()]
-    expected += [full[k].task_returns() for k in (1, 2)]
-    np.testing.assert_array_equal(both.splits[0].returns, torch.stack(expected).double().numpy())
+    full, part = (loop_by_hand(saved, learn_from, 2).policies for learn_from in (None, 1))
+    measured = [
+        collect(
+            env_of("navigation", 0), saved.policy, params, *measuring_generators(0, "test"),
+            explore=False,
+        ).task_returns()
+        for params in (full[0], part[2], full[1], full[2])
+    ]  # fmt: skip
+    np.testing.assert_array_equal(both.splits[0].returns, torch.stack(measured).double().numpy())
     np.testing.assert_array_equal(
         both.over_episodes().splits[0].returns, both.splits[0].returns[[0, 1, 3]]
     )
@@ -281,12 +453,13 @@ def test_without_adaptation_nothing_is_kept_and_nothing_collected_twice(monkeypa
     fixed = dataclasses.replace(saved, config=dataclasses.replace(saved.config, inner=Unadapted()))
     counted = []
     monkeypatch.setattr(
-        "metarl.inner_loop.collect", lambda *args: counted.append(1) or collect(*args)
+        "metarl.evaluation.collect",
+        lambda *args, **named: counted.append(1) or collect(*args, **named),
     )
     (result,) = evaluate(fixed, splits=["test"], budgets=(1, 2), **SIZES).splits
-    assert result.adapted is None
-    assert len(counted) == 2  # after each step; before adaptation it is collected once for all
-    np.testing.assert_array_equal(result.returns[1], result.returns[-1])
+    assert result.adapted is None and result.controls is None
+    assert len(counted) == 1
+    np.testing.assert_array_equal(result.returns, [result.returns[0]] * 5)
 
 
 @pytest.mark.parametrize("budget", [0, 4])

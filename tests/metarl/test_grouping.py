@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from tiny import tiny_policy
+from tiny_runs import run_with
 
+from metarl.checkpoint import load_policy, save_policy
+from metarl.cli.policies import output
 from metarl.evaluation import evaluate
 from metarl.grouping import check_alike, compare, labels
 from metarl_envs import InputError
@@ -28,6 +31,19 @@ def test_seed_and_machine_do_not_make_a_method():
 def test_settings_do_and_the_first_folder_of_each_names_it():
     policies = [policy(), policy(discount=0.5), policy(seed=1, discount=0.5)]
     assert labels(policies, FOLDERS) == ["maml-trpo (a)", "maml-trpo (b)", "maml-trpo (b)"]
+
+
+def test_a_policy_chosen_on_validation_tasks_is_another_method_than_a_final_one(tmp_path):
+    run = run_with(tmp_path / "run", 2)
+    saved = load_policy(run)
+    best = save_policy(
+        run / "best", saved.config, saved.policy, saved.params, {"chosen": "best, iteration 1"}
+    )
+    policies = [load_policy(run), load_policy(best)]
+    assert labels(policies, [run, best]) == ["maml-trpo (run)", "maml-trpo (run-best)"]
+    # Training writes it anew, so nothing is put into it.
+    assert output(best, "evaluation") == run / "evaluation-best"
+    assert output(run, "evaluation") == run / "evaluation"
 
 
 def test_methods_keep_the_order_of_their_first_runs():

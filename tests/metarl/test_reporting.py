@@ -43,12 +43,16 @@ def test_files_hold_the_evaluation(evaluation, tmp_path):
         "gradient_steps",
         "adaptation_episodes",
         "return",
+        "return_of_another_task",
+        "return_of_mean",
         "distance_to_goal_m",
     ]
     assert len(rows) == 3 * 3 * 3  # splits, tasks, steps
     for row, record in zip(rows, evaluation.records(), strict=True):
         assert row["split"] == record["split"]
         assert float(row["return"]) == record["return"]
+        found, made = (float(r["return_of_another_task"]) for r in (row, record))
+        np.testing.assert_equal(found, made)  # NaN before adaptation
         assert int(row["adaptation_episodes"]) == 2 * int(row["gradient_steps"])
     summary = json.loads(paths[1].read_text())
     point = evaluation.curve(evaluation.splits[1])[2]

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 from report_runs import make_baselines, make_runs, studied
 
+from metarl.budgets import steps_text
+from metarl.captions import ANY_TASK
 from metarl.comparison import seeds_text
+from metarl.gap import Gap, percent
+from metarl.report import Study
 from metarl.report.drawing import method_styles
-from metarl.report.figures import common
+from metarl.report.figures import common, shares
 from metarl.report.spreadsheets import learning_csv, method_csv, task_csv
 from metarl.report.tables import comparison_table, points_table, reference_of
 from metarl.report.taskfigures import binned
@@ -28,6 +32,7 @@ from metarl.report.words import (
     span,
     title,
 )
+from metarl.statistics import Interval
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +66,7 @@ def test_rows_state_the_mean_over_seeds_and_tasks_at_every_point(study):
     assert [row.mean.estimate for row in rows] == pytest.approx(returns(maml).mean((0, 2)).tolist())
     assert all(row.mean.low <= row.mean.estimate <= row.mean.high for row in rows)
     (row,) = study.curve(random, "test")
-    # Before, and after all episodes; the point in between is no collection of its own.
-    assert row.mean.estimate == pytest.approx(returns(random)[0, [0, 2]].mean())
+    assert row.mean.estimate == pytest.approx(returns(random)[0, 0].mean())  # measured once
     assert row.gain == (0, 0, 0)
 
 
@@ -86,9 +90,12 @@ def test_page_and_csv_state_the_same(study):
         assert (line["method"], line["split"]) == (row.group.label, row.split)
         assert float(line["iqm_low"]) == row.iqm.low
         assert (line["closed"] == "") == (row.closed is None)
+        assert (line["gain_over_other"] == "") == (row.gradient_steps == 0 or not row.group.adapts)
     table = comparison_table(study, "test")
     maml = study.curve(study.groups[0], "test")
     assert maml[-1].gain.text("+") in table
+    assert maml[-1].other.text() in table and maml[-1].gain_over_other.text("+") in table
+    assert '<th scope="col">env steps</th>' in table
     assert "beats Robust PPO" in table
     assert seeds_text(study.comparison.by_run(study.groups[0].runs, "test", 2)) in table
     assert maml[1].mean.text() in points_table(study, closed=False)
@@ -97,6 +104,25 @@ def test_page_and_csv_state_the_same(study):
     learned = list(csv.DictReader(io.StringIO(learning_csv(study))))
     assert [row["iteration"] for row in learned if row["run"] == "a<b>"] == ["1", "2"]
     assert {row["method"] for row in learned} >= {"MAML-TRPO", "Robust PPO"}
+
+
+def test_shares_stand_beside_steps_and_what_another_task_closes(study, monkeypatch):
+    monkeypatch.setattr(Gap, "size", lambda self, split: Interval(1.0, 0.5, 1.5))
+    found = Study(study.groups, study.comparison)
+    maml = found.groups[0]
+    last = found.curve(maml, "test")[-1]
+    assert last.closed is not None and last.closed_by_other is not None
+    beside = f"{percent(last.closed)}, with another task's adapted parameters "
+    (picture,) = shares(found).pictures
+    assert f"MAML-TRPO on test: {beside}{percent(last.closed_by_other)}" in picture.alt
+    (axes,) = picture.figure.axes
+    steps = steps_text(found.comparison.env_steps(maml.runs))
+    assert axes.get_yticklabels()[0].get_text() == f"MAML-TRPO\n{steps} steps"
+    assert f"(another task's adaptation: {percent(last.closed_by_other)})" in headline(found, maml)
+    for table in (comparison_table(found, "test"), points_table(found, closed=True)):
+        assert percent(last.closed) in table and f"<td>{steps}</td>" in table
+    assert percent(last.closed_by_other) in comparison_table(found, "test")
+    assert found.rows[0].closed_by_other is None  # before adaptation
 
 
 def test_words_name_methods_costs_gains_and_limits(study):
@@ -110,7 +136,14 @@ def test_words_name_methods_costs_gains_and_limits(study):
         "Measured on 5 held-out tasks: mean return before adapting and after 1 gradient step on 3"
     )
     assert said in introduction(study)
-    assert ("not distinguishable" in text) == (last.gain.low <= 0)
+    assert ("no gain for sure" in text) == (last.gain.low <= 0)
+    over = last.gain_over_other
+    assert over is not None and f"{over.text('+')} over another task's adaptation: " in text
+    said = " ".join(notes(study))
+    assert ANY_TASK in said
+    assert "MAML-TRPO policy of iteration 2 of 10 and" in said or "MAML-TRPO" in said
+    assert "Environment steps of training differ: MAML-TRPO " in said
+    assert "Random untrained, with action noise" in said
     assert "Robust PPO" in baselines(study)
     assert gap(study).startswith("Oracle PPO, which is told the task, returns more than Robust PPO")
     assert gap(study).count("[") == 3

@@ -97,8 +97,8 @@ class Gap:
         """The shares as plain text, at most 100 columns."""
         wide = max((len(method.label) for method in self.others), default=0)
         lines = [
-            "share of the gap between robust policy and oracle that is closed, and how much another",
-            "task's adaptation closes; each seed's own share in the end",
+            "share of the gap between robust policy and oracle that is closed, and that by another",
+            "task's adaptation; each seed's own share in the end",
             *textwrap.wrap(f"[{self.comparison.intervals}]", 98),
             *textwrap.wrap(self.comparison.budgets, 98, subsequent_indent="  "),
         ]

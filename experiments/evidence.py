@@ -57,7 +57,7 @@ EVIDENCE = {
     ),
     "boat": Evidence(
         "experiments/own_robot/boat.py:family",
-        meta_sgd="--episodes-per-task 5 --iterations 200",
+        meta_sgd="--iterations 200",
         baseline=f"--env-steps 2000000 {PPO}",
         own=True,
     ),

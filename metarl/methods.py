@@ -97,8 +97,13 @@ def maml_plus_plus(config: TrainConfig) -> TrainConfig:
 
 
 def anil(config: TrainConfig) -> TrainConfig:
-    """The last layer and the exploration noise adapt."""
-    return dataclasses.replace(config, inner_loss="ratio", inner=HeadStep(), outer=PATIENT)
+    """The last layer and the exploration noise adapt, by steps ten times as large as MAML's.
+
+    They move fewer weights: on half-cheetah-direction after 1.2 million steps a rate of 0.1 gained
+    3, 0.3 gained 57, 1 gained 72 and 3 gained 56 (seed 0, raw observations).
+    """
+    inner = HeadStep(inner_lr=1.0)
+    return dataclasses.replace(config, inner_loss="ratio", inner=inner, outer=PATIENT)
 
 
 def cavia(config: TrainConfig) -> TrainConfig:

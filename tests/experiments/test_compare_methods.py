@@ -68,8 +68,8 @@ def content(**changes):
 def test_the_table_states_steps_controls_seeds_costs_and_commits(tmp_path):
     text = write_table(content(), tmp_path / "table.md")
     assert (
-        "| maml++ | 2 | 1.0 [-11.7, 13.7] | 6.0 [-6.7, 18.7] | 4.0 | 2.0 [2.0, 2.0] | 6.0, 6.0 | 1 M "
-        "| 10 | 8 | 0123456 |"
+        "| maml++ | 2 | 1.0 [-11.7, 13.7] | 6.0 [-6.7, 18.7] | 4.0 | 2.0 [2.0, 2.0] | 6.0, 6.0 "
+        "| 1 M | 10 | 8 | 0123456 |"
     ) in text
     assert "Means over 2 held-out tasks, of every seed." in text
     write_figure(content(), tmp_path / "figure.png")

@@ -139,10 +139,12 @@ def save_best(run: Path, config: TrainConfig, state: TrainState, return_post: fl
         state: whose parameters are the best so far.
         return_post: what they reach after adaptation on the validation tasks.
     """
+    finite = config.task_family().is_finite
+    tasks = "its training tasks (none is held out)" if finite else "validation tasks"
     noted = {
         "iteration": state.iteration,
         "env_steps": state.env_steps,
-        "chosen": f"best on validation tasks, iteration {state.iteration}",
+        "chosen": f"best on {tasks}, iteration {state.iteration}",
         "eval_return_post": return_post,
     }
     with _new_folder(run / BEST) as folder:

@@ -65,10 +65,10 @@ class TrainConfig(PlainFields):
     checkpoint_every: int = 10
     """Iterations between checkpoints, >= 1."""
     evaluate_every: int = 20
-    """Iterations between evaluations on held-out tasks, >= 0; 0: none. Training does not depend on
-    it, not in a bit; at the defaults it costs 5 % more environment steps."""
+    """Iterations between evaluations on validation tasks, >= 0; 0: none. Training does not depend
+    on it, not in a bit; at the defaults it costs 5 % more environment steps."""
     evaluation_tasks: int = 10
-    """Held-out tasks that it meets, the same every time, >= 1; with one there is no other task
+    """Validation tasks, held out and the same every time, >= 1; with one there is no other task
     whose adapted parameters could be the control."""
     max_fault_share: float = 0.2
     """Stop if more than this share of an iteration's episodes diverges, in (0, 1]."""

@@ -30,7 +30,7 @@ def health_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     """Flags, 1.0 or 0.0, of one iteration.
 
     `health/exploded`: inner steps go further than `FAR_NATS` and the adapted policies return less
-    than the one that they come from. `health/worse`, where held-out tasks were met: the policy is
+    than the one that they come from. `health/worse`, where validation tasks were met: the policy is
     clearly below the best so far.
     """
     pays = metrics["rollout/adaptation_gain"] > 0
@@ -46,7 +46,7 @@ def is_far(kl: float | None) -> bool:
 
 
 def clearly_below_best(metrics: Mapping[str, float]) -> bool:
-    """Whether held-out tasks return less than the best so far, by more than two standard errors.
+    """Whether validation tasks return less than the best so far, by more than two standard errors.
 
     The error is that of a difference between two sets of tasks. Both policies meet the same set, so
     the limit is a cautious one where tasks differ much. With a single task there is no error to go
@@ -82,7 +82,7 @@ class Watch:
             )
         if worse_before < WORSE_IN_A_ROW <= self._worse:
             found.append(
-                f"iteration {iteration}: training gets worse: on held-out tasks the "
+                f"iteration {iteration}: training gets worse: on validation tasks the "
                 f"policy returns {metrics['eval/return_post']:.1f} after adaptation, that of "
                 f"iteration {metrics['eval/best_iteration']:.0f} (kept in best/) "
                 f"{metrics['eval/best_return_post']:.1f}; inner steps move it by "

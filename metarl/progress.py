@@ -17,13 +17,13 @@ SHOWN = {
     "fps": ("time/fps", "{:,.0f}"),
 }
 """Label -> (metric, format)."""
-HELD_OUT, OTHER = "eval/return_post", "eval/return_other"
+VALIDATED, OTHER = "eval/return_post", "eval/return_other"
 
 
 class Progress:
     """Counts iterations on stderr, with returns before and after adaptation.
 
-    Beside them stands what the newest evaluation on held-out tasks found after adaptation, and as
+    Beside them stands what the newest evaluation on validation tasks found after adaptation, and as
     its control what the parameters that another task adapted to reach there.
 
     On a terminal a tqdm bar; elsewhere (batch jobs, CI) the first and the last iteration and one
@@ -40,7 +40,7 @@ class Progress:
         self._interval_s = interval_s
         self._began_s = time.monotonic()
         self._printed_s = float("-inf")
-        self._held_out: dict[str, str] = {}
+        self._validation: dict[str, str] = {}
         self._bar = None
         if not quiet and sys.stderr.isatty():
             self._bar = tqdm(
@@ -55,10 +55,10 @@ class Progress:
             for label, (name, form) in SHOWN.items()
             if name in metrics
         }
-        if HELD_OUT in metrics:
+        if VALIDATED in metrics:
             others = f"{metrics[OTHER]:.1f}" if math.isfinite(metrics[OTHER]) else "none"
-            self._held_out = {"held out": f"{metrics[HELD_OUT]:.1f} (other task's {others})"}
-        shown |= self._held_out
+            self._validation = {"validation": f"{metrics[VALIDATED]:.1f} (other task's {others})"}
+        shown |= self._validation
         if self._bar is not None:
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update(1)

@@ -30,7 +30,7 @@ STYLES = {
     "test": ("#D55E00", "s", "-"),
     "extrapolation": ("#009E73", "^", "--"),
 }
-BEFORE, AFTER, HELD_OUT = "#E69F00", "#0072B2", "#D55E00"
+BEFORE, AFTER, VALIDATION = "#E69F00", "#0072B2", "#D55E00"
 GREY = "#5f6b7a"
 LABELLED_TASKS = 2
 DPI = 150
@@ -106,7 +106,7 @@ def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
 def learning_curve(run: Path, path: Path) -> Path:
     """Return before and after adaptation against environment steps, from metrics.jsonl, as a PNG.
 
-    Where held-out tasks were met during training: also what the policy reached there, and what it
+    Where training was evaluated: also what the policy reached on the validation tasks, and what it
     reached with another task's adaptation.
 
     Raises:
@@ -128,8 +128,8 @@ def learning_curve(run: Path, path: Path) -> Path:
         axes.plot(steps / scale, smooth(values), color=colour, linewidth=2, label=label)
     evaluated = [i for i, line in enumerate(metrics) if "eval/return_post" in line]
     for key, label, line in (
-        ("eval/return_post", "held out, after adaptation", "-"),
-        ("eval/return_other", "held out, another task's adaptation", ":"),
+        ("eval/return_post", "validation tasks, after adaptation", "-"),
+        ("eval/return_other", "validation tasks, another's adaptation", ":"),
     ):
         if evaluated:
             values = [_number(metrics[i].get(key)) for i in evaluated]
@@ -137,7 +137,7 @@ def learning_curve(run: Path, path: Path) -> Path:
                 steps[evaluated] / scale,
                 values,
                 line,
-                color=HELD_OUT,
+                color=VALIDATION,
                 marker="s",
                 ms=4,
                 label=label,

@@ -23,7 +23,7 @@ class Generators:
     resets: Generator
     actions: Generator
     evaluation: Generator
-    """Held-out tasks and what happens in them. Read from copies, so that it stays as it is and
+    """Validation tasks and what happens in them. Read from copies, so that it stays as it is and
     every evaluation meets the same."""
     search: Generator
     """Perturbations of the meta-parameters, where the outer loop searches by them."""

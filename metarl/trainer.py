@@ -93,7 +93,7 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
             metrics = update.metrics | iteration_metrics(policy, inner, config)
             state = next_state(state, with_statistics(policy, update, inner), metrics, inner)
 
-            # Now and then, evaluate on held-out tasks and keep the best policy.
+            # Now and then, evaluate on validation tasks and keep the best policy.
             metrics |= time_metrics(inner, time.perf_counter() - began)
             metrics |= validation.after(state)
 

@@ -1,4 +1,4 @@
-"""Evaluation during training: held-out tasks, the same every time, and the best policy on them."""
+"""Evaluation during training: the same few tasks every time, and the best policy on them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ NO_BEST = {"eval/best_return_post": -math.inf, "eval/best_iteration": 0.0}
 
 
 class Validation:
-    """Measures a run on held-out tasks now and then, and keeps its best policy in RUN/best.
+    """Measures a run on validation tasks now and then, and keeps its best policy in RUN/best.
 
-    Tasks of the split `test` (of a finite family, which holds nothing out, `train`), resets and
-    action noise come from the run's stream `evaluation`, which nothing else draws from and which is
-    read from a copy: they are the same at every evaluation, and training goes on as if there were
-    none. They are not those of `metarl evaluate`, so the best of a run may be reported there.
+    Tasks, resets and action noise come from the run's stream `evaluation`, which nothing else draws
+    from and which is read from a copy: they are the same at every evaluation, and training goes on
+    as if there were none. Tasks are held out, of the split `test`, but not those that
+    `metarl evaluate` draws, so that a best chosen here can be reported there. A finite family holds
+    nothing out: its validation tasks are its training tasks, and `chosen` in the metadata says so.
     """
 
     def __init__(

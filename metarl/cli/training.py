@@ -250,7 +250,7 @@ def closing(run: Path, config: TrainConfig) -> list[str]:
         f"\n{len(lines)} iterations, {lines[-1]['rollout/env_steps']:,} environment steps",
         f"  first iteration:     {began}",
         f"  mean of the last {len(lines[-10:]):>2}: {ended}",
-        *_held_out(run, lines, own),
+        *_validation(run, lines, own),
         "next:",
         f"  metarl evaluate {run}{own}",
         f"  metarl adapt {run}{own} --task {task}",
@@ -271,8 +271,8 @@ def _returns(lines: list[dict[str, Any]]) -> str:
     )
 
 
-def _held_out(run: Path, lines: list[dict[str, Any]], own: str) -> list[str]:
-    """The last evaluation on held-out tasks, and the best policy where the last is clearly worse.
+def _validation(run: Path, lines: list[dict[str, Any]], own: str) -> list[str]:
+    """The last evaluation on validation tasks, and the best policy where the last is clearly worse.
 
     Every number is of the mean action; a value that was not finite is null in the log.
     """
@@ -287,7 +287,7 @@ def _held_out(run: Path, lines: list[dict[str, Any]], own: str) -> list[str]:
         return "none" if last[name] is None else f"{last[name]:.1f}"
 
     found = (
-        f"  held out, iteration {last['iteration']}: return {shown('eval/return_pre')} before "
+        f"  validation, iteration {last['iteration']}: return {shown('eval/return_pre')} before "
         f"adaptation, {shown('eval/return_post')} after, {shown('eval/return_other')} by another "
         "task's"
     )

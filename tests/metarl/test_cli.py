@@ -242,7 +242,7 @@ def test_training_ends_with_what_was_gained_and_the_next_commands(capsys):
     assert main([*adapt.split(), "--episodes", "3", "--sim-threads", "1"]) == 0
 
 
-def test_training_ends_with_what_held_out_tasks_returned_and_where_a_better_policy_is(
+def test_training_ends_with_what_validation_tasks_returned_and_where_a_better_policy_is(
     capsys, monkeypatch
 ):
     """The second evaluation finds less than the first one."""
@@ -257,7 +257,7 @@ def test_training_ends_with_what_held_out_tasks_returned_and_where_a_better_poli
     assert main(["train", "navigation", *TINY_FLAGS, *settings]) == 0
     shown = capsys.readouterr().out
     assert (
-        "  held out, iteration 4: return -20.0 before adaptation, -9.0 after, -15.0 by another "
+        "  validation, iteration 4: return -20.0 before adaptation, -9.0 after, -15.0 by another "
         "task's\n  better was iteration 2: -3.0; to measure it: metarl evaluate r/best\n"
     ) in shown
     assert load_policy(Path("r/best")).metadata["iteration"] == 2

@@ -94,7 +94,7 @@ def test_a_training_that_gets_worse_is_reported_once_until_it_has_gone_back():
     assert [i for i, texts in enumerate(found, start=1) if texts] == [3, 9]
     (text,) = found[2]
     assert text == (
-        "iteration 3: training gets worse: on held-out tasks the policy returns -28.0 after "
+        "iteration 3: training gets worse: on validation tasks the policy returns -28.0 after "
         "adaptation, that of iteration 30 (kept in best/) -13.8; inner steps move it by 0.5 "
         "nats; a smaller outer step may help: --set outer.learning_rate=0.00033"
     )

@@ -60,14 +60,14 @@ def test_the_newest_evaluation_stays_beside_the_returns_with_its_control(capsys)
         progress.update(METRICS | found)
         progress.update(METRICS)
     first, *others = capsys.readouterr().err.splitlines()
-    assert "held out" not in first
-    assert all("  held out -62.0 (other task's -110.0)  left " in line for line in others)
+    assert "validation" not in first
+    assert all("  validation -62.0 (other task's -110.0)  left " in line for line in others)
 
 
-def test_a_single_held_out_task_has_no_other(capsys):
+def test_a_single_validation_task_has_no_other(capsys):
     with Progress(1) as progress:
         progress.update(METRICS | {"eval/return_post": 1.0, "eval/return_other": float("nan")})
-    assert "held out 1.0 (other task's none)" in capsys.readouterr().err
+    assert "validation 1.0 (other task's none)" in capsys.readouterr().err
 
 
 def test_missing_metrics_are_left_out(capsys):

@@ -92,7 +92,7 @@ def test_learning_curve_draws_both_returns_and_bears_gaps(tmp_path):
     assert {(0, 0x72, 0xB2), (0xE6, 0x9F, 0)} <= colours(path)
 
 
-def test_learning_curve_draws_what_held_out_tasks_returned_if_there_were_any(tmp_path):
+def test_learning_curve_draws_what_validation_tasks_returned_if_there_were_any(tmp_path):
     def curve(**evaluated):
         with (tmp_path / "metrics.jsonl").open("w") as file:
             for i in range(1, 5):
@@ -100,9 +100,9 @@ def test_learning_curve_draws_what_held_out_tasks_returned_if_there_were_any(tmp
                 file.write(json.dumps(line | (evaluated if i % 2 == 0 else {})) + "\n")
         return colours(learning_curve(tmp_path, tmp_path / "curve.png"))
 
-    held_out = (0xD5, 0x5E, 0)
-    assert held_out not in curve()
-    assert held_out in curve(**{"eval/return_post": 1.0, "eval/return_other": None})
+    validation = (0xD5, 0x5E, 0)
+    assert validation not in curve()
+    assert validation in curve(**{"eval/return_post": 1.0, "eval/return_other": None})
 
 
 def test_learning_curve_of_an_empty_run_is_an_error(tmp_path):

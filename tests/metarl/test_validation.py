@@ -1,4 +1,4 @@
-"""Evaluation during training: the same held-out tasks each time, no bit of training changed."""
+"""Evaluation during training: the same tasks each time, no bit of training changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from tiny_runs import TINY
 
 from metarl import trainer, validation
-from metarl.checkpoint import create_run, load_checkpoint, load_policy
+from metarl.checkpoint import create_run, load_checkpoint, load_policy, save_best
 from metarl.cli import main
 from metarl.evaluation import evaluation_generators
 from metarl.inner_loop import InnerLoop
@@ -152,7 +152,7 @@ def test_the_control_acts_by_another_tasks_parameters_and_all_without_noise(tmp_
     assert 0 < measured["eval/env_steps"] <= 3 * 3 * 3 * EVALUATED.horizon
 
 
-def test_held_out_tasks_are_of_the_test_split_and_not_those_of_evaluate(tmp_path):
+def test_validation_tasks_are_of_the_test_split_and_not_those_of_evaluate(tmp_path):
     found, family = validation_of(tmp_path), EVALUATED.task_family()
     stream = Generators.from_seed(EVALUATED.seed).evaluation
     assert found._tasks == family.sample_tasks(3, stream, "test")
@@ -182,6 +182,9 @@ def test_of_a_finite_family_each_tasks_control_is_the_other_direction(tmp_path):
     assert all(math.isfinite(value) for value in measured.values())
     # K = 1 adaptation collection, three that are measured; a half-cheetah never falls.
     assert measured["eval/env_steps"] == 4 * 4 * 2 * 4
+    state = trainer.initial_state(config)
+    chosen = load_policy(save_best(tmp_path / "run", config, state, 1.0)).metadata["chosen"]
+    assert chosen == "best on its training tasks (none is held out), iteration 0"
 
 
 def test_a_single_task_has_no_control_and_training_goes_on(tmp_path):

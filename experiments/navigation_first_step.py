@@ -33,7 +33,9 @@ def main(run: Path) -> None:
     env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "test"))
     start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
     cpu = torch.device("cpu")
-    inner = run_inner_loop(env, saved.policy, start, how, 1, resets, actions, cpu, last=False)
+    inner = run_inner_loop(
+        env, saved.policy, start, how, 1, resets, actions, cpu, collect_last=False
+    )
     after = collect(env, saved.policy, inner.adapted, resets, actions, explore=False)
     valid = after.valid[:, :, SETTLED:].unsqueeze(-1)
     seen = after.observations[:, :, SETTLED:] * valid

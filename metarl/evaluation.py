@@ -198,7 +198,7 @@ class _Measuring:
             actions.set_state(streams[1])
             return run_inner_loop(
                 env, saved.policy, start, how, K, resets, actions, self.device, learn_from, first,
-                last=False,
+                collect_last=False,
             )  # fmt: skip
 
         full = loop(None)

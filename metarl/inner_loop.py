@@ -24,12 +24,11 @@ class InnerLoop:
     """What an inner loop of K steps leaves behind."""
 
     rollouts: list[Rollouts]
-    """K + 1 collections: before adaptation, then after each step; K where the last was not asked
-    for."""
+    """K + 1 collections: before adaptation, then after each step; K if the last was left out."""
     batches: list[PolicyBatch]
     """The same as losses read them, on the update's device."""
     policies: list[Params]
-    """The per-task parameters that each collection was made with, each (M, ...)."""
+    """The per-task parameters before adaptation, then after each step, each (M, ...)."""
     failed: Tensor  # (M,) tasks that kept their last finite parameters
     collect_s: float
     """Wall-clock seconds spent in the collections."""
@@ -64,7 +63,7 @@ def run_inner_loop(
     device: torch.device,
     learn_from: int | None = None,
     first: Rollouts | None = None,
-    last: bool = True,
+    collect_last: bool = True,
 ) -> InnerLoop:
     """Adapt to each of the environment's M tasks, with fresh rollouts after each step.
 
@@ -80,14 +79,15 @@ def run_inner_loop(
         learn_from: how many of each collection's episodes they see (None: all of them).
         first: the collection before adaptation, where another loop from the same `start` on the
             same tasks has made it; `resets` and `actions` must stand where they stood after it.
-        last: whether to collect after the K-th step too, which nothing here learns from.
+        collect_last: whether to collect after the last step too, where nothing learns from it but
+            the outer loop.
     """
     state = config.adaptation.begin(to(start, device))
     failed = torch.zeros(env.num_tasks, dtype=torch.bool, device=device)
     rollouts, batches, policies, collect_s = [], [], [], 0.0
     for k in range(num_steps + 1):
         policies.append({name: state[name] for name in start})
-        if k == num_steps and not last:
+        if k == num_steps and not collect_last:
             break
         began = time.perf_counter()
         with torch_threads(1):

@@ -200,16 +200,14 @@ def torch_device(name: Device) -> torch.device:
 
 
 def output(run: Path, kind: str) -> Path:
-    """Where results go: into the folder that was named, but never into one that training replaces.
+    """Where results go: into the folder that was named, but never into what training replaces.
 
-    Old checkpoints are deleted, so what belongs to runs/x/checkpoints/000150 goes to
-    runs/x/evaluation-000150 and the like; what belongs to runs/x/best to runs/x/evaluation-best.
+    What belongs to runs/x/checkpoints/000150 or runs/x/best goes to runs/x/evaluation-000150,
+    runs/x/evaluation-best and the like.
     """
-    from metarl.grouping import kept_inside
-
     if run.parent.name == "checkpoints":
         return run.parents[1] / f"{kind}-{run.name}"
-    if kept_inside(run):
+    if run.name == "best" and (run.parent / "checkpoints").is_dir():
         return run.parent / f"{kind}-{run.name}"
     return run / kind
 

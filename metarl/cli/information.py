@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
+    from metarl.methods import Method
     from metarl_envs import TaskFamily
 
 
@@ -55,6 +56,9 @@ class Methods:
             ):
                 rows = [(name, m.adapts, m.learns, m.paper) for name, m in methods.items()]
                 print(f"{aligned([header, *rows])}\n")
+            for name, method in METHODS.items():
+                if method.learns_nothing_on:
+                    print(f"{name} {nothing_on(method)}\n")
             print("train a baseline: metarl baseline NAME FAMILY")
             print("more about one of them: metarl methods METHOD")
         else:
@@ -121,6 +125,7 @@ def method_description(name: str, family: str) -> str:
             f"{name}: {method.title} ({method.paper})",
             f"  adapts:         {method.adapts} (inner: {kinds['inner'][KIND]})",
             f"  meta-learns by: {method.learns} (outer: {kinds['outer'][KIND]})",
+            *([f"  note:           {nothing_on(method)}"] if method.learns_nothing_on else []),
             "",
             f"settings on {family} (change one with --set NAME=VALUE):",
             *values,
@@ -128,6 +133,11 @@ def method_description(name: str, family: str) -> str:
             f"train:  metarl train {family} --method {name}",
         ]
     )
+
+
+def nothing_on(method: Method) -> str:
+    """Where a method should not be tried, in words."""
+    return f"learned nothing, whatever was tried, on: {', '.join(method.learns_nothing_on)}"
 
 
 def as_typed(value: object) -> str:

@@ -17,7 +17,7 @@ from metarl.methods import METHODS
 from metarl.params import learned
 from metarl.recipes import recipe
 from metarl.trainer import initial_state, train
-from metarl_envs import InputError
+from metarl_envs import InputError, get_family
 
 
 def tiny(method: str, iterations: int = 4) -> TrainConfig:
@@ -110,6 +110,18 @@ def test_metarl_methods_lists_every_method_with_its_paper(capsys):
         assert name in text
         assert method.paper in text
         assert method.adapts in text
+
+
+def test_families_on_which_a_method_learns_nothing_are_named_and_exist(capsys):
+    failing = {name: m.learns_nothing_on for name, m in METHODS.items() if m.learns_nothing_on}
+    assert set(failing) == {"cavia"}
+    assert main(["methods"]) == 0
+    table = capsys.readouterr().out
+    assert main(["methods", "cavia"]) == 0
+    one = capsys.readouterr().out
+    for family in failing["cavia"]:
+        assert get_family(family).name in table
+        assert "learned nothing, whatever was tried, on: half-cheetah-direction" in one
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name():

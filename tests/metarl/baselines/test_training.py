@@ -14,6 +14,7 @@ from metarl.baselines.recipes import BASELINES, baseline_recipe, iterations
 from metarl.baselines.training import train_baseline
 from metarl.checkpoint import checkpoints, create_run, load_policy
 from metarl.config import TrainConfig, from_json, to_json, with_settings
+from metarl.curve_table import curve_table
 from metarl.errors import FaultError
 from metarl.evaluation import evaluate
 from metarl.logging import read_metrics
@@ -50,7 +51,7 @@ def test_a_trained_baseline_is_a_run_that_can_be_evaluated(tmp_path, name):
     evaluation = evaluate(saved, splits=["test"], num_tasks=2, steps=1, episodes_per_step=2)
     (result,) = evaluation.splits
     assert evaluation.adapts == (name == "finetuned")
-    assert ("does not adapt" in evaluation.table()) != evaluation.adapts
+    assert ("does not adapt" in curve_table(evaluation)) != evaluation.adapts
     assert result.returns.shape == (2, 2)
     assert saved.policy.observation_size == (4 if name == "oracle" else 2)
 

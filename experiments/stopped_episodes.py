@@ -10,6 +10,7 @@ region. What was finished before is not trained again. A few minutes on an idle 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import shlex
@@ -27,6 +28,7 @@ import metarl
 from experiments.training_runs import is_trained, metarl_once
 from metarl.deploy import MetaPolicy
 from metarl.deploy.gym_rollouts import run_episode
+from metarl.deploy.step_size import EPISODES, training_step_kl
 from metarl.files import plain
 from metarl.versions import git_commit, versions
 from metarl_envs import MetaEnv, get_family
@@ -88,6 +90,12 @@ def adapt_and_measure(options: Options, seed: int) -> list[dict[str, Any]]:
     """One policy on all tasks."""
     torch.set_num_threads(1)
     policy = metarl.load(options.runs / f"{FAMILY}-{seed}")
+    # The default, measured once instead of before each adaptation.
+    cap = training_step_kl(policy.saved, min(options.episodes, EPISODES), options.steps)
+    limits = {
+        "without_limits": metarl.Limits(max_step_kl=cap),
+        "with_limits": dataclasses.replace(LIMITS, max_step_kl=cap),
+    }
     family = get_family(FAMILY)
     env, rows = MetaEnv(family), []
     tasks = family.sample_tasks(options.tasks, torch.Generator().manual_seed(0), "test")
@@ -97,8 +105,7 @@ def adapt_and_measure(options: Options, seed: int) -> list[dict[str, Any]]:
             env.reset(seed=0, options={"task": task})
             adapted, sizes = policy, {"episodes": options.episodes, "steps": options.steps}
             if name != "before":
-                limits = LIMITS if name == "with_limits" else metarl.Limits()
-                adapted = policy.adapt(env, seed=index, limits=limits, **sizes)
+                adapted = policy.adapt(env, seed=index, limits=limits[name], **sizes)
             report = adapted.adapted or {"collections": [], "step_kl": []}
             row[name] = measure(adapted, env, task, options.measured) | {
                 "collections": report["collections"],

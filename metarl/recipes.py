@@ -53,7 +53,12 @@ def navigation(family_name: str) -> TrainConfig:
 def few_episodes(family_name: str) -> TrainConfig:
     """5 episodes per task, since that is what a robot is to adapt with; wide exploration.
 
-    At first actions spread over three tenths of the range, not the literature's one.
+    At first actions spread over three tenths of the range, not the literature's one: a step then
+    moves the mean action as far by a ninth of the nats. Meta-SGD after 1.2 million steps, return
+    of the mean action on 40 held-out tasks with one tenth and with three, a seed each: the arm of
+    `experiments/own_robot` -24, -25, -21 and -15, -19, -14; another arm that reaches for hidden
+    places -46, -41 and -39, -33; MAML-TRPO on half-cheetah-payload-velocity after 0.8 million
+    steps, with three tenths by `init_std` and MAML's rate, and by `action_scale`: -100 and -65.
     """
     base = default(family_name)
     return dataclasses.replace(

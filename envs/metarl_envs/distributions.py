@@ -232,7 +232,7 @@ def within_any(distributions: Sequence[Distribution], values: Tensor) -> Tensor:
     return torch.stack([d.contains(values) for d in distributions]).any(dim=0)
 
 
-DRAWN = 2**16
+DRAWN = 2**14
 """Points that are drawn to find out whether distributions over points overlap."""
 
 
@@ -240,7 +240,7 @@ def overlap(one: Distribution, other: Distribution, shape: tuple[int, ...]) -> b
     """Whether two supports of values (*shape) share more than end points.
 
     Exact for distributions that draw each entry by itself. Of others, such as rings, points of each
-    are looked for in the other, which may miss a common part below a ten-thousandth of both.
+    are looked for in the other, which may miss a common part below a thousandth of both.
     """
     ours, theirs = _intervals(one), _intervals(other)
     if ours is not None and theirs is not None:

@@ -38,7 +38,7 @@ class TaskFamily(PlainFields):
 
     Splits: `train`; `test`, held-out draws from the same ranges (for a family with finitely many
     tasks, the same tasks: then nothing is held out, see `is_finite`); `extrapolation`, draws from
-    outside the training ranges of every parameter that has such values.
+    outside the training ranges of every parameter that has such values, all at once.
 
     Reward and termination, like the robot's functions, depend on the tensors given to them alone:
     on a GPU their operations are recorded once, and Python is not asked again.

@@ -52,7 +52,8 @@ class Parameter(PlainFields):
     train: Distribution
     """Values of the splits `train` and `test`."""
     extrapolation: Distribution | None = None
-    """Values of the split `extrapolation`, outside the training range; None if there are none."""
+    """Values of the split `extrapolation`, outside the training range, whose end points they may
+    touch; None if there are none."""
     effect: Effect | None = None
 
     def __post_init__(self) -> None:

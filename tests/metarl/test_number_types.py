@@ -27,6 +27,7 @@ from metarl.methods import METHODS
 from metarl.policies import GaussianMlpPolicy, PolicyConfig
 from metarl.policy_folder import describe_family
 from metarl.recipes import recipe
+from metarl.recording import record
 from metarl.run_folder import load_run_config
 from metarl_envs import FAMILIES, InputError, TaskFamily, mujoco_robot, register_family, vary
 from metarl_envs.plain import PlainFields
@@ -176,6 +177,16 @@ def test_an_evaluation_is_that_of_plain_numbers(wrap):
 def test_sizes_of_an_evaluation_are_refused_by_name(name, wrong):
     with pytest.raises(InputError, match=rf"^{name} = .*: must be a whole number"):
         evaluate(tiny_policy("navigation"), **{name: wrong})
+
+
+@pytest.mark.parametrize("name", ["steps", "episodes", "seed", "width", "height"])
+@pytest.mark.parametrize("wrong", [True, 1.5, "1", None, [1, 2]])
+def test_sizes_of_a_recording_are_refused_before_anything_runs(name, wrong, tmp_path):
+    saved = tiny_policy("navigation")
+    tasks = saved.config.task_family().nominal_tasks()
+    with pytest.raises(InputError, match=rf"^{name} = .*: must be a whole number"):
+        record(saved, tasks, tmp_path / "videos", **{name: wrong})
+    assert not (tmp_path / "videos").exists()
 
 
 @every_wrap

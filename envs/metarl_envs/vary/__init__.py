@@ -2,7 +2,7 @@
 
 `vary.mass(ROBOT, "upper_arm", (0.5, 2.0))` is a `Parameter`. Ranges are (low, high), uniform, or
 several of these, such as [(-2, -1), (1, 2)], or any distribution of `metarl_envs.distributions`;
-`extrapolation` takes values outside of `train`.
+`extrapolation` takes values outside of `train`; where the two overlap it is refused.
 """
 
 from metarl_envs.vary.actuators import (

@@ -150,7 +150,7 @@ def test_statistics_are_not_searched():
 def test_settings_out_of_range_are_named():
     with pytest.raises(InputError, match=r"population = 3: must be at least 4"):
         CmaEs(population=3)
-    with pytest.raises(InputError, match=r"sigma = 0: must be greater than 0"):
+    with pytest.raises(InputError, match=r"sigma = 0.0: must be greater than 0"):
         CmaEs(sigma=0)
     with pytest.raises(InputError, match=r"population = 7: must divide meta_batch_size = 40"):
         TrainConfig("navigation", "cma-es", 10, meta_batch_size=40, outer=CmaEs(population=7))

@@ -125,9 +125,9 @@ def test_a_pair_that_lost_its_episodes_counts_for_nothing():
 
 
 def test_settings_out_of_range_are_named():
-    with pytest.raises(InputError, match=r"sigma = 0: must be greater than 0"):
+    with pytest.raises(InputError, match=r"sigma = 0.0: must be greater than 0"):
         EvolutionStrategy(sigma=0)
-    with pytest.raises(InputError, match=r"learning_rate = -1: must be greater than 0"):
+    with pytest.raises(InputError, match=r"learning_rate = -1.0: must be greater than 0"):
         EvolutionStrategy(learning_rate=-1)
     with pytest.raises(InputError, match=r"meta_batch_size = 3: must be even"):
         TrainConfig("navigation", "es-maml", 10, meta_batch_size=3, outer=EvolutionStrategy())

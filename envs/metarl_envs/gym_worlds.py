@@ -17,6 +17,8 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from metarl_envs.numbers import tensor
+
 ATTRIBUTE, OPTION = "attribute.", "opt."
 """Beginnings of varied fields that are attributes of the environment, or of its model's options."""
 
@@ -56,7 +58,7 @@ def model_of(env: gymnasium.Env[Any, Any]) -> mujoco.MjModel | None:
 def read_field(env: gymnasium.Env[Any, Any], name: str) -> NDArray[np.float64]:
     """A varied field's present value: a copy."""
     owner, field = _owner(env, name)
-    return np.array(getattr(owner, field), dtype=np.float64)
+    return tensor(field, getattr(owner, field)).numpy()
 
 
 def write_fields(env: gymnasium.Env[Any, Any], fields: Mapping[str, NDArray[Any]]) -> None:

@@ -49,6 +49,27 @@ def assert_equal(family: TaskFamily, env: BatchEnv, change, world: int) -> None:
             break
 
 
+def test_numbers_that_an_environment_keeps_may_be_of_any_type(monkeypatch):
+    class Cart(gymnasium.Env):
+        observation_space = gymnasium.spaces.Box(-1, 1, (1,))
+        action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+        def __init__(self) -> None:
+            self.dt, self.mass, self.load, self.loaded = 2, np.float32(0.5), torch.tensor(3), True
+
+    entry = gymnasium.envs.registration.EnvSpec(id="Cart-v0", entry_point=Cart)
+    monkeypatch.setitem(gymnasium.registry, "Cart-v0", entry)
+    robot = gym_robot("Cart-v0")
+    assert robot.dt_s == 2.0  # and not one frame of a video
+    masses = vary.attribute(robot, ("mass", "load"), (1, 5), how="scale")
+    assert robot.template_fields(masses.effect.fields) == {
+        "attribute.mass": torch.tensor(0.5),
+        "attribute.load": torch.tensor(3.0),
+    }
+    with pytest.raises(InputError, match="number of Cart-v0 'loaded': did you mean load"):
+        vary.attribute(robot, "loaded", (0, 1))
+
+
 @pytest.mark.parametrize("family", [SWING, BALANCE], ids=["pendulum", "inverted-pendulum"])
 def test_the_nominal_task_is_the_plain_environment(family):
     assert_equal(family, BatchEnv(family, 2, 1), lambda env: None, world=1)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from metarl_envs import InputError
-from metarl_envs.numbers import real, reals, whole
+from metarl_envs.numbers import is_number, real, reals, tensor, whole, wholes
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,41 @@ def test_a_row_with_what_is_no_number_names_its_place():
         reals("low", [0.0, float("nan")])
     with pytest.raises(InputError, match="numbers in a row"):
         reals("low", 1.0)
+
+
+def test_whole_numbers_keep_every_digit():
+    for large in (2**53 + 1, 2**70 + 1):
+        assert whole("seed", large) == large
+    for large in (np.int64(2**53 + 1), torch.tensor(2**53 + 1), np.uint64(2**53 + 1)):
+        assert whole("seed", large) == 2**53 + 1
+
+
+def test_rows_of_whole_numbers_are_tuples_of_ints():
+    for row in ([0, 2.0], range(0, 4, 2), np.array([0, 2]), torch.tensor([0.0, 2.0])):
+        found = wholes("entries", row)
+        assert found == (0, 2)
+        assert all(type(entry) is int for entry in found)
+    with pytest.raises(InputError, match=r"entries\[1\] = 0.5: must be a whole number"):
+        wholes("entries", [0, 0.5])
+
+
+@pytest.mark.parametrize("value", [0.5, [[0.1, 2]], np.float32([1.5]), torch.ones(2, 2)])
+def test_numbers_of_any_shape_are_a_new_tensor_in_double_precision(value):
+    found = tensor("action", value)
+    assert found.dtype == torch.float64
+    assert found.tolist() == (value if isinstance(value, float | list) else value.tolist())
+    found += 1
+    assert not np.array_equal(found, value)
+
+
+@pytest.mark.parametrize("value", [True, [0.5, True], "1", None, [[1.0], [1.0, 2.0]], 1j, b"1"])
+def test_what_is_no_number_is_none_in_any_shape(value):
+    assert not is_number(value)
+    with pytest.raises(InputError, match=r"^action = .*: must be numbers"):
+        tensor("action", value)
+
+
+@pytest.mark.parametrize("value", [1, 0.5, np.int8(1), np.float16(0.5), torch.tensor(1)])
+def test_a_single_number_is_one(value):
+    assert is_number(value)
+    assert is_number([value]) is False

@@ -139,9 +139,9 @@ def test_of_nothing_known_an_update_is_not_finite_and_so_refused():
 
 
 def test_settings_out_of_range_are_named():
-    with pytest.raises(InputError, match=r"sigma = 0: must be greater than 0"):
+    with pytest.raises(InputError, match=r"sigma = 0.0: must be greater than 0"):
         EvolutionStrategy(sigma=0)
-    with pytest.raises(InputError, match=r"learning_rate = -1: must be greater than 0"):
+    with pytest.raises(InputError, match=r"learning_rate = -1.0: must be greater than 0"):
         EvolutionStrategy(learning_rate=-1)
     with pytest.raises(InputError, match=r"meta_batch_size = 3: must be even"):
         TrainConfig("navigation", "es-maml", 10, meta_batch_size=3, outer=EvolutionStrategy())

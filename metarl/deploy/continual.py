@@ -36,6 +36,7 @@ from metarl.deploy.robot_adaptation import (
     adaptation_generators,
     adaptation_step,
     adapted_policy,
+    check_limits,
     plain_sizes,
     with_costs,
 )
@@ -128,6 +129,7 @@ class ContinualAdapter:
         self._probe_every, self._alarm = whole("probe_every", probe_every, 0), real("alarm", alarm)
         if not self._alarm > 0:
             raise InputError(f"alarm = {alarm}: must be greater than 0")
+        check_limits(limits)
         if limits.good_return is not None or limits.check_episodes:
             raise InputError(
                 "limits.good_return and limits.check_episodes are for a single adaptation; leave "

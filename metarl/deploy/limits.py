@@ -74,12 +74,12 @@ class Limits:
         plain["stop_penalty"] = real("limits.stop_penalty", self.stop_penalty)
         if plain["stop_penalty"] <= 0:
             raise InputError(f"limits.stop_penalty = {self.stop_penalty}: must be greater than 0")
-        if self.max_step_kl is not None and self.max_step_kl != math.inf:
-            plain["max_step_kl"] = real("limits.max_step_kl", self.max_step_kl)
+        cap = self.max_step_kl
+        if cap is not None and not (isinstance(cap, float) and cap == math.inf):
+            plain["max_step_kl"] = real("limits.max_step_kl", cap)
             if plain["max_step_kl"] <= 0:
                 raise InputError(
-                    f"limits.max_step_kl = {self.max_step_kl}: must be greater than 0 "
-                    "(math.inf: no cap)"
+                    f"limits.max_step_kl = {cap}: must be greater than 0 (math.inf: no cap)"
                 )
         if plain["check_episodes"] != 0 and plain["check_episodes"] < 2:
             raise InputError(

@@ -23,6 +23,7 @@ from metarl.deploy.robot_adaptation import (
     adapt_on_env,
     adaptation_generators,
     adapted_policy,
+    check_limits,
     plain_sizes,
 )
 from metarl.errors import NonFiniteUpdateError
@@ -86,8 +87,7 @@ class MetaPolicy:
             AdaptationCancelled: the same for Ctrl-C.
         """
         episodes, steps = plain_sizes(self.saved, episodes, steps)
-        if not isinstance(limits, Limits):
-            raise InputError(f"limits = {limits!r}: must be metarl.Limits(...)")
+        check_limits(limits)
         done = adapt_on_env(
             self.saved, env, episodes=episodes, steps=steps, seed=whole("seed", seed), limits=limits
         )

@@ -263,3 +263,9 @@ def plain_sizes(saved: SavedPolicy, episodes: Any, steps: Any) -> tuple[int, int
     """
     trained = saved.config.adaptation_steps
     return whole("episodes", episodes, 1), trained if steps is None else whole("steps", steps, 1)
+
+
+def check_limits(limits: Limits) -> None:
+    """Raise `InputError` for anything else, such as a dict or None."""
+    if not isinstance(limits, Limits):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"limits = {limits!r}: must be metarl.Limits(...)")

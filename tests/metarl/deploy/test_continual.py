@@ -319,6 +319,7 @@ def test_the_seed_is_given_to_the_first_reset_and_fixes_the_stream(policy):
         ({"limits": Limits(good_return=1.0)}, "are for a single adaptation"),
         ({"limits": Limits(check_episodes=2)}, "are for a single adaptation"),
         ({"limits": Limits(action_high=3.0)}, "within the action space"),
+        ({"limits": None}, "limits = None: must be metarl.Limits"),
         ({"seed": -1}, "seed = -1"),
     ],
 )

@@ -60,9 +60,9 @@ def test_no_stopped_episode_returns_as_much_as_going_on_would(scale):
     """Random rewards of any sign, trend and length; going on is cut anywhere by the environment."""
     rng = np.random.default_rng(0)
     for _ in range(500):
-        full = int(rng.integers(2, 40))
+        full, offset = int(rng.integers(2, 40)), rng.choice([-5.0, 0.0, 5.0])
         episodes = [
-            scale * (rng.normal() + rng.normal(0, 0.2) * np.arange(n) + rng.normal(size=n))
+            scale * (offset + rng.normal(0, 0.2) * np.arange(n) + rng.normal(size=n))
             for n in rng.integers(1, full + 1, size=4)
         ]
         stopped = [True, *(rng.random(3) < 0.5)]

@@ -99,10 +99,14 @@ def notes(study: Study) -> list[str]:
         f"Each point is the mean return of {evaluation.episodes_per_step} fresh episodes per task, "
         "never of those adapted on, by the final policy, never the best one of training. Episodes "
         "used to adapt are counted.",
-        f"Brackets and bands are {study.comparison.intervals}. They are for the mean over seeds; a "
-        "single new seed scatters as those in the tables do. IQM: interquartile mean. Worst fifth: "
-        "mean of the fifth of the tasks with the lowest return.",
+        f"Brackets and bands are {study.comparison.intervals}. IQM: "
+        "interquartile mean. Worst fifth: mean of the fifth of the tasks with the lowest return.",
     ]
+    if any(len(group.subjects) > 1 for group in study.groups):
+        found.append(
+            "Intervals over seeds are for their mean: a single new seed scatters as those in the "
+            " tables do."
+        )
     if study.gap:
         found.append(
             "Share of the gap closed: where the mean return lies between the robust policy (0 %) "

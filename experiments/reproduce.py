@@ -40,7 +40,7 @@ class Reproduction:
 
 
 FEW_EPISODES = "--method meta-sgd --episodes-per-task 5"
-WIDE = "--set policy.init_std=3"
+WIDE = "--set policy.action_scale=3.3333"
 """Exploration over three tenths of the range at first: for robots that cannot fall."""
 REPRODUCTIONS = {
     "navigation": Reproduction(

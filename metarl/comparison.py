@@ -119,7 +119,10 @@ class Comparison:
     @property
     def intervals(self) -> str:
         """What the intervals cover: the seeds of each method and the tasks, or tasks only."""
-        tasks = "tasks" if self._groups(self.splits[0]) is None else "repetitions of the same tasks"
+        repeated = [split for split in self.splits if self._groups(split) is not None]
+        tasks = f"tasks (of {' and '.join(repeated)}: their repetitions)" if repeated else "tasks"
+        if repeated == self.splits:
+            tasks = "repetitions of the same tasks"
         seeds = {method.label: len(method.runs) for method in self.methods}
         single = [label for label, number in seeds.items() if number == 1]
         if len(single) == len(seeds):

@@ -106,10 +106,14 @@ def notes(study: Study) -> list[str]:
         "baseline by its noise, which is all that it is. Episodes used to adapt are counted.",
         f"{study.comparison.measured[0].upper()}{study.comparison.measured[1:]}.",
         f"{study.comparison.budgets[0].upper()}{study.comparison.budgets[1:]}.",
-        f"Brackets and bands are {study.comparison.intervals}. They are for the mean over seeds; a "
-        "single new seed scatters as those in the tables do. IQM: interquartile mean. Worst fifth: "
-        "mean of the fifth of the tasks with the lowest return.",
+        f"Brackets and bands are {study.comparison.intervals}. IQM: interquartile mean. Worst "
+        "fifth: mean of the fifth of the tasks with the lowest return.",
     ]
+    if any(len(group.subjects) > 1 for group in study.groups):
+        found.append(
+            "Intervals over seeds are for their mean: a single new seed scatters as those in the "
+            "tables do."
+        )
     if study.adapting:
         found.append(
             "Another task's: the same episodes with the parameters that another task adapted to. "

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metarl.intervals import crossed_interval
+from metarl.intervals import crossed_interval, improvement_interval
 from metarl.statistics import (
     Interval,
     Scores,
@@ -22,6 +22,7 @@ from metarl.statistics import (
     interquartile_mean,
     mean_score,
     paired_difference,
+    probability_of_improvement,
     worst_tasks,
 )
 
@@ -73,6 +74,7 @@ DIFFERENCE = Problem(paired_difference, (1, 0), (1, 0.5), 1)
 SHARE = Problem(gap_closed, (6, 0, 10), (0.7, 1, 0.4), 0.6)
 IQM = Problem(interquartile_mean, (0,), (1,))
 WORST = Problem(worst_tasks, (0,), (1,))
+IMPROVEMENT = Problem(probability_of_improvement, (1, 0), (1, 1))
 
 Tasks = Callable[[np.random.Generator, int], Scores]
 
@@ -128,18 +130,30 @@ def pigeonhole(statistic: Statistic, scores: list[Scores]) -> Interval:
     return Interval(float(statistic(*scores)), float(low), float(high))
 
 
+def log_odds(statistic: Statistic, scores: list[Scores]) -> Interval:
+    """The interval of the probability of improvement, the only statistic it is for."""
+    del statistic
+    return improvement_interval(*scores)
+
+
 TABLE = (
-    *(("mean", MEAN, normal_tasks, num, runs) for num in (20, 100) for runs in (2, 3, 5, 10)),
-    ("mean", MEAN, skewed_tasks, 20, 3),
-    ("mean", MEAN, skewed_tasks, 100, 3),
     *(
-        (name, problem, normal_tasks, num, 3)
+        ("mean", MEAN, normal_tasks, num, runs, crossed_interval)
         for num in (20, 100)
-        for name, problem in (
-            ("difference", DIFFERENCE),
-            ("share", SHARE),
-            ("IQM", IQM),
-            ("worst fifth", WORST),
+        for runs in (2, 3, 5, 10)
+    ),
+    ("mean", MEAN, skewed_tasks, 20, 3, crossed_interval),
+    ("mean", MEAN, skewed_tasks, 100, 3, crossed_interval),
+    *(
+        (name, problem, normal_tasks, num, 3, interval)
+        for num in (20, 100)
+        for name, problem, interval in (
+            ("difference", DIFFERENCE, crossed_interval),
+            ("share", SHARE, crossed_interval),
+            ("IQM", IQM, crossed_interval),
+            ("worst fifth", WORST, crossed_interval),
+            ("improvement", IMPROVEMENT, log_odds),
+            ("bootstrap", MEAN, pigeonhole),
         )
     ),
 )
@@ -147,10 +161,12 @@ TABLE = (
 
 def main(wanted: Sequence[str]) -> None:
     """Print the lowest and the highest coverage over the mixes; of all or of some statistics."""
-    for name, problem, tasks, num_tasks, runs in TABLE:
+    for name, problem, tasks, num_tasks, runs, interval in TABLE:
         if wanted and name not in wanted:
             continue
-        found = [coverage(problem, mix, runs, num_tasks, tasks=tasks) for mix in MIXES]
+        found = [
+            coverage(problem, mix, runs, num_tasks, tasks=tasks, interval=interval) for mix in MIXES
+        ]
         print(
             f"{name:12} {tasks.__name__:13} {num_tasks:4} tasks {runs:3} runs  "
             f"{min(found):.1f} to {max(found):.1f}",

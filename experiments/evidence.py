@@ -158,19 +158,22 @@ def row(found: dict[str, Any], split: str) -> str:
         for point in found["gap"][split]["closed"]["meta-sgd"]
         if point["adaptation_episodes"] == FEW
     )
-    seeds = ", ".join(f"{share:.0%}" for share in point["share_by_run"])
+    seeds = ", ".join(f"{own:.0%}" for own in point["share_by_run"] or [])
+    other = share(point["share_of_another_task"])
     steps = ", ".join(
         steps_text(found["env_steps"][method]) for method in ("meta-sgd", "robust", "oracle")
     )
     return (
         f"| `{found['family']}`, {TITLES[split]} | {steps} | {mean['robust', 0]:.0f} "
         f"| {mean['oracle', 0]:.0f} | {adapted} | {mean['finetuned', 20]:.0f} "
-        f"| **{share(point['share'])}** | {seeds} | {share(point['share_of_another_task'])} |"
+        f"| **{share(point['share'])}** | {seeds or '-'} | {other} |"
     )
 
 
-def share(interval: Sequence[float]) -> str:
-    """Of the gap, with its interval."""
+def share(interval: Sequence[float] | None) -> str:
+    """Of the gap, with its interval; a dash where the gap itself may be nothing but chance."""
+    if interval is None:
+        return "-"
     return "{:.0%} [{:.0%}, {:.0%}]".format(*interval)
 
 

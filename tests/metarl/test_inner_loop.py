@@ -88,20 +88,20 @@ def test_discount_and_lambda_reach_the_advantages():
 class Poisoned(Momentum):
     """A step of which one entry of task 1 is not finite."""
 
-    value: float = torch.nan
+    infinite: bool = False
     entry: str = "bias_0"
 
     def step(self, params, loss, k):
         stepped = super().step(params, loss, k)
-        stepped[self.entry][1, 0] = self.value
+        stepped[self.entry][1, 0] = torch.inf if self.infinite else torch.nan
         return stepped
 
 
 @pytest.mark.parametrize("entry", ["bias_0", "task.bias_0"])
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_a_task_whose_step_is_not_finite_keeps_its_parameters(value, entry):
+@pytest.mark.parametrize("infinite", [False, True])
+def test_a_task_whose_step_is_not_finite_keeps_its_parameters(infinite, entry):
     _, start, sound = run(num_steps=1, config=replace(CONFIG, adaptation=Momentum()))
-    _, _, inner = run(num_steps=1, config=replace(CONFIG, adaptation=Poisoned(value, entry)))
+    _, _, inner = run(num_steps=1, config=replace(CONFIG, adaptation=Poisoned(infinite, entry)))
     assert inner.failed.tolist() == [False, True, False]
     for name, adapted in inner.adapted.items():
         assert torch.equal(adapted[1], start[name][1])

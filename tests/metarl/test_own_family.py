@@ -70,7 +70,9 @@ def test_train_evaluate_adapt_and_check(capsys, tmp_path):
     assert adapted.predict(np.zeros(4))[0].shape == (2,)
     env = gymnasium.wrappers.TimeLimit(MetaEnv(load_family("elsewhere.py:family")), 6)
     forget()
-    again = adapted.adapt(env, episodes=2)
+    with pytest.raises(InputError, match=r"limits.max_step_kl is not given.*arm\.py:family"):
+        adapted.adapt(env, episodes=2)  # the size of its steps cannot be measured
+    again = adapted.adapt(env, episodes=2, limits=metarl.Limits(max_step_kl=1.0))
     again.save("again")
     assert "| hand_mass | 1 | [0.5, 3] (train)" in (tmp_path / "again/README.md").read_text()
     described = json.loads((tmp_path / "again/config.json").read_text())["family"]

@@ -40,9 +40,11 @@ def step_cap(saved: SavedPolicy, limits: Limits, episodes: int, steps: int) -> f
 def training_step_kl(saved: SavedPolicy, episodes: int, steps: int) -> float:
     """The largest KL(before || after) of any step on 20 training tasks, nats.
 
-    A policy is trained to take steps of some size, and it differs by policy a thousandfold
-    (`python -m experiments.step_sizes`), so that no number of nats suits all. A step larger than
-    any in simulation was not made by what the policy was trained on.
+    A policy is trained to take steps of some size, so that no number of nats suits all: the largest
+    is 283 for the bundled half-cheetah-direction, 0.07 for a hopper of 20 iterations. Capped at a
+    tenth of it the former gains 275 of its 416 in return, at 0.3 of it 348, at all of it 416 (5
+    episodes, 20 tasks, by the mean action; `python -m experiments.step_sizes`): the smallest cap
+    that costs nothing. A step larger than that was not made by what the policy was trained on.
 
     Args:
         saved: the policy.

@@ -58,7 +58,7 @@ def task_text(
     return ", ".join(texts)
 
 
-ANY_TASK = "improvement that any task's adaptation brings, not adaptation to the task"
+ANY_TASK = "not shown to be adaptation to the task: another task's may bring as much"
 NO_CONTROL = "no control: every task needs another one to take adapted parameters from"
 
 

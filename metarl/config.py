@@ -15,6 +15,7 @@ from metarl.adaptation.base import Adaptation
 from metarl.adaptation.gradient import GradientStep
 from metarl.algorithms import META_OBJECTIVES
 from metarl.algorithms.base import MetaObjective
+from metarl.algorithms.ppo import Ppo
 from metarl.algorithms.trpo import Trpo
 from metarl.inner_loop import InnerLoopConfig
 from metarl.losses import InnerLoss
@@ -159,12 +160,15 @@ class TrainConfig(PlainFields):
         chosen_engine(self.engine, self.torch_device())
 
 
-LATER_FIELDS = {
-    "engine": "cpu",
-    "evaluate_every": 0,
-    "evaluation_tasks": 10,
-    "observe_task": False,
-    "origin": dataclasses.asdict(Origin()),
+LATER_FIELDS: Mapping[type, Mapping[str, Any]] = {
+    TrainConfig: {
+        "engine": "cpu",
+        "evaluate_every": 0,
+        "evaluation_tasks": 10,
+        "observe_task": False,
+        "origin": dataclasses.asdict(Origin()),
+    },
+    Ppo: {"final_rate": 1.0},
 }
 """What files of schema 2 may lack, with what held before it could be chosen."""
 KIND = "kind"
@@ -186,8 +190,6 @@ def from_json(data: Mapping[str, Any]) -> TrainConfig:
     Raises:
         InputError: for missing, unknown or ill-typed fields.
     """
-    if isinstance(data, Mapping):
-        data = LATER_FIELDS | dict(data)
     return _build(TrainConfig, data, "config")
 
 
@@ -264,6 +266,7 @@ T = TypeVar("T")
 def _build(cls: type[T], data: Any, where: str) -> T:  # noqa: ANN401
     if not isinstance(data, Mapping):
         raise InputError(f"{where}: expected an object, got {type(data).__name__}")
+    data = {**LATER_FIELDS.get(cls, {}), **data}
     types_of = typing.get_type_hints(cls)
     hints = {f.name: types_of[f.name] for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
     unknown = set(data) - set(hints)

@@ -77,8 +77,9 @@ def e_maml(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, outer=Ppo(exploration=1.0))
 
 
-PATIENT = Ppo(epochs=3, adaptation_lr=2e-3)
-"""Three passes over the data, for adaptations with meta-parameters of their own to learn."""
+PATIENT = Ppo(epochs=3, adaptation_lr=2e-3, final_rate=0.0)
+"""Three passes over the data, for adaptations with meta-parameters of their own to learn, by steps
+that shrink to nothing, so that the final policy is one that has settled."""
 
 
 def meta_sgd(config: TrainConfig) -> TrainConfig:

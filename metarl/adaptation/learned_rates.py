@@ -60,8 +60,7 @@ class LayerRates(Adaptation):
 
     - the rates of each layer and step, and derivative-order annealing, are here;
     - the multi-step loss, whose weights are annealed, belongs to the meta-objective (PPO);
-    - cosine annealing of the outer rate is left out: PPO here shortens its steps where they lead
-      too far (`Ppo.max_kl`);
+    - cosine annealing of the outer rate, too (`Ppo.final_rate`);
     - batch normalisation with statistics and biases of each step has no meaning for these
       policies, which have none.
     """

@@ -13,6 +13,7 @@ curvature is the inner loss `ratio`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -88,6 +89,9 @@ class Ppo(MetaObjective):
     """Adam's step size for the policy's weights, > 0."""
     adaptation_lr: float = 1e-3
     """Adam's step size for the adaptation's own meta-parameters, > 0."""
+    final_rate: float = 1.0
+    """Share of both step sizes that is left at the end of meta-training, in [0, 1]; on the way
+    there they follow half a cosine (Loshchilov and Hutter 2017, Eq. 5; MAML++, section 4)."""
     epochs: int = 1
     """Passes over the data of a meta-iteration, >= 1."""
     minibatches: int = 5
@@ -120,8 +124,9 @@ class Ppo(MetaObjective):
                 raise InputError(f"{name} = {getattr(self, name)}: must be at least 1")
         if not 0 < self.clip < 1:
             raise InputError(f"clip = {self.clip}: must be between 0 and 1")
-        if not 0 <= self.multi_step_until <= 1:
-            raise InputError(f"multi_step_until = {self.multi_step_until}: must be in [0, 1]")
+        for name in ("multi_step_until", "final_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} = {getattr(self, name)}: must be in [0, 1]")
 
     def init(self, learned: Params) -> Params:
         return init_adam(learned) | {STEP_SCALE: torch.ones(())}
@@ -132,13 +137,13 @@ class Ppo(MetaObjective):
         parts = minibatches(iteration, self.minibatches)
         trail = Trail(params, optimizer, room=self.epochs * len(parts))
         scale, taken_back = optimizer[STEP_SCALE].double(), torch.zeros_like(trail.steps)
-        norms = []
+        pace, norms = self.pace(iteration.progress), []
         for part in parts * self.epochs:
             here, moments = trail.last()
             kl, gradient = self.differentiate(here, iteration, part)
             norms.append(flatten(gradient).norm())
             too_far = self.too_far(kl, trail)
-            trail.step(*self.step(here, moments, gradient, scale), unless=too_far)
+            trail.step(*self.step(here, moments, gradient, pace * scale), unless=too_far)
             scale = torch.where(too_far, scale / 2, scale)
             taken_back = taken_back + too_far
         before, _ = self.measure(params, iteration, parts[0])
@@ -217,6 +222,11 @@ class Ppo(MetaObjective):
                 total = total + self.inner_kl_penalty / K * kl
                 state = iteration.adaptation.step(state, data.losses[k], k)
         return total, kl
+
+    def pace(self, progress: float) -> float:
+        """Share of the step sizes when this share of meta-training, in [0, 1], is over."""
+        left = (1 + math.cos(math.pi * progress)) / 2
+        return self.final_rate + (1 - self.final_rate) * left
 
     def step_weights(self, K: int, progress: float) -> list[float]:
         """How much the policies after 0, 1, ..., K steps count: K + 1 numbers of sum 1."""

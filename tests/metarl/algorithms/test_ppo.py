@@ -471,3 +471,25 @@ def test_the_multi_step_loss_is_that_of_every_policy_by_its_weight():
     outer = dataclasses.replace(PLAIN, clip=0.2, multi_step_until=0.5)
     loss, _ = outer.loss(theta, given.iteration(progress=0.2), data)
     torch.testing.assert_close(loss, by_hand, rtol=1e-10, atol=1e-12)
+
+
+def test_steps_follow_half_a_cosine_to_their_final_share():
+    outer = Ppo(final_rate=0.2)
+    found = [outer.pace(progress) for progress in (0.0, 0.25, 0.5, 1.0)]
+    assert found == pytest.approx([1.0, 0.2 + 0.8 * (1 + math.sqrt(0.5)) / 2, 0.6, 0.2])
+    assert Ppo().pace(0.9) == 1.0
+
+
+def test_both_step_sizes_shrink_in_the_course_of_training():
+    given = meta_problem(MetaSgd(0.3), "ratio", 1)
+    outer = Ppo(minibatches=1, epochs=1, final_rate=0.0)
+
+    def step(progress):
+        optimizer = outer.init(learned(given.theta))
+        moved = outer.update(given.theta, optimizer, given.iteration(progress=progress)).params
+        return {name: moved[name] - value for name, value in learned(given.theta).items()}
+
+    early, late = step(0.0), step(2 / 3)  # cos(2 pi / 3) = -1/2: a quarter is left
+    for name, value in early.items():
+        torch.testing.assert_close(late[name], 0.25 * value, rtol=1e-9, atol=1e-12)
+        assert float(value.abs().max()) > 0

@@ -52,7 +52,7 @@ class Evidence:
 EVIDENCE = {
     "payload-velocity": Evidence(
         "half-cheetah-payload-velocity",
-        meta_sgd="--iterations 200",
+        meta_sgd="--iterations 200 --set outer.final_rate=1",
         baseline=f"--env-steps 4000000 {PPO}",
     ),
     "boat": Evidence(

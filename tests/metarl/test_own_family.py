@@ -64,15 +64,16 @@ def test_train_evaluate_adapt_and_check(capsys, tmp_path):
     assert main(["adapt", "runs/arm", *FAMILY, "--task", "hand_mass=2", *FEW]) == 0
     assert "hand height, m" in capsys.readouterr().out
     forget()
-    # What was saved acts, and adapts to any environment, without the file.
+    # What was saved acts, and adapts to any environment, without the file; but for how large a
+    # step may be, which is measured in simulation unless it is said.
     shutil.move("arm.py", "elsewhere.py")
     adapted = metarl.load("runs/arm/adapted/hand_mass=2")
     assert adapted.predict(np.zeros(4))[0].shape == (2,)
     env = gymnasium.wrappers.TimeLimit(MetaEnv(load_family("elsewhere.py:family")), 6)
     forget()
-    with pytest.raises(InputError, match=r"limits.max_step_kl is not given.*arm\.py:family"):
-        adapted.adapt(env, episodes=2)  # the size of its steps cannot be measured
-    again = adapted.adapt(env, episodes=2, limits=metarl.Limits(max_step_kl=1.0))
+    with pytest.raises(InputError, match=r"max_step_kl is not given.*load_family.*or give nats"):
+        adapted.adapt(env, episodes=2)
+    again = adapted.adapt(env, episodes=2, limits=metarl.Limits(max_step_kl=10.0))
     again.save("again")
     assert "| hand_mass | 1 | [0.5, 3] (train)" in (tmp_path / "again/README.md").read_text()
     described = json.loads((tmp_path / "again/config.json").read_text())["family"]

@@ -6,26 +6,6 @@ import numpy as np
 import pytest
 
 from metarl.deploy.check import fell, noise_margin
-from metarl.intervals import t_quantile
-
-
-@pytest.mark.parametrize(
-    ("freedom", "share", "value"),  # from tables
-    [
-        (1, 0.95, 6.314),
-        (1, 0.99, 31.821),
-        (2, 0.95, 2.920),
-        (3, 0.95, 2.353),
-        (4, 0.99, 3.747),
-        (5, 0.975, 2.571),
-        (9, 0.95, 1.833),
-        (10, 0.99, 2.764),
-        (19, 0.95, 1.729),
-        (100, 0.95, 1.660),
-    ],
-)
-def test_t_quantiles_are_those_of_the_tables(freedom, share, value):
-    assert t_quantile(freedom, 2 * share - 1) == pytest.approx(value, abs=2e-3)
 
 
 def test_a_fall_is_one_by_more_than_the_noise_before():

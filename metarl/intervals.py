@@ -61,9 +61,9 @@ def crossed_interval(
         R = 3, a few bad tasks 95.4 to 97.4  95.2 to 98.0
         of R = 3 runs each:
         difference             95.8 to 98.0  94.8 to 96.8
-        share of a gap         93.6 to 97.0
-        interquartile mean     94.4 to 97.4
-        worst fifth            93.4 to 97.8
+        share of a gap         93.6 to 97.0  95.0 to 96.2
+        interquartile mean     94.4 to 97.4  95.2 to 98.8
+        worst fifth            93.4 to 97.8  95.2 to 97.6
         bootstrap of R = 3     79.0 to 98.8
 
     The last line is the percentile bootstrap of whole runs and whole tasks (Owen 2007).

@@ -122,7 +122,9 @@ def with_statistics(policy: GaussianMlpPolicy, update: Update, inner: InnerLoop)
     """The update on the CPU, its normaliser moved by what every policy of the iteration saw.
 
     Adapted ones included: a meta-policy that stands still knows speeds near zero alone, and the
-    speeds of a policy that it adapts to lie beyond the normaliser's clip.
+    speeds of a policy that it adapts to lie beyond the normaliser's clip: 13 and 53 % of the steps
+    of two Meta-SGD policies on half-cheetah-direction after 2.4 million steps, and none so. It has
+    its price there: returns of 154 and 171, against 166 and 195 by the meta-policy's speeds alone.
     """
     params = to(update.params, inner.rollouts[0].valid.device)
     for seen in inner.rollouts:

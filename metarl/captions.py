@@ -75,7 +75,7 @@ def verdict(gain: Interval, over_other: Interval | None) -> str:
     if math.isnan(gain.low) or math.isnan(over_other.low):
         return "no verdict without intervals: use more tasks"
     if not gain.low > 0:
-        return "no gain for sure"
+        return "no gain is shown: its interval holds zero"
     if not over_other.low > 0:
         return ANY_TASK
     return "adaptation to the task (another task's adapted parameters return less)"

@@ -108,7 +108,7 @@ class Gap:
                 f"{split}: the oracle returns {self.size(split).text('+')} over the robust",
             ]
             if not self.size(split).low > 0:
-                lines[-1] += ": no gap to close for sure"
+                lines[-1] += ": no gap is shown, its interval holds zero"
                 continue
             lines.append(
                 f"  {'':<{wide}}  env steps  steps  episodes  {'closed':<18}  by another task's"

@@ -136,7 +136,7 @@ def test_words_name_methods_costs_gains_and_limits(study):
         "Measured on 5 held-out tasks: mean return before adapting and after 1 gradient step on 3"
     )
     assert said in introduction(study)
-    assert ("no gain for sure" in text) == (last.gain.low <= 0)
+    assert ("no gain is shown: its interval holds zero" in text) == (last.gain.low <= 0)
     over = last.gain_over_other
     assert over is not None and f"{over.text('+')} over another task's adaptation: " in text
     said = " ".join(notes(study))

@@ -64,7 +64,7 @@ def crossed_interval(
         share of a gap         93.6 to 97.0  95.0 to 96.2
         interquartile mean     94.4 to 97.4  95.2 to 98.8
         worst fifth            93.4 to 97.8  95.2 to 97.6
-        bootstrap of R = 3     79.0 to 98.8
+        bootstrap of R = 3     79.0 to 98.8  75.8 to 99.2
 
     The last line is the percentile bootstrap of whole runs and whole tasks (Owen 2007).
 

@@ -50,8 +50,8 @@ def crossed_interval(
     choices the interval covers that of tasks alone.
 
     Percent of 95 % intervals that hold the truth in 500 simulations each, so to about 1 %: lowest
-    and highest of eight mixes in which the effects of seeds or tasks are none, small, or as large
-    as that of chance (`python tests/metarl/interval_coverage.py`):
+    and highest of eight mixes in which the effects of seeds or tasks are none, small, as large as
+    chance, or larger (`python tests/metarl/interval_coverage.py`):
 
         mean of R runs on      20 tasks      100 tasks
         R = 2                  95.4 to 99.2  95.4 to 98.4

@@ -150,7 +150,7 @@ def table(folder: Path) -> str:
                 for point in found["gap"][split]["closed"]["meta-sgd"]
                 if point["adaptation_episodes"] == FEW
             )
-            closed = "**{:.0%}** [{:.0%}, {:.0%}]".format(*share)
+            closed = "**{:.0%}** [{:.0%}, {:.0%}]".format(*share) if share else "no gap for sure"
             lines.append(
                 f"| `{found['family']}`, {TITLES[split]} | {mean['robust', 0]:.0f} "
                 f"| {mean['oracle', 0]:.0f} | {adapted} | {mean['finetuned', 20]:.0f} | {closed} |"

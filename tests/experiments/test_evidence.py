@@ -62,6 +62,9 @@ def test_the_table_is_read_from_the_comparisons(tmp_path):
     text = evidence.table(tmp_path)
     assert "| `boat`, held out | 7 | 7 | 0, 10, 50, 200 | 7 | **50%** [-25%, 100%] |" in text
     assert len(text.splitlines()) == 4
+    closed["meta-sgd"][0]["share"] = None
+    (tmp_path / "evidence-boat.json").write_text(json.dumps(comparison))
+    assert evidence.table(tmp_path).count("| no gap for sure |") == 2
 
 
 def test_unknown_names_are_refused():

@@ -68,6 +68,9 @@ def test_the_table_is_read_from_the_comparisons(tmp_path):
         "| 25%, 75% | 10% [0%, 20%] |"
     ) in text
     assert len(text.splitlines()) == 4
+    point |= dict.fromkeys(("share", "share_by_run", "share_of_another_task"))  # no gap
+    (tmp_path / "evidence-boat.json").write_text(json.dumps(comparison))
+    assert evidence.table(tmp_path).count("| **-** | - | - |") == 2
 
 
 def test_unknown_names_are_refused():

@@ -274,6 +274,7 @@ METHODS: Mapping[str, Method] = {
         "evolution strategies on the return after adaptation",
         "Song et al. 2020, arXiv:1910.01215",
         es_maml,
+        ("half-cheetah-payload-velocity",),
     ),
     "cma-es": Method(
         "CMA-ES",
@@ -281,5 +282,6 @@ METHODS: Mapping[str, Method] = {
         "CMA-ES on the return after adaptation",
         "Hansen 2016, arXiv:1604.00772",
         cma_es,
+        ("half-cheetah-payload-velocity",),
     ),
 }

@@ -61,9 +61,7 @@ class Limits:
     56 %."""
 
     def __post_init__(self) -> None:
-        plain: dict[str, Any] = {
-            "check_episodes": whole("limits.check_episodes", self.check_episodes)
-        }
+        plain: dict[str, Any] = {}
         for name in ("min_return", "good_return"):
             if getattr(self, name) is not None:
                 plain[name] = real(f"limits.{name}", getattr(self, name))

@@ -91,7 +91,7 @@ def gap(study: Study) -> str:
     )
     unsure = [TASKS[split] for split, size in sizes.items() if not size.low > 0]
     if unsure:
-        text += f" On {listed(unsure)} this gap is not above zero for sure, so it has no shares."
+        text += f" On {listed(unsure)} the interval of this gap holds zero, so it has no shares."
     return text
 
 

@@ -114,8 +114,8 @@ class BatchEnv:
             name: value.to(self._initial[0])
             for name, value in nominal.repeat(self.episodes_per_task).values.items()
         }
-        features = family.task_features(nominal).repeat_interleave(self.episodes_per_task, dim=0)
-        self._features = features.to(self._initial[0])
+        told = family.told(nominal).repeat_interleave(self.episodes_per_task, dim=0)
+        self._told = told.to(self._initial[0])
         self.recordings: dict[Any, Any] = {}
         """What learners recorded of their steps in these worlds. It is kept here because it holds
         the addresses of their tensors, so that both must live equally long."""
@@ -147,8 +147,8 @@ class BatchEnv:
         self._tasks = tasks
         for name, value in self._task_values.items():
             value.copy_(values[name])
-        features = self.family.task_features(tasks).repeat_interleave(self.episodes_per_task, dim=0)
-        self._features.copy_(features)
+        told = self.family.told(tasks).repeat_interleave(self.episodes_per_task, dim=0)
+        self._told.copy_(told)
 
     def reset(self, generator: Generator, mask: Tensor | None = None) -> Tensor:
         """Start new episodes in the worlds of `mask` (None: all); observations (N, O).
@@ -227,14 +227,14 @@ class BatchEnv:
     def observation(self) -> Tensor:
         """What the policies get to see now: (N, O).
 
-        It is disturbed where tasks have it so; where the family tells the tasks, their features
-        follow, which nothing disturbs.
+        It is disturbed where tasks have it so; what policies are told of the task follows, which
+        nothing disturbs.
         """
         observed = self.family.robot.observation(self.engine.data)
         observed = self._disturber.observed(observed, self._task_values, self._elapsed)
-        if not self.family.observes_task:
+        if not self._told.shape[1]:
             return observed
-        return torch.cat([observed, self._features.to(observed.dtype)], dim=1)
+        return torch.cat([observed, self._told.to(observed.dtype)], dim=1)
 
     def _transition(self, mask: Tensor | None) -> Transition:
         """Count the step that the engine has done; what it was."""

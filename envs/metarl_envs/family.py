@@ -56,7 +56,8 @@ class TaskFamily(PlainFields):
     quantity: str = ""
     """The robot's quantity that tells a person what the return means; "": its first one."""
     observes_task: bool = False
-    """Whether observations end with the task's features, for policies that are told the task."""
+    """Whether observations end with the task's features, for policies that are told the task; the
+    values of parameters that every policy is told (`Parameter.observed`) come before them."""
     origin: Origin = Origin()
     """The file that defines it; of a shipped family, none."""
 
@@ -89,8 +90,7 @@ class TaskFamily(PlainFields):
     @property
     def observation_size(self) -> int:
         """O."""
-        size = self.robot.observation_size
-        return size + self.task_features(self.nominal_tasks()).shape[1] * self.observes_task
+        return self.robot.observation_size + self.told(self.nominal_tasks()).shape[1]
 
     @property
     def termination(self) -> Callable[[Transition], Tensor]:
@@ -147,6 +147,18 @@ class TaskFamily(PlainFields):
         Tasks of `extrapolation` lie outside [-1, 1]; see `Distribution.normalised` for choices.
         """
         return torch.cat([p.train.normalised(tasks.values[p.name]) for p in self.parameters], dim=1)
+
+    def told(self, tasks: Tasks) -> Tensor:
+        """What policies are told of tasks at the end of their observations: (M, F).
+
+        The values of observed parameters, each in its own unit; then the features of all of them,
+        if the family `observes_task`.
+        """
+        values = [tasks.values[p.name] for p in self.parameters if p.observed]
+        columns = [value.reshape(len(tasks), -1) for value in values]
+        if self.observes_task:
+            columns.append(self.task_features(tasks))
+        return torch.cat([torch.zeros(len(tasks), 0, dtype=torch.float64), *columns], dim=1)
 
     def nominal_tasks(self, n: int = 1) -> Tasks:
         """n copies of the nominal task."""

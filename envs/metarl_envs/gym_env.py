@@ -38,7 +38,8 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     clamps forces, the reward sees the raw action.
 
     ## Observation space
-    Unbounded Box, (O,) float64. Neither space depends on the task.
+    Unbounded Box, (O,) float64: the robot's, then the values of observed parameters. Neither space
+    depends on the task.
 
     ## Task
     Nominal at first. `reset(options={"task": {...}})` or `set_task` chooses another, which stays

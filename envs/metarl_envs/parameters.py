@@ -55,6 +55,9 @@ class Parameter(PlainFields):
     """Values of the split `extrapolation`, outside the training range, whose end points they may
     touch; None if there are none."""
     effect: Effect | None = None
+    observed: bool = False
+    """Whether the policy is told it: observations then end with its value, in its own unit. What
+    is not observed has to be found out by adapting."""
 
     def __post_init__(self) -> None:
         if self.extrapolation is not None and overlap(self.train, self.extrapolation, self.shape):

@@ -163,7 +163,8 @@ def description(family: TaskFamily) -> str:
     actions = len(family.action_bounds()[0])
     parameters = [
         textwrap.indent(
-            f"{p.name}{f'[{p.shape[0]}]' if p.shape else ''}, {p.unit}: {p.description}\n"
+            f"{p.name}{f'[{p.shape[0]}]' if p.shape else ''}, {p.unit}: {p.description}"
+            f"{', told to the policy' if p.observed else ''}\n"
             f"    {p.describe_range()}",
             "  ",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from metarl_envs.distributions import Choice
@@ -21,6 +22,7 @@ def goal(
     unit: str = "1",
     description: str = "read by the reward",
     extrapolation: Range | None = None,
+    observed: bool = False,
 ) -> Parameter:
     """A number or vector that only the reward reads, as `transition.task[name]`.
 
@@ -31,8 +33,11 @@ def goal(
         unit: SI unit.
         description: for people.
         extrapolation: values outside of `train`.
+        observed: whether the policy is told it, so that only what else varies is hidden: its value
+            then ends every observation, after those of observed parameters before it.
     """
-    return ranged(name, unit, description, nominal, train, extrapolation, None)
+    made = ranged(name, unit, description, nominal, train, extrapolation, None)
+    return dataclasses.replace(made, observed=observed)
 
 
 def action_delay(

@@ -88,7 +88,7 @@ def test_a_family_that_tells_something_else_is_refused():
         metarl.load("run")
 
 
-def test_features_are_as_the_told_values_for_every_shipped_family():
+def test_every_parameter_of_a_shipped_family_can_be_told():
     for family in list(FAMILIES.values()):
         told = dataclasses.replace(
             family,

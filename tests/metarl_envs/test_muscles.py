@@ -76,11 +76,15 @@ def family_of(robot, parameter):
 
 
 def forces(model):
-    """Of the muscles at one state away from rest, (3,)."""
+    """Of the muscles, away from rest and where only stretching makes force: (2, 3)."""
     data = mujoco.MjData(model)
     data.qpos[0], data.qvel[0], data.act[:] = -0.8, 0.3, 0.7
     mujoco.mj_forward(model, data)
-    return data.actuator_force.copy()
+    active = data.actuator_force.copy()
+    data.qpos[0], data.act[:] = 1.4, 0.0
+    mujoco.mj_forward(model, data)
+    assert data.actuator_force[1] < -0.1
+    return np.stack([active, data.actuator_force])
 
 
 def models(family, *values):

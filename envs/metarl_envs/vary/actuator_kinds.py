@@ -45,8 +45,8 @@ LACKS: Mapping[Factor, str] = {
     "gain": "has no constant gain",
     "gear": "has no gear",
 }
-GAIN, BIAS, DYN = mujoco.mjtGain, mujoco.mjtBias, mujoco.mjtDyn
-TRANSMISSION, INPUT = mujoco.mjtTrn, mujoco.mjtCtrlInput
+GAIN, BIAS = mujoco.mjtGain, mujoco.mjtBias
+TRANSMISSION, INPUT, DYN = mujoco.mjtTrn, mujoco.mjtCtrlInput, mujoco.mjtDyn
 
 # A position servo's force is kp * (target - length) - kv * speed, whatever its control is mapped
 # from: gain * control + biasprm[0] is kp * target, so that both go along with kp = -biasprm[1].
@@ -133,13 +133,11 @@ def _entries(model: mujoco.MjModel, index: int, kind: Kind) -> Mapping[Factor, E
     own = [index]
     found: dict[Factor, dict[str, tuple[Sequence[int], Sequence[int]]]] = {
         factor: {
-            field: (own, of_field)
-            for field, of_field in zip(
-                ("actuator_gainprm", "actuator_biasprm"), columns, strict=True
-            )
-            if of_field
+            field: (own, numbers)
+            for field, numbers in (("actuator_gainprm", of_gain), ("actuator_biasprm", of_bias))
+            if numbers
         }
-        for factor, columns in _columns(model, index, kind).items()
+        for factor, (of_gain, of_bias) in _columns(model, index, kind).items()
     }
     # Measured: whatever stands in actuator_gear, the moment of these two stays as it is.
     transmission = TRANSMISSION(int(model.actuator_trntype[index]))

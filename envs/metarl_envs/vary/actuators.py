@@ -88,6 +88,8 @@ def stiffness(
 ) -> Parameter:
     """Factor on kp of position servos; at least 0. Target, damping (kv) and limits stay.
 
+    A kv that stands in the model as `dampratio` is that of the model's own kp and masses.
+
     Raises:
         InputError: for actuators that are no servo of a position.
     """

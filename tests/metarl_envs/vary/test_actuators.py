@@ -53,6 +53,21 @@ def test_strength_is_a_factor_on_the_force_at_the_same_control_and_state(
     np.testing.assert_allclose(changed.actuator_force, factor * plain, rtol=1e-12, atol=0)
 
 
+def test_a_weaker_muscle_is_weaker_where_it_is_only_stretched_too(tmp_path):
+    robot = robot_with(tmp_path, "puller")
+    found = []
+    for model in (
+        robot.load_model(),
+        with_value(robot, vary.strength(robot, "*", (0, 3)), HALF),
+    ):
+        data = mujoco.MjData(model)
+        data.qpos[0] = 3.0
+        mujoco.mj_forward(model, data)
+        found.append(data.actuator_force[0])
+    assert found[0] < -0.1
+    assert found[1] == pytest.approx(HALF * found[0], rel=1e-12)
+
+
 @pytest.mark.parametrize("make", [vary.stiffness, vary.gain])
 @pytest.mark.parametrize("factor", [HALF, 1.0, DOUBLE])
 def test_a_servo_of_another_stiffness_keeps_its_target_and_sags_by_the_load(tmp_path, make, factor):

@@ -25,7 +25,7 @@ Every parameter is a factor with one meaning, whatever kind of actuator it is on
     cylinder                    all       refused         refused        area       yes
     muscle                      force     refused         refused        refused    yes (b)
     adhesion                    gain      refused         refused        gain       refused
-    DC motor                    refused   controller kp   controller kd  refused    yes
+    DC motor                    refused   controller kp   controller kd  refused    yes, target / g
     general with another law    all       refused         refused        refused    yes
     user-defined, plugin        refused   refused         refused        refused    yes
 
@@ -53,7 +53,13 @@ from metarl_envs.vary.actuator_kinds import TRANSMISSION, Actuator, Factor, actu
 from metarl_envs.vary.change import Range, check_not_negative, name_from, ranged
 from metarl_envs.vary.owners import Entries, multiplied, owners
 
-SETTLE = ("position servo", "integrated-velocity servo", "velocity servo", "PID servo")
+WITH_TARGET = (
+    "position servo",
+    "integrated-velocity servo",
+    "velocity servo",
+    "PID servo",
+    "DC motor",
+)
 
 
 def strength(
@@ -199,7 +205,7 @@ def _factor(
     name = name or name_from(names, factor)
     elements = [entries_of(name, actuator, factor) for actuator in named]
     what = f"{factor.replace('_', ' ')} of {listed(names)}"
-    if factor == "gear" and any(actuator.kind in SETTLE for actuator in named):
+    if factor == "gear" and any(actuator.kind in WITH_TARGET for actuator in named):
         what += ", which measures with it: a servo settles at target / factor"
     made = _scaled(model, name, what, elements, train, extrapolation, each)
     # Below 0 is the other way round, which only a gear and a motor have.

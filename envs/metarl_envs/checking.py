@@ -179,6 +179,7 @@ def bodies(family: TaskFamily) -> Finding:
 
 
 NOT_NEGATIVE = ("body_mass", "geom_friction", "dof_damping", "dof_armature", "dof_frictionloss")
+FORCE_LIMITS = ("actuator_forcerange", "jnt_actfrcrange", "tendon_actfrcrange")
 
 
 def _flaw(field: str, value: Tensor, base: Tensor) -> tuple[str, Tensor] | None:
@@ -194,8 +195,12 @@ def _flaw(field: str, value: Tensor, base: Tensor) -> tuple[str, Tensor] | None:
         broken = moments[..., 0] + moments[..., 1] < moments[..., 2] * (1 - 1e-6)
         if bool(broken.any()):
             return "breaks A + B >= C: scale a body's inertia with its mass (vary.mass)", broken
-    if field in ("jnt_range", "actuator_forcerange"):
-        crossed = (value[..., 0] >= value[..., 1]) & (base[..., 0] < base[..., 1])
+    if field in ("jnt_range", *FORCE_LIMITS):
+        low, high = value.unbind(dim=-1)
+        # A joint needs room; a force that can only be 0 is that of a dead actuator.
+        crossed = (low > high if field in FORCE_LIMITS else low >= high) & (
+            base[..., 0] < base[..., 1]
+        )
         if bool(crossed.any()):
             return "is empty; narrow the parameter's range", crossed
     return None

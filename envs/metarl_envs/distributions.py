@@ -252,6 +252,14 @@ def overlap(one: Distribution, other: Distribution, shape: tuple[int, ...]) -> b
     )
 
 
+def lowest(distribution: Distribution, shape: tuple[int, ...]) -> float:
+    """The least value (*shape) that an entry can have; of points drawn whole, the least drawn."""
+    intervals = _intervals(distribution)
+    if intervals is not None:
+        return min(low for low, _ in intervals)
+    return float(distribution.sample(DRAWN, shape, Generator().manual_seed(0)).min())
+
+
 def _intervals(distribution: Distribution) -> Intervals | None:
     """What each entry may be, a choice as intervals of one point; None for points drawn whole."""
     if isinstance(distribution, Uniform):

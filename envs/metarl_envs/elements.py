@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import mujoco
 
-from metarl_envs.errors import unknown_name
+from metarl_envs.errors import InputError, unknown_name
+from metarl_envs.numbers import shown
 
 Kind = Literal["body", "geom", "joint", "actuator"]
 Patterns = str | Sequence[str]
@@ -18,20 +19,41 @@ Patterns = str | Sequence[str]
 def find(model: mujoco.MjModel, kind: Kind, patterns: Patterns) -> list[int]:
     """Indices of the elements that any of the patterns matches, in the model's order.
 
-    A geom or joint without a name answers to its body's, an actuator to that of its joint: many
-    models name only those. The world body is never matched, as nothing of it can vary.
+    A geom or joint without a name answers to its body's, an actuator to that of what it drives:
+    many models name only those. The world body is never matched, as nothing of it can vary.
 
     Raises:
-        InputError: for a pattern that matches nothing, with the nearest names.
+        InputError: for a pattern that matches nothing, with the nearest names, or no pattern.
     """
     known = names(model, kind)
     found: set[int] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+    for pattern in texts(patterns):
         matches = [i for i, name in known.items() if fnmatch.fnmatchcase(name, pattern)]
         if not matches:
             raise unknown_name(kind, pattern, {name for name in known.values() if name})
         found.update(matches)
     return sorted(found)
+
+
+def texts(patterns: Patterns) -> list[str]:
+    """Patterns of any type of text and row, such as an array of NumPy's, as plain ones.
+
+    Raises:
+        InputError: for what is no text, or none at all.
+    """
+    single = isinstance(patterns, str) or not isinstance(patterns, Iterable)
+    found = [patterns] if single else list(patterns)
+    if not found or not all(isinstance(pattern, str) for pattern in found):
+        raise InputError(
+            f"names = {shown(patterns)}: must be a name or pattern such as 'front_*', or several "
+            "in a list"
+        )
+    return [str(pattern) for pattern in found]
+
+
+def listed(patterns: Patterns) -> str:
+    """Patterns in words."""
+    return ", ".join(texts(patterns))
 
 
 def names(model: mujoco.MjModel, kind: Kind) -> dict[int, str]:
@@ -44,7 +66,7 @@ def names(model: mujoco.MjModel, kind: Kind) -> dict[int, str]:
     if kind == "joint":
         bodies = (model.body(int(body)).name for body in model.jnt_bodyid)
         return {i: model.joint(i).name or body for i, body in enumerate(bodies)}
-    return {i: model.actuator(i).name or _driven_joint(model, i) for i in range(model.nu)}
+    return {i: model.actuator(i).name or _driven(model, i) for i in range(model.nactuator)}
 
 
 def dofs(model: mujoco.MjModel, joint: int) -> list[int]:
@@ -54,9 +76,16 @@ def dofs(model: mujoco.MjModel, joint: int) -> list[int]:
     return list(range(first, first + sizes.get(mujoco.mjtJoint(model.jnt_type[joint]), 1)))
 
 
-def _driven_joint(model: mujoco.MjModel, actuator: int) -> str:
-    """The joint that an actuator drives; "" if it drives something else."""
-    of_joints = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
-    if mujoco.mjtTrn(model.actuator_trntype[actuator]) not in of_joints:
-        return ""
-    return names(model, "joint")[int(model.actuator_trnid[actuator, 0])]
+def _driven(model: mujoco.MjModel, actuator: int) -> str:
+    """What an actuator drives: the name of its joint, tendon, site or body."""
+    target, reference = model.actuator_trnid[actuator].tolist()
+    transmission = mujoco.mjtTrn(int(model.actuator_trntype[actuator]))
+    if transmission == mujoco.mjtTrn.mjTRN_TENDON:
+        return model.tendon(target).name
+    if transmission == mujoco.mjtTrn.mjTRN_BODY:
+        return model.body(target).name
+    # An orientation servo turns a ball joint, or a site as seen from another.
+    on_site = transmission == mujoco.mjtTrn.mjTRN_SO3 and reference >= 0
+    if on_site or transmission in (mujoco.mjtTrn.mjTRN_SITE, mujoco.mjtTrn.mjTRN_SLIDERCRANK):
+        return model.site(target).name
+    return names(model, "joint")[target]

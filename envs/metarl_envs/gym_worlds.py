@@ -17,6 +17,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from metarl_envs.muscles import fixed_muscle_forces
 from metarl_envs.numbers import tensor
 
 ATTRIBUTE, OPTION = "attribute.", "opt."
@@ -45,7 +46,11 @@ class Row:
 
 def make_world(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
     """The environment without a time limit: the horizon is the family's."""
-    return gymnasium.make(env_id, max_episode_steps=-1, disable_env_checker=True, **kwargs)
+    env = gymnasium.make(env_id, max_episode_steps=-1, disable_env_checker=True, **kwargs)
+    model = model_of(env)
+    if model is not None:
+        fixed_muscle_forces(model)
+    return env
 
 
 def model_of(env: gymnasium.Env[Any, Any]) -> mujoco.MjModel | None:

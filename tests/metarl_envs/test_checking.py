@@ -63,6 +63,10 @@ def slim(fields, value):
     return {"body_inertia": inertia}
 
 
+def scaled_limit(fields, value):
+    return {"actuator_forcerange": fields["actuator_forcerange"] * value[:, None, None]}
+
+
 def shifted(fields, value):
     return {"dof_damping": fields["dof_damping"] + 0.1 + value.unsqueeze(1)}
 
@@ -92,6 +96,11 @@ def effect(name: str, low: float, high: float, field: str, change) -> Parameter:
             family(vary.damping(ARM, "elbow", (-2.0, 1.0), how="set")),
             "physics",
             "dof_damping is negative",
+        ),
+        (
+            family(effect("limit", -0.5, 1.0, "actuator_forcerange", scaled_limit)),
+            "physics",
+            "actuator_forcerange is empty",
         ),
         (
             family(reward=lambda t: 1 / (t.after["qvel"][:, 0].abs() > 2).double()),

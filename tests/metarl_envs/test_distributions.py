@@ -15,6 +15,7 @@ from metarl_envs.distributions import (
     SquareFrame,
     Uniform,
     interval,
+    lowest,
     overlap,
     within_any,
 )
@@ -187,3 +188,20 @@ def test_supports_that_cannot_be_are_refused_by_value(make, problem):
     with pytest.raises(InputError) as error:
         make()
     assert problem in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "least"),
+    [
+        (Uniform(((1.0, 2.0), (-3.0, -1.0))), -3.0),
+        (LogUniform(0.5, ((-1.0, 2.0),)), 0.25),
+        (Choice((4.0, -2.0)), -2.0),
+        (interval(0.0, 1.0), 0.0),
+    ],
+)
+def test_the_lowest_value_is_the_end_of_the_support(distribution, least):
+    assert lowest(distribution, ()) == least
+
+
+def test_the_lowest_value_of_points_is_nearly_the_end():
+    assert lowest(Ring(1.0, 2.0), (2,)) == pytest.approx(-2.0, abs=0.01)

@@ -41,6 +41,42 @@ def test_what_has_no_name_answers_to_its_body_or_joint():
     assert find(MODEL, "actuator", "front_hip") == [0]
 
 
+def test_what_drives_no_joint_answers_to_its_tendon_site_or_body():
+    model = mujoco.MjModel.from_xml_string("""
+    <mujoco>
+      <worldbody>
+        <site name="slider"/>
+        <body name="foot">
+          <joint name="ankle"/><geom size="0.1"/><site name="jet"/><site name="pin" pos="0 0 1"/>
+        </body>
+        <body name="eye">
+          <joint name="ball" type="ball"/><geom size="0.1"/><site name="gaze"/>
+        </body>
+      </worldbody>
+      <tendon><fixed name="cord"><joint joint="ankle" coef="1"/></fixed></tendon>
+      <actuator>
+        <orientation joint="ball"/>
+        <orientation site="gaze" refsite="jet"/>
+        <motor tendon="cord"/>
+        <pid joint="ankle"/>
+        <motor site="jet"/>
+        <adhesion body="foot" ctrlrange="0 1"/>
+        <motor cranksite="pin" slidersite="slider" cranklength="2"/>
+        <motor name="own" jointinparent="ball"/>
+      </actuator>
+    </mujoco>""")
+    assert model.nu == 13
+    expected = ["ball", "gaze", "cord", "ankle", "jet", "foot", "pin", "own"]
+    assert list(names(model, "actuator").values()) == expected
+    assert find(model, "actuator", "own") == [7]
+
+
+@pytest.mark.parametrize("patterns", [3, None, [], [3], ["front", None]])
+def test_patterns_that_are_no_text_are_refused(patterns):
+    with pytest.raises(InputError, match=r"names = .*: must be a name or pattern such as"):
+        find(MODEL, "geom", patterns)
+
+
 def test_joints_own_one_three_or_six_degrees_of_freedom():
     assert dofs(MODEL, 0) == [0, 1, 2, 3, 4, 5]
     assert dofs(MODEL, 1) == [6]

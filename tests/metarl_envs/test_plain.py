@@ -253,6 +253,7 @@ RANGES = {
     "joint_range": lambda w: vary.joint_range(ARM, "*", w((0.5, 1.0))),
     "gear": lambda w: vary.gear(ARM, "*", w((0.5, 2.0)), each=True),
     "gain": lambda w: vary.gain(ARM, "*", w((0.5, 2.0))),
+    "strength": lambda w: vary.strength(ARM, "*", w((0.5, 2.0)), each=w(True)),
     "force_limit": lambda w: vary.force_limit(ARM, "*", w((0.5, 2.0))),
     "dead": lambda w: vary.dead_actuator(ARM, "*", train=w([0]), extrapolation=w([1])),
     "reversed": lambda w: vary.reversed_actuator(ARM, "*", train=w([-1, 1])),

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from metarl_envs.errors import InputError
 from metarl_envs.mujoco_log import ignore_mujoco_warnings
+from metarl_envs.muscles import fixed_muscle_forces
 from metarl_envs.numbers import real
 from metarl_envs.plain import PlainFields
 
@@ -207,7 +208,7 @@ def forget_models() -> None:
 
 @functools.cache
 def _compiled(xml: Path) -> mujoco.MjModel:
-    """The model of an MJCF file, compiled once; never to be written to.
+    """The model of an MJCF file, compiled once, with muscles of fixed force; never to be changed.
 
     Raises:
         InputError: for a file that is missing or holds no model.
@@ -216,6 +217,8 @@ def _compiled(xml: Path) -> mujoco.MjModel:
     if not xml.is_file():
         raise InputError(f"model {xml}: no such file")
     try:
-        return mujoco.MjModel.from_xml_path(str(xml))
+        model = mujoco.MjModel.from_xml_path(str(xml))
     except ValueError as error:
         raise InputError(f"model {xml}: {' '.join(str(error).split())}") from None
+    fixed_muscle_forces(model)
+    return model

@@ -5,12 +5,14 @@ several of these, such as [(-2, -1), (1, 2)], or any distribution of `metarl_env
 `extrapolation` takes values outside of `train`; where the two overlap it is refused.
 """
 
+from metarl_envs.vary.actuator_faults import dead_actuator, reversed_actuator
 from metarl_envs.vary.actuators import (
-    dead_actuator,
     force_limit,
     gain,
     gear,
-    reversed_actuator,
+    servo_damping,
+    stiffness,
+    strength,
 )
 from metarl_envs.vary.attribute import attribute
 from metarl_envs.vary.interface import action_delay, goal, observation_bias, observation_noise
@@ -44,4 +46,7 @@ __all__ = [
     "observation_bias",
     "observation_noise",
     "reversed_actuator",
+    "servo_damping",
+    "stiffness",
+    "strength",
 ]

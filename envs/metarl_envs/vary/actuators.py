@@ -1,24 +1,68 @@
-"""What varies in actuators. The arguments are those of `metarl_envs.vary.model`."""
+"""What varies in actuators. The arguments are those of `metarl_envs.vary.model`.
+
+Every parameter is a factor with one meaning, whatever kind of actuator it is on:
+
+    strength: on the force (`actuator_force`) for the same control, activation and state, so on
+        all that it is made of, its own `forcerange` included.
+    stiffness: on kp, the force per unit of a servo's position error; the length at which it
+        settles without a load stays, also where the control is mapped (0 ... 255 to 0 ... 4 cm).
+    servo_damping: on kv, the force per unit of a servo's speed error; the speed that a velocity
+        servo aims at stays.
+    gain: on the force per unit of control; of a servo on kp or kv, as above. Springs and damping
+        that a motor or cylinder has as its bias stay.
+    gear: on the ratio between the actuator and what it drives. The driven part gets gear * force,
+        and length and speed are measured times the gear, too.
+    force_limit: on the largest and smallest force, wherever the model has that limit.
+
+    kind of actuator            strength  stiffness       servo_damping  gain       gear
+    motor                       gain      refused         refused        gain       yes
+    position servo              all       kp              kv             kp         yes, target / g
+    integrated-velocity servo   all       kp              kv             kp         yes, target / g
+    velocity servo              all       refused         kv             kv         yes, target / g
+    PID servo                   all (a)   kp              kv             refused    yes, target / g
+    orientation servo           all       kp              kv             kp         refused
+    damper                      kv        refused         kv             refused    yes
+    cylinder                    all       refused         refused        area       yes
+    muscle                      force     refused         refused        refused    yes (b)
+    adhesion                    gain      refused         refused        gain       refused
+    DC motor                    refused   controller kp   controller kd  refused    yes, target / g
+    general with another law    all       refused         refused        refused    yes
+    user-defined, plugin        refused   refused         refused        refused    yes
+
+"All" is gain and bias. A refusal says what the actuator has instead. (a) Without a feedforward
+input, whose force has no gain. (b) `lengthrange` goes along, so the muscle works at the same point
+of its force-length-velocity curves in every pose. A kind is what the law of force says: a `general`
+with constant gain whose bias falls with the length is a position servo. The transmission does not
+matter, but for an orientation servo and adhesion, whose gear MuJoCo does not use; `gear` multiplies
+all six numbers, so a rotor's thrust and its drag go together.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import mujoco
-import torch
 from torch import Tensor
 
-from metarl_envs.distributions import Choice
-from metarl_envs.elements import Patterns, find
+from metarl_envs.elements import Patterns, listed
 from metarl_envs.elements import names as names_of
 from metarl_envs.errors import InputError
-from metarl_envs.numbers import wholes
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
 from metarl_envs.robots.kinds import ModelledRobot
-from metarl_envs.vary.change import Entries, Range, apply, changed, name_from, per_entry, ranged
+from metarl_envs.vary.actuator_kinds import TRANSMISSION, Actuator, Factor, actuators, entries_of
+from metarl_envs.vary.change import Range, check_not_negative, name_from, ranged
+from metarl_envs.vary.owners import Entries, multiplied, owners
+
+WITH_TARGET = (
+    "position servo",
+    "integrated-velocity servo",
+    "velocity servo",
+    "PID servo",
+    "DC motor",
+)
 
 
-def gear(
+def strength(
     robot: ModelledRobot,
     names: Patterns,
     train: Range,
@@ -27,14 +71,54 @@ def gear(
     extrapolation: Range | None = None,
     name: str | None = None,
 ) -> Parameter:
-    """Factor on the gear of actuators: how much force on the joint a unit of control makes."""
-    model = robot.load_model()
-    actuators = find(model, "actuator", names)
-    entries = Entries(
-        [[a] for a in actuators], [float(model.actuator_gear[a, 0]) for a in actuators]
-    )
-    name, what = name or name_from(names, "gear"), f"gear of {names}"
-    return changed(name, what, "1", "actuator_gear", entries, "scale", train, extrapolation, each)
+    """Factor on the force of actuators for the same control, activation and state; at least 0.
+
+    A servo's kp and kv go together, so its target stays; its own force limit goes along. A limit
+    on the joint or tendon, which bounds all actuators there, stays: see `force_limit`.
+
+    Raises:
+        InputError: for a DC motor, whose force is not proportional to any of its constants, a
+            feedforward input, and what a plugin or the user computes.
+    """
+    return _factor(robot, names, "strength", train, extrapolation, each, name)
+
+
+def stiffness(
+    robot: ModelledRobot,
+    names: Patterns,
+    train: Range,
+    *,
+    each: bool = False,
+    extrapolation: Range | None = None,
+    name: str | None = None,
+) -> Parameter:
+    """Factor on kp of position servos; at least 0. Target, damping (kv) and limits stay.
+
+    A kv that stands in the model as `dampratio` is that of the model's own kp and masses.
+
+    Raises:
+        InputError: for actuators that are no servo of a position.
+    """
+    return _factor(robot, names, "stiffness", train, extrapolation, each, name)
+
+
+def servo_damping(
+    robot: ModelledRobot,
+    names: Patterns,
+    train: Range,
+    *,
+    each: bool = False,
+    extrapolation: Range | None = None,
+    name: str | None = None,
+) -> Parameter:
+    """Factor on kv of servos and dampers; at least 0. A velocity servo's target speed stays.
+
+    The joint's own damping is `damping`.
+
+    Raises:
+        InputError: for actuators without kv, or with kv = 0.
+    """
+    return _factor(robot, names, "servo_damping", train, extrapolation, each, name)
 
 
 def gain(
@@ -46,36 +130,38 @@ def gain(
     extrapolation: Range | None = None,
     name: str | None = None,
 ) -> Parameter:
-    """Factor on the gain of actuators; of a position or velocity servo, on its kp or kv.
+    """Factor on the force of actuators per unit of control; of a servo, on its kp or kv.
 
-    A servo's force is gain * (control - measured): the bias that mirrors the gain goes with it.
+    A servo's force is kp * (target - length) - kv * speed: the bias goes with kp, so that the
+    target stays, and kv does not; of a velocity servo, with kv.
 
     Raises:
         InputError: for a gain that is not a constant, such as a muscle's.
     """
-    model = robot.load_model()
-    actuators = find(model, "actuator", names)
-    name = name or name_from(names, "gain")
-    for actuator in actuators:
-        if model.actuator_gaintype[actuator] != mujoco.mjtGain.mjGAIN_FIXED:
-            raise InputError(
-                f"{name}: actuator '{names_of(model, 'actuator')[actuator]}' has no constant "
-                "gain; vary its gear"
-            )
-    groups = [[actuator] for actuator in actuators]
+    return _factor(robot, names, "gain", train, extrapolation, each, name)
 
-    def transform(fields: Fields, value: Tensor) -> Fields:
-        gains, biases = (fields[f"actuator_{n}prm"].clone() for n in ("gain", "bias"))
-        values = per_entry(value, groups, each)
-        mirrored = (biases == -gains[:, :, :1]) & (gains[:, :, :1] != 0)
-        scaled = apply(biases[:, actuators], values, "scale")
-        biases[:, actuators] = torch.where(mirrored[:, actuators], scaled, biases[:, actuators])
-        gains[:, actuators, 0] = apply(gains[:, actuators, 0], values, "scale")
-        return {"actuator_gainprm": gains, "actuator_biasprm": biases}
 
-    effect = ModelEffect(("actuator_gainprm", "actuator_biasprm"), transform)
-    nominal = (1.0,) * len(actuators) if each else 1.0
-    return ranged(name, "1", f"factor on gain of {names}", nominal, train, extrapolation, effect)
+def gear(
+    robot: ModelledRobot,
+    names: Patterns,
+    train: Range,
+    *,
+    each: bool = False,
+    extrapolation: Range | None = None,
+    name: str | None = None,
+) -> Parameter:
+    """Factor on the gear of actuators: the driven part gets gear times the actuator's force.
+
+    Lengths and speeds are measured times the gear, too, so a servo is another one: with a factor g
+    its joint goes to target / g, and is g^2 times as stiff and damped there. `strength` and
+    `stiffness` keep the target. What the actuator adds to the joint's own damping and armature
+    grows with g^2. A muscle's `lengthrange` goes along.
+
+    Raises:
+        InputError: for orientation servos and adhesion, which have no gear, a gear of 0, and a
+            factor below 0 on a muscle, which can only pull.
+    """
+    return _factor(robot, names, "gear", train, extrapolation, each, name)
 
 
 def force_limit(
@@ -87,106 +173,104 @@ def force_limit(
     extrapolation: Range | None = None,
     name: str | None = None,
 ) -> Parameter:
-    """Factor on the largest and smallest force of actuators.
+    """Factor on the largest and smallest force of actuators; at least 0.
+
+    The limit is the actuator's `forcerange`, the `actuatorfrcrange` of its joint or tendon, or
+    both. The latter bounds the sum of all actuators there, so that they have to be named together.
 
     Raises:
-        InputError: for actuators without `forcerange`.
+        InputError: for actuators without a limit, or whose limit others share.
     """
     model = robot.load_model()
-    actuators = find(model, "actuator", names)
+    named = actuators(model, names)
     name = name or name_from(names, "force_limit")
-    for actuator in actuators:
-        if not model.actuator_forcelimited[actuator]:
-            raise InputError(
-                f"{name}: actuator '{names_of(model, 'actuator')[actuator]}' has no limit in the "
-                "model; give it a forcerange there"
-            )
-    limits = [float(model.actuator_forcerange[actuator, 1]) for actuator in actuators]
-    entries = Entries([[actuator] for actuator in actuators], limits)
-    return changed(
-        name,
-        f"force limit of {names}",
-        "N or N m",
-        "actuator_forcerange",
-        entries,
-        "scale",
-        train,
-        extrapolation,
-        each,
-    )
+    elements = [_limits(name, model, actuator, named, each) for actuator in named]
+    what = f"force limit of {listed(names)}"
+    made = _scaled(model, name, what, elements, train, extrapolation, each)
+    check_not_negative(made)
+    return made
 
 
-def dead_actuator(
+def _factor(
     robot: ModelledRobot,
     names: Patterns,
-    *,
-    train: Sequence[int] | None = None,
-    extrapolation: Sequence[int] | None = None,
-    name: str = "dead_actuator",
-) -> Parameter:
-    """One actuator, or one group of them, gives no force.
-
-    Args:
-        robot: whose model is changed.
-        names: one pattern: each actuator that it matches fails alone; several: the actuators of
-            one pattern fail together, as those of a leg.
-        train: which of them fail in training, by their order; None: all. -1 is none.
-        extrapolation: which of them fail only in extrapolation.
-        name: of the parameter.
-
-    Raises:
-        InputError: for an unknown actuator or number.
-    """
-    return _faulty(robot, names, 0.0, "without force", train, extrapolation, name)
-
-
-def reversed_actuator(
-    robot: ModelledRobot,
-    names: Patterns,
-    *,
-    train: Sequence[int] | None = None,
-    extrapolation: Sequence[int] | None = None,
-    name: str = "reversed_actuator",
-) -> Parameter:
-    """One actuator, or one group of them, works the other way round; see `dead_actuator`."""
-    return _faulty(robot, names, -1.0, "that works in reverse", train, extrapolation, name)
-
-
-def _faulty(
-    robot: ModelledRobot,
-    names: Patterns,
-    factor: float,
-    what: str,
-    train: Sequence[int] | None,
-    extrapolation: Sequence[int] | None,
-    name: str,
+    factor: Factor,
+    train: Range,
+    extrapolation: Range | None,
+    each: bool,
+    name: str | None,
 ) -> Parameter:
     model = robot.load_model()
-    if isinstance(names, str):
-        groups = [[actuator] for actuator in find(model, "actuator", names)]
-        labels = [names_of(model, "actuator")[group[0]] for group in groups]
-    else:
-        groups, labels = [find(model, "actuator", pattern) for pattern in names], list(names)
-    listed = ", ".join(f"{i} {label}" for i, label in enumerate(labels))
-    inside = wholes(f"{name}: train", range(len(groups)) if train is None else train)
-    beyond = None if extrapolation is None else wholes(f"{name}: extrapolation", extrapolation)
-    for number in [*inside, *(beyond or ())]:
-        if number not in range(-1, len(groups)):
-            raise InputError(f"{name} = {number}: allowed are {listed}, -1 none")
-    table = torch.ones(len(groups) + 1, model.nu, dtype=torch.float64)  # the last row: none
-    for row, group in enumerate(groups):
-        table[row, group] = factor
+    named = actuators(model, names)
+    name = name or name_from(names, factor)
+    elements = [entries_of(name, actuator, factor) for actuator in named]
+    what = f"{factor.replace('_', ' ')} of {listed(names)}"
+    if factor == "gear" and any(actuator.kind in WITH_TARGET for actuator in named):
+        what += ", which measures with it: a servo settles at target / factor"
+    made = _scaled(model, name, what, elements, train, extrapolation, each)
+    # Below 0 is the other way round, which only a gear and a motor have.
+    kinds = {actuator.kind for actuator in named}
+    turns = {"gear": "muscle" not in kinds, "gain": kinds == {"motor"}}
+    if not turns.get(factor, False):
+        check_not_negative(made)
+    return made
+
+
+def _scaled(
+    model: mujoco.MjModel,
+    name: str,
+    what: str,
+    elements: Sequence[Entries],
+    train: Range,
+    extrapolation: Range | None,
+    each: bool,
+) -> Parameter:
+    """A factor for each element's entries, or one for all."""
+    owned = owners(model, elements)
 
     def transform(fields: Fields, value: Tensor) -> Fields:
-        gears = fields["actuator_gear"]
-        return {"actuator_gear": gears * table.to(gears)[value.long()].unsqueeze(-1)}
+        factors = value if each else value[:, None].expand(-1, len(elements))
+        return multiplied(fields, owned, factors)
 
-    return ranged(
-        name,
-        "1",
-        f"the actuator {what}: {listed}; -1 none",
-        -1.0,
-        Choice(inside),
-        None if beyond is None else Choice(beyond),
-        ModelEffect(("actuator_gear",), transform),
-    )
+    nominal = (1.0,) * len(elements) if each else 1.0
+    effect = ModelEffect(tuple(owned), transform)
+    return ranged(name, "1", f"factor on {what}", nominal, train, extrapolation, effect)
+
+
+def _limits(
+    name: str, model: mujoco.MjModel, actuator: Actuator, named: Sequence[Actuator], each: bool
+) -> Entries:
+    """Where an actuator's limits stand: in its forcerange, on its joint or tendon, or both."""
+    found: dict[str, tuple[Sequence[int], Sequence[int]]] = {}
+    if model.actuator_forcelimited[actuator.index]:
+        found["actuator_forcerange"] = ([actuator.index], range(2))
+    transmission, target = _driven(model, actuator.index)
+    limited = {"jnt": model.jnt_actfrclimited, "tendon": model.tendon_actfrclimited}
+    if transmission in limited and limited[transmission][target]:
+        found[f"{transmission}_actfrcrange"] = ([target], range(2))
+        ours = {other.index for other in named}
+        sharing = [i for i in range(model.nactuator) if _driven(model, i) == (transmission, target)]
+        if len(sharing) > 1 and (each or not ours.issuperset(sharing)):
+            who = ", ".join(f"'{names_of(model, 'actuator')[i]}'" for i in sharing)
+            raise InputError(
+                f"{name}: actuator '{actuator.name}' is limited by the actuatorfrcrange of what it "
+                f"drives, which bounds the sum of {who}; name all of them, without each=True, or "
+                "give each a forcerange in the model"
+            )
+    if not found:
+        raise InputError(
+            f"{name}: actuator '{actuator.name}', of the kind '{actuator.kind}', has no limit in "
+            "the model; give it a forcerange there, or its joint or tendon an actuatorfrcrange"
+        )
+    return found
+
+
+def _driven(model: mujoco.MjModel, index: int) -> tuple[str, int]:
+    """What an actuator drives, as MuJoCo's fields begin and number it: ("jnt", 3)."""
+    kinds = {
+        TRANSMISSION.mjTRN_JOINT: "jnt",
+        TRANSMISSION.mjTRN_JOINTINPARENT: "jnt",
+        TRANSMISSION.mjTRN_TENDON: "tendon",
+    }
+    kind = kinds.get(TRANSMISSION(int(model.actuator_trntype[index])), "")
+    return kind, int(model.actuator_trnid[index, 0])

@@ -11,8 +11,8 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from metarl_envs.distributions import Distribution, Uniform
-from metarl_envs.elements import Patterns
+from metarl_envs.distributions import Distribution, Uniform, lowest
+from metarl_envs.elements import Patterns, texts
 from metarl_envs.errors import InputError
 from metarl_envs.numbers import shown, tensor
 from metarl_envs.parameters import Effect, Fields, ModelEffect, Parameter
@@ -78,8 +78,7 @@ def _intervals(given: object) -> list[tuple[float, float]] | None:
 
 def name_from(patterns: Patterns, ending: str) -> str:
     """A parameter's name from what it changes: ("link_*", "mass") -> "link_mass"."""
-    texts = [patterns] if isinstance(patterns, str) else list(patterns)
-    return re.sub(r"\W+|_+", "_", "_".join([*texts, ending])).strip("_")
+    return re.sub(r"\W+|_+", "_", "_".join([*texts(patterns), ending])).strip("_")
 
 
 def ranged(
@@ -138,6 +137,20 @@ def changed(
     return ranged(
         name, unit, described, nominal if each else nominal[0], train, extrapolation, effect
     )
+
+
+def check_not_negative(parameter: Parameter) -> None:
+    """Refuse a factor below 0 where it means nothing.
+
+    Raises:
+        InputError: naming the range.
+    """
+    for distribution in parameter.supports:
+        if lowest(distribution, parameter.shape) < 0:
+            raise InputError(
+                f"range of {parameter.name} = {distribution.describe()}: a factor on this must not "
+                "be below 0"
+            )
 
 
 def check_how(name: str, unit: str, values: Sequence[float], how: How, each: bool) -> None:

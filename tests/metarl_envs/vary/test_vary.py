@@ -140,10 +140,10 @@ def test_the_gain_of_a_servo_takes_its_bias_along(tmp_path):
 def test_dead_and_reversed_actuators_alone_or_in_groups():
     dead = vary.dead_actuator(ARM, "*_motor")
     assert dead.train == Choice((0.0, 1.0))
-    assert changed(dead, -1.0, 0.0, 1.0)["actuator_gear"][..., 0].tolist() == [
-        [8, 4],
-        [0, 4],
-        [8, 0],
+    assert changed(dead, -1.0, 0.0, 1.0)["actuator_gainprm"][..., 0].tolist() == [
+        [1, 1],
+        [0, 1],
+        [1, 0],
     ]
     swapped = vary.reversed_actuator(ARM, ["elbow*", "*_motor"], train=[0], extrapolation=[1])
     assert swapped.extrapolation == Choice((1.0,))
@@ -263,7 +263,7 @@ def test_what_cannot_be_varied_says_why_and_what_can(make, message):
             'gear="4" ctrlrange="-1 1" forcelimited="true" forcerange="-0.9 0.9"',
             'gear="4" ctrlrange="-1 1"',
             lambda robot: vary.force_limit(robot, "*", (0.5, 1.0)),
-            "actuator 'elbow_motor' has no limit",
+            "actuator 'elbow_motor', of the kind 'motor', has no limit",
         ),
         (
             'timestep="0.005"',

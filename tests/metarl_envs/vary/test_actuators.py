@@ -1,0 +1,438 @@
+"""Factors on actuators mean one physical thing each, whatever kind the actuator is of."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+import pytest
+from actuated import model_text, moving, robot_of, robot_with, settled, with_value
+
+from metarl_envs import InputError, vary
+
+HALF, DOUBLE = 0.5, 2.0
+GRAVITY = 9.81
+SLIDE = """
+<mujoco>
+  <option timestep="0.002" integrator="implicitfast"/>
+  <worldbody>
+    <body><joint name="slide" type="slide" axis="0 0 1" damping="1"/>
+      <geom size="0.05" mass="0.5"/></body>
+  </worldbody>
+  <actuator>{}</actuator>
+</mujoco>"""
+GRIP = (
+    '<general name="grip" joint="slide" biastype="affine" ctrlrange="0 255" '
+    'gainprm="0.01568627451" biasprm="0 -100 -10"/>'
+)
+
+
+def rotor_force(model, index=0):
+    """Force and torque on the free box of one rotor at full throttle, (6,)."""
+    data = mujoco.MjData(model)
+    data.ctrl[index] = 1.0
+    mujoco.mj_forward(model, data)
+    return data.qfrc_actuator[4:].copy()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("motor", "limited", "servo", "grip", "filtered", "speed", "winch", "damper"),
+        *("cylinder", "muscle", "puller", "sucker", "pid", "wrist", "odd", "rotor"),
+    ],
+)
+@pytest.mark.parametrize("factor", [0.0, HALF, DOUBLE])
+@pytest.mark.parametrize("control", [0.6, 9.0])
+def test_strength_is_a_factor_on_the_force_at_the_same_control_and_state(
+    tmp_path, name, factor, control
+):
+    robot = robot_with(tmp_path, name)
+    plain = moving(robot.load_model(), control).actuator_force
+    assert np.abs(plain).min() > 0.01
+    changed = moving(with_value(robot, vary.strength(robot, "*", (0, 3)), factor), control)
+    np.testing.assert_allclose(changed.actuator_force, factor * plain, rtol=1e-12, atol=0)
+
+
+def test_a_weaker_muscle_is_weaker_where_it_is_only_stretched_too(tmp_path):
+    robot = robot_with(tmp_path, "puller")
+    found = []
+    for model in (
+        robot.load_model(),
+        with_value(robot, vary.strength(robot, "*", (0, 3)), HALF),
+    ):
+        data = mujoco.MjData(model)
+        data.qpos[0] = 3.0
+        mujoco.mj_forward(model, data)
+        found.append(data.actuator_force[0])
+    assert found[0] < -0.1
+    assert found[1] == pytest.approx(HALF * found[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("make", [vary.stiffness, vary.gain])
+@pytest.mark.parametrize("factor", [HALF, 1.0, DOUBLE])
+def test_a_servo_of_another_stiffness_keeps_its_target_and_sags_by_the_load(tmp_path, make, factor):
+    robot = robot_of(tmp_path, SLIDE.format(GRIP))
+    model = with_value(robot, make(robot, "grip", (0.1, 3)), factor)
+    sag = 0.5 * GRAVITY / (100 * factor)
+    assert settled(model, 255).qpos[0] == pytest.approx(0.04 - sag, abs=1e-6)
+    model.opt.gravity[:] = 0
+    assert settled(model, 255).qpos[0] == pytest.approx(0.04, abs=1e-6)
+
+
+@pytest.mark.parametrize("kv", [10, 50])  # once the same number as kp
+@pytest.mark.parametrize("make", [vary.stiffness, vary.gain])
+def test_damping_is_none_of_the_stiffness_whatever_its_number(tmp_path, make, kv):
+    servo = f'<position joint="slide" kp="50" kv="{kv}" ctrlrange="-1 1"/>'
+    robot = robot_of(tmp_path, SLIDE.format(servo))
+    model = with_value(robot, make(robot, "*", (0.1, 3)), HALF)
+    data = mujoco.MjData(model)
+    data.qpos[0], data.qvel[0], data.ctrl[0] = 0.1, 0.2, 0.5
+    mujoco.mj_forward(model, data)
+    assert data.actuator_force[0] == pytest.approx(25 * (0.5 - 0.1) - kv * 0.2)
+
+
+def test_an_offset_of_the_target_stays(tmp_path):
+    robot = robot_with(tmp_path, "grip")
+    model = with_value(robot, vary.stiffness(robot, "*", (0.1, 3)), DOUBLE)
+    data = mujoco.MjData(model)
+    data.ctrl[0], data.qpos[0] = 10.0, (0.2 * 10 + 3) / 100
+    mujoco.mj_forward(model, data)
+    assert data.actuator_force[0] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "controls", "force"),
+    [
+        # kp (target - 0.1) - kv 0.3, at control 0.6 and activation 0.2, with kp times 2
+        ("servo", 1, 2 * 50 * 0.5 - 5 * 0.3),
+        ("winch", 1, 2 * 7 * 0.1 - 2 * 0.3),
+        ("pid", 2, 2 * 50 * 0.5 + 5 * 0.3 + 2 * 0.2),
+        ("feedforward", 3, 2 * 50 * 0.5 + 5 * 0.3 + 0.6),
+        ("drive", 2, 2 * 10 * 0.5 + 3 * 0.3),
+    ],
+)
+def test_stiffness_is_kp_with_one_input_or_several(tmp_path, name, controls, force):
+    robot = robot_with(tmp_path, name)
+    assert robot.load_model().nu == controls
+    model = with_value(robot, vary.stiffness(robot, name, (0.1, 3)), DOUBLE)
+    assert moving(model).actuator_force[0] == pytest.approx(force)
+
+
+@pytest.mark.parametrize(
+    ("name", "force"),
+    [
+        ("servo", 50 * 0.5 - 2 * 5 * 0.3),
+        ("speed", 2 * 5 * (0.6 - 0.3)),
+        ("winch", 7 * 0.1 - 2 * 2 * 0.3),
+        ("damper", -2 * 5 * 0.3 * 0.6),
+        ("pid", 50 * 0.5 + 2 * 5 * 0.3 + 2 * 0.2),
+        ("drive", 10 * 0.5 + 2 * 3 * 0.3),
+    ],
+)
+def test_servo_damping_is_kv(tmp_path, name, force):
+    robot = robot_with(tmp_path, name)
+    model = with_value(robot, vary.servo_damping(robot, name, (0.1, 3)), DOUBLE)
+    assert moving(model).actuator_force[0] == pytest.approx(force)
+
+
+def test_an_orientation_servo_has_stiffness_and_damping_of_its_own(tmp_path):
+    robot = robot_with(tmp_path, "wrist")
+    plain = robot.load_model()
+    plain.actuator_forcelimited[:] = False
+    parts = []
+    for make in (vary.stiffness, vary.servo_damping):
+        model = with_value(robot, make(robot, "wrist", (0, 3)), 0.0)
+        model.actuator_forcelimited[:] = False
+        parts.append(moving(model).actuator_force)
+    np.testing.assert_allclose(parts[0], -2 * np.array([-0.2, 0.1, 0.4]))  # -kv * speed
+    np.testing.assert_allclose(sum(parts), moving(plain).actuator_force)
+
+
+@pytest.mark.parametrize("make", [vary.servo_damping, vary.gain])
+@pytest.mark.parametrize("factor", [HALF, DOUBLE])
+def test_a_velocity_servo_keeps_its_target_and_lags_by_the_load(tmp_path, make, factor):
+    # 0 ... 255 is 0 ... 2 m/s with kv = 20; weight and the joint's damping are the load.
+    servo = (
+        '<general joint="slide" biastype="affine" ctrlrange="0 255" '
+        f'gainprm="{40 / 255}" biasprm="0 0 -20"/>'
+    )
+    robot = robot_of(tmp_path, SLIDE.format(servo))
+    model = with_value(robot, make(robot, "slide", (0.1, 3)), factor)
+    speed = (20 * factor * 2 - 0.5 * GRAVITY) / (20 * factor + 1)
+    assert settled(model, 255).qvel[0] == pytest.approx(speed, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "force"),
+    [
+        ("motor", 2 * 0.6),
+        ("limited", 0.2),
+        ("cylinder", 2 * 5 * 0.2 + 1 - 3 * 0.1 - 2 * 0.3),
+        ("sucker", 2 * 7 * 0.6),
+    ],
+)
+def test_gain_of_what_is_no_servo_is_the_force_per_control_alone(tmp_path, name, force):
+    robot = robot_with(tmp_path, name)
+    model = with_value(robot, vary.gain(robot, name, (0.1, 3)), DOUBLE)
+    assert moving(model).actuator_force[0] == pytest.approx(force)
+
+
+@pytest.mark.parametrize("factor", [HALF, DOUBLE])
+def test_a_gear_moves_the_target_of_a_servo_and_says_so(tmp_path, factor):
+    robot = robot_of(tmp_path, SLIDE.format(GRIP))
+    parameter = vary.gear(robot, "grip", (0.1, 3))
+    assert parameter.description == (
+        "factor on gear of grip, which measures with it: a servo settles at target / factor"
+    )
+    sag = 0.5 * GRAVITY / (100 * factor**2)
+    found = settled(with_value(robot, parameter, factor), 255).qpos[0]
+    assert found == pytest.approx(0.04 / factor - sag, abs=1e-6)
+    strong = with_value(robot, vary.strength(robot, "grip", (0.1, 3)), factor)
+    strong.opt.gravity[:] = 0
+    assert settled(strong, 255).qpos[0] == pytest.approx(0.04, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["motor", "rotor", "parent", "line", "crank", "dc"])
+def test_a_gear_scales_what_the_driven_part_gets_through_any_transmission(tmp_path, name):
+    robot = robot_with(tmp_path, name)
+    still = [mujoco.MjData(robot.load_model())]
+    still.append(mujoco.MjData(with_value(robot, vary.gear(robot, name, (0.1, 3)), DOUBLE)))
+    forces = []
+    for data in still:
+        data.ctrl[0] = 1.0
+        mujoco.mj_forward(data.model, data)
+        forces.append(data.qfrc_actuator.copy())
+    assert np.abs(forces[0]).max() > 0.01
+    np.testing.assert_allclose(forces[1], 2 * forces[0], rtol=1e-12)
+
+
+def test_a_damper_is_as_strong_as_the_square_of_its_gear(tmp_path):
+    robot = robot_with(tmp_path, "damper")
+    model = with_value(robot, vary.gear(robot, "*", (0.1, 3)), DOUBLE)
+    assert moving(model).qfrc_actuator[0] == pytest.approx(4 * -5 * 0.3 * 0.6)
+
+
+@pytest.mark.parametrize("axis", range(6))
+def test_a_rotor_may_push_along_any_axis(tmp_path, axis):
+    numbers = " ".join("2" if i == axis else "0" for i in range(6))
+    rotor = f'<motor name="rotor" site="rotor" gear="{numbers}" ctrlrange="0 5"/>'
+    robot = robot_of(tmp_path, model_text(rotor))
+    plain = rotor_force(robot.load_model())
+    assert np.abs(plain).max() == pytest.approx(2)
+    model = with_value(robot, vary.gear(robot, "rotor", (0.5, 1)), HALF)
+    np.testing.assert_allclose(rotor_force(model), plain / 2)
+
+
+def test_each_rotor_has_a_gear_of_its_own_and_thrust_is_its_share_of_the_weight(tmp_path):
+    sites = "".join(
+        f'<site name="r{i}" pos="{x} {y} 0"/>'
+        for i, (x, y) in enumerate([(0.1, 0.1), (-0.1, 0.1), (-0.1, -0.1), (0.1, -0.1)])
+    )
+    rotors = "".join(
+        f'<motor name="rotor{i}" site="r{i}" gear="0 0 1 0 0 {0.02 * (-1) ** i}" ctrlrange="0 5"/>'
+        for i in range(4)
+    )
+    robot = robot_of(
+        tmp_path,
+        f"""<mujoco><worldbody><body pos="0 0 1"><freejoint/>
+        <geom type="box" size="0.1 0.1 0.02" mass="0.8"/>{sites}</body></worldbody>
+        <actuator>{rotors}</actuator></mujoco>""",
+    )
+    hover = 0.8 * GRAVITY / 4
+    parameter = vary.gear(robot, "rotor*", (0.5, 1.5), each=True)
+    data = mujoco.MjData(with_value(robot, parameter, [0.6, 1.0, 0.6, 1.0]))
+    data.ctrl[:] = hover
+    mujoco.mj_forward(data.model, data)
+    assert data.qacc[2] == pytest.approx((0.8 - 1) * GRAVITY)
+    # Drag turns with the thrust that it belongs to.
+    assert data.qfrc_actuator[5] == pytest.approx(0.02 * hover * (0.6 - 1 + 0.6 - 1))
+    alike = vary.strength(robot, "rotor*", (0.5, 1.5))
+    data = mujoco.MjData(with_value(robot, alike, 0.7))
+    data.ctrl[:] = hover
+    mujoco.mj_forward(data.model, data)
+    assert data.qacc[2] == pytest.approx((0.7 - 1) * GRAVITY)
+
+
+def test_what_comes_after_an_actuator_of_several_outputs_is_changed_itself(tmp_path):
+    robot = robot_with(tmp_path, "wrist", "pid", "motor")
+    plain = robot.load_model()
+    changed = with_value(robot, vary.gear(robot, "motor", (0.1, 3)), DOUBLE)
+    assert (changed.actuator_gear - plain.actuator_gear)[:, 0].tolist() == [0, 0, 0, 0, 1]
+    changed = with_value(robot, vary.strength(robot, "motor", (0.1, 3)), DOUBLE)
+    assert (changed.actuator_gainprm - plain.actuator_gainprm)[:, 0].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["muscle", "puller"])
+@pytest.mark.parametrize("position", [-0.5, 0.0, 0.7])
+def test_a_muscle_on_a_longer_lever_pulls_as_hard_in_every_pose(tmp_path, name, position):
+    robot = robot_with(tmp_path, name)
+    found = []
+    for model in (
+        robot.load_model(),
+        with_value(robot, vary.gear(robot, "*", (0.5, 2)), DOUBLE),
+    ):
+        data = mujoco.MjData(model)
+        data.qpos[0], data.qvel[0], data.act[0] = position, 0.2, 0.8
+        mujoco.mj_forward(model, data)
+        found.append((data.actuator_force[0], data.qfrc_actuator[0]))
+    assert abs(found[0][0]) > 1
+    assert found[1] == pytest.approx((found[0][0], 2 * found[0][1]), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("actuators", "more", "largest"),
+    [
+        ('<motor name="a" joint="hinge" ctrlrange="-9 9" forcerange="-4 4"/>', {}, 2),
+        (
+            '<motor name="a" joint="hinge" ctrlrange="-9 9"/>',
+            {"joint": 'actuatorfrcrange="-3 3"'},
+            1.5,
+        ),
+        (
+            '<position name="a" joint="hinge" kp="99" ctrlrange="-9 9" forcerange="-4 4"/>',
+            {"joint": 'actuatorfrcrange="-3 3"'},
+            1.5,
+        ),
+        (
+            '<motor name="a" tendon="cord" ctrlrange="-9 9"/>',
+            {"tendon": 'actuatorfrcrange="-3 3"'},
+            1.5 * 0.5,
+        ),
+        (
+            '<motor name="a" joint="hinge" ctrlrange="-9 9"/>'
+            '<motor name="b" joint="hinge" ctrlrange="-9 9"/>',
+            {"joint": 'actuatorfrcrange="-3 3"'},
+            1.5,
+        ),
+        (
+            '<dcmotor name="a" joint="hinge" resistance="1" motorconst="1" ctrlrange="-9 9" '
+            'saturation="4 0 0"/>',
+            {},
+            2,
+        ),
+    ],
+)
+def test_a_force_limit_is_scaled_wherever_it_stands(tmp_path, actuators, more, largest):
+    robot = robot_of(tmp_path, model_text(actuators, **more))
+    model = with_value(robot, vary.force_limit(robot, "*", (0.1, 1)), HALF)
+    data = mujoco.MjData(model)
+    for sign in (1, -1):
+        data.ctrl[:] = 9 * sign
+        mujoco.mj_forward(model, data)
+        assert data.qfrc_actuator[0] == pytest.approx(sign * largest)
+
+
+SHARED = (
+    '<motor name="pull" joint="hinge" ctrlrange="-1 1"/>'
+    '<motor name="push" joint="hinge" ctrlrange="-1 1"/>'
+)
+
+
+@pytest.mark.parametrize(("names", "each"), [("pull", False), ("*", True)])
+def test_a_limit_that_actuators_share_is_not_split_among_them(tmp_path, names, each):
+    robot = robot_of(tmp_path, model_text(SHARED, joint='actuatorfrcrange="-3 3"'))
+    with pytest.raises(InputError, match=r"bounds the sum of 'pull', 'push'; name all of them"):
+        vary.force_limit(robot, names, (0.1, 1), each=each)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("motor", vary.stiffness, r"'motor', has no stiffness \(kp\); use vary.strength"),
+        ("motor", vary.servo_damping, r"has no damping of its own .* or vary.damping of its joint"),
+        ("speed", vary.stiffness, r"of the kind 'velocity servo', has no stiffness"),
+        ("damper", vary.gain, r"has no constant gain; use vary.strength, vary.servo_damping"),
+        ("cylinder", vary.stiffness, r"of the kind 'cylinder', has no stiffness"),
+        ("muscle", vary.gain, r"has no constant gain; use vary.strength, vary.gear or"),
+        ("muscle", vary.stiffness, r"actuator 'muscle', of the kind 'muscle', has no stiffness"),
+        ("sucker", vary.gear, r"has no gear; use vary.strength, vary.gain or"),
+        ("wrist", vary.gear, r"has no gear; use vary.strength, vary.stiffness, vary.servo_damp"),
+        ("pid", vary.gain, r"'PID servo', has no constant gain; use vary.strength, vary.stiffness"),
+        ("feedforward", vary.strength, r"proportional to; use vary.stiffness, vary.servo_damping"),
+        ("dc", vary.strength, r"'DC motor', has no numbers .* use vary.gear or vary.force_limit"),
+        ("dc", vary.stiffness, r"has no stiffness \(kp\); use vary.gear or vary.force_limit"),
+        ("odd", vary.gain, r"has no constant gain; use vary.strength, vary.gear"),
+        ("motor", vary.force_limit, r"'motor', has no limit in the model; give it a forcerange"),
+    ],
+)
+def test_what_an_actuator_does_not_have_is_refused_with_what_it_has(tmp_path, name, make, message):
+    robot = robot_with(tmp_path, name)
+    with pytest.raises(InputError, match=message) as error:
+        make(robot, name, (0.5, 1.5), name="p")
+    assert str(error.value).startswith(f"p: actuator '{name}', of the kind '")
+    assert "\n" not in str(error.value)
+
+
+def test_one_actuator_of_another_kind_is_enough_to_refuse(tmp_path):
+    robot = robot_with(tmp_path, "servo", "muscle")
+    with pytest.raises(InputError, match="actuator 'muscle'"):
+        vary.stiffness(robot, "*", (0.5, 1.5))
+
+
+@pytest.mark.parametrize(
+    ("law", "make", "message"),
+    [
+        ('<position joint="hinge" kp="9" ctrlrange="-1 1"/>', vary.servo_damping, "no damping"),
+        ('<motor joint="hinge" gear="0" ctrlrange="-1 1"/>', vary.gear, "has no gear"),
+        ('<general joint="hinge" gainprm="0" ctrlrange="-1 1"/>', vary.strength, "no numbers"),
+    ],
+)
+def test_a_factor_on_zero_is_refused(tmp_path, law, make, message):
+    robot = robot_of(tmp_path, model_text(law))
+    with pytest.raises(InputError, match=message):
+        make(robot, "hinge", (0.5, 1.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("motor", vary.strength),
+        ("servo", vary.strength),
+        ("servo", vary.stiffness),
+        ("servo", vary.gain),
+        ("servo", vary.servo_damping),
+        ("muscle", vary.gear),
+        ("limited", vary.force_limit),
+    ],
+)
+def test_a_factor_below_zero_is_refused_where_it_means_nothing(tmp_path, name, make):
+    robot = robot_with(tmp_path, name)
+    for ranges in ({"train": (-0.5, 1.5)}, {"train": (0, 1), "extrapolation": (-1, 0)}):
+        with pytest.raises(InputError, match=r"range of p = \[-.*must not be below 0"):
+            make(robot, name, **ranges, name="p")
+
+
+def test_a_motor_may_be_wired_the_other_way_round(tmp_path):
+    robot = robot_with(tmp_path, "motor")
+    for make in (vary.gear, vary.gain):
+        model = with_value(robot, make(robot, "motor", [(-1.2, -0.8), (0.8, 1.2)]), -1.0)
+        assert moving(model).qfrc_actuator[0] == pytest.approx(-0.6)
+
+
+def test_names_are_texts_of_any_type(tmp_path):
+    robot = robot_with(tmp_path, "servo", "speed")
+    for names in (
+        ["servo", "speed"],
+        ("servo", "speed"),
+        np.array(["servo", "speed"]),
+        [np.str_("servo"), np.str_("speed")],
+    ):
+        parameter = vary.strength(robot, names, np.array([0.5, 1.5]), each=True)
+        assert parameter.name == "servo_speed_strength"
+        assert parameter.description == "factor on strength of servo, speed"
+        assert parameter.nominal == (1.0, 1.0)
+    assert type(vary.strength(robot, np.str_("servo"), (0.5, 1.5)).name) is str
+    for wrong in (3, [], [3], None):
+        with pytest.raises(InputError, match=r"names = .*: must be a name or pattern"):
+            vary.strength(robot, wrong, (0.5, 1.5))
+
+
+@pytest.mark.parametrize(
+    "make", [vary.strength, vary.stiffness, vary.servo_damping, vary.gain, vary.gear]
+)
+def test_the_nominal_value_leaves_the_model_as_it_is(tmp_path, make):
+    robot = robot_with(tmp_path, "servo", "grip", "winch")
+    parameter = make(robot, "*", (0.5, 1.5), each=True)
+    model, plain = with_value(robot, parameter, parameter.nominal), robot.load_model()
+    for field in parameter.effect.fields:
+        np.testing.assert_array_equal(getattr(model, field), getattr(plain, field))

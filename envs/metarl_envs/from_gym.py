@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 from torch import Tensor
 
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
-from metarl_envs.gym_worlds import Row, make_world, model_of
-from metarl_envs.numbers import is_number, real
+from metarl_envs.gym_calls import OWN, ask
+from metarl_envs.gym_mujoco import Simulation, clocks, paths_of_data, simulation_at, single
+from metarl_envs.gym_worlds import Row, Source, World, opened
+from metarl_envs.numbers import is_number, real, shown
+from metarl_envs.own_file import file_of, running_file
 from metarl_envs.parameters import Parameter
+from metarl_envs.plain import as_annotated
 from metarl_envs.robots.base import Camera, Transition
 from metarl_envs.robots.gym import GymRobot, own_reward
 from metarl_envs.robots.own import control_effort
+
+SCALARS = ("reward", "terminated", "truncated", "faults")
+TAKEN = (*SCALARS, "observation", "qpos", "qvel", "ctrl")
+"""What worlds report under these names."""
+OURS = {
+    "max_episode_steps": "give horizon= to family_from_gym",
+    "disable_env_checker": "leave it out, the checker is not used",
+}
+"""Arguments of `gymnasium.make` that are ours to give."""
 
 
 def gym_robot(
@@ -39,11 +58,13 @@ def gym_robot(
     Raises:
         InputError: for an environment that cannot be made, or spaces other than Box.
     """
-    try:
-        env = make_world(env_id, kwargs)
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
-        raise InputError(f"{env_id}: {' '.join(str(error).split())}") from None
-    try:
+    env_id = as_annotated("env_id", env_id, str)
+    infos = _info_keys(infos)
+    for taken in OURS.keys() & kwargs:
+        raise InputError(f"{taken} of gym_robot: {OURS[taken]}")
+    source = _source(env_id, kwargs)
+    with opened(source) as world:
+        env = world.env
         observations, actions = env.observation_space, env.action_space
         if not isinstance(observations, Box):
             raise InputError(
@@ -52,30 +73,32 @@ def gym_robot(
             )
         if not isinstance(actions, Box) or not np.isfinite([actions.low, actions.high]).all():
             raise InputError(f"{env_id}: action space {actions}: must be a Box with finite bounds")
-        model = model_of(env)
+        tried = _tried(world, actions, infos)
+        source = dataclasses.replace(source, data=tried.data)
         sizes = {
             "observation": int(np.prod(observations.shape)),
-            **dict.fromkeys(("reward", "terminated", "truncated", "faults", *infos), 1),
+            **dict.fromkeys((*SCALARS, *infos), 1),
         }
         camera = Camera()
-        if model is not None:
+        if tried.simulation is not None:
+            model = tried.simulation.model
             sizes |= {"qpos": model.nq, "qvel": model.nv}
             extent, height = float(model.stat.extent), float(model.stat.center[2])
             camera = Camera(distance_m=min(2 * extent, 6.0), height_m=min(max(height, 0.0), 1.0))
         return GymRobot(
             name=env_id,
             env_id=env_id,
-            env_kwargs=dict(kwargs),
+            source=source,
             row=Row(sizes),
-            infos=tuple(infos),
+            infos=infos,
             low=tuple(actions.low.flatten().tolist()),
             high=tuple(actions.high.flatten().tolist()),
-            dt_s=_dt(env) if dt_s is None else dt_s,
+            dt_s=tried.dt_s if dt_s is None else _seconds("dt_s", dt_s),
             camera=camera,
             quantities={key: _info(key) for key in infos} or {"control_effort": control_effort},
+            time_limit=_spec(env).max_episode_steps,
+            no_model=tried.no_model,
         )
-    finally:
-        env.close()
 
 
 def family_from_gym(
@@ -106,12 +129,15 @@ def family_from_gym(
         InputError: for an environment or parameter that cannot be used, or without a horizon.
     """
     robot = gym_robot(robot) if isinstance(robot, str) else robot
-    spec = gymnasium.spec(robot.env_id)
-    steps = horizon if horizon is not None else spec.max_episode_steps
+    if not isinstance(robot, GymRobot):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(
+            f"robot = {shown(robot)}: must be an environment's id or what gym_robot made"
+        )
+    steps = horizon if horizon is not None else robot.time_limit
     if steps is None:
         raise InputError(f"{robot.env_id} has no time limit: give horizon=")
     return TaskFamily(
-        name=name or robot.env_id.rpartition(":")[2].lower().replace("/", "-"),
+        name=name or re.sub(r"[^a-z0-9]+", "-", robot.env_id.rpartition(":")[2].lower()).strip("-"),
         robot=robot,
         parameters=tuple(parameters(robot) if callable(parameters) else parameters),
         reward=reward,
@@ -122,12 +148,83 @@ def family_from_gym(
     )
 
 
-def _dt(env: gymnasium.Env[Any, Any]) -> float:
-    """Seconds per step: the environment's `dt`, or one frame of its video."""
-    if model_of(env) is not None:
-        return float(env.unwrapped.dt)  # pyright: ignore[reportAttributeAccessIssue]  # a MujocoEnv
-    own = vars(env.unwrapped).get("dt")
-    return real("dt", own) if is_number(own) else 1 / env.metadata.get("render_fps", 1)
+def _source(env_id: str, kwargs: Mapping[str, Any]) -> Source:
+    """How an environment is made here, and in a worker process."""
+    spec = gymnasium.registry.get(env_id)
+    entry = None if spec is None else spec.entry_point
+    if isinstance(entry, str):
+        module = sys.modules.get(entry.partition(":")[0])
+    else:
+        module = inspect.getmodule(entry)
+    file = running_file() or file_of(module)
+    return Source(env_id, dict(kwargs), file, "" if module is None else module.__name__)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What an environment showed in its first step."""
+
+    data: str
+    """Where it keeps its `MjData`."""
+    simulation: Simulation | None
+    no_model: str
+    dt_s: float
+
+
+def _tried(world: World, actions: Box, infos: tuple[str, ...]) -> _Tried:
+    """Try one step, so that what is wrong shows at once; find what MuJoCo steps in it, and dt."""
+    env, no_model, path = world.env, "", ""
+    world.reset(0)
+    paths = paths_of_data(env)
+    before = clocks(env, paths)
+    middle = (actions.low.astype(np.float64) + actions.high) / 2
+    stepped = world.step(middle.astype(actions.dtype))
+    world.infos(stepped, infos)
+    passed = np.array(clocks(env, paths)) - before
+    if paths:
+        try:
+            path = single(env, [p for p, s in zip(paths, passed, strict=True) if s > 0] or paths)
+        except InputError as error:
+            no_model = str(error)
+    seconds = float(passed[paths.index(path)]) if path else 0.0
+    return _Tried(path, simulation_at(env, path) if path else None, no_model, _dt(world, seconds))
+
+
+def _dt(world: World, simulated_s: float) -> float:
+    """Seconds per step: the environment's `dt`, what its simulator took, or a frame of its video.
+
+    Raises:
+        InputError: for one that simulates, but not while it steps.
+    """
+    env = world.env.unwrapped
+    own = ask(f"environment {world.name}: dt", OWN, getattr, env, "dt", None)
+    if is_number(own):
+        return _seconds(f"dt of {world.name}", own)
+    if simulated_s > 0:
+        return simulated_s
+    frames = env.metadata.get("render_fps", 1)
+    return 1 / _seconds(f"metadata['render_fps'] of {world.name}", frames)
+
+
+def _seconds(name: str, given: Any) -> float:  # noqa: ANN401 - any type
+    value = real(name, given)
+    if value <= 0:
+        raise InputError(f"{name} = {given}: must be greater than 0; give dt_s= to gym_robot")
+    return value
+
+
+def _spec(env: gymnasium.Env[Any, Any]) -> EnvSpec:
+    """How the environment was registered."""
+    assert env.spec is not None
+    return gymnasium.spec(env.spec.id)
+
+
+def _info_keys(infos: Any) -> tuple[str, ...]:  # noqa: ANN401 - any type
+    keys = as_annotated("infos", infos, tuple[str, ...])
+    for key in keys:
+        if key in TAKEN or keys.count(key) > 1:
+            raise InputError(f"infos = {keys}: {key!r} is there already; leave it out")
+    return keys
 
 
 def _info(key: str) -> Callable[[Transition], Tensor]:

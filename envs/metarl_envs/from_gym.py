@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +19,10 @@ from torch import Tensor
 
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
+from metarl_envs.gym_bundle import Row
 from metarl_envs.gym_calls import OWN, ask
 from metarl_envs.gym_mujoco import Simulation, clocks, paths_of_data, simulation_at, single
-from metarl_envs.gym_worlds import Row, Source, World, opened
+from metarl_envs.gym_worlds import Source, World, opened
 from metarl_envs.numbers import is_number, real, shown
 from metarl_envs.own_file import file_of, running_file
 from metarl_envs.parameters import Parameter
@@ -48,15 +50,24 @@ def gym_robot(
 ) -> GymRobot:
     """A Gymnasium environment as a robot, to be given to `vary` and `family_from_gym`.
 
+    It is made, reset and stepped once, so that what is wrong with it shows here. One that holds a
+    `mujoco.MjData`, under whatever name, counts as simulated by MuJoCo: its bodies, joints and
+    actuators can vary.
+
     Args:
-        env_id: Gymnasium's id, such as "Ant-v5". One that your own file registers is unknown to
-            other processes: give "package:Id-v0", which imports the package first, or one process.
-        infos: numbers in `info` that rewards and quantities read, such as "x_velocity".
-        dt_s: seconds per step; None: the environment's own.
+        env_id: Gymnasium's id, such as "Ant-v5", or "module:Id-v0", which imports the module first.
+            An id that is registered under `if __name__ == "__main__":` or in an interactive session
+            is unknown to worker processes (`sim_threads` above 1); one that your family's own file
+            registers is known.
+        infos: numbers in `info` that rewards and quantities read, such as "x_velocity"; they must
+            be there after every step.
+        dt_s: seconds per step; None: the environment's own `dt`, or what MuJoCo's clock takes, or
+            1 / `metadata["render_fps"]`, or 1 where nothing says so.
         kwargs: for `gymnasium.make`.
 
     Raises:
-        InputError: for an environment that cannot be made, or spaces other than Box.
+        InputError: for an environment that cannot be made or stepped, does not return what
+            Gymnasium's interface says, or has spaces other than Box.
     """
     env_id = as_annotated("env_id", env_id, str)
     infos = _info_keys(infos)
@@ -64,8 +75,7 @@ def gym_robot(
         raise InputError(f"{taken} of gym_robot: {OURS[taken]}")
     source = _source(env_id, kwargs)
     with opened(source) as world:
-        env = world.env
-        observations, actions = env.observation_space, env.action_space
+        observations, actions = world.asked.observation_space, world.asked.action_space
         if not isinstance(observations, Box):
             raise InputError(
                 f"{env_id}: observation space {observations}: must be a Box; register it with "
@@ -73,7 +83,7 @@ def gym_robot(
             )
         if not isinstance(actions, Box) or not np.isfinite([actions.low, actions.high]).all():
             raise InputError(f"{env_id}: action space {actions}: must be a Box with finite bounds")
-        tried = _tried(world, actions, infos)
+        tried = _tried(world, actions, infos, None if dt_s is None else _seconds("dt_s", dt_s))
         source = dataclasses.replace(source, data=tried.data)
         sizes = {
             "observation": int(np.prod(observations.shape)),
@@ -93,10 +103,10 @@ def gym_robot(
             infos=infos,
             low=tuple(actions.low.flatten().tolist()),
             high=tuple(actions.high.flatten().tolist()),
-            dt_s=tried.dt_s if dt_s is None else _seconds("dt_s", dt_s),
+            dt_s=tried.dt_s,
             camera=camera,
             quantities={key: _info(key) for key in infos} or {"control_effort": control_effort},
-            time_limit=_spec(env).max_episode_steps,
+            time_limit=_spec(world.env).max_episode_steps,
             no_model=tried.no_model,
         )
 
@@ -136,6 +146,8 @@ def family_from_gym(
     steps = horizon if horizon is not None else robot.time_limit
     if steps is None:
         raise InputError(f"{robot.env_id} has no time limit: give horizon=")
+    if isinstance(parameters, Parameter):
+        raise InputError(f"parameters = {parameters.name}: must be several, in a list: [...]")
     return TaskFamily(
         name=name or re.sub(r"[^a-z0-9]+", "-", robot.env_id.rpartition(":")[2].lower()).strip("-"),
         robot=robot,
@@ -171,52 +183,64 @@ class _Tried:
     dt_s: float
 
 
-def _tried(world: World, actions: Box, infos: tuple[str, ...]) -> _Tried:
+def _tried(world: World, actions: Box, infos: tuple[str, ...], dt_s: float | None) -> _Tried:
     """Try one step, so that what is wrong shows at once; find what MuJoCo steps in it, and dt."""
-    env, no_model, path = world.env, "", ""
+    env, no_model, path, simulated_s = world.env, "", "", 0.0
     world.reset(0)
     paths = paths_of_data(env)
     before = clocks(env, paths)
     middle = (actions.low.astype(np.float64) + actions.high) / 2
-    stepped = world.step(middle.astype(actions.dtype))
-    world.infos(stepped, infos)
-    passed = np.array(clocks(env, paths)) - before
-    if paths:
-        try:
-            path = single(env, [p for p, s in zip(paths, passed, strict=True) if s > 0] or paths)
-        except InputError as error:
-            no_model = str(error)
-    seconds = float(passed[paths.index(path)]) if path else 0.0
-    return _Tried(path, simulation_at(env, path) if path else None, no_model, _dt(world, seconds))
+    world.asked.infos(world.step(middle.flatten()), infos)
+    passed = dict(zip(paths, np.array(clocks(env, paths)) - before, strict=True))
+    try:
+        path = single(env, [p for p in paths if passed[p] > 0] or paths) if paths else ""
+    except InputError as error:
+        no_model = str(error)
+    simulation = simulation_at(env, path) if path else None
+    if simulation is not None:
+        timestep = float(simulation.model.opt.timestep)
+        simulated_s = timestep * round(passed[path] / timestep)  # without rounding errors of sums
+    return _Tried(path, simulation, no_model, dt_s or _dt(world, simulation, simulated_s))
 
 
-def _dt(world: World, simulated_s: float) -> float:
-    """Seconds per step: the environment's `dt`, what its simulator took, or a frame of its video.
+def _dt(world: World, simulation: Simulation | None, simulated_s: float) -> float:
+    """Seconds per step: the environment's `dt`, what MuJoCo took, or one frame of its video.
 
     Raises:
-        InputError: for one that simulates, but not while it steps.
+        InputError: for an environment that none of these tells of, though MuJoCo simulates it.
     """
     env = world.env.unwrapped
     own = ask(f"environment {world.name}: dt", OWN, getattr, env, "dt", None)
     if is_number(own):
-        return _seconds(f"dt of {world.name}", own)
+        dt_s = _seconds(f"dt of {world.name}", own)
+        # Where MuJoCo's clock says otherwise, `dt` is that of a substep, or of something else.
+        return dt_s if simulated_s <= 0 or math.isclose(dt_s, simulated_s) else simulated_s
     if simulated_s > 0:
         return simulated_s
-    frames = env.metadata.get("render_fps", 1)
-    return 1 / _seconds(f"metadata['render_fps'] of {world.name}", frames)
+    frames = env.metadata.get("render_fps")
+    if frames is None and simulation is not None:
+        raise InputError(
+            f"environment {world.name} does not say how long its steps are (`dt`, or "
+            "metadata['render_fps']), and its MuJoCo clock stands still: give dt_s= to gym_robot"
+        )
+    return 1 / _seconds(f"metadata['render_fps'] of {world.name}", 1 if frames is None else frames)
 
 
 def _seconds(name: str, given: Any) -> float:  # noqa: ANN401 - any type
-    value = real(name, given)
+    try:
+        value = real(name, given)
+    except InputError as error:
+        raise InputError(f"{error}; give dt_s= to gym_robot, in seconds") from None
     if value <= 0:
-        raise InputError(f"{name} = {given}: must be greater than 0; give dt_s= to gym_robot")
+        raise InputError(f"{name} = {value:g}: must be greater than 0; give dt_s= to gym_robot")
     return value
 
 
 def _spec(env: gymnasium.Env[Any, Any]) -> EnvSpec:
     """How the environment was registered."""
-    assert env.spec is not None
-    return gymnasium.spec(env.spec.id)
+    spec = env.unwrapped.spec
+    assert spec is not None  # gymnasium.make sets it
+    return gymnasium.spec(spec.id)
 
 
 def _info_keys(infos: Any) -> tuple[str, ...]:  # noqa: ANN401 - any type

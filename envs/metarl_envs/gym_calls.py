@@ -71,10 +71,22 @@ class AskedEnv:
         Args:
             env: with a Box of observations.
             name: in errors; "": its id, or its class.
+
+        Raises:
+            InputError: for one without spaces.
         """
         self.env = env
         self.name = name or env_name(env)
-        self._shape = env.observation_space.shape
+        self.observation_space, self.action_space = (
+            ask(
+                f"environment {self.name}: its {space}",
+                f"it must set self.{space} when it is made",
+                getattr,
+                env,
+                space,
+            )
+            for space in ("observation_space", "action_space")
+        )
         self._steps = 0
 
     def reset(self, seed: int | None) -> NDArray[np.float64]:
@@ -150,18 +162,18 @@ class AskedEnv:
 
     def _observation(self, call: str, given: Any) -> NDArray[np.float64]:  # noqa: ANN401
         found = _array(given)
-        if found is None or found.shape != self._shape:
+        if found is None or found.shape != self.observation_space.shape:
             form = "" if found is None else f" of shape {found.shape}"
             raise InputError(
                 f"{call}: observation of the environment = {shown(given)}{form}: must be numbers "
-                f"of shape {self._shape}, as its observation space says"
+                f"of shape {self.observation_space.shape}, as its observation space says"
             )
         return found.astype(np.float64)
 
 
 def env_name(env: gymnasium.Env[Any, Any]) -> str:
     """How an environment is called in errors: its id, or its class where it has none."""
-    spec = env.spec
+    spec = env.unwrapped.spec
     return type(env.unwrapped).__name__ if spec is None else spec.id
 
 

@@ -1,14 +1,9 @@
-"""Worlds that are Gymnasium environments: several in one process, as rows of numbers.
-
-A bundle of them is itself a `gymnasium.Env`, so that Gymnasium's own vector environments run
-bundles side by side, in processes started afresh ("spawn").
-"""
+"""One Gymnasium environment that somebody else wrote: how it is made, and what varies in it."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +12,6 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
-from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from metarl_envs.errors import InputError
@@ -28,26 +22,6 @@ from metarl_envs.own_file import OwnFile
 
 ATTRIBUTE, OPTION = "attribute.", "opt."
 """Beginnings of varied fields that are attributes of the environment, or of its model's options."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a world's row of float64 numbers holds, in this order."""
-
-    sizes: Mapping[str, int]
-
-    def columns(self) -> dict[str, slice]:
-        """Where each entry is."""
-        ends = np.cumsum(list(self.sizes.values())).tolist()
-        return {
-            name: slice(end - size, end)
-            for (name, size), end in zip(self.sizes.items(), ends, strict=True)
-        }
-
-    @property
-    def width(self) -> int:
-        """Numbers in all."""
-        return sum(self.sizes.values())
 
 
 @dataclass(frozen=True)
@@ -95,11 +69,13 @@ class Source:
         Raises:
             InputError: see `make`; also for an id that this process cannot know.
         """
-        if self.file is not None:
-            if not self.file.has_run():
-                self.file.run()
-        elif self.env_id not in gymnasium.registry and self.module not in ("", "__main__"):
-            ask(f"environment {self.env_id}: making it", OWN, importlib.import_module, self.module)
+        if self.env_id not in gymnasium.registry:
+            if self.file is not None:
+                if not self.file.has_run():
+                    self.file.run()
+            elif self.module not in ("", "__main__"):
+                call = f"environment {self.env_id}: importing {self.module}"
+                ask(call, OWN, importlib.import_module, self.module)
         if ":" not in self.env_id and self.env_id not in gymnasium.registry:
             raise InputError(
                 f"environment {self.env_id} is not registered in worker processes: register it at "
@@ -121,9 +97,9 @@ def opened(source: Source) -> Iterator[World]:
         yield world
     except BaseException:
         with suppress(InputError):  # the first error is the one to tell
-            world.close()
+            world.asked.close()
         raise
-    world.close()
+    world.asked.close()
 
 
 class World:
@@ -132,7 +108,7 @@ class World:
     def __init__(self, env: gymnasium.Env[Any, Any], source: Source) -> None:
         """Takes a fresh environment, unmodified."""
         self.env, self._source = env, source
-        self._asked = AskedEnv(env, source.env_id)
+        self.asked = AskedEnv(env, source.env_id)
         self._simulation = simulation_at(env, source.data) if source.data else None
         self._fields: Mapping[str, NDArray[Any]] = {}
 
@@ -152,32 +128,29 @@ class World:
         An environment may build its model anew at the reset, or set an attribute anew: the varied
         fields get their values again after it. The first observation is then from before that.
         """
-        observation = self._asked.reset(seed)
+        observation = self.asked.reset(seed)
         if self._source.data:
             self._simulation = simulation_at(self.env, self._source.data)
-        if self._simulation is not None:
+            if self._simulation is None:
+                raise InputError(
+                    f"environment {self.name}: after this reset its MuJoCo data are not in "
+                    f"'{self._source.data}' any more, where they were when the robot was made"
+                )
             for warning in self._simulation.data.warning:
                 warning.number = 0  # those of the episode before are not those of this one
         if any(not np.array_equal(self.read(name), own) for name, own in self._fields.items()):
             self.write(self._fields)
         return observation
 
-    def step(self, action: NDArray[Any]) -> Stepped:
-        """One step."""
-        return self._asked.step(action)
+    def step(self, action: NDArray[np.float64]) -> Stepped:
+        """One step with an action (A,)."""
+        space: Any = self.asked.action_space
+        return self.asked.step(action.reshape(space.shape).astype(space.dtype))
 
     @property
     def name(self) -> str:
         """Its id."""
         return self._source.env_id
-
-    def infos(self, stepped: Stepped, keys: tuple[str, ...]) -> list[float]:
-        """Numbers of a step's info."""
-        return self._asked.infos(stepped, keys)
-
-    def close(self) -> None:
-        """Close the environment."""
-        self._asked.close()
 
     def numbers(self) -> list[str]:
         """Names of the attributes that are numbers."""
@@ -219,132 +192,10 @@ class World:
         if name.startswith(ATTRIBUTE):
             return self.env.unwrapped, name.removeprefix(ATTRIBUTE)
         if self.simulation is None:
-            raise InputError(f"environment {self._source.env_id}: its MuJoCo model is gone")
+            raise InputError(f"environment {self.name}: its MuJoCo model is gone")
         model = self.simulation.model
         return (model.opt, name.removeprefix(OPTION)) if name.startswith(OPTION) else (model, name)
 
 
 def _fill(owner: Any, field: str, value: NDArray[Any]) -> None:  # noqa: ANN401 - an MjModel
     getattr(owner, field)[...] = value
-
-
-class Bundle(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
-    """`size` environments stepped one after the other.
-
-    Observation: one `Row` per world, (size, width). Action: (size, A + 1), where the last number
-    says whether the world moves (1) or stays as it is (0). Worlds are made at their first reset,
-    so those that nobody uses cost nothing. What goes wrong with one is `info["failure"]`, an
-    `InputError`: raised here, a vector environment would print it and lose its message.
-    """
-
-    def __init__(
-        self,
-        make: Callable[[], World],
-        row: Row,
-        infos: tuple[str, ...],
-        size: int,
-        action_size: int,
-        index: int,
-    ) -> None:
-        """Takes note; nothing is made yet.
-
-        Args:
-            make: makes a world.
-            row: what a world's row holds.
-            infos: keys of `info` that belong to it.
-            size: worlds.
-            action_size: A.
-            index: which bundle this is.
-        """
-        self._make = make
-        self._columns, self._infos, self._index = row.columns(), infos, index
-        self._worlds: list[World | None] = [None] * size
-        self._fields: dict[str, NDArray[Any]] = {}
-        self._failure: InputError | None = None
-        self._rows = np.zeros((size, row.width))
-        self.observation_space = Box(-np.inf, np.inf, self._rows.shape, np.float64)
-        self.action_space = Box(-np.inf, np.inf, (size, action_size + 1), np.float64)
-
-    @property
-    def fields(self) -> dict[str, NDArray[Any]]:
-        """Varied fields, each (size, ...)."""
-        return self._fields
-
-    @fields.setter
-    def fields(self, fields: dict[str, NDArray[Any]]) -> None:
-        self._fields = fields
-        try:
-            for i, world in enumerate(self._worlds):
-                if world is not None:
-                    world.write(self._fields_of(i))
-        except InputError as error:
-            self._failure = error
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-        """Reset the worlds to whose seed `options["seeds"][index]` gives a number >= 0."""
-        del seed
-        assert options is not None
-        try:
-            for i, own in enumerate(options["seeds"][self._index].tolist()):
-                if own >= 0:
-                    self._reset(i, own)
-        except InputError as error:
-            self._failure = error
-        return self._rows.copy(), self._told()
-
-    def step(
-        self, action: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
-        """One step of the worlds that move."""
-        try:
-            for i, world in enumerate(self._worlds):
-                if world is not None and action[i, -1]:
-                    space = world.env.action_space
-                    control = action[i, :-1].reshape(space.shape).astype(space.dtype)
-                    self._note(i, world, world.step(control))
-        except InputError as error:
-            self._failure = error
-        return self._rows.copy(), 0.0, False, False, self._told()
-
-    def close(self) -> None:
-        """Close all worlds; one that cannot be closed is told as a warning, since it is over."""
-        for world in self._worlds:
-            if world is not None:
-                try:
-                    world.close()
-                except InputError as error:
-                    warnings.warn(str(error), stacklevel=2)
-
-    def _fields_of(self, i: int) -> dict[str, NDArray[Any]]:
-        return {name: value[i] for name, value in self._fields.items()}
-
-    def _told(self) -> dict[str, Any]:
-        return {} if self._failure is None else {"failure": self._failure}
-
-    def _reset(self, i: int, seed: int) -> None:
-        world = self._worlds[i]
-        if world is None:
-            world = self._worlds[i] = self._make()
-            world.write(self._fields_of(i))
-        self._rows[i] = 0.0
-        for key in self._infos:
-            self._rows[i, self._columns[key]] = np.nan  # there are none before the first step
-        self._observe(i, world, world.reset(seed))
-
-    def _note(self, i: int, world: World, stepped: Stepped) -> None:
-        row, at = self._rows[i], self._columns
-        row[at["reward"]] = stepped.reward
-        row[at["terminated"]], row[at["truncated"]] = stepped.terminated, stepped.truncated
-        for key, value in zip(self._infos, world.infos(stepped, self._infos), strict=True):
-            row[at[key]] = value
-        self._observe(i, world, stepped.observation)
-
-    def _observe(self, i: int, world: World, observation: NDArray[np.float64]) -> None:
-        row, at = self._rows[i], self._columns
-        row[at["observation"]] = observation.reshape(-1)
-        if "qpos" in at and world.simulation is not None:
-            data = world.simulation.data
-            row[at["qpos"]], row[at["qvel"]] = data.qpos, data.qvel
-            row[at["faults"]] = sum(warning.number for warning in data.warning)

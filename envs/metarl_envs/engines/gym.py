@@ -16,7 +16,8 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from metarl_envs.errors import InputError
-from metarl_envs.gym_worlds import Bundle, opened
+from metarl_envs.gym_bundle import Bundle
+from metarl_envs.gym_worlds import opened
 from metarl_envs.probe import described
 
 if TYPE_CHECKING:
@@ -169,8 +170,8 @@ class GymEngine:
         except (EOFError, OSError):
             raise InputError(
                 f"sim_threads = {len(bundles)}: worker processes of {self._robot.env_id} did not "
-                "start; each imports the script anew, which must be a file, with its work under "
-                "`if __name__ == '__main__':`; sim_threads = 1 needs no workers"
+                "start; what they printed says why; each imports the script anew, which must be a "
+                "file with its work under `if __name__ == '__main__':`; sim_threads = 1 needs none"
             ) from None
         except Exception as error:  # what cannot be sent to another process raises as it likes
             raise InputError(

@@ -11,7 +11,8 @@ import torch
 from torch import Generator, Tensor
 
 from metarl_envs.errors import InputError, unknown_name
-from metarl_envs.gym_worlds import ATTRIBUTE, Row, Source, World, opened
+from metarl_envs.gym_bundle import Row
+from metarl_envs.gym_worlds import ATTRIBUTE, Source, World, opened
 from metarl_envs.plain import PlainFields
 from metarl_envs.robots.base import Camera, State, Transition
 

@@ -126,6 +126,8 @@ def _parameter(
         kinds = {"reward": seen.rewards, "termination": seen.terminated}
     elif isinstance(parameter.effect, Disturbance):
         kinds = {"motion": seen.states, "observation": seen.observations}
+    elif isinstance(family.robot, GymRobot):  # its own reward and end may read what varies
+        kinds |= {"reward": seen.rewards, "termination": seen.terminated}
     when = f"within {len(seen.rewards)} steps"
     for kind, record in kinds.items():
         spread = {entry: _spread(record[:, among]) for entry, among in worlds.items()}

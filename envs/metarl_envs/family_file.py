@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.abc
-import importlib.util
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import Origin, TaskFamily
-from metarl_envs.probe import described, where
+from metarl_envs.own_file import OwnFile
 from metarl_envs.registry import get_family, register_family
 from metarl_envs.robots.base import MujocoRobot
 
@@ -43,55 +38,11 @@ def load_family(reference: str) -> TaskFamily:
         source = path.read_bytes()
     except OSError as error:
         raise InputError(f"family {reference}: {file}: {error.strerror}") from None
-    family = _family_in(_run(path, source), reference, attribute)
+    family = _family_in(OwnFile(path.absolute(), source).run(), reference, attribute)
     origin = Origin(reference, _digest(source, family))
     family = dataclasses.replace(family, origin=origin)
     register_family(family)
     return family
-
-
-def _run(path: Path, source: bytes) -> ModuleType:
-    """The module that a file defines."""
-    name = f"metarl_family_{path.stem}"
-    spec = importlib.util.spec_from_loader(name, _Source(path, source), origin=str(path))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    module.__file__ = str(path.absolute())
-    sys.modules[name] = module  # dataclasses and the like look their module up
-    try:
-        with _importable(path.absolute().parent):
-            spec.loader.exec_module(module)
-    except InputError as error:
-        raise InputError(f"{path.name}: {error}{where(error)}") from error
-    except SyntaxError as error:
-        raise InputError(f"{path.name}, line {error.lineno}: {described(error)}") from error
-    except Exception as error:  # a person's file may raise anything
-        raise InputError(f"{path.name} failed: {described(error)}{where(error)}") from error
-    return module
-
-
-class _Source(importlib.abc.InspectLoader):
-    """Runs the very text that its digest is of, and leaves no compiled file beside it."""
-
-    def __init__(self, path: Path, source: bytes) -> None:
-        self._path, self._source = path, source
-
-    def get_source(self, fullname: str) -> str:
-        return importlib.util.decode_source(self._source)
-
-    def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self._source, str(self._path))
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let a file import those beside it, while it runs; nothing that Python has is hidden."""
-    sys.path.append(str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
 
 
 def _family_in(module: ModuleType, reference: str, attribute: str) -> TaskFamily:

@@ -1,193 +1,209 @@
-"""Worlds that are Gymnasium environments: several in one process, as rows of numbers.
-
-A bundle of them is itself a `gymnasium.Env`, so that Gymnasium's own vector environments run
-bundles side by side, in processes started afresh ("spawn").
-"""
+"""One Gymnasium environment that somebody else wrote: how it is made, and what varies in it."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import mujoco
 import numpy as np
-from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from metarl_envs.errors import InputError
+from metarl_envs.gym_calls import OWN, AskedEnv, Stepped, ask
+from metarl_envs.gym_mujoco import Simulation, simulation_at
 from metarl_envs.muscles import fixed_muscle_forces
-from metarl_envs.numbers import tensor
+from metarl_envs.numbers import is_number, tensor
+from metarl_envs.own_file import OwnFile
 
 ATTRIBUTE, OPTION = "attribute.", "opt."
 """Beginnings of varied fields that are attributes of the environment, or of its model's options."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """What a world's row of float64 numbers holds, in this order."""
+class Source:
+    """How an environment is made, in this process or in a worker that knows nothing of it."""
 
-    sizes: Mapping[str, int]
+    env_id: str
+    kwargs: Mapping[str, Any]
+    file: OwnFile | None = None
+    """A person's own file that was being run when the robot was made: it may register the id."""
+    module: str = ""
+    """Where its class is, which may register the id as well."""
+    data: str = ""
+    """Where it keeps its `mujoco.MjData`; "": it has none."""
 
-    def columns(self) -> dict[str, slice]:
-        """Where each entry is."""
-        ends = np.cumsum(list(self.sizes.values())).tolist()
-        return {
-            name: slice(end - size, end)
-            for (name, size), end in zip(self.sizes.items(), ends, strict=True)
-        }
+    def make(self) -> World:
+        """The environment without a time limit: the horizon is the family's.
 
-    @property
-    def width(self) -> int:
-        """Numbers in all."""
-        return sum(self.sizes.values())
-
-
-def make_world(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
-    """The environment without a time limit: the horizon is the family's."""
-    env = gymnasium.make(env_id, max_episode_steps=-1, disable_env_checker=True, **kwargs)
-    model = model_of(env)
-    if model is not None:
-        fixed_muscle_forces(model)
-    return env
-
-
-def model_of(env: gymnasium.Env[Any, Any]) -> mujoco.MjModel | None:
-    """The model of a MuJoCo environment, live; None of any other."""
-    from gymnasium.envs.mujoco.mujoco_env import MujocoEnv  # brings an image library with it
-
-    return env.unwrapped.model if isinstance(env.unwrapped, MujocoEnv) else None
-
-
-def read_field(env: gymnasium.Env[Any, Any], name: str) -> NDArray[np.float64]:
-    """A varied field's present value: a copy."""
-    owner, field = _owner(env, name)
-    return tensor(field, getattr(owner, field)).numpy()
-
-
-def write_fields(env: gymnasium.Env[Any, Any], fields: Mapping[str, NDArray[Any]]) -> None:
-    """Set varied fields; constants that MuJoCo derives from them are refreshed."""
-    for name, value in fields.items():
-        owner, field = _owner(env, name)
-        if name.startswith(ATTRIBUTE):
-            setattr(owner, field, float(value))
-        else:
-            getattr(owner, field)[...] = value
-    model = model_of(env)
-    if model is not None:
-        mujoco.mj_setConst(model, mujoco.MjData(model))
-
-
-def _owner(env: gymnasium.Env[Any, Any], name: str) -> tuple[Any, str]:
-    if name.startswith(ATTRIBUTE):
-        return env.unwrapped, name.removeprefix(ATTRIBUTE)
-    model: Any = model_of(env)
-    return (model.opt, name.removeprefix(OPTION)) if name.startswith(OPTION) else (model, name)
-
-
-class Bundle(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
-    """`size` environments stepped one after the other.
-
-    Observation: one `Row` per world, (size, width). Action: (size, A + 1), where the last number
-    says whether the world moves (1) or stays as it is (0). Worlds are made at their first reset,
-    so those that nobody uses cost nothing.
-    """
-
-    def __init__(
-        self,
-        env_id: str,
-        kwargs: Mapping[str, Any],
-        row: Row,
-        infos: tuple[str, ...],
-        size: int,
-        action_size: int,
-        index: int,
-    ) -> None:
-        """Takes note; nothing is made yet.
-
-        Args:
-            env_id: Gymnasium's id.
-            kwargs: for `gymnasium.make`.
-            row: what a world's row holds.
-            infos: keys of `info` that belong to it.
-            size: worlds.
-            action_size: A.
-            index: which bundle this is.
+        Raises:
+            InputError: for whatever keeps it from being made.
         """
-        self._make: Callable[[], gymnasium.Env[Any, Any]] = functools.partial(
-            make_world, env_id, dict(kwargs)
+        module, _, own_id = self.env_id.rpartition(":")
+        if module:
+            call = f"environment {self.env_id}: importing {module}"
+            ask(call, "it must be installed, and register the id", importlib.import_module, module)
+        known = f"gymnasium.make({self.env_id!r}, ...) must work with these arguments"
+        unknown = (
+            "gymnasium.pprint_registry() lists the ids that are known; import what registers it, "
+            f"or name that module: 'module:{own_id}'"
         )
-        self._columns, self._infos, self._index = row.columns(), infos, index
-        self._worlds: list[gymnasium.Env[Any, Any] | None] = [None] * size
-        self._fields: dict[str, NDArray[Any]] = {}
-        self._rows = np.zeros((size, row.width))
-        self.observation_space = Box(-np.inf, np.inf, self._rows.shape, np.float64)
-        self.action_space = Box(-np.inf, np.inf, (size, action_size + 1), np.float64)
+        env = ask(
+            f"environment {self.env_id}: making it",
+            known if own_id in gymnasium.registry else unknown,
+            gymnasium.make,
+            own_id,
+            max_episode_steps=-1,
+            disable_env_checker=True,
+            **self.kwargs,
+        )
+        return World(env, self)
+
+    def make_elsewhere(self) -> World:
+        """`make` in a worker process, where only what was imported anew is registered.
+
+        Raises:
+            InputError: see `make`; also for an id that this process cannot know.
+        """
+        if self.env_id not in gymnasium.registry:
+            if self.file is not None:
+                if not self.file.has_run():
+                    self.file.run()
+            elif self.module not in ("", "__main__"):
+                call = f"environment {self.env_id}: importing {self.module}"
+                ask(call, OWN, importlib.import_module, self.module)
+        if ":" not in self.env_id and self.env_id not in gymnasium.registry:
+            raise InputError(
+                f"environment {self.env_id} is not registered in worker processes: register it at "
+                "the top of a file, outside of `if __name__ == '__main__':`, or name the module "
+                f"that does, 'module:{self.env_id}'; sim_threads = 1 needs no workers"
+            )
+        return self.make()
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[World]:
+    """A fresh environment, unmodified, for as long as it is needed.
+
+    Raises:
+        InputError: see `Source.make`, and for one that cannot be closed.
+    """
+    world = source.make()
+    try:
+        yield world
+    except BaseException:
+        with suppress(InputError):  # the first error is the one to tell
+            world.asked.close()
+        raise
+    world.asked.close()
+
+
+class World:
+    """One environment and the varied fields that it has."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], source: Source) -> None:
+        """Takes a fresh environment, unmodified."""
+        self.env, self._source = env, source
+        self.asked = AskedEnv(env, source.env_id)
+        self._simulation = self._found() if source.data else None
+        self._fields: Mapping[str, NDArray[Any]] = {}
 
     @property
-    def fields(self) -> dict[str, NDArray[Any]]:
-        """Varied fields, each (size, ...)."""
-        return self._fields
+    def simulation(self) -> Simulation | None:
+        """What MuJoCo steps, live; None of an environment without MuJoCo.
 
-    @fields.setter
-    def fields(self, fields: dict[str, NDArray[Any]]) -> None:
+        One that builds it at its reset is reset first.
+        """
+        if self._simulation is None and self._source.data:
+            self.reset(0)
+        return self._simulation
+
+    def reset(self, seed: int) -> NDArray[np.float64]:
+        """The first observation.
+
+        An environment may build its model anew at the reset, or set an attribute anew: the varied
+        fields get their values again after it. The first observation is then from before that.
+        """
+        observation = self.asked.reset(seed)
+        if self._source.data:
+            self._simulation = self._found()
+            if self._simulation is None:
+                raise InputError(
+                    f"environment {self.name}: after this reset its MuJoCo data are not in "
+                    f"'{self._source.data}' any more, where they were when the robot was made"
+                )
+            for warning in self._simulation.data.warning:
+                warning.number = 0  # those of the episode before are not those of this one
+        if any(not np.array_equal(self.read(name), own) for name, own in self._fields.items()):
+            self.write(self._fields)
+        return observation
+
+    def step(self, action: NDArray[np.float64]) -> Stepped:
+        """One step with an action (A,)."""
+        space: Any = self.asked.action_space
+        return self.asked.step(action.reshape(space.shape).astype(space.dtype))
+
+    @property
+    def name(self) -> str:
+        """Its id."""
+        return self._source.env_id
+
+    def numbers(self) -> list[str]:
+        """Names of the attributes that are numbers."""
+        env = self.env.unwrapped
+        held = [name for cls in type(env).__mro__ for name in vars(cls)] + list(vars(env))
+        return [
+            name
+            for name in dict.fromkeys(held)
+            if is_number(inspect.getattr_static(env, name))  # without running its properties
+        ]
+
+    def read(self, name: str) -> NDArray[np.float64]:
+        """A varied field's present value: a copy."""
+        return tensor(name, self._ask("reading", name, getattr)).numpy()
+
+    def write(self, fields: Mapping[str, NDArray[Any]]) -> None:
+        """Set varied fields; constants that MuJoCo derives from them are refreshed.
+
+        Raises:
+            InputError: for a field that is not there any more, or has another size.
+        """
         self._fields = fields
-        for i, world in enumerate(self._worlds):
-            if world is not None:
-                write_fields(world, {name: value[i] for name, value in fields.items()})
+        for name, value in fields.items():
+            if name.startswith(ATTRIBUTE):
+                self._ask("setting", name, setattr, float(value))
+            else:
+                self._ask("setting", name, _fill, value)
+        if self.simulation is not None and not all(name.startswith(ATTRIBUTE) for name in fields):
+            mujoco.mj_setConst(self.simulation.model, mujoco.MjData(self.simulation.model))
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-        """Reset the worlds to whose seed `options["seeds"][index]` gives a number >= 0."""
-        del seed
-        assert options is not None
-        for i, own in enumerate(options["seeds"][self._index].tolist()):
-            if own >= 0:
-                world = self._worlds[i]
-                if world is None:
-                    world = self._worlds[i] = self._make()
-                    write_fields(world, {name: value[i] for name, value in self._fields.items()})
-                observation, _ = world.reset(seed=int(own))
-                self._write(i, world, observation, 0.0, False, False, {})
-        return self._rows.copy(), {}
+    def _found(self) -> Simulation | None:
+        """The simulation as it is now, with muscles of fixed force."""
+        simulation = simulation_at(self.env, self._source.data)
+        if simulation is not None:
+            fixed_muscle_forces(simulation.model)
+        return simulation
 
-    def step(
-        self, action: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
-        """One step of the worlds that move."""
-        for i, world in enumerate(self._worlds):
-            if world is not None and action[i, -1]:
-                space = world.action_space
-                control = action[i, :-1].reshape(space.shape).astype(space.dtype)
-                observation, reward, terminated, truncated, info = world.step(control)
-                self._write(i, world, observation, float(reward), terminated, truncated, info)
-        return self._rows.copy(), 0.0, False, False, {}
+    def _ask(self, doing: str, name: str, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
+        owner, field = self._owner(name)
+        call = f"environment {self._source.env_id}: {doing} {field}"
+        return ask(
+            call, "it must keep it, and its size, over resets", function, owner, field, *args
+        )
 
-    def close(self) -> None:
-        """Close all worlds."""
-        for world in self._worlds:
-            if world is not None:
-                world.close()
+    def _owner(self, name: str) -> tuple[Any, str]:
+        if name.startswith(ATTRIBUTE):
+            return self.env.unwrapped, name.removeprefix(ATTRIBUTE)
+        if self.simulation is None:
+            raise InputError(f"environment {self.name}: its MuJoCo model is gone")
+        model = self.simulation.model
+        return (model.opt, name.removeprefix(OPTION)) if name.startswith(OPTION) else (model, name)
 
-    def _write(
-        self,
-        i: int,
-        world: gymnasium.Env[Any, Any],
-        observation: NDArray[Any],
-        reward: float,
-        terminated: bool,
-        truncated: bool,
-        info: Mapping[str, Any],
-    ) -> None:
-        row, at = self._rows[i], self._columns
-        row[at["observation"]] = np.asarray(observation, dtype=np.float64).reshape(-1)
-        row[at["reward"]] = reward
-        row[at["terminated"]], row[at["truncated"]] = terminated, truncated
-        for key in self._infos:
-            row[at[key]] = float(info.get(key, np.nan))
-        if "qpos" in at:
-            data: Any = getattr(world.unwrapped, "data")  # noqa: B009 - of a MujocoEnv
-            row[at["qpos"]], row[at["qvel"]] = data.qpos, data.qvel
-            row[at["faults"]] = sum(warning.number for warning in data.warning)
+
+def _fill(owner: Any, field: str, value: NDArray[Any]) -> None:  # noqa: ANN401 - an MjModel
+    getattr(owner, field)[...] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sysconfig
 import traceback
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from metarl_envs.errors import InputError
 PROBED = 2
 """Worlds that functions are tried on: with one, a wrong axis would not show."""
 NOT_OWN = (
-    str(Path(__file__).parent),
+    f"{Path(__file__).parent}{os.sep}",
     *(sysconfig.get_paths()[kind] for kind in ("stdlib", "platlib", "purelib")),
 )
 """Where the files of Python, of installed packages and of this package are."""

@@ -25,7 +25,7 @@ from metarl.deploy.gym_rollouts import (
     NO_LIMITS,
     Collected,
     Episode,
-    check_spaces,
+    check_env,
     collect_from_env,
     run_episode,
 )
@@ -179,7 +179,7 @@ class ContinualAdapter:
             InputError: for other spaces, or a robot that is unsafe before its first step.
             NonFiniteUpdateError: if a step is not finite; the stream then starts anew.
         """
-        check_spaces(self._saved.policy, env)
+        check_env(self._saved.policy, env)
         full = time_limit(env, self._saved.config.horizon)
         met = self._probe(env, self._missing[0], full) if self._missing else self._act(env, full)
         self._count += 1

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Space
+from gymnasium.spaces import Box, Dict, Space, Tuple
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
@@ -18,6 +18,7 @@ from metarl.deploy.limits import Limits
 from metarl.policies import Gaussian, GaussianMlpPolicy, log_prob
 from metarl.rollouts import Rollouts
 from metarl_envs import InputError
+from metarl_envs.gym_calls import AskedEnv
 
 NO_LIMITS = Limits()
 
@@ -42,9 +43,11 @@ def check_spaces(policy: GaussianMlpPolicy, found: HasSpaces, whose: str = "the 
     """
     observations, actions = found.observation_space, found.action_space
     if not isinstance(observations, Box) or observations.shape != (policy.observation_size,):
+        flat = isinstance(observations, Dict | Tuple)
         raise InputError(
             f"observation space {observations}: {whose} reads a Box of shape "
             f"({policy.observation_size},)"
+            f"{', such as gymnasium.wrappers.FlattenObservation makes' if flat else ''}"
         )
     low, high = np.array(policy.action_low), np.array(policy.action_high)
     if (
@@ -57,6 +60,21 @@ def check_spaces(policy: GaussianMlpPolicy, found: HasSpaces, whose: str = "the 
             f"action space {actions}: {whose} gives a Box of shape ({policy.action_size},) "
             f"from {low.tolist()} to {high.tolist()}"
         )
+
+
+def check_env(policy: GaussianMlpPolicy, env: gymnasium.Env[Any, Any]) -> None:
+    """Refuse what is not one environment with the policy's spaces.
+
+    Raises:
+        InputError: for a vector of environments, an environment of the old Gym, or other spaces.
+    """
+    if not isinstance(env, gymnasium.Env):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(
+            f"env is of type {type(env).__name__}: must be one gymnasium.Env; of a vector "
+            "environment give one of those in it (vec.envs[0]), of anything else a subclass of "
+            "gymnasium.Env around it"
+        )
+    check_spaces(policy, env)
 
 
 @dataclass(frozen=True)
@@ -138,10 +156,12 @@ def run_episode(
 
     Raises:
         UnsafeStartError: if the robot is unsafe before its first step.
-        InputError: for an observation or a reward of another form.
+        InputError: for what the environment raises, or gives in another form than Gymnasium's;
+            the error itself is its cause.
     """
+    asked = AskedEnv(env)
     space: Any = env.action_space  # a Box: `check_spaces`
-    observation = _observation(env.reset(seed=seed)[0], env)
+    observation = asked.reset(seed)
     observations: list[NDArray[np.float64]] = []
     rewards: list[float] = []
 
@@ -157,19 +177,19 @@ def run_episode(
     observations.append(observation)
     for t in range(horizon):
         action = np.clip(control(t, observation), space.low, space.high)  # rounding is outside
-        moved, given, terminated, truncated, info = env.step(action.astype(space.dtype))
-        observation, reward = _observation(moved, env), _number(given)
+        stepped = asked.step(action.astype(space.dtype))
+        observation, reward = stepped.observation, stepped.reward
         finite = bool(np.isfinite(observation).all()) and math.isfinite(reward)
-        if not finite or info.get("fault", False):
+        if not finite or stepped.info.get("fault", False):
             return ended(faulted=True)
         observations.append(observation)
         rewards.append(reward)
-        if terminated:
+        if stepped.terminated:
             return ended(terminated=True)
         low = limits.min_return is not None and sum(rewards) < limits.min_return
         if low or limits.is_unsafe(observation):
             return ended(stopped=True)
-        if truncated:
+        if stepped.truncated:
             break
     return ended()
 
@@ -208,7 +228,7 @@ def collect_from_env(
     Raises:
         InputError: for other spaces.
     """
-    check_spaces(policy, env)
+    check_env(policy, env)
     E, T, A = episodes, horizon, policy.action_size
     dtype = params["log_std"].dtype
     observations = torch.zeros((1, E, T, policy.observation_size), dtype=dtype)
@@ -261,37 +281,3 @@ def collect_from_env(
         faulted=faulted,
     )
     return Collected(rollouts.first_episodes(len(stopped)), tuple(stopped), error)
-
-
-def plain_array(given: Any) -> NDArray[Any]:  # noqa: ANN401 - whatever an environment gives
-    """The value as NumPy has it, whatever its type; of a tensor without its gradient."""
-    return given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
-
-
-def _number(reward: Any) -> float:  # noqa: ANN401 - whatever an environment gives
-    """A reward as a number, finite or not.
-
-    Raises:
-        InputError: for anything else, such as one reward per world.
-    """
-    found = plain_array(reward)
-    if found.dtype.kind not in "biuf" or found.size != 1:
-        shown = " ".join(repr(reward).split())
-        raise InputError(f"reward of the environment = {shown}: must be one number")
-    return float(found.reshape(()))
-
-
-def _observation(given: Any, env: gymnasium.Env[Any, Any]) -> NDArray[np.float64]:  # noqa: ANN401
-    """An observation in double precision, finite or not: (O,).
-
-    Raises:
-        InputError: for another shape than the environment's space, or no numbers.
-    """
-    found = plain_array(given)
-    if found.dtype.kind not in "biuf" or found.shape != env.observation_space.shape:
-        shown = " ".join(repr(given).split())[:60]
-        raise InputError(
-            f"observation of the environment = {shown}: must be numbers of shape "
-            f"{env.observation_space.shape}, as its observation space says"
-        )
-    return found.astype(np.float64)

@@ -15,7 +15,7 @@ from torch import Generator
 
 from metarl.captions import quantity_label, task_text
 from metarl.checkpoint import SavedPolicy, load_policy, save_policy
-from metarl.deploy.gym_rollouts import NO_LIMITS, UnsafeStartError, plain_array
+from metarl.deploy.gym_rollouts import NO_LIMITS, UnsafeStartError
 from metarl.deploy.interruption import AdaptationCancelled, AdaptationInterruptedError
 from metarl.deploy.limits import Limits
 from metarl.deploy.robot_adaptation import (
@@ -33,6 +33,7 @@ from metarl.params import Params, expand
 from metarl.rollouts import collect
 from metarl.runtime import torch_threads
 from metarl_envs import BatchEnv, EngineName, InputError, TaskFamily, Tasks
+from metarl_envs.gym_calls import plain_array
 from metarl_envs.numbers import whole
 
 

@@ -14,7 +14,7 @@ from torch import Generator
 
 from metarl.advantages import PolicyBatch, policy_batch
 from metarl.deploy.check import fell
-from metarl.deploy.gym_rollouts import Collected, check_spaces, collect_from_env
+from metarl.deploy.gym_rollouts import Collected, check_env, collect_from_env
 from metarl.deploy.limits import Limits, Step, limited_step
 from metarl.deploy.step_size import step_cap
 from metarl.deploy.stops import stop_costs, time_limit
@@ -86,7 +86,7 @@ def adapt_on_env(
         )
     config, names = saved.config, list(saved.params)
     policy = limits.applied_to(saved.policy)
-    check_spaces(policy, env)
+    check_env(policy, env)
     cap = step_cap(replace(saved, policy=policy), limits, episodes, steps)
     _, actions = adaptation_generators(seed)
     how, start = config.inner_loop(progress=1.0), expand(saved.params, 1)

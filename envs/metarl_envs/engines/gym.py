@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Mapping, Sequence
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import mujoco
@@ -15,10 +16,16 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from metarl_envs.errors import InputError
-from metarl_envs.gym_worlds import Bundle, write_fields
+from metarl_envs.gym_bundle import Bundle
+from metarl_envs.gym_worlds import opened
+from metarl_envs.probe import described
 
 if TYPE_CHECKING:
     from metarl_envs.robots.gym import GymRobot
+
+
+MANUAL: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}
+"""Worlds are reset when we say so."""
 
 
 class GymEngine:
@@ -53,25 +60,14 @@ class GymEngine:
         }
         count = min(processes, num_worlds)
         self._shape = (count, math.ceil(num_worlds / count))  # bundles, worlds in each
+        source = robot.source
+        make = source.make if count == 1 else source.make_elsewhere
+        size = self._shape[1]
         bundles = [
-            functools.partial(
-                Bundle,
-                robot.env_id,
-                robot.env_kwargs,
-                robot.row,
-                robot.infos,
-                self._shape[1],
-                robot.action_size,
-                index,
-            )
+            functools.partial(Bundle, make, robot.row, robot.infos, size, robot.action_size, index)
             for index in range(count)
         ]
-        disabled = AutoresetMode.DISABLED
-        self._vector = (
-            SyncVectorEnv(bundles, autoreset_mode=disabled)
-            if count == 1
-            else AsyncVectorEnv(bundles, context="spawn", autoreset_mode=disabled)
-        )
+        self._vector = SyncVectorEnv(bundles, **MANUAL) if count == 1 else self._started(bundles)
         rows = torch.zeros((num_worlds, robot.row.width), dtype=self.dtype)
         data = {name: rows[:, at] for name, at in robot.row.columns().items()}
         scalars = ("reward", "terminated", "truncated", "faults", *robot.infos)
@@ -91,10 +87,8 @@ class GymEngine:
         for name, value in fields.items():
             self._fields[name].copy_(value)
         given = {name: self._bundled(value) for name, value in self._fields.items()}
-        self._vector.set_attr(
-            "fields",
-            [{name: value[i] for name, value in given.items()} for i in range(self._shape[0])],
-        )
+        own = [{name: value[i] for name, value in given.items()} for i in range(self._shape[0])]
+        self._ask(self._vector.set_attr, "fields", own)
 
     def reset(self, mask: Tensor | None, qpos: Tensor, qvel: Tensor) -> None:
         """`reset(seed)` in the worlds of `mask` (None: all), with the seeds `qpos` (N, 1)."""
@@ -102,8 +96,8 @@ class GymEngine:
         if mask is not None:
             seeds = torch.where(mask, seeds, -1)
         padded = self._bundled(seeds + 1) - 1  # worlds that are not there are not reset
-        rows, _ = self._vector.reset(options={"seeds": padded})
-        self._take(rows)
+        rows, told = self._ask(self._vector.reset, options={"seeds": padded})
+        self._take(rows, told)
 
     def step(self, n_substeps: int, mask: Tensor | None = None) -> None:
         """One step of the worlds of `mask`, n times over."""
@@ -112,7 +106,8 @@ class GymEngine:
             moves = mask.to(self.dtype).unsqueeze(1)
         actions = self._bundled(torch.cat([self.data["ctrl"], moves], dim=1))
         for _ in range(n_substeps):
-            self._take(self._vector.step(actions)[0])
+            rows, *_, told = self._ask(self._vector.step, actions)
+            self._take(rows, told)
 
     def state(self) -> dict[str, Tensor]:
         """Refused: environments keep what they remember to themselves."""
@@ -136,10 +131,10 @@ class GymEngine:
         Raises:
             InputError: for an environment without MuJoCo.
         """
-        env = self._robot.template()
-        write_fields(env, {name: value[index].numpy() for name, value in self._fields.items()})
-        model = copy.copy(self._robot.model_in(env))
-        env.close()
+        with opened(self._robot.source) as world:
+            model = self._robot.model_in(world)
+            world.write({name: value[index].numpy() for name, value in self._fields.items()})
+            model = copy.copy(model)
         data = mujoco.MjData(model)
         data.qpos[:], data.qvel[:] = (self.data[name][index].numpy() for name in ("qpos", "qvel"))
         mujoco.mj_forward(model, data)
@@ -152,7 +147,62 @@ class GymEngine:
         whole[: self.num_worlds] = value
         return whole.view(count, size, *value.shape[1:]).numpy()
 
-    def _take(self, rows: np.ndarray[Any, Any]) -> None:
-        """Note what the bundles (bundles, size, width) say of their worlds."""
+    def _take(self, rows: np.ndarray[Any, Any], told: Mapping[str, Any]) -> None:
+        """Note what the bundles (bundles, size, width) say of their worlds.
+
+        Raises:
+            InputError: the first one that a bundle tells.
+        """
+        for failure in told.get("failure", ()):
+            if failure is not None:
+                raise failure
         flat = torch.from_numpy(rows).view(-1, rows.shape[-1])
         self._rows.copy_(flat[: self.num_worlds])
+
+    def _started(self, bundles: list[functools.partial[Bundle]]) -> AsyncVectorEnv:
+        """Bundles in processes of their own."""
+        if vars(multiprocessing.current_process()).get("_inheriting"):
+            # A worker that imports a script without a guard would start workers of its own:
+            # Python refuses that with a traceback. It ends here, and the parent says why.
+            raise SystemExit(1)
+        try:
+            return AsyncVectorEnv(bundles, context="spawn", **MANUAL)
+        except (EOFError, OSError):
+            raise InputError(
+                f"sim_threads = {len(bundles)}: worker processes of {self._robot.env_id} did not "
+                "start; what they printed says why; each imports the script anew, which must be a "
+                "file with its work under `if __name__ == '__main__':`; sim_threads = 1 needs none"
+            ) from None
+        except Exception as error:  # what cannot be sent to another process raises as it likes
+            raise InputError(
+                f"sim_threads = {len(bundles)}: {self._robot.env_id} cannot be sent to worker "
+                f"processes: {described(error)}; give it arguments that can be (no open files, "
+                "locks or sockets), or use sim_threads = 1"
+            ) from error
+
+    def _ask(self, function: Callable[..., Any], *args: Any, **how: Any) -> Any:  # noqa: ANN401
+        """A call of the vector environment.
+
+        Raises:
+            InputError: where a worker process has ended.
+        """
+        try:
+            return function(*args, **how)
+        except (EOFError, OSError):
+            assert isinstance(self._vector, AsyncVectorEnv)
+            raise InputError(self._ended(self._vector)) from None
+
+    def _ended(self, vector: AsyncVectorEnv) -> str:
+        """How the worker processes ended; those that are left are ended, too."""
+        for process in vector.processes:
+            process.join(timeout=1)
+        codes = {p.exitcode for p in vector.processes if p.exitcode is not None}
+        for process in vector.processes:
+            process.terminate()
+        vector.closed = True  # nothing is left to be asked to close
+        return (
+            f"environment {self._robot.env_id} ended its worker process (exit code "
+            f"{', '.join(map(str, sorted(codes)))}; a negative one is a signal: -9 may be a lack "
+            "of memory, -11 a crash in its native code); sim_threads = 1 shows what it does, fewer "
+            "threads need less memory"
+        )

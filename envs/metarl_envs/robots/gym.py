@@ -5,16 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import gymnasium
 import mujoco
 import torch
 from torch import Generator, Tensor
 
 from metarl_envs.errors import InputError, unknown_name
-from metarl_envs.gym_worlds import ATTRIBUTE, Row, make_world, model_of, read_field
-from metarl_envs.numbers import is_number
+from metarl_envs.gym_bundle import Row
+from metarl_envs.gym_worlds import ATTRIBUTE, Source, World, opened
 from metarl_envs.plain import PlainFields
 from metarl_envs.robots.base import Camera, State, Transition
 
@@ -50,7 +48,8 @@ class GymRobot(PlainFields):
 
     name: str
     env_id: str
-    env_kwargs: Mapping[str, Any]
+    source: Source
+    """How it is made."""
     row: Row
     """What a world reports after each step."""
     infos: tuple[str, ...]
@@ -59,6 +58,10 @@ class GymRobot(PlainFields):
     high: tuple[float, ...]
     dt_s: float
     quantities: Mapping[str, Callable[[Transition], Tensor]]
+    time_limit: int | None = None
+    """Steps after which it is registered to end an episode; None: never."""
+    no_model: str = ""
+    """Why it has no MuJoCo model to vary, though it holds some; "" where that is not so."""
     camera: Camera = field(default_factory=Camera)
     remembered: tuple[str, ...] = ("observation",)
     frame_skip: int = 1
@@ -90,23 +93,19 @@ class GymRobot(PlainFields):
         """Nothing but room for a seed: (1,) and (0,) float64."""
         return torch.zeros(1, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
 
-    def template(self) -> gymnasium.Env[Any, Any]:
-        """A fresh environment, unmodified; the caller closes it."""
-        return make_world(self.env_id, self.env_kwargs)
-
-    def model_in(self, env: gymnasium.Env[Any, Any]) -> mujoco.MjModel:
-        """The model of one of its environments.
+    def model_in(self, world: World) -> mujoco.MjModel:
+        """The model of one of its environments, live.
 
         Raises:
             InputError: for an environment without MuJoCo.
         """
-        model = model_of(env)
-        if model is None:
+        if world.simulation is None:
+            why = self.no_model or "it is not simulated by MuJoCo"
             raise InputError(
-                f"{self.env_id} is not simulated by MuJoCo: it has no bodies to vary, and no "
-                "pictures; vary its attributes with vary.attribute"
+                f"{self.env_id} has no bodies to vary, and no pictures: {why}; vary its attributes "
+                "with vary.attribute"
             )
-        return model
+        return world.simulation.model
 
     def load_model(self) -> mujoco.MjModel:
         """The nominal model: a copy that the caller may change.
@@ -114,11 +113,8 @@ class GymRobot(PlainFields):
         Raises:
             InputError: for an environment without MuJoCo.
         """
-        env = self.template()
-        try:
-            return copy.copy(self.model_in(env))
-        finally:
-            env.close()
+        with opened(self.source) as world:
+            return copy.copy(self.model_in(world))
 
     def template_fields(self, names: Sequence[str]) -> dict[str, Tensor]:
         """The environment's own values of fields, float64.
@@ -126,13 +122,12 @@ class GymRobot(PlainFields):
         Raises:
             InputError: for an attribute that it does not have.
         """
-        env = self.template()
-        try:
-            numbers = {n: v for n, v in vars(env.unwrapped).items() if is_number(v)}
-            for name in names:
-                attribute = name.removeprefix(ATTRIBUTE)
-                if name.startswith(ATTRIBUTE) and attribute not in numbers:
+        attributes = [n.removeprefix(ATTRIBUTE) for n in names if n.startswith(ATTRIBUTE)]
+        with opened(self.source) as world:
+            if not set(attributes) <= set(world.numbers()):
+                world.reset(0)  # some are set there
+            numbers = world.numbers()
+            for attribute in attributes:
+                if attribute not in numbers:
                     raise unknown_name(f"number of {self.env_id}", attribute, numbers)
-            return {name: torch.from_numpy(read_field(env, name)) for name in names}
-        finally:
-            env.close()
+            return {name: torch.from_numpy(world.read(name)) for name in names}

@@ -1,11 +1,13 @@
-"""What varies in a Gymnasium environment that has no MuJoCo model: its own attributes."""
+"""What varies in any Gymnasium environment, with or without a MuJoCo model: its attributes."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from metarl_envs.errors import InputError
 from metarl_envs.gym_worlds import ATTRIBUTE
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
+from metarl_envs.plain import as_annotated
 from metarl_envs.robots.gym import GymRobot
 from metarl_envs.vary.change import WORDS, How, Range, apply, check_how, nominal_of, ranged
 
@@ -22,7 +24,8 @@ def attribute(
 ) -> Parameter:
     """A number that the environment keeps as an attribute, such as "m" of Pendulum-v1.
 
-    What the environment derived from it when it was made stays as it was, so name that, too.
+    What the environment derived from it when it was made stays as it was, so name that, too. Its
+    dynamics may read it, or its own reward.
 
     Args:
         robot: whose environment it is.
@@ -36,7 +39,15 @@ def attribute(
     Raises:
         InputError: for an attribute that is missing or no number, with the nearest names.
     """
-    given = (names,) if isinstance(names, str) else names
+    if not isinstance(robot, GymRobot):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(
+            f"vary.attribute of {type(robot).__name__}: is for what gym_robot made; a robot of "
+            "MJCF varies by vary.mass, vary.gear, ..."
+        )
+    listed = (names,) if isinstance(names, str) else names
+    given: tuple[str, ...] = as_annotated("names", listed, tuple[str, ...])
+    if not given:
+        raise InputError("names of vary.attribute = (): must name an attribute")
     fields = tuple(ATTRIBUTE + attribute for attribute in given)
     plain = [float(value) for value in robot.template_fields(fields).values()]
     name = name or given[0]

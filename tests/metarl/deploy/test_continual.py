@@ -252,7 +252,7 @@ def test_an_error_of_the_environment_leaves_the_stream_as_it_was(policy):
     for _ in range(7):
         try:
             met.append(stream.episode(robot).kind)
-        except ConnectionError:
+        except InputError:
             met.append("error")
     assert met == ["probe"] * 2 + ["error", "probe", "act", "error", "act"]
 

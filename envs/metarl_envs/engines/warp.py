@@ -113,6 +113,10 @@ class WarpEngine:
             "bad_control": wp.to_torch(self._bad_control),
         }
         self._outputs = live_outputs(self._data, model, outputs)
+        # mujoco_warp's equality constraints read body velocities that the call before has left, so
+        # these are state: without them here, a mask, a restore or an output would change a motion.
+        self._cvel = wp.clone(self._data.cvel) if model.neq else None
+        self._carried = {} if self._cvel is None else {"carried.cvel": wp.to_torch(self._cvel)}
         self._forward_after_step = need_forward(outputs) and not lagged_outputs
         self._keyframe = _keyframe_rows(model, keyframe, self.device)
         rows = {name: self._state[name] for name in ("qpos", "qvel", "ctrl", "time")}
@@ -138,26 +142,37 @@ class WarpEngine:
         """The keyframe's state at these positions and velocities, then `mj_forward`."""
         chosen = torch.ones_like(self._reset_mask_view) if mask is None else mask
         self._reset_mask_view.copy_(chosen)
-        with self._unchanged(self._outputs, None if mask is None else ~mask):
+
+        def forward() -> None:
+            mjw.forward(self._model, self._data)
+            if self._cvel is not None:
+                wp.copy(self._cvel, self._data.cvel)
+
+        kept = self._outputs | self._carried
+        with self._unchanged(kept, None if mask is None else ~mask):
             self._run("reset", 1, lambda: mjw.reset_data(self._model, self._data, self._reset_mask))
             self._faults["bad_control"] &= ~chosen
             for name, value in (self._keyframe | {"qpos": qpos, "qvel": qvel}).items():
                 row = self._state[name]
                 of_world = chosen.view(-1, *[1] * (row.dim() - 1))
                 row.copy_(torch.where(of_world, value.to(row), row))
-            self._run("forward", 1, lambda: mjw.forward(self._model, self._data))
+            self._run("forward", 1, forward)
 
     def step(self, n_substeps: int, mask: Tensor | None = None) -> None:
         """Advance the worlds of `mask` by n substeps."""
 
         def substeps() -> None:
             note_bad_controls(self._data.ctrl, self._bad_control)
+            if self._cvel is not None:
+                wp.copy(self._data.cvel, self._cvel)
             for _ in range(n_substeps):
                 mjw.step(self._model, self._data)
+            if self._cvel is not None:
+                wp.copy(self._cvel, self._data.cvel)
             if self._forward_after_step:
                 mjw.forward(self._model, self._data)
 
-        kept = self._state | self._faults | self._outputs
+        kept = self._state | self._carried | self._faults | self._outputs
         with self._unchanged(kept, None if mask is None else ~mask):
             self._run("step", n_substeps, substeps)
 
@@ -205,7 +220,8 @@ class WarpEngine:
         return model, data
 
     def _all(self) -> dict[str, Tensor]:
-        return self._state | self._faults | self._varied | self._derived | self._outputs
+        state = self._state | self._carried | self._faults
+        return state | self._varied | self._derived | self._outputs
 
     @contextlib.contextmanager
     def _unchanged(self, tensors: Mapping[str, Tensor], worlds: Tensor | None) -> Iterator[None]:

@@ -41,6 +41,7 @@ from metarl.policy_folder import (
     SCHEMA,
     SavedPolicy,
     check_format,
+    check_middle,
     is_policy,
     read_policy,
     save_policy,
@@ -57,6 +58,7 @@ from metarl.run_folder import (
 )
 from metarl.state import Generators, TrainState
 from metarl.versions import versions
+from metarl_envs import FAMILIES
 from metarl_envs.numbers import whole
 
 __all__ = [
@@ -193,6 +195,7 @@ def load_checkpoint(run: Path, iteration: int | None = None) -> tuple[TrainConfi
 
     Raises:
         RunError: if there is no run, no such checkpoint, or none that can be read.
+        InputError: if the robot's actions now have another middle.
     """
     check_run(run)
     if iteration is None:
@@ -245,6 +248,8 @@ def _read_checkpoint(folder: Path) -> tuple[TrainConfig, TrainState]:
     path = folder / TRAINING
     data = read_json(path)
     check_format(path, data, TRAINING_FORMAT)
+    if saved.config.family in FAMILIES:
+        check_middle(saved, saved.config.task_family())
     if data["schema"] < SCHEMA:
         raise RunError(
             f"{path}: begun by an older metarl: its policy can be evaluated and adapted, but "

@@ -56,12 +56,19 @@ def entropy(dist: Gaussian) -> Tensor:
 # GPU, and a recorded step goes on reading them where they are.
 @functools.cache
 def _action_range(
-    low: tuple[float, ...], high: tuple[float, ...], dtype: torch.dtype, device: torch.device
+    low: tuple[float, ...],
+    high: tuple[float, ...],
+    middle: tuple[float, ...] | None,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """Middle and half width of the actuator range, each (A,)."""
+    """Middle of the actions and the largest distance from it, each (A,)."""
     lows, highs = torch.tensor(low), torch.tensor(high)
-    middle, half = 0.5 * (highs + lows), 0.5 * (highs - lows)
-    return middle.to(device, dtype), half.to(device, dtype)
+    if middle is None:
+        return (0.5 * (highs + lows)).to(device, dtype), (0.5 * (highs - lows)).to(device, dtype)
+    middles = torch.tensor(middle)
+    half = torch.maximum(highs - middles, middles - lows)
+    return middles.to(device, dtype), half.to(device, dtype)
 
 
 @functools.cache
@@ -86,8 +93,9 @@ class PolicyConfig(PlainFields):
     min_std: float = 1e-6
     """Floor of the standard deviation."""
     action_scale: float = 10.0
-    """Policy output that means full actuator range. 10 is the literature's (ProMP,
-    pytorch-maml-rl, garage): initial exploration then covers a tenth of the range."""
+    """Policy output that means full actuator range: the farther of its bounds, seen from the output
+    0. 10 is the literature's (ProMP, pytorch-maml-rl, garage): initial exploration then covers a
+    tenth of the range."""
     normalize_observations: bool = False
     """Standardise observations by running statistics kept inside the policy."""
     context_size: int = 0
@@ -119,13 +127,20 @@ class GaussianMlpPolicy(PlainFields):
     control_limits: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """Low and high bounds within the actuator range that no control leaves, where a robot must not
     use all of it. What an output means does not change: controls are cut, not scaled."""
+    action_middle: tuple[float, ...] | None = None
+    """Control that an output of 0 means, such as what holds the robot in its starting pose; None:
+    the middle between low and high."""
 
     @staticmethod
     def for_family(family: TaskFamily, config: PolicyConfig) -> GaussianMlpPolicy:
         """The policy that fits the family's spaces."""
         low, high = family.action_bounds()
         return GaussianMlpPolicy(
-            config, family.observation_size, tuple(low.tolist()), tuple(high.tolist())
+            config,
+            family.observation_size,
+            tuple(low.tolist()),
+            tuple(high.tolist()),
+            action_middle=family.action_middle(),
         )
 
     @property
@@ -187,15 +202,28 @@ class GaussianMlpPolicy(PlainFields):
                 hidden = activation(hidden)
         return hidden
 
+    def action_range(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """(middle, half), each (A,): an output means middle + half * output / action_scale.
+
+        Where the middle is not that of the range, half is the distance to the farther bound. One
+        scale for both sides keeps exploration symmetric around the middle, and the map linear, so
+        that a Gaussian output stays Gaussian until the bounds cut it.
+
+        Args:
+            like: has the dtype and device that the tensors get.
+        """
+        return _action_range(
+            self.action_low, self.action_high, self.action_middle, like.dtype, like.device
+        )
+
     def controls(self, outputs: Tensor) -> Tensor:
         """Outputs (..., A) -> actuator controls: scaled, then clipped to range and limits."""
-        middle, half = _action_range(
-            self.action_low, self.action_high, outputs.dtype, outputs.device
-        )
+        middle, half = self.action_range(outputs)
         controls = middle + half * (outputs / self.config.action_scale).clamp(-1, 1)
-        if self.control_limits is None:
+        if self.control_limits is None and self.action_middle is None:
             return controls
-        lows, highs = _bounds(*self.control_limits, outputs.dtype, outputs.device)
+        limits = self.control_limits or (self.action_low, self.action_high)
+        lows, highs = _bounds(*limits, outputs.dtype, outputs.device)
         return controls.clamp(lows, highs)
 
     def update_statistics(

@@ -118,6 +118,7 @@ def write_policy(
             "action_low": policy.action_low,
             "action_high": policy.action_high,
             "control_limits": policy.control_limits,
+            "action_middle": policy.action_middle,
         },
         "family": family,
         "metadata": metadata,
@@ -150,6 +151,23 @@ def read_policy(folder: Path) -> SavedPolicy:
     metadata |= {key: data.get(key) for key in ("versions", "commit", "sha256")}
     family = data.get("family")
     return SavedPolicy(policy, params, config, metadata, family if _is_described(family) else {})
+
+
+def check_middle(saved: SavedPolicy, family: TaskFamily) -> None:
+    """Refuse to train a policy further whose outputs mean other controls than the family's now do.
+
+    Raises:
+        InputError: with either middle, and how to keep the policy's.
+    """
+    policy = saved.policy
+    if policy.action_middle == family.action_middle():
+        return
+    central = [(a + b) / 2 for a, b in zip(policy.action_low, policy.action_high, strict=True)]
+    theirs, ours = (list(m or central) for m in (policy.action_middle, family.action_middle()))
+    raise InputError(
+        f"the policy's output 0 means the controls {theirs}, that of {family.name} now {ours}: "
+        f"give the robot action_middle={theirs}, or train from scratch"
+    )
 
 
 def check_format(path: Path, data: dict[str, Any], expected: str) -> None:
@@ -225,13 +243,15 @@ def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> Gauss
             tuple(float(low) for low in spaces["action_low"]),
             tuple(float(high) for high in spaces["action_high"]),
             _read_limits(spaces.get("control_limits"), len(spaces["action_low"])),
+            _read_middle(spaces.get("action_middle"), spaces["action_low"], spaces["action_high"]),
         )
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{path}: spaces = {spaces!r} is not readable") from None
     if config.family in FAMILIES:
         _warn_of_another_file(path, config)
         current = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
-        if current != replace(policy, control_limits=None):
+        # Its middle is the policy's own: what its outputs mean does not change with the family.
+        if current != replace(policy, control_limits=None, action_middle=current.action_middle):
             raise RunError(
                 f"{path}: the spaces of {config.family} have changed since this policy was "
                 f"written ({policy.observation_size} observations and {policy.action_size} "
@@ -250,6 +270,16 @@ def _read_limits(
     if not len(low) == len(high) == size or not all(a <= b for a, b in zip(low, high, strict=True)):
         raise ValueError(limits)
     return low, high
+
+
+def _read_middle(middle: Any, low: Any, high: Any) -> tuple[float, ...] | None:  # noqa: ANN401
+    """None in folders from before there was a middle: that of the range."""
+    if middle is None:
+        return None
+    values = tuple(float(value) for value in middle)
+    if not all(a <= value <= b for a, value, b in zip(low, values, high, strict=True)):
+        raise ValueError(middle)
+    return values
 
 
 def _is_described(family: Any) -> TypeGuard[dict[str, Any]]:  # noqa: ANN401

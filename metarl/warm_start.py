@@ -14,6 +14,7 @@ from metarl.config import TrainConfig
 from metarl.methods import METHODS
 from metarl.params import ADAPTATION, Params, folded_context, learned
 from metarl.policies import GaussianMlpPolicy
+from metarl.policy_folder import check_middle
 from metarl.state import Generators, TrainState, initial_params
 from metarl_envs import InputError
 
@@ -57,7 +58,8 @@ def begun(saved: SavedPolicy, config: TrainConfig) -> tuple[TrainConfig, TrainSt
     the weights is taken over where it was learned for the same adaptation, and fresh otherwise.
 
     Raises:
-        InputError: if the policy has other spaces than the family, or is told the task.
+        InputError: if the policy has other spaces than the family, or another middle of its
+            actions, or is told the task.
     """
     given, family = saved.config, config.task_family()
     if given.observe_task:
@@ -97,7 +99,7 @@ def _scaled(params: Mapping[str, Tensor], last: int, scale: float) -> Params:
 
 def _check_spaces(saved: SavedPolicy, config: TrainConfig) -> None:
     wanted = GaussianMlpPolicy.for_family(config.task_family(), saved.config.policy)
-    if wanted != saved.policy:
+    if wanted != dataclasses.replace(saved.policy, action_middle=wanted.action_middle):
         theirs, ours = (
             f"{p.observation_size} observations and actions from {list(p.action_low)} to "
             f"{list(p.action_high)}"
@@ -107,3 +109,4 @@ def _check_spaces(saved: SavedPolicy, config: TrainConfig) -> None:
             f"the policy to start from has {theirs}; {config.family} has {ours}: start from a "
             "policy of this robot"
         )
+    check_middle(saved, config.task_family())

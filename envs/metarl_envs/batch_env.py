@@ -15,7 +15,7 @@ from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
 from metarl_envs.numbers import tensor, whole
 from metarl_envs.parameters import model_fields, varied_fields
-from metarl_envs.robots.base import Transition
+from metarl_envs.robots.base import MujocoRobot, Transition
 from metarl_envs.robots.gym import GymRobot
 from metarl_envs.tasks import Tasks
 
@@ -97,7 +97,7 @@ class BatchEnv:
         self._disturber = Disturber(
             {p.name: p.effect for p in family.parameters if isinstance(p.effect, Disturbance)},
             self.num_worlds,
-            torch.zeros_like(self.action_low).clamp(self.action_low, self.action_high),
+            _no_action(family),
             self.device,
         )
         self._dt_s = robot.dt_s
@@ -248,3 +248,13 @@ class BatchEnv:
         if isinstance(self.family.robot, GymRobot):
             return late | (self.engine.data["truncated"] != 0)
         return late
+
+
+def _no_action(family: TaskFamily) -> Tensor:
+    """Controls before a late first action arrives: (A,) float64."""
+    robot = family.robot
+    held = robot.keyframe_controls() if isinstance(robot, MujocoRobot) else None
+    if held is not None:
+        return held
+    low, high = family.action_bounds()
+    return torch.zeros_like(low).clamp(low, high)

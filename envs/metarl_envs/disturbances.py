@@ -13,7 +13,10 @@ from metarl_envs.plain import PlainFields
 
 @dataclass(frozen=True)
 class ActionDelay(PlainFields):
-    """The robot gets the action of `value` control steps ago; before the first one, none (0)."""
+    """The robot gets the action of `value` control steps ago.
+
+    Before the first one it gets its keyframe's controls, or 0.
+    """
 
     longest: int
     """The largest delay that any task has, in control steps."""
@@ -61,7 +64,7 @@ class Disturber:
         Args:
             named: disturbances by the name of their parameter.
             num_worlds: N.
-            no_action: (A,) the control before a late first action arrives.
+            no_action: (A,) the controls before a late first action arrives.
             device: where the worlds are.
         """
         self._named = named

@@ -14,7 +14,7 @@ from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.numbers import tensor, whole
 from metarl_envs.parameters import ModelEffect, Parameter
 from metarl_envs.plain import PlainFields
-from metarl_envs.robots.base import AnalyticRobot, Transition
+from metarl_envs.robots.base import AnalyticRobot, MujocoRobot, Transition
 from metarl_envs.robots.kinds import Robot
 from metarl_envs.tasks import Tasks
 
@@ -100,6 +100,10 @@ class TaskFamily(PlainFields):
     def action_bounds(self) -> tuple[Tensor, Tensor]:
         """Lowest and highest control, each (A,) float64."""
         return self.robot.action_bounds()
+
+    def action_middle(self) -> tuple[float, ...] | None:
+        """The controls (A,) that a policy's output 0 means; None: the middle between the bounds."""
+        return self.robot.action_middle if isinstance(self.robot, MujocoRobot) else None
 
     @property
     def dt_s(self) -> float:

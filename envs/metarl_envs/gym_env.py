@@ -34,8 +34,9 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """One world of a task family; the family's `source` has the reward and where it comes from.
 
     ## Action space
-    Box of the robot's control range, (A,) float32. Actions are applied as given: the simulator
-    clamps forces, the reward sees the raw action.
+    Box of the robot's control range, or of the `action_low` and `action_high` that it was given,
+    (A,) float32. Actions are applied as given: the simulator clamps forces, the reward sees the raw
+    action.
 
     ## Observation space
     Unbounded Box, (O,) float64: the robot's, then the values of observed parameters. Neither space
@@ -49,7 +50,8 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     `task`; after a step also each of the robot's physical quantities by name, and `fault`.
 
     ## Starting state
-    The robot's reset noise, drawn from a generator that `np_random` seeds.
+    The robot's keyframe, controls and actuator states included, with reset noise on positions and
+    velocities, drawn from a generator that `np_random` seeds.
 
     ## Episode end
     `terminated` by the family's rule. `truncated` only when the simulation diverged

@@ -45,7 +45,7 @@ def converted(
     """Parameters with which `policy` acts as SB3's policy does behind the normaliser.
 
     SB3's network gives controls, which its algorithms clip to the action space; ours gives outputs,
-    which `policy.controls` scales to the actuators' range and clips. So the last layer takes the
+    which `policy.controls` scales around its middle and clips. So the last layer takes the
     inverse of that scaling. The critic is left behind.
 
     Args:
@@ -110,14 +110,16 @@ def put_into(
 
 
 @torch.no_grad()
-def set_initial_std(sb3_policy: ActorCriticPolicy, policy: GaussianMlpPolicy) -> None:
-    """Give SB3's policy the initial standard deviation that ours has by its configuration.
+def set_initial_actions(sb3_policy: ActorCriticPolicy, policy: GaussianMlpPolicy) -> None:
+    """Give SB3's policy the initial noise that ours has by its configuration, around its middle.
 
-    SB3's own, 1 in the units of the controls, is right for a range of [-1, 1] only.
+    SB3's own, standard deviation 1 around 0 in the units of the controls, is right for a range of
+    [-1, 1] only.
     """
-    _, scale = output_scaling(policy)
+    middle, scale = output_scaling(policy)
     assert isinstance(sb3_policy.log_std, Tensor)
     sb3_policy.log_std.copy_(math.log(policy.config.init_std) - scale.log())
+    actor_layers(sb3_policy)[-1].bias.copy_(middle)
 
 
 def actor_layers(sb3_policy: ActorCriticPolicy) -> list[nn.Linear]:
@@ -129,5 +131,5 @@ def actor_layers(sb3_policy: ActorCriticPolicy) -> list[nn.Linear]:
 
 def output_scaling(policy: GaussianMlpPolicy) -> tuple[Tensor, Tensor]:
     """(middle, scale), each (A,): an output is (control - middle) * scale."""
-    low, high = torch.tensor(policy.action_low), torch.tensor(policy.action_high)
-    return (low + high) / 2, 2 * policy.config.action_scale / (high - low)
+    middle, half = policy.action_range(torch.empty(0))
+    return middle, policy.config.action_scale / half

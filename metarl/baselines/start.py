@@ -12,6 +12,7 @@ from metarl.checkpoint import SavedPolicy, load_policy
 from metarl.config import TrainConfig
 from metarl.params import Params
 from metarl.policies import GaussianMlpPolicy
+from metarl.policy_folder import check_middle
 from metarl_envs import InputError
 
 
@@ -28,7 +29,8 @@ def load_start(path: Path, config: TrainConfig) -> tuple[SavedPolicy, TrainConfi
 
     Raises:
         RunError: if there is no sound policy.
-        InputError: if it is of another family, or has something to adapt by itself.
+        InputError: if it is of another family, its actions have another middle, or it has something
+            to adapt by itself.
     """
     saved = load_policy(path)
     if saved.config.family != config.family:
@@ -41,5 +43,6 @@ def load_start(path: Path, config: TrainConfig) -> tuple[SavedPolicy, TrainConfi
             f"--start {path}: adapts in its own way ({saved.config.method}); fine-tuning starts "
             "from a policy without: metarl baseline robust|random"
         )
+    check_middle(saved, config.task_family())
     same = {name: getattr(saved.config, name) for name in ("policy", "horizon", "observe_task")}
     return saved, dataclasses.replace(config, **same)

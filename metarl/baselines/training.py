@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 from torch import nn
 
 from metarl.algorithms.ppo import Ppo
-from metarl.baselines.conversion import converted, set_initial_std
+from metarl.baselines.conversion import converted, set_initial_actions
 from metarl.baselines.vec_env import TaskVecEnv
 from metarl.checkpoint import save_policy_checkpoint
 from metarl.config import TrainConfig
@@ -135,7 +135,7 @@ def make_ppo(config: TrainConfig, env: TaskVecEnv) -> tuple[PPO, VecNormalize]:
         device="cpu",
     )
     assert isinstance(model.policy, ActorCriticPolicy)
-    set_initial_std(model.policy, policy)
+    set_initial_actions(model.policy, policy)
     return model, normaliser
 
 

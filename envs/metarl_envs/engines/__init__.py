@@ -81,7 +81,13 @@ def make_engine(
         return GymEngine(robot, num_worlds, varied=varied, processes=threads)
     if chosen_engine(engine, device) == "cpu":
         return CpuEngine(
-            robot.load_model(), num_worlds, varied=varied, outputs=robot.outputs, threads=threads
+            robot.load_model(),
+            num_worlds,
+            varied=varied,
+            outputs=robot.outputs,
+            lagged_outputs=robot.lagged_outputs,
+            keyframe=robot.keyframe,
+            threads=threads,
         )
     from metarl_envs.engines.warp import WarpEngine  # an extra, and slow to import
 
@@ -90,6 +96,8 @@ def make_engine(
         num_worlds,
         varied=varied,
         outputs=robot.outputs,
+        lagged_outputs=robot.lagged_outputs,
+        keyframe=robot.keyframe,
         max_contacts=robot.max_contacts,
         max_constraints=robot.max_constraints,
         device=device,

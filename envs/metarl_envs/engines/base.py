@@ -22,7 +22,12 @@ class Engine(Protocol):
     device: torch.device
     dtype: torch.dtype
     data: Mapping[str, Tensor]
-    """`qpos`, `qvel`, `ctrl`, `time` and the declared outputs, each (N, ...)."""
+    """`qpos`, `qvel`, `ctrl`, `time` and the declared outputs, each (N, ...).
+
+    Outputs belong to the state that `reset`, `step` or `set_state` has left. Only in an engine made
+    with `lagged_outputs` are they, after a step, those of its last substep's start, as after
+    `mj_step`.
+    """
 
     def base_fields(self) -> dict[str, Tensor]:
         """The template's values of the varied fields, without a world axis: copies."""
@@ -35,8 +40,9 @@ class Engine(Protocol):
     def reset(self, mask: Tensor | None, qpos: Tensor, qvel: Tensor) -> None:
         """Put the worlds of `mask` (N,) (None: all) into a fresh state with these positions.
 
-        `qpos` and `qvel` are (N, ...); rows outside the mask are ignored. Everything else of the
-        state (time, warm starts, controls, fault counters) is cleared.
+        `qpos` and `qvel` are (N, ...); rows outside the mask are ignored. Controls, actuator
+        states, mocap poses and time are the keyframe's, where the engine was made with one;
+        everything else of the state (warm starts, fault counters) is cleared.
         """
         ...
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metarl_envs.errors import InputError
 from metarl_envs.mujoco_log import ignore_mujoco_warnings
+from metarl_envs.outputs import check_outputs, need_forward
 
 
 class CpuEngine:
@@ -21,6 +22,9 @@ class CpuEngine:
 
     Results do not depend on `threads`. MuJoCo's automatic reset of a diverged world is switched
     off: it would turn a fault into what looks like a fresh episode.
+
+    Where outputs are wanted, `mj_forward` follows each step. It changes no state: the next step
+    starts from the same state and warm start, so trajectories stay those of `mj_step` alone.
     """
 
     def __init__(
@@ -30,6 +34,8 @@ class CpuEngine:
         *,
         varied: Sequence[str] = (),
         outputs: Sequence[str] = (),
+        lagged_outputs: bool = False,
+        keyframe: str = "",
         threads: int = 1,
     ) -> None:
         """Makes the worlds.
@@ -39,18 +45,28 @@ class CpuEngine:
             num_worlds: N, at least 1.
             varied: model fields that differ between worlds.
             outputs: further fields of `data`, such as "xpos".
+            lagged_outputs: see `MujocoRobot`.
+            keyframe: name of the one that resets restore; "": none.
             threads: simulator threads, at least 1.
+
+        Raises:
+            InputError: for impossible sizes, or an output that cannot be read.
         """
         if num_worlds < 1:
             raise InputError(f"num_worlds = {num_worlds}: must be at least 1")
         if threads < 1:
             raise InputError(f"sim_threads = {threads}: must be at least 1")
+        check_outputs(model, outputs)
         ignore_mujoco_warnings()
         self.num_worlds = num_worlds
         self.device = torch.device("cpu")
         self.dtype = torch.float64
         self.model = _with_autoreset_off(model)
         self._batch: Any = mujoco.batch.Batch(self.model, nsim=num_worlds, nthread=threads)
+        self._keyframe = model.key(keyframe).id if keyframe else -1
+        forward = need_forward(outputs) and not lagged_outputs
+        stage = mujoco.mjtStage.mjSTAGE_ACC if forward else mujoco.mjtStage.mjSTAGE_NONE
+        self._after_step = int(stage)
         self._errors = torch.zeros(num_worlds, dtype=torch.long)
         self._varied = {name: torch.from_numpy(self._batch.expand(name)) for name in varied}
         self._base = {name: field[0].clone() for name, field in self._varied.items()}
@@ -71,9 +87,9 @@ class CpuEngine:
             self._batch.set_const()
 
     def reset(self, mask: Tensor | None, qpos: Tensor, qvel: Tensor) -> None:
-        """Fresh state at these positions and velocities, then forward kinematics."""
+        """The keyframe's state at these positions and velocities, then `mj_forward`."""
         ids = None if mask is None else mask.numpy()
-        self._batch.reset(ids, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
+        self._batch.reset(ids, self._keyframe, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._errors[slice(None) if mask is None else mask] = 0
         if mask is None:
             self.data["qpos"].copy_(qpos)
@@ -86,7 +102,8 @@ class CpuEngine:
     def step(self, n_substeps: int, mask: Tensor | None = None) -> None:
         """Advance the worlds of `mask` by n substeps."""
         try:
-            self._batch.step(None if mask is None else mask.numpy(), nstep=n_substeps)
+            ids = None if mask is None else mask.numpy()
+            self._batch.step(ids, nstep=n_substeps, stage=self._after_step)
         except mujoco.batch.SimulationError as error:
             # Those worlds kept their state and the others are complete: a fault like any other.
             self._errors[torch.from_numpy(error.ids)] += 1
@@ -94,8 +111,8 @@ class CpuEngine:
     def state(self) -> dict[str, Tensor]:
         """Copies of the integration rows (with warm starts), fault counters, fields and outputs.
 
-        Outputs belong to it because after a step they describe its last substep's start, which
-        cannot be computed from the rows, and a robot may remember them.
+        Outputs belong to it because lagged ones cannot be computed from the rows, and a robot may
+        remember them.
         """
         saved = {
             "rows": torch.from_numpy(self._batch.state.copy()),

@@ -19,16 +19,14 @@ from metarl_envs.engines.warp_model import (
     template_field,
     write_field,
 )
+from metarl_envs.engines.warp_outputs import live_outputs
 from metarl_envs.errors import InputError
 from metarl_envs.garbage import without_garbage_collection
 from metarl_envs.mujoco_log import ignore_mujoco_warnings
+from metarl_envs.outputs import STATE, check_outputs, need_forward
 
-STATE = (
-    *("time", "qpos", "qvel", "act", "history", "plastic", "qacc_warmstart"),
-    *("ctrl", "qfrc_applied", "xfrc_applied", "eq_active", "mocap_pos", "mocap_quat"),
-    "userdata",
-)
-"""What a step starts from: MuJoCo's integration state."""
+KEYFRAME = ("time", "ctrl", "act", "mocap_pos", "mocap_quat")
+"""What a keyframe holds beside positions and velocities."""
 MAX_VALUE = 1e10
 """A larger position or velocity is a fault, as in C MuJoCo (mjMAXVAL)."""
 CAPACITY = {
@@ -57,6 +55,8 @@ class WarpEngine:
         *,
         varied: Sequence[str] = (),
         outputs: Sequence[str] = (),
+        lagged_outputs: bool = False,
+        keyframe: str = "",
         max_contacts: int = 32,
         max_constraints: int = 128,
         device: torch.device | None = None,
@@ -68,6 +68,8 @@ class WarpEngine:
             num_worlds: N, at least 1.
             varied: model fields that differ between worlds.
             outputs: further fields of `data`, such as "xpos".
+            lagged_outputs: see `MujocoRobot`.
+            keyframe: name of the one that resets restore; "": none.
             max_contacts: per world, on average over the worlds.
             max_constraints: rows of the constraint Jacobian, in each world.
             device: a CUDA device, or the CPU.
@@ -83,6 +85,7 @@ class WarpEngine:
         for name, size in sizes.items():
             if size < 1:
                 raise InputError(f"{name} = {size}: must be at least 1")
+        check_outputs(model, outputs)
         ignore_mujoco_warnings()
         wp.config.log_level = wp.LOG_WARNING  # else it greets, and reports every kernel it compiles
         wp.init()
@@ -109,7 +112,13 @@ class WarpEngine:
             "overflow": wp.to_torch(self._data.overflow),
             "bad_control": wp.to_torch(self._bad_control),
         }
-        self._outputs = {name: wp.to_torch(getattr(self._data, name)) for name in outputs}
+        self._outputs = live_outputs(self._data, model, outputs)
+        # mujoco_warp's equality constraints read body velocities that the call before has left, so
+        # these are state: without them here, a mask, a restore or an output would change a motion.
+        self._cvel = wp.clone(self._data.cvel) if model.neq else None
+        self._carried = {} if self._cvel is None else {"carried.cvel": wp.to_torch(self._cvel)}
+        self._forward_after_step = need_forward(outputs) and not lagged_outputs
+        self._keyframe = _keyframe_rows(model, keyframe, self.device)
         rows = {name: self._state[name] for name in ("qpos", "qvel", "ctrl", "time")}
         self.data: Mapping[str, Tensor] = rows | self._outputs
 
@@ -130,26 +139,40 @@ class WarpEngine:
                 self._run("set_const", 1, lambda: mjw.set_const(self._model, self._data))
 
     def reset(self, mask: Tensor | None, qpos: Tensor, qvel: Tensor) -> None:
-        """Fresh state at these positions and velocities, then forward kinematics."""
+        """The keyframe's state at these positions and velocities, then `mj_forward`."""
         chosen = torch.ones_like(self._reset_mask_view) if mask is None else mask
         self._reset_mask_view.copy_(chosen)
-        with self._unchanged(self._outputs, None if mask is None else ~mask):
+
+        def forward() -> None:
+            mjw.forward(self._model, self._data)
+            if self._cvel is not None:
+                wp.copy(self._cvel, self._data.cvel)
+
+        kept = self._outputs | self._carried
+        with self._unchanged(kept, None if mask is None else ~mask):
             self._run("reset", 1, lambda: mjw.reset_data(self._model, self._data, self._reset_mask))
             self._faults["bad_control"] &= ~chosen
-            for name, value in (("qpos", qpos), ("qvel", qvel)):
+            for name, value in (self._keyframe | {"qpos": qpos, "qvel": qvel}).items():
                 row = self._state[name]
-                row.copy_(torch.where(chosen.unsqueeze(1), value.to(row), row))
-            self._run("forward", 1, lambda: mjw.forward(self._model, self._data))
+                of_world = chosen.view(-1, *[1] * (row.dim() - 1))
+                row.copy_(torch.where(of_world, value.to(row), row))
+            self._run("forward", 1, forward)
 
     def step(self, n_substeps: int, mask: Tensor | None = None) -> None:
         """Advance the worlds of `mask` by n substeps."""
 
         def substeps() -> None:
             note_bad_controls(self._data.ctrl, self._bad_control)
+            if self._cvel is not None:
+                wp.copy(self._data.cvel, self._cvel)
             for _ in range(n_substeps):
                 mjw.step(self._model, self._data)
+            if self._cvel is not None:
+                wp.copy(self._cvel, self._data.cvel)
+            if self._forward_after_step:
+                mjw.forward(self._model, self._data)
 
-        kept = self._state | self._faults | self._outputs
+        kept = self._state | self._carried | self._faults | self._outputs
         with self._unchanged(kept, None if mask is None else ~mask):
             self._run("step", n_substeps, substeps)
 
@@ -197,7 +220,8 @@ class WarpEngine:
         return model, data
 
     def _all(self) -> dict[str, Tensor]:
-        return self._state | self._faults | self._varied | self._derived | self._outputs
+        state = self._state | self._carried | self._faults
+        return state | self._varied | self._derived | self._outputs
 
     @contextlib.contextmanager
     def _unchanged(self, tensors: Mapping[str, Tensor], worlds: Tensor | None) -> Iterator[None]:
@@ -240,3 +264,16 @@ class WarpEngine:
         wp.synchronize_device(self._warp_device)
         assert capture.graph is not None
         return capture.graph
+
+
+def _keyframe_rows(model: mujoco.MjModel, keyframe: str, device: torch.device) -> dict[str, Tensor]:
+    """What `mj_resetDataKeyframe` sets beside positions and velocities, float32: (...).
+
+    Without a keyframe it is empty: the model's defaults may differ between worlds.
+    """
+    if not keyframe:
+        return {}
+    data = mujoco.MjData(model)
+    mujoco.mj_resetDataKeyframe(model, data, model.key(keyframe).id)
+    rows = {name: torch.as_tensor(getattr(data, name)) for name in KEYFRAME}
+    return {name: row.to(device, torch.float32) for name, row in rows.items() if row.numel()}

@@ -73,4 +73,5 @@ ANT = MujocoRobot(
     quantities={"forward_velocity_m_per_s": torso_velocity},
     remembered=("xpos",),
     outputs=("xpos",),
+    lagged_outputs=True,
 )

@@ -79,9 +79,19 @@ class MujocoRobot(PlainFields):
     """Fields that rewards and quantities compare with their value before the step."""
     outputs: tuple[str, ...] = ()
     """Engine outputs that the functions above read, besides qpos and qvel."""
+    lagged_outputs: bool = False
+    """Whether outputs are those of the last substep's start, where `mj_step` leaves them and where
+    Gymnasium's own environments read them; otherwise they belong to the state after the step."""
     camera: Camera = Camera()
     keyframe: str = ""
-    """The model's keyframe that episodes start around; "": its reference position, `qpos0`."""
+    """The model's keyframe that episodes start around, its controls and actuator states included;
+    "": its reference position, `qpos0`."""
+    action_low: tuple[float, ...] | None = None
+    """Lowest control of each actuator; None: that of the model's control range."""
+    action_high: tuple[float, ...] | None = None
+    """Highest control of each actuator; None: that of the model's control range."""
+    action_middle: tuple[float, ...] | None = None
+    """Control of each actuator that a policy's output 0 means; None: the middle of the range."""
     max_contacts: int = 32
     """Contacts per world that the engine warp has room for, on average over the worlds."""
     max_constraints: int = 128
@@ -105,7 +115,11 @@ class MujocoRobot(PlainFields):
     def action_bounds(self) -> tuple[Tensor, Tensor]:
         """Lowest and highest control, each (A,) float64."""
         bounds = torch.from_numpy(_compiled(self.xml).actuator_ctrlrange.copy())
-        return bounds[:, 0].clone(), bounds[:, 1].clone()
+        low, high = (
+            bounds[:, i].clone() if given is None else torch.tensor(given, dtype=torch.float64)
+            for i, given in enumerate((self.action_low, self.action_high))
+        )
+        return low, high
 
     def initial_state(self) -> tuple[Tensor, Tensor]:
         """The model's own positions and velocities, (nq,) and (nv,) float64."""
@@ -114,6 +128,16 @@ class MujocoRobot(PlainFields):
             key = model.key(self.keyframe)
             return torch.from_numpy(key.qpos.copy()), torch.from_numpy(key.qvel.copy())
         return torch.from_numpy(model.qpos0.copy()), torch.zeros(model.nv, dtype=torch.float64)
+
+    def keyframe_controls(self) -> Tensor | None:
+        """The keyframe's controls, (A,) float64; None without a keyframe, or where all are 0.
+
+        MuJoCo gives controls of 0 to a keyframe that names none.
+        """
+        if not self.keyframe:
+            return None
+        controls = torch.from_numpy(_compiled(self.xml).key(self.keyframe).ctrl.copy())
+        return controls if bool(controls.any()) else None
 
 
 @dataclass(frozen=True, kw_only=True)

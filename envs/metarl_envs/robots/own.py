@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import mujoco
-import mujoco.batch
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from metarl_envs.elements import names
 from metarl_envs.engines.cpu import CpuEngine
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.numbers import real, whole
 from metarl_envs.probe import PROBED, called, check_shape
+from metarl_envs.robots.actions import Controls, with_actions
 from metarl_envs.robots.base import (
     Camera,
     MujocoRobot,
@@ -50,6 +49,9 @@ def mujoco_robot(
     outputs: Sequence[str] = (),
     remembered: Sequence[str] = ("qpos",),
     keyframe: str = "",
+    action_low: Controls | None = None,
+    action_high: Controls | None = None,
+    action_middle: Controls | None = None,
     camera: Camera | None = None,
     name: str = "",
 ) -> MujocoRobot:
@@ -62,15 +64,24 @@ def mujoco_robot(
         terminated: ends an episode: -> (N,) bool.
         quantities: named measures in SI units, such as "forward_velocity_m_per_s": -> (N,).
         reset: the scale of noise on initial positions and velocities, or what draws them.
-        outputs: further fields of `mujoco.MjData` that the functions read, such as "xpos".
+        outputs: further fields of `mujoco.MjData` that the functions read, such as "xpos". They
+            belong to the state after the step, forces to the controls just applied: `mj_forward`
+            follows the step, which takes time only where outputs are asked for.
         remembered: fields whose values from before the step `transition.before` holds.
-        keyframe: of the model, that episodes start around.
+        keyframe: of the model, that episodes start around: all of it, controls, actuator states
+            and mocap poses included. Reset noise falls on positions and velocities only.
+        action_low: lowest control, for all actuators or for each; None: of their control ranges,
+            within which it must lie.
+        action_high: highest control, likewise. An actuator without a range needs both.
+        action_middle: control that a policy's output 0 means, where training begins. None: the
+            keyframe's controls, within the bounds, where it has any that is not 0, so that a robot
+            held by servos begins by holding itself; else the middle between low and high.
         camera: where pictures are taken from; None: from where all of the model is seen.
         name: None: that of the file.
 
     Raises:
-        InputError: for a missing or broken file, actuators without a control range, an unknown
-            keyframe or output, or an observation of another shape.
+        InputError: for a missing or broken file, actuators that nothing bounds, an unknown
+            keyframe, an output that cannot be read, or an observation of another shape.
     """
     path = Path(xml)
     forget_models()
@@ -90,13 +101,43 @@ def mujoco_robot(
         keyframe=keyframe,
     )
     _check(draft)
+    draft = with_actions(draft, action_low, action_high, action_middle)
+    if not callable(reset) and real("reset", reset) != 0:
+        drawn = with_unit_quaternions(draft.reset_state, draft.load_model())
+        draft = dataclasses.replace(draft, reset_state=drawn)
     stat = draft.load_model().stat
     view = camera or Camera(distance_m=2.0 * float(stat.extent), height_m=float(stat.center[2]))
-    start = CpuEngine(draft.load_model(), PROBED, outputs=draft.outputs)
+    start = CpuEngine(draft.load_model(), PROBED, outputs=draft.outputs, keyframe=draft.keyframe)
     start.reset(None, *(row.expand(PROBED, -1) for row in draft.initial_state()))
     observed = called(f"observation of {draft.name}", observation, start.data)
     check_shape(f"observation of {draft.name}", observed, (PROBED, None))
     return dataclasses.replace(draft, camera=view, observation_size=observed.shape[1])
+
+
+def with_unit_quaternions(draw: ResetState, model: mujoco.MjModel) -> ResetState:
+    """The same draws with the quaternions of free and ball joints scaled to length 1.
+
+    MuJoCo reads a longer one as the same rotation and scales it in the first step; until then an
+    observation of qpos would show a length that no other state has.
+    """
+    first = {mujoco.mjtJoint.mjJNT_FREE: 3, mujoco.mjtJoint.mjJNT_BALL: 0}
+    kinds = [mujoco.mjtJoint(kind) for kind in model.jnt_type]
+    addresses = [
+        int(model.jnt_qposadr[joint]) + first[kind]
+        for joint, kind in enumerate(kinds)
+        if kind in first
+    ]
+
+    def reset_state(
+        qpos: Tensor, qvel: Tensor, num_worlds: int, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
+        qpos, qvel = draw(qpos, qvel, num_worlds, generator)
+        for address in addresses:
+            quaternion = qpos[:, address : address + 4]
+            quaternion /= quaternion.norm(dim=1, keepdim=True)
+        return qpos, qvel
+
+    return reset_state
 
 
 def _check(robot: MujocoRobot) -> None:
@@ -104,16 +145,6 @@ def _check(robot: MujocoRobot) -> None:
     model = robot.load_model()
     if model.nu == 0:
         raise InputError(f"model {robot.xml}: has no actuators, so there is nothing to learn")
-    for actuator, name in names(model, "actuator").items():
-        low, high = model.actuator_ctrlrange[actuator]
-        if not low < high:
-            raise InputError(
-                f"model {robot.xml}: actuator '{name}' has no control range; give it one there, "
-                'such as ctrlrange="-1 1"'
-            )
-    for output in robot.outputs:
-        if output not in mujoco.batch.DATA_FIELDS:
-            raise unknown_name("output", output, mujoco.batch.DATA_FIELDS)
     there = ("qpos", "qvel", "ctrl", "time", *robot.outputs)
     for field in robot.remembered:
         if field not in there:

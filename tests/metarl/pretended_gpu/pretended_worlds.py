@@ -46,7 +46,7 @@ def warp_engine(robot, N, varied, device):
     made._faults = {"overflow": zeros(dtype=torch.int32), "bad_control": zeros(dtype=torch.bool)}
     made._outputs = {name: zeros(model.nbody, 3) for name in robot.outputs}
     made._varied = {name: zeros(*template_field(model, name).shape) for name in varied}
-    made._derived = {}
+    made._derived, made._keyframe, made._carried, made._cvel = {}, {}, {}, None
     made.data = made._state | made._outputs
 
     def drift(name, count, work):

@@ -73,6 +73,7 @@ def test_bit_identical_to_a_plain_mj_step_loop_with_every_field_varied(robot):
         for action in actions:
             data.ctrl[:] = action[world].numpy()
             mujoco.mj_step(model, data, robot.frame_skip)
+        mujoco.mj_forward(model, data)
         assert torch.equal(engine.data["qpos"][world], torch.from_numpy(data.qpos))
         assert torch.equal(engine.data["qvel"][world], torch.from_numpy(data.qvel))
         assert torch.equal(engine.data["xpos"][world], torch.from_numpy(data.xpos))
@@ -187,7 +188,7 @@ def test_nan_in_one_world_is_counted_there_and_others_stay_bit_equal(
 def test_an_engine_error_is_a_fault_of_its_worlds_until_their_reset(robot, monkeypatch):
     engine = make_engine(robot, 3)
 
-    def failing_step(ids, nstep):
+    def failing_step(ids, nstep, stage):
         raise mujoco.batch.SimulationError(np.array([1]), "out of memory", 3)
 
     with monkeypatch.context() as patch:

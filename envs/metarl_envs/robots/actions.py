@@ -112,7 +112,7 @@ def _suggested(model: mujoco.MjModel, control: int) -> tuple[float, float]:
     # A servo's force is gain * control + b0 + b1 * length, its length the joint's position * gear.
     actuator = _actuator(model, control)
     gain, (b0, b1) = model.actuator_gainprm[actuator, 0], model.actuator_biasprm[actuator, :2]
-    lengths = model.jnt_range[joint] * model.actuator_gear[actuator, 0]
+    lengths = model.jnt_range[joint] * model.actuator_gear[model.actuator_outadr[actuator], 0]
     low, high = sorted(-(b0 + b1 * lengths) / gain)
     return float(low), float(high)
 

@@ -151,7 +151,8 @@ class Pole(gymnasium.Env):
         if self.kept in ("at reset", "rebuilt"):
             self.build()
         model, data = self._live()
-        mujoco.mj_resetData(model, data)
+        if self.kept != "warned":  # not everybody resets all of the data
+            mujoco.mj_resetData(model, data)
         data.qpos[:] = self.np_random.uniform(-1, 1, 1)
         return self.observe(), {}
 

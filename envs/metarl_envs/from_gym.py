@@ -23,7 +23,7 @@ from metarl_envs.gym_bundle import Row
 from metarl_envs.gym_calls import OWN, ask
 from metarl_envs.gym_mujoco import Simulation, clocks, paths_of_data, simulation_at, single
 from metarl_envs.gym_worlds import Source, World, opened
-from metarl_envs.numbers import is_number, real, shown
+from metarl_envs.numbers import real, shown
 from metarl_envs.own_file import file_of, running_file
 from metarl_envs.parameters import Parameter
 from metarl_envs.plain import as_annotated
@@ -211,8 +211,12 @@ def _dt(world: World, simulation: Simulation | None, simulated_s: float) -> floa
     """
     env = world.env.unwrapped
     own = ask(f"environment {world.name}: dt", OWN, getattr, env, "dt", None)
-    if is_number(own):
-        dt_s = _seconds(f"dt of {world.name}", own)
+    try:
+        told = real("dt", own)
+    except InputError:  # a method, or nothing
+        told = None
+    if told is not None:
+        dt_s = _seconds(f"dt of {world.name}", told)
         # Where MuJoCo's clock says otherwise, `dt` is that of a substep, or of something else.
         return dt_s if simulated_s <= 0 or math.isclose(dt_s, simulated_s) else simulated_s
     if simulated_s > 0:

@@ -75,9 +75,9 @@ def adapt_on_env(
 
     Raises:
         InputError: for other spaces, sizes that are too small, or limits that do not fit the
-            action space.
+            action space; for the environment's own error, which is its cause, before the first
+            whole episode that did not diverge.
         NonFiniteUpdateError: if a step is not finite.
-        Exception: the environment's own, before the first whole episode that did not diverge.
     """
     if limits.check_episodes and episodes < 2:
         raise InputError(

@@ -18,7 +18,7 @@ XML = """<mujoco><option timestep="0.004"/>
 <actuator><motor name="torque" joint="hinge" gear="5" ctrlrange="-1 1"/></actuator></mujoco>"""
 
 
-class ShyError(Exception):
+class OddError(Exception):
     """Cannot be made from its message alone, as many people's exceptions."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -38,13 +38,13 @@ class Point(gymnasium.Env):
         if habit == "no space":
             del self.observation_space
         if habit == "made":
-            raise ShyError(3, "no licence\nbuy one")
+            raise OddError(3, "no licence\nbuy one")
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.t, self.s = 0, self.np_random.normal(size=2)
         if self.habit == "reset":
-            raise ShyError(7, "no answer")
+            raise OddError(7, "no answer")
         if self.habit == "old reset":
             return self.s
         if self.habit == "long reset":
@@ -62,7 +62,7 @@ class Point(gymnasium.Env):
         info, end = {"speed": self.s[1]}, False
         match self.habit:
             case "limit" if self.t > 3:
-                raise ShyError(self.t, "maximum path length exceeded")
+                raise OddError(self.t, "maximum path length exceeded")
             case "exit" if self.t > 3:
                 sys.exit("good bye")
             case "crash" if self.t > 3 and "spawn_main" in " ".join(sys.orig_argv):
@@ -105,7 +105,7 @@ class Point(gymnasium.Env):
 
     def close(self):
         if self.habit == "close":
-            raise ShyError(9, "busy")
+            raise OddError(9, "busy")
 
 
 class Pole(gymnasium.Env):
@@ -151,7 +151,8 @@ class Pole(gymnasium.Env):
         if self.kept in ("at reset", "rebuilt"):
             self.build()
         model, data = self._live()
-        mujoco.mj_resetData(model, data)
+        if self.kept != "warned":  # not everybody resets all of the data
+            mujoco.mj_resetData(model, data)
         data.qpos[:] = self.np_random.uniform(-1, 1, 1)
         return self.observe(), {}
 

@@ -8,7 +8,17 @@ import pytest
 import torch
 from own_robot import SOURCE
 
-from metarl_envs import FAMILIES, ModelEffect, Parameter, TaskFamily, get_family, mujoco_robot, vary
+from metarl_envs import (
+    FAMILIES,
+    ModelEffect,
+    Parameter,
+    TaskFamily,
+    family_from_gym,
+    get_family,
+    gym_robot,
+    mujoco_robot,
+    vary,
+)
 from metarl_envs.checking import Finding, check
 from metarl_envs.contact_sheet import HEIGHT, TITLE, WIDTH, contact_sheet
 from metarl_envs.distributions import Choice, interval
@@ -116,6 +126,16 @@ def test_each_fault_is_found_and_the_mend_named(broken, name, mend):
     assert mend in found[0].text
     assert str(found[0]).startswith("FAILED  ")
     assert "\n" not in str(found[0])
+
+
+def test_an_attribute_that_the_environment_s_own_reward_reads_is_a_change():
+    robot = gym_robot("somebody:Somebody/Point-v0")
+    mark = vary.attribute(robot, "mark", (-1.0, 1.0), how="set")
+    unread = vary.attribute(robot, "mass", (0.5, 2.0))
+    found = list(check(family_from_gym(robot, [mark, unread])))
+    texts = {finding.name.partition(" ")[0]: finding.text for finding in found if finding.ok}
+    assert texts["mark"].startswith("changes the reward by up to ")
+    assert texts["mass"].startswith("changes the motion by up to ")
 
 
 def test_extremes_are_both_ends_of_each_number():

@@ -6,10 +6,13 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
+import somebody
 import torch
 from torch import Generator
 
-from metarl_envs import BatchEnv, InputError, TaskFamily, family_from_gym, gym_robot, vary
+from metarl_envs import BatchEnv, InputError, TaskFamily, Tasks, family_from_gym, gym_robot, vary
+from metarl_envs.batch_env import Start
+from metarl_envs.robots.half_cheetah import HALF_CHEETAH
 
 PENDULUM = gym_robot("Pendulum-v1")
 SWING = family_from_gym(
@@ -57,6 +60,12 @@ def test_numbers_that_an_environment_keeps_may_be_of_any_type(monkeypatch):
         def __init__(self) -> None:
             self.dt, self.mass, self.load, self.loaded = 2, np.float32(0.5), torch.tensor(3), True
 
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(1), {}
+
+        def step(self, action):
+            return np.zeros(1), 0, False, False, {}
+
     entry = gymnasium.envs.registration.EnvSpec(id="Cart-v0", entry_point=Cart)
     monkeypatch.setitem(gymnasium.registry, "Cart-v0", entry)
     robot = gym_robot("Cart-v0")
@@ -68,6 +77,48 @@ def test_numbers_that_an_environment_keeps_may_be_of_any_type(monkeypatch):
     }
     with pytest.raises(InputError, match="number of Cart-v0 'loaded': did you mean load"):
         vary.attribute(robot, "loaded", (0, 1))
+
+
+POINT = "somebody:Somebody/Point-v0"
+
+
+def test_numbers_of_the_class_vary_and_outlive_a_reset_that_sets_them_anew():
+    robot = gym_robot(POINT, habit="sets anew")
+    family = family_from_gym(robot, [vary.attribute(robot, "mass", (0.5, 2.0))])
+    env = BatchEnv(family, 2, 1)
+    env.set_tasks(Tasks.concatenate([family.make_task({"mass": m}) for m in (0.5, 1.0)]))
+    start = env.draw_start(1, Generator().manual_seed(0))
+    first = env.start(Start.concatenate([start, start])).clone()
+    moved = env.step(torch.ones(2, 1)).observations - first
+    assert moved[:, 1].tolist() == pytest.approx([0.2, 0.1], rel=1e-5)
+
+
+def test_a_step_s_length_is_dt_or_what_the_clock_shows_or_a_frame(monkeypatch):
+    pole, point = somebody.Pole, somebody.Point
+    assert gym_robot("Somebody/Pole-v0").dt_s == pytest.approx(0.02)  # 5 substeps of 4 ms
+    assert gym_robot(POINT).dt_s == pytest.approx(0.1)  # one frame of ten a second
+    monkeypatch.setattr(pole, "dt", 0.004, raising=False)  # a substep's, which no step takes
+    assert gym_robot("Somebody/Pole-v0").dt_s == pytest.approx(0.02)
+    monkeypatch.setattr(point, "dt", property(lambda self: np.array([0.25])), raising=False)
+    assert gym_robot(POINT).dt_s == 0.25
+    assert gym_robot(POINT, dt_s=np.float32(0.5)).dt_s == 0.5
+    monkeypatch.setattr(point, "dt", 0.0)
+    with pytest.raises(InputError, match=r"dt of somebody.* = 0: .*give dt_s= to gym_robot"):
+        gym_robot(POINT)
+    monkeypatch.setattr(pole, "step", lambda self, a: (self.observe(), 0, False, False, {}))
+    monkeypatch.delattr(pole, "dt")
+    with pytest.raises(InputError, match="MuJoCo clock stands still: give dt_s="):
+        gym_robot("Somebody/Pole-v0")
+    assert gym_robot("Somebody/Pole-v0", dt_s=0.1).dt_s == 0.1
+
+
+def test_names_are_safe_and_numbers_of_any_type():
+    robot = gym_robot(POINT)
+    mass = vary.attribute(robot, "mass", (0.5, 2.0))
+    assert family_from_gym(robot, [mass]).name == "somebody-point-v0"
+    horizons = [family_from_gym(robot, [mass], horizon=n).horizon for n in (np.int64(7), 7.0, None)]
+    assert horizons == [7, 7, 20]
+    assert [type(n) for n in horizons] == [int] * 3
 
 
 @pytest.mark.parametrize("family", [SWING, BALANCE], ids=["pendulum", "inverted-pendulum"])
@@ -151,6 +202,21 @@ def test_a_reward_of_ones_own_reads_what_the_environment_gave():
         (lambda: gym_robot("Pendulm-v1"), "Pendulm"),
         (lambda: gym_robot("CartPole-v1"), r"action space Discrete\(2\): must be a Box"),
         (lambda: gym_robot("Pendulum-v1", colour="red"), "unexpected keyword argument 'colour'"),
+        (lambda: gym_robot("Pendulum-v1", infos="speed"), "infos = 'speed': must be a list or a"),
+        (lambda: gym_robot("Pendulum-v1", infos=["reward"]), "'reward' is there already"),
+        (lambda: gym_robot("Pendulum-v1", max_episode_steps=5), "give horizon= to family_from_gym"),
+        (lambda: gym_robot("Pendulum-v1", dt_s="fast"), "dt_s = 'fast': must be a number"),
+        (lambda: gym_robot("Pendulum-v1", dt_s=-1), "dt_s = -1: must be greater than 0"),
+        (lambda: gym_robot(gymnasium.make("Pendulum-v1")), "env_id = .*: must be a text"),
+        (lambda: gym_robot("Somebody/Gone-v0"), r"making it failed: .*pprint_registry\(\) lists"),
+        (lambda: family_from_gym(PENDULUM.load_model, []), "robot = .*: must be an environment's"),
+        (lambda: family_from_gym(PENDULUM, SWING.parameters[0]), "must be several, in a list"),
+        (
+            lambda: family_from_gym(PENDULUM, SWING.parameters, horizon=2.5),
+            "horizon = 2.5: must be",
+        ),
+        (lambda: vary.attribute(PENDULUM, (), (0.5, 2.0)), "must name an attribute"),
+        (lambda: vary.attribute(HALF_CHEETAH, "m", (0.5, 2.0)), "is for what gym_robot made"),
         (lambda: vary.attribute(PENDULUM, "max_sped", (0.5, 2.0)), "did you mean max_speed"),
         (lambda: vary.mass(PENDULUM, "pole", (0.5, 2.0)), "not simulated by MuJoCo"),
         (lambda: vary.mass(POLE, "pol", (0.5, 2.0)), "did you mean pole"),

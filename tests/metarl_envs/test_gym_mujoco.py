@@ -81,7 +81,7 @@ def test_environments_that_share_a_model_are_refused():
 
 
 def test_faults_are_those_of_the_episode():
-    env = BatchEnv(family("self"), 1, 1)
+    env = BatchEnv(family("warned"), 1, 1)
     env.reset(Generator().manual_seed(0))
     data = env.engine._vector.envs[0]._worlds[0].simulation.data
     data.warning[mujoco.mjtWarning.mjWARN_BADQVEL].number = 2

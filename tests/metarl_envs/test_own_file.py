@@ -111,7 +111,7 @@ def test_module_and_id(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("import gone_module\n", "importing own_module failed: ModuleNotFoundError: No module nam"),
+        ("import gone_module\n", "importing own_module failed: ModuleNotFoundError: No module"),
         ("x = 1 / 0\n", r"importing own_module failed: ZeroDivisionError: .*\(own_module.py, line"),
         ("import sys; sys.exit(2)\n", r"importing own_module failed: SystemExit: 2 \(own_module.p"),
         ("x = 1\n", "making it failed: .*pprint_registry"),

@@ -35,7 +35,7 @@ class CpuEngine:
         varied: Sequence[str] = (),
         outputs: Sequence[str] = (),
         lagged_outputs: bool = False,
-        keyframe: str = "",
+        keyframe: int | None = None,
         threads: int = 1,
     ) -> None:
         """Makes the worlds.
@@ -46,7 +46,7 @@ class CpuEngine:
             varied: model fields that differ between worlds.
             outputs: further fields of `data`, such as "xpos".
             lagged_outputs: see `MujocoRobot`.
-            keyframe: name of the one that resets restore; "": none.
+            keyframe: number of the one that resets restore; None: none.
             threads: simulator threads, at least 1.
 
         Raises:
@@ -63,7 +63,7 @@ class CpuEngine:
         self.dtype = torch.float64
         self.model = _with_autoreset_off(model)
         self._batch: Any = mujoco.batch.Batch(self.model, nsim=num_worlds, nthread=threads)
-        self._keyframe = model.key(keyframe).id if keyframe else -1
+        self._keyframe = -1 if keyframe is None else keyframe
         forward = need_forward(outputs) and not lagged_outputs
         stage = mujoco.mjtStage.mjSTAGE_ACC if forward else mujoco.mjtStage.mjSTAGE_NONE
         self._after_step = int(stage)

@@ -56,7 +56,7 @@ class WarpEngine:
         varied: Sequence[str] = (),
         outputs: Sequence[str] = (),
         lagged_outputs: bool = False,
-        keyframe: str = "",
+        keyframe: int | None = None,
         max_contacts: int = 32,
         max_constraints: int = 128,
         device: torch.device | None = None,
@@ -69,7 +69,7 @@ class WarpEngine:
             varied: model fields that differ between worlds.
             outputs: further fields of `data`, such as "xpos".
             lagged_outputs: see `MujocoRobot`.
-            keyframe: name of the one that resets restore; "": none.
+            keyframe: number of the one that resets restore; None: none.
             max_contacts: per world, on average over the worlds.
             max_constraints: rows of the constraint Jacobian, in each world.
             device: a CUDA device, or the CPU.
@@ -266,14 +266,16 @@ class WarpEngine:
         return capture.graph
 
 
-def _keyframe_rows(model: mujoco.MjModel, keyframe: str, device: torch.device) -> dict[str, Tensor]:
+def _keyframe_rows(
+    model: mujoco.MjModel, keyframe: int | None, device: torch.device
+) -> dict[str, Tensor]:
     """What `mj_resetDataKeyframe` sets beside positions and velocities, float32: (...).
 
     Without a keyframe it is empty: the model's defaults may differ between worlds.
     """
-    if not keyframe:
+    if keyframe is None:
         return {}
     data = mujoco.MjData(model)
-    mujoco.mj_resetDataKeyframe(model, data, model.key(keyframe).id)
+    mujoco.mj_resetDataKeyframe(model, data, keyframe)
     rows = {name: torch.as_tensor(getattr(data, name)) for name in KEYFRAME}
     return {name: row.to(device, torch.float32) for name, row in rows.items() if row.numel()}

@@ -83,9 +83,9 @@ class MujocoRobot(PlainFields):
     """Whether outputs are those of the last substep's start, where `mj_step` leaves them and where
     Gymnasium's own environments read them; otherwise they belong to the state after the step."""
     camera: Camera = Camera()
-    keyframe: str = ""
-    """The model's keyframe that episodes start around, its controls and actuator states included;
-    "": its reference position, `qpos0`."""
+    keyframe: int | None = None
+    """Number of the model's keyframe that episodes start around, its controls and actuator states
+    included; None: its reference position, `qpos0`, and none."""
     action_low: tuple[float, ...] | None = None
     """Lowest control of each actuator; None: that of the model's control range."""
     action_high: tuple[float, ...] | None = None
@@ -124,7 +124,7 @@ class MujocoRobot(PlainFields):
     def initial_state(self) -> tuple[Tensor, Tensor]:
         """The model's own positions and velocities, (nq,) and (nv,) float64."""
         model = _compiled(self.xml)
-        if self.keyframe:
+        if self.keyframe is not None:
             key = model.key(self.keyframe)
             return torch.from_numpy(key.qpos.copy()), torch.from_numpy(key.qvel.copy())
         return torch.from_numpy(model.qpos0.copy()), torch.zeros(model.nv, dtype=torch.float64)
@@ -134,7 +134,7 @@ class MujocoRobot(PlainFields):
 
         MuJoCo gives controls of 0 to a keyframe that names none.
         """
-        if not self.keyframe:
+        if self.keyframe is None:
             return None
         controls = torch.from_numpy(_compiled(self.xml).key(self.keyframe).ctrl.copy())
         return controls if bool(controls.any()) else None

@@ -46,9 +46,9 @@ def mujoco_robot(
     terminated: Callable[[Transition], Tensor] = never,
     quantities: Mapping[str, Callable[[Transition], Tensor]] | None = None,
     reset: ResetState | float = 0.01,
-    outputs: Sequence[str] = (),
-    remembered: Sequence[str] = ("qpos",),
-    keyframe: str = "",
+    outputs: str | Sequence[str] = (),
+    remembered: str | Sequence[str] = ("qpos",),
+    keyframe: str | int | None = None,
     action_low: Controls | None = None,
     action_high: Controls | None = None,
     action_middle: Controls | None = None,
@@ -68,8 +68,9 @@ def mujoco_robot(
             belong to the state after the step, forces to the controls just applied: `mj_forward`
             follows the step, which takes time only where outputs are asked for.
         remembered: fields whose values from before the step `transition.before` holds.
-        keyframe: of the model, that episodes start around: all of it, controls, actuator states
-            and mocap poses included. Reset noise falls on positions and velocities only.
+        keyframe: of the model, that episodes start around, by its name or number: all of it,
+            controls, actuator states and mocap poses included. Reset noise falls on positions and
+            velocities only.
         action_low: lowest control, for all actuators or for each; None: of their control ranges,
             within which it must lie.
         action_high: highest control, likewise. An actuator without a range needs both.
@@ -96,10 +97,10 @@ def mujoco_robot(
         else uniform_positions_normal_velocities(real("reset", reset)),
         terminated=terminated,
         quantities=dict(quantities or {"control_effort": control_effort}),
-        remembered=tuple(remembered),
-        outputs=tuple(outputs),
-        keyframe=keyframe,
+        remembered=_several(remembered),
+        outputs=_several(outputs),
     )
+    draft = dataclasses.replace(draft, keyframe=_keyframe(draft, keyframe))
     _check(draft)
     draft = with_actions(draft, action_low, action_high, action_middle)
     if not callable(reset) and real("reset", reset) != 0:
@@ -151,6 +152,26 @@ def _check(robot: MujocoRobot) -> None:
             raise InputError(
                 f"remembered = '{field}': allowed are {', '.join(there)}; add it to outputs"
             )
-    keys = [model.key(i).name for i in range(model.nkey)]
-    if robot.keyframe and robot.keyframe not in keys:
-        raise unknown_name(f"keyframe of {robot.name}", robot.keyframe, keys)
+
+
+def _several(fields: str | Sequence[str]) -> tuple[str, ...]:
+    """Fields in a row; one that is given alone is one of them."""
+    return (fields,) if isinstance(fields, str) else tuple(fields)
+
+
+def _keyframe(robot: MujocoRobot, given: str | int | None) -> int | None:
+    """The number of the keyframe of that name or number; None: none."""
+    if given is None or given == "":
+        return None
+    model = robot.load_model()
+    if isinstance(given, str):
+        keys = {model.key(i).name: i for i in range(model.nkey) if model.key(i).name}
+        if given not in keys:
+            raise unknown_name(f"keyframe of {robot.name}", given, keys)
+        return keys[given]
+    number = whole("keyframe", given, least=0)
+    if number >= model.nkey:
+        raise InputError(
+            f"keyframe = {number}: {robot.name} has {model.nkey} keyframes, counted from 0"
+        )
+    return number

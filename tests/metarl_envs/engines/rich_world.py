@@ -67,7 +67,7 @@ XML = """
   </keyframe>
 </mujoco>
 """
-KEYFRAME = "home"
+KEYFRAME = 0
 HELD = ("time", "ctrl", "act", "mocap_pos", "mocap_quat")
 """What a keyframe holds beside positions and velocities."""
 WORLDS, STEPS, SUBSTEPS = 3, 6, 4

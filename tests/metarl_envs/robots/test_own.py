@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from own_robot import SOURCE
@@ -48,6 +49,25 @@ def test_episodes_start_around_a_keyframe(tmp_path):
     assert family.quantity == "control_effort"
     with pytest.raises(InputError, match="did you mean up"):
         mujoco_robot(tmp_path / "arm.xml", frame_skip=10, keyframe="ups")
+
+
+def test_a_keyframe_without_a_name_has_a_number(tmp_path):
+    keys = '<keyframe><key qpos="1 -0.5"/><key name="up" qpos="0.25 0"/></keyframe></mujoco>'
+    (tmp_path / "arm.xml").write_text(ARM.read_text().replace("</mujoco>", keys))
+
+    def start(keyframe):
+        robot = mujoco_robot(tmp_path / "arm.xml", frame_skip=10, keyframe=keyframe)
+        return robot.initial_state()[0].tolist()
+
+    assert start(0) == start(np.int64(0)) == [1.0, -0.5]
+    assert start(1) == start("up") == [0.25, 0.0]
+    assert start(None) == start("") == [0.0, 0.0]
+    with pytest.raises(InputError, match="keyframe = 2: arm has 2 keyframes, counted from 0"):
+        start(2)
+
+
+def test_one_output_needs_no_list():
+    assert mujoco_robot(ARM, frame_skip=5, outputs="site_xpos").outputs == ("site_xpos",)
 
 
 @pytest.mark.parametrize(

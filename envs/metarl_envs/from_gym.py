@@ -10,12 +10,13 @@ import numpy as np
 from gymnasium.spaces import Box
 from torch import Tensor
 
+from metarl_envs.camera import Camera, as_camera
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
 from metarl_envs.gym_worlds import Row, make_world, model_of
 from metarl_envs.numbers import is_number, real
 from metarl_envs.parameters import Parameter
-from metarl_envs.robots.base import Camera, Transition
+from metarl_envs.robots.base import Transition
 from metarl_envs.robots.gym import GymRobot, own_reward
 from metarl_envs.robots.own import control_effort
 
@@ -25,6 +26,7 @@ def gym_robot(
     *,
     infos: Sequence[str] = (),
     dt_s: float | None = None,
+    camera: Camera | None = None,
     **kwargs: Any,  # noqa: ANN401 - gymnasium.make's
 ) -> GymRobot:
     """A Gymnasium environment as a robot, to be given to `vary` and `family_from_gym`.
@@ -34,10 +36,12 @@ def gym_robot(
             other processes: give "package:Id-v0", which imports the package first, or one process.
         infos: numbers in `info` that rewards and quantities read, such as "x_velocity".
         dt_s: seconds per step; None: the environment's own.
+        camera: where pictures of a MuJoCo environment are taken from; None: beside what moves.
         kwargs: for `gymnasium.make`.
 
     Raises:
-        InputError: for an environment that cannot be made, or spaces other than Box.
+        InputError: for an environment that cannot be made, or spaces other than Box, or a
+            camera on something that its model does not have.
     """
     try:
         env = make_world(env_id, kwargs)
@@ -57,11 +61,13 @@ def gym_robot(
             "observation": int(np.prod(observations.shape)),
             **dict.fromkeys(("reward", "terminated", "truncated", "faults", *infos), 1),
         }
-        camera = Camera()
         if model is not None:
             sizes |= {"qpos": model.nq, "qvel": model.nv}
-            extent, height = float(model.stat.extent), float(model.stat.center[2])
-            camera = Camera(distance_m=min(2 * extent, 6.0), height_m=min(max(height, 0.0), 1.0))
+            as_camera(camera).check(model)
+        elif camera is not None:
+            raise InputError(f"{env_id}: camera: it has no MuJoCo model to put a camera into")
+        elif "rgb_array" in env.metadata.get("render_modes", ()):
+            kwargs.setdefault("render_mode", "rgb_array")  # it makes pictures of itself
         return GymRobot(
             name=env_id,
             env_id=env_id,
@@ -71,7 +77,7 @@ def gym_robot(
             low=tuple(actions.low.flatten().tolist()),
             high=tuple(actions.high.flatten().tolist()),
             dt_s=_dt(env) if dt_s is None else dt_s,
-            camera=camera,
+            camera=as_camera(camera),
             quantities={key: _info(key) for key in infos} or {"control_effort": control_effort},
         )
     finally:

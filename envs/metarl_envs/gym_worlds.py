@@ -6,6 +6,7 @@ bundles side by side, in processes started afresh ("spawn").
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -159,6 +160,27 @@ class Bundle(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
                 observation, reward, terminated, truncated, info = world.step(control)
                 self._write(i, world, observation, float(reward), terminated, truncated, info)
         return self._rows.copy(), 0.0, False, False, {}
+
+    def copy_of_world(self, bundle: int, i: int) -> tuple[mujoco.MjModel, mujoco.MjData] | None:
+        """Copies of what MuJoCo has of a world of mine; None of others, or before the reset."""
+        world = self._worlds[i] if bundle == self._index else None
+        model = None if world is None else model_of(world)
+        if world is None or model is None:
+            return None
+        return copy.copy(model), copy.copy(world.unwrapped.data)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def picture_of_world(self, bundle: int, i: int) -> Any:  # noqa: ANN401 - whatever it draws
+        """What a world of mine draws of itself, or why it does not as a text.
+
+        None of others, or before the reset.
+        """
+        world = self._worlds[i] if bundle == self._index else None
+        if world is None:
+            return None
+        try:
+            return world.render() if world.render_mode == "rgb_array" else "it has no such mode"
+        except Exception as error:  # somebody's own code may raise anything
+            return f"{type(error).__name__}: {error}"
 
     def close(self) -> None:
         """Close all worlds."""

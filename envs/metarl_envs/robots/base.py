@@ -14,6 +14,7 @@ import mujoco
 import torch
 from torch import Generator, Tensor
 
+from metarl_envs.camera import Camera
 from metarl_envs.errors import InputError
 from metarl_envs.mujoco_log import ignore_mujoco_warnings
 from metarl_envs.numbers import real
@@ -50,16 +51,6 @@ def never(transition: Transition) -> Tensor:
     return torch.zeros(len(transition.action), dtype=torch.bool, device=transition.action.device)
 
 
-@dataclass(frozen=True)
-class Camera(PlainFields):
-    """Where pictures are taken from: beside the robot, moving along with it."""
-
-    distance_m: float = 3.5
-    elevation_deg: float = -15.0
-    height_m: float = 0.4
-    """Height of the point that is looked at."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class MujocoRobot(PlainFields):
     """A robot simulated by MuJoCo."""
@@ -78,7 +69,7 @@ class MujocoRobot(PlainFields):
     """Fields that rewards and quantities compare with their value before the step."""
     outputs: tuple[str, ...] = ()
     """Engine outputs that the functions above read, besides qpos and qvel."""
-    camera: Camera = Camera()
+    camera: Camera = field(default_factory=Camera)
     keyframe: str = ""
     """The model's keyframe that episodes start around; "": its reference position, `qpos0`."""
     max_contacts: int = 32

@@ -11,13 +11,13 @@ import mujoco.batch
 import torch
 from torch import Tensor
 
+from metarl_envs.camera import Camera, as_camera
 from metarl_envs.elements import names
 from metarl_envs.engines.cpu import CpuEngine
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.numbers import real, whole
 from metarl_envs.probe import PROBED, called, check_shape
 from metarl_envs.robots.base import (
-    Camera,
     MujocoRobot,
     ResetState,
     State,
@@ -65,12 +65,13 @@ def mujoco_robot(
         outputs: further fields of `mujoco.MjData` that the functions read, such as "xpos".
         remembered: fields whose values from before the step `transition.before` holds.
         keyframe: of the model, that episodes start around.
-        camera: where pictures are taken from; None: from where all of the model is seen.
+        camera: where pictures are taken from; None: beside what moves, see `Camera`.
         name: None: that of the file.
 
     Raises:
         InputError: for a missing or broken file, actuators without a control range, an unknown
-            keyframe or output, or an observation of another shape.
+            keyframe or output, an observation of another shape, or a camera on something that
+            the model does not have.
     """
     path = Path(xml)
     forget_models()
@@ -88,15 +89,14 @@ def mujoco_robot(
         remembered=tuple(remembered),
         outputs=tuple(outputs),
         keyframe=keyframe,
+        camera=as_camera(camera),
     )
     _check(draft)
-    stat = draft.load_model().stat
-    view = camera or Camera(distance_m=2.0 * float(stat.extent), height_m=float(stat.center[2]))
     start = CpuEngine(draft.load_model(), PROBED, outputs=draft.outputs)
     start.reset(None, *(row.expand(PROBED, -1) for row in draft.initial_state()))
     observed = called(f"observation of {draft.name}", observation, start.data)
     check_shape(f"observation of {draft.name}", observed, (PROBED, None))
-    return dataclasses.replace(draft, camera=view, observation_size=observed.shape[1])
+    return dataclasses.replace(draft, observation_size=observed.shape[1])
 
 
 def _check(robot: MujocoRobot) -> None:
@@ -123,3 +123,4 @@ def _check(robot: MujocoRobot) -> None:
     keys = [model.key(i).name for i in range(model.nkey)]
     if robot.keyframe and robot.keyframe not in keys:
         raise unknown_name(f"keyframe of {robot.name}", robot.keyframe, keys)
+    robot.camera.check(model)

@@ -29,7 +29,7 @@ def parse_camera(text: str, own: Camera) -> Camera:
     """
     from metarl_envs import Camera, InputError
 
-    if text != "fixed" and "=" not in text and "," not in text:
+    if text and text != "fixed" and "=" not in text and "," not in text:
         return Camera(name=text)
     given: dict[str, Any] = {"name": ""}
     for part in text.split(","):

@@ -99,7 +99,7 @@ class MujocoRenderer:
     def __init__(
         self, family: TaskFamily, robot: ModelledRobot, width: int, height: int, camera: Camera
     ) -> None:
-        model = robot.load_model()
+        model = self._model = robot.load_model()
         start = mujoco.MjData(model)
         if isinstance(robot, MujocoRobot):
             start.qpos[:] = robot.initial_state()[0].numpy()
@@ -107,6 +107,7 @@ class MujocoRenderer:
         self._markers = family.shown_markers
         floor_m = float(start.subtree_com[0, 2])  # near enough to aim
         self._view = View(camera, model, start, width / height, _goals(family, floor_m))
+        self._camera = self._view.camera
         self._studio = Studio(model, start, self._view)
         self._studio.prepare(model, self._studio.floor(model, start), self._view.aim(start))
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height
@@ -135,7 +136,7 @@ class MujocoRenderer:
         self._studio.prepare(model, floor, at)
         drawn = self._place_markers(model, data, floor, task_values)
         kinds = mujoco.mjtCatBit.mjCAT_ALL
-        mujoco.mjv_updateScene(model, data, self._options, None, view.camera, kinds, scene)
+        mujoco.mjv_updateScene(model, data, self._options, None, self._camera, kinds, scene)
         self._studio.furnish(scene, floor, at)
         for shape, place in drawn:
             add_marker(scene, shape, place, MARKER_SIZE * view.distance)

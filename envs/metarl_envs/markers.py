@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from metarl_envs.errors import InputError
 from metarl_envs.numbers import reals, shown
 from metarl_envs.plain import PlainFields
+from metarl_envs.probe import described, where
 
 TaskValues = Mapping[str, float | Sequence[float]]
 """One task as `Tasks.describe` gives it."""
@@ -59,7 +60,7 @@ class Marker(PlainFields):
         """Where it is: (3,), in metres; the height is NaN where that is the floor's.
 
         Raises:
-            InputError: if `position` returns anything but two or three numbers.
+            InputError: if `position` fails, or returns anything but two or three numbers.
         """
         if self.position is None:
             value = task[self.parameter]
@@ -69,7 +70,11 @@ class Marker(PlainFields):
                 return np.array(self.origin_m) + along
         else:
             name = f"position of the marker of '{self.parameter}'"
-            row = reals(name, self.position(task))
+            try:
+                given = self.position(task)
+            except Exception as error:  # a person's function may raise anything
+                raise InputError(f"{name} failed: {described(error)}{where(error)}") from error
+            row = reals(name, given)
             if len(row) not in (2, 3):
                 raise InputError(f"{name} = {shown(row)}: must be two or three numbers")
         on_floor = (np.nan,) if len(row) == 2 else ()

@@ -103,6 +103,7 @@ def test_distant_goals_are_in_the_picture(tmp_path):
         (Marker("spott"), "unknown parameter of a marker of scene 'spott': did you mean spot?"),
         (Marker("spot", site="targets"), "unknown site of a marker of scene 'targets': .*target"),
         (Marker("spot", position=lambda t: (1.0,)), "position of the marker of 'spot' = .* two or"),
+        (Marker("spot", position=lambda t: t["nothing"]), "position of the marker of 'spot'"),
         ("spot", r"markers of scene: 'spot' must be a metarl_envs.Marker"),
     ],
 )

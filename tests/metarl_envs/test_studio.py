@@ -11,7 +11,8 @@ from scenes import CAR, FLOOR, family, filmed, model, red
 from torch import Generator
 
 from metarl_envs import BatchEnv
-from metarl_envs.floor import nice_length, strokes, text_width
+from metarl_envs.camera import find_subject
+from metarl_envs.floor import FloorFinder, nice_length, strokes, text_width
 from metarl_envs.rendering import make_renderer
 
 TEXTURED = '<geom type="plane" size="40 40 0.1" material="m"/>'
@@ -144,6 +145,22 @@ def test_every_floor_has_squares(tmp_path, floor):
     for picture in (first, last):
         assert len(np.unique(picture[-15:].reshape(-1, 3), axis=0)) >= 2
     assert not np.array_equal(first[-40:], last[-40:])
+
+
+def test_a_plane_makes_way_for_our_floor_and_a_box_stays():
+    box = '<geom type="box" size="30 30 0.1" pos="0 0 -0.1"/>'
+    for floor, alpha, height in ((FLOOR, 0.0, 0.0), (box, 1.0, 0.0), (FLOOR + box, 0.0, 0.0)):
+        compiled = mujoco.MjModel.from_xml_string(model(floor + CAR))
+        data = mujoco.MjData(compiled)
+        mujoco.mj_forward(compiled, data)
+        finder = FloorFinder(compiled, data, find_subject(compiled, data))
+        found = finder.floor(compiled, data)
+        finder.hide(compiled)
+        assert compiled.geom_rgba[0, 3] == alpha
+        assert compiled.geom_rgba[-1, 3] == 1.0  # the car
+        assert found is not None
+        assert found.origin[2] == pytest.approx(height)
+        assert np.isfinite(found.high).all() == (alpha == 1.0)  # a box has an end
 
 
 @pytest.mark.render

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ class Marker(PlainFields):
     """Along which a single number counts."""
     origin_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Where the numbers count from."""
-    position: Callable[[TaskValues], Sequence[float]] | None = None
+    position: Callable[[Mapping[str, Any]], Sequence[float]] | None = None
     """Where it is, two or three numbers, from all parameters of the task; None: as said above."""
 
     def check(self, nominal: TaskValues) -> None:

@@ -18,11 +18,17 @@ if TYPE_CHECKING:
     from metarl.deploy import load as load
     from metarl.deploy.continual import ContinualAdapter as ContinualAdapter
     from metarl.deploy.limits import Limits as Limits
+    from metarl.recording import Camera as Camera
 
 __version__ = "0.1.0"
-__all__ = ["ContinualAdapter", "Limits", "__version__", "load"]
+__all__ = ["Camera", "ContinualAdapter", "Limits", "__version__", "load"]
 
-HOMES = {"ContinualAdapter": "deploy.continual", "Limits": "deploy.limits", "load": "deploy"}
+HOMES = {
+    "Camera": "recording",
+    "ContinualAdapter": "deploy.continual",
+    "Limits": "deploy.limits",
+    "load": "deploy",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

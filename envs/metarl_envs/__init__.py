@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from metarl_envs.batch_env import BatchEnv, BatchStep
+from metarl_envs.camera import Camera
 from metarl_envs.engines import ENGINES, EngineName, chosen_engine, warp_problem
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import SPLITS, Origin, Split, TaskFamily
@@ -11,6 +12,7 @@ from metarl_envs.from_gym import family_from_gym, gym_robot
 from metarl_envs.garbage import without_garbage_collection
 from metarl_envs.gym_env import MetaEnv
 from metarl_envs.gym_vector import MetaVectorEnv
+from metarl_envs.markers import Marker
 from metarl_envs.parameters import ModelEffect, Parameter
 from metarl_envs.registry import (
     FAMILIES,
@@ -32,9 +34,11 @@ __all__ = [
     "AnalyticRobot",
     "BatchEnv",
     "BatchStep",
+    "Camera",
     "EngineName",
     "GymRobot",
     "InputError",
+    "Marker",
     "MetaEnv",
     "MetaVectorEnv",
     "ModelEffect",

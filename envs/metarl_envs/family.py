@@ -11,7 +11,8 @@ from torch import Generator, Tensor
 
 from metarl_envs.distributions import Choice, within_any
 from metarl_envs.errors import InputError, unknown_name
-from metarl_envs.numbers import tensor, whole
+from metarl_envs.markers import Marker
+from metarl_envs.numbers import shown, tensor, whole
 from metarl_envs.parameters import ModelEffect, Parameter
 from metarl_envs.plain import PlainFields
 from metarl_envs.robots.base import AnalyticRobot, MujocoRobot, Transition
@@ -58,6 +59,9 @@ class TaskFamily(PlainFields):
     observes_task: bool = False
     """Whether observations end with the task's features, for policies that are told the task; the
     values of parameters that every policy is told (`Parameter.observed`) come before them."""
+    markers: tuple[Marker, ...] | None = None
+    """What shows the task in pictures; None: a marker for every goal in metres that has two or
+    three numbers, or is named "goal"; (): nothing."""
     origin: Origin = Origin()
     """The file that defines it; of a shipped family, none."""
 
@@ -81,6 +85,44 @@ class TaskFamily(PlainFields):
             raise unknown_name(
                 f"quantity of {self.robot.name}", self.quantity, self.robot.quantities
             )
+
+        self._check_markers()
+
+    def _check_markers(self) -> None:
+        nominal = self.nominal_tasks().describe(0)
+        for marker in self.markers or ():
+            if not isinstance(marker, Marker):
+                raise InputError(
+                    f"markers of {self.name}: {shown(marker)} must be a metarl_envs.Marker, such "
+                    'as Marker("goal")'
+                )
+            if marker.parameter not in nominal:
+                raise unknown_name(
+                    f"parameter of a marker of {self.name}", marker.parameter, nominal
+                )
+            marker.check(nominal)
+            if not marker.site:
+                continue
+            if isinstance(self.robot, AnalyticRobot):
+                raise InputError(
+                    f"site '{marker.site}' of a marker of {self.name}: {self.robot.name} has no "
+                    "MuJoCo model; leave it out, and a marker is drawn"
+                )
+            model = self.robot.load_model()
+            sites = [name for i in range(model.nsite) if (name := model.site(i).name)]
+            if marker.site not in sites:
+                raise unknown_name(f"site of a marker of {self.name}", marker.site, sites)
+
+    @property
+    def shown_markers(self) -> tuple[Marker, ...]:
+        """The markers of pictures: those given, or those that the goals suggest."""
+        if self.markers is not None:
+            return self.markers
+        return tuple(
+            Marker(p.name)
+            for p in self.parameters
+            if p.effect is None and p.shape in ((2,), (3,)) and (p.unit == "m" or p.name == "goal")
+        )
 
     @property
     def reference(self) -> str:

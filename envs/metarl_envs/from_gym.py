@@ -17,6 +17,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 from torch import Tensor
 
+from metarl_envs.camera import Camera, as_camera
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
 from metarl_envs.gym_bundle import Row
@@ -27,7 +28,7 @@ from metarl_envs.numbers import real, shown
 from metarl_envs.own_file import file_of, running_file
 from metarl_envs.parameters import Parameter
 from metarl_envs.plain import as_annotated
-from metarl_envs.robots.base import Camera, Transition
+from metarl_envs.robots.base import Transition
 from metarl_envs.robots.gym import GymRobot, own_reward
 from metarl_envs.robots.own import control_effort
 
@@ -46,6 +47,7 @@ def gym_robot(
     *,
     infos: Sequence[str] = (),
     dt_s: float | None = None,
+    camera: Camera | None = None,
     **kwargs: Any,  # noqa: ANN401 - gymnasium.make's
 ) -> GymRobot:
     """A Gymnasium environment as a robot, to be given to `vary` and `family_from_gym`.
@@ -63,11 +65,13 @@ def gym_robot(
             be there after every step.
         dt_s: seconds per step; None: the environment's own `dt`, or what MuJoCo's clock takes, or
             1 / `metadata["render_fps"]`, or 1 where nothing says so.
+        camera: where pictures of a MuJoCo environment are taken from; None: beside what moves.
         kwargs: for `gymnasium.make`.
 
     Raises:
         InputError: for an environment that cannot be made or stepped, does not return what
-            Gymnasium's interface says, or has spaces other than Box.
+            Gymnasium's interface says, or has spaces other than Box; for a camera on something that
+            its model does not have.
     """
     env_id = as_annotated("env_id", env_id, str)
     infos = _info_keys(infos)
@@ -89,12 +93,14 @@ def gym_robot(
             "observation": int(np.prod(observations.shape)),
             **dict.fromkeys((*SCALARS, *infos), 1),
         }
-        camera = Camera()
         if tried.simulation is not None:
             model = tried.simulation.model
             sizes |= {"qpos": model.nq, "qvel": model.nv}
-            extent, height = float(model.stat.extent), float(model.stat.center[2])
-            camera = Camera(distance_m=min(2 * extent, 6.0), height_m=min(max(height, 0.0), 1.0))
+            as_camera(camera).check(model)
+        elif camera is not None:
+            raise InputError(f"{env_id}: camera: it has no MuJoCo model to put a camera into")
+        elif "rgb_array" in world.env.metadata.get("render_modes", ()):  # it pictures itself
+            source = dataclasses.replace(source, kwargs={"render_mode": "rgb_array"} | kwargs)
         return GymRobot(
             name=env_id,
             env_id=env_id,
@@ -104,7 +110,7 @@ def gym_robot(
             low=tuple(actions.low.flatten().tolist()),
             high=tuple(actions.high.flatten().tolist()),
             dt_s=tried.dt_s,
-            camera=camera,
+            camera=as_camera(camera),
             quantities={key: _info(key) for key in infos} or {"control_effort": control_effort},
             time_limit=_spec(world.env).max_episode_steps,
             no_model=tried.no_model,

@@ -6,12 +6,14 @@ bundles side by side, in processes started afresh ("spawn").
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from metarl_envs.errors import InputError
 from metarl_envs.gym_calls import Stepped
 from metarl_envs.gym_worlds import World
+from metarl_envs.probe import described, where
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,28 @@ class Bundle(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
         except InputError as error:
             self._failure = error
         return self._rows.copy(), 0.0, False, False, self._told()
+
+    def copy_of_world(self, bundle: int, i: int) -> tuple[mujoco.MjModel, mujoco.MjData] | None:
+        """Copies of what MuJoCo has of a world of mine; None of others, or before the reset."""
+        world = self._worlds[i] if bundle == self._index else None
+        simulation = None if world is None else world.simulation
+        if simulation is None:
+            return None
+        return copy.copy(simulation.model), copy.copy(simulation.data)
+
+    def picture_of_world(self, bundle: int, i: int) -> Any:  # noqa: ANN401 - whatever it draws
+        """What a world of mine draws of itself, or why it does not as a text.
+
+        None of others, or before the reset.
+        """
+        world = self._worlds[i] if bundle == self._index else None
+        if world is None:
+            return None
+        try:
+            env = world.env
+            return env.render() if env.render_mode == "rgb_array" else "it has no such mode"
+        except Exception as error:  # somebody's own code may raise anything
+            return f"{described(error)}{where(error)}"
 
     def close(self) -> None:
         """Close all worlds; one that cannot be closed is told as a warning, since it is over."""

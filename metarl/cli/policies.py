@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from metarl.checkpoint import SavedPolicy
-    from metarl_envs import TaskFamily, Tasks
+    from metarl_envs import Camera, TaskFamily, Tasks
 
 Split = Literal["train", "test", "extrapolation"]
 RunOrPolicy = Annotated[Positional[Path], arg(name="run", metavar="RUN")]
@@ -105,6 +105,9 @@ class Record:
     """Simulator threads; the result does not depend on it."""
     out: Annotated[Path | None, option("DIR", "(default: RUN/videos)")] = None
     """Folder for the videos."""
+    camera: Annotated[str | None, option("CAMERA", "(default: beside the robot)")] = None
+    """The name of one of the model's cameras, or settings in metres and degrees, such as
+    azimuth=45,elevation=-30,distance=3,body=torso,fixed."""
     family: OwnFamily = None
     """The Python file with the run's family, if it is one of your own; the file is run."""
 
@@ -125,9 +128,21 @@ class Record:
             sim_threads=threads(self.sim_threads),
             device=torch_device(self.device),
             engine=self.engine,
+            camera=self.chosen_camera(saved),
         )
         print_written(written)
         return 0
+
+    def chosen_camera(self, saved: SavedPolicy) -> Camera | None:
+        """The camera that was typed; None: the robot's own."""
+        from metarl.cli.cameras import parse_camera
+        from metarl_envs import AnalyticRobot, Camera
+
+        if self.camera is None:
+            return None
+        robot = family_of(saved).robot
+        own = Camera() if isinstance(robot, AnalyticRobot) else robot.camera
+        return parse_camera(self.camera, own)
 
     def drawn_tasks(self, saved: SavedPolicy) -> Tasks:
         """Tasks of the split, from the seed."""

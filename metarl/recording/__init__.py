@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from metarl.recording.film import record, weights_sha256
+from metarl_envs import Camera
 
-__all__ = ["record", "weights_sha256"]
+__all__ = ["Camera", "record", "weights_sha256"]

@@ -22,9 +22,9 @@ from metarl.recording.panels import AFTER, BEFORE, Composer, Side
 from metarl.recording.replay import Episode, before_and_after, follow, play, reset_alike
 from metarl.recording.video import Frame, Pace, choose_pace, ffmpeg_is_missing, video_writers
 from metarl.versions import git_commit, versions
-from metarl_envs import BatchEnv, EngineName, TaskFamily, Tasks
+from metarl_envs import BatchEnv, Camera, EngineName, TaskFamily, Tasks
 from metarl_envs.numbers import whole
-from metarl_envs.rendering import WorldRenderer, make_renderer, picture_size
+from metarl_envs.rendering import WorldRenderer, check_camera, make_renderer, picture_size
 
 HOLD_S = 1.0
 """How long the last frame stays."""
@@ -45,6 +45,7 @@ def record(
     sim_threads: int = 1,
     device: torch.device = CPU,
     engine: EngineName = "cpu",
+    camera: Camera | None = None,
 ) -> list[Path]:
     """Adapt to each task, then film it before and after, side by side.
 
@@ -66,15 +67,19 @@ def record(
         sim_threads: simulator threads.
         device: where gradients are computed.
         engine: what simulates; `auto` is warp where `device` is a GPU.
+        camera: where pictures are taken from; None: the robot's own camera.
 
     Returns:
         The files written, task by task.
 
     Raises:
-        InputError: for a task out of range, sizes that are not allowed, or no OpenGL library.
+        InputError: for a task out of range, sizes that are not allowed, no OpenGL library, or a
+            camera on something that the robot does not have.
     """
     steps, episodes = whole("steps", steps, least=1), whole("episodes", episodes, least=1)
     seed, size = whole("seed", seed, least=0), picture_size(width, height)
+    if camera is not None:
+        check_camera(saved.config.task_family().robot, camera)  # before minutes of adaptation
     folder.mkdir(parents=True, exist_ok=True)
     if reason := ffmpeg_is_missing():
         warnings.warn(reason, stacklevel=1)
@@ -91,7 +96,9 @@ def record(
             engine=engine,
         )
         name = f"{adaptation.family.name}__{source}__task{index:02d}__k{steps}__seed{seed}"
-        written += film(saved, adaptation, folder / name, seed=seed, size=size, gif=gif)
+        written += film(
+            saved, adaptation, folder / name, seed=seed, size=size, gif=gif, camera=camera
+        )
     return written
 
 
@@ -103,10 +110,12 @@ def film(
     seed: int,
     size: tuple[int, int] = (480, 360),
     gif: bool = True,
+    camera: Camera | None = None,
 ) -> list[Path]:
     """Film one task before and after an adaptation into `stem`.mp4, .gif and .json."""
     family, task = adaptation.family, adaptation.task
-    renderers = [make_renderer(family, *size) for _ in range(2)]  # two: a map draws its own trail
+    # Two, since a map draws its own trail.
+    renderers = [make_renderer(family, *size, camera) for _ in range(2)]
     try:
         env = BatchEnv(family, 2, 1, horizon=saved.config.horizon)
         env.set_tasks(Tasks.concatenate([task, task]))

@@ -50,7 +50,7 @@ FLAGS = {
     "export": "--out",
     "record": (
         "--task --split --tasks --episodes --steps --seed --device --engine --sim-threads --out "
-        "--family"
+        "--camera --family"
     ),
     "report": "--tasks --episodes --steps --budgets --videos --seed --sim-threads --out --family",
     "resume": "--iterations --sim-threads --device --engine --quiet --family",

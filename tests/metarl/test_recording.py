@@ -8,13 +8,15 @@ import torch
 from PIL import Image
 from tiny import tiny_policy
 
+import metarl
 from metarl.checkpoint import load_policy, save_policy
+from metarl.cli.cameras import parse_camera
 from metarl.policies import GaussianMlpPolicy
 from metarl.recording import film, record, weights_sha256
 from metarl.recording.panels import AFTER, BEFORE, Composer, Side
 from metarl.recording.replay import before_and_after, follow, play, reset_alike
 from metarl.recording.video import GifWriter, Mp4Writer, choose_pace
-from metarl_envs import BatchEnv, InputError, Tasks, get_family
+from metarl_envs import BatchEnv, Camera, InputError, Tasks, get_family
 
 SMALL = {"episodes": 2, "width": 96, "height": 72}
 
@@ -309,3 +311,51 @@ def test_long_captions_shrink_instead_of_running_over():
     right = np.s_[:48, 745:]
     frames = [made.frame(worlds, worlds, 0)[right] for made in (long, short)]
     assert np.array_equal(*frames)
+
+
+@pytest.mark.render
+def test_a_film_is_taken_by_the_camera_that_was_asked_for(tmp_path):
+    saved = tiny_policy("half-cheetah-direction", horizon=3)
+    task = get_family("half-cheetah-direction").make_task({"direction": 1})
+    small = {**SMALL, "gif": False}
+    paths = [
+        record(saved, task, tmp_path / str(i), camera=camera, **small)[0]
+        for i, camera in enumerate((None, Camera(), Camera(azimuth_deg=0)))
+    ]
+    own, same, turned = (decoded(path)[1] for path in paths)
+    assert np.array_equal(own, same)
+    assert not np.array_equal(own, turned)
+
+
+def test_a_wrong_camera_is_refused_before_any_episode(tmp_path, monkeypatch):
+    def adapt(*args, **kwargs):
+        raise AssertionError("adapted before the camera was checked")
+
+    monkeypatch.setattr("metarl.recording.film.adapt_to_task", adapt)
+    task = get_family("half-cheetah-direction").make_task({"direction": 1})
+    with pytest.raises(InputError, match="did you mean torso"):
+        record(tiny_policy("half-cheetah-direction"), task, tmp_path, camera=Camera(body="torsos"))
+
+
+@pytest.mark.parametrize(
+    ("text", "camera"),
+    [
+        ("side", Camera(name="side")),
+        ("name=fixed", Camera(name="fixed")),
+        ("fixed", Camera(elevation_deg=-30.0, fixed=True)),
+        ("azimuth=45,distance=3", Camera(3.0, -30.0, azimuth_deg=45.0)),
+        ("elevation=-5,height=1,body=foot", Camera(None, -5.0, 1.0, body="foot")),
+    ],
+)
+def test_cameras_are_typed_as_a_name_or_as_settings(text, camera):
+    assert parse_camera(text, Camera(elevation_deg=-30.0)) == camera
+
+
+@pytest.mark.parametrize("text", ["azimuth=left", "side,fixed", "roll=3", "distance=", ""])
+def test_cameras_of_another_form_are_refused(text):
+    with pytest.raises(InputError, match="--camera"):
+        parse_camera(text, Camera())
+
+
+def test_camera_is_public():
+    assert metarl.Camera is Camera

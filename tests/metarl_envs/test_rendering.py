@@ -10,7 +10,17 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from torch import Generator
 
-from metarl_envs import FAMILIES, BatchEnv, InputError, get_family, gymnasium_id
+from metarl_envs import (
+    FAMILIES,
+    BatchEnv,
+    Camera,
+    InputError,
+    family_from_gym,
+    get_family,
+    gym_robot,
+    gymnasium_id,
+    vary,
+)
 from metarl_envs.rendering import MapRenderer, make_renderer
 
 
@@ -177,3 +187,90 @@ def test_missing_opengl_is_told_in_one_line(monkeypatch):
 def test_impossible_picture_sizes_are_refused(size):
     with pytest.raises(InputError, match=r"must be in \[16, 4096\]"):
         make_renderer(get_family("navigation"), *size)
+
+
+class Ring(gymnasium.Env):
+    """An environment without MuJoCo that draws itself: a wide picture, as red as its angle."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - Gymnasium's
+    observation_space = gymnasium.spaces.Box(-10, 10, (1,), np.float64)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float64)
+
+    def __init__(self, render_mode=None, broken=False):
+        self.render_mode, self.broken, self.gain, self.angle = render_mode, broken, 1.0, 0.0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.angle = 0.0
+        return np.array([self.angle]), {}
+
+    def step(self, action):
+        self.angle += self.gain * float(action[0])
+        return np.array([self.angle]), 0.0, False, False, {}
+
+    def render(self):
+        if self.broken:
+            raise RuntimeError("no canvas")
+        picture = np.zeros((50, 100, 3), dtype=np.uint8)
+        picture[..., 0] = int(100 * self.angle)
+        return picture
+
+
+def ring(**kwargs):
+    if "PicturesRing-v0" not in gymnasium.registry:
+        gymnasium.register("PicturesRing-v0", Ring, max_episode_steps=10)
+    return family_from_gym(
+        gym_robot("PicturesRing-v0", **kwargs), lambda r: (vary.attribute(r, "gain", (0.5, 2.0)),)
+    )
+
+
+def test_an_environment_without_mujoco_is_pictured_by_itself():
+    family = ring()
+    env = BatchEnv(family, 1, 2)
+    env.set_tasks(family.make_task({"gain": 2.0}))
+    env.reset(Generator().manual_seed(0))
+    env.step(torch.tensor([[0.5], [1.0]], dtype=torch.float64))
+    renderer = make_renderer(family, 80, 80)
+    pictures = [renderer.frame(env.engine, i, env.tasks.describe(0)) for i in range(2)]
+    renderer.close()
+    for picture, colour in zip(pictures, (100, 200), strict=True):
+        assert picture.shape == (80, 80, 3)
+        assert picture[40, 40].tolist() == [colour, 0, 0]
+        assert picture[5, 40].tolist() == picture[75, 40].tolist() == [250, 250, 248]  # not bent
+
+
+def test_an_environment_that_cannot_draw_itself_says_so():
+    family = ring(broken=True)
+    env = BatchEnv(family, 1, 1)
+    env.reset(Generator().manual_seed(0))
+    with pytest.raises(InputError, match=r"PicturesRing-v0 is not .*RuntimeError: no canvas"):
+        make_renderer(family, 64, 64).frame(env.engine, 0, {})
+
+
+@pytest.mark.render
+def test_gymnasiums_own_world_is_what_is_pictured():
+    """Not another one with its positions: environments write into their models and mocap bodies."""
+    family = family_from_gym("Ant-v5", lambda r: (vary.mass(r, "torso", (0.5, 2.0)),))
+    env = BatchEnv(family, 1, 2)
+    env.set_tasks(family.make_task({"torso_mass": 2.0}))
+    env.reset(Generator().manual_seed(0))
+    env.step(torch.full((2, 8), 0.5, dtype=torch.float64))
+    model, data = env.engine.host_world(1)
+    assert data.qpos.tolist() == env.engine.data["qpos"][1].tolist()
+    assert data.time > 0
+    assert model.body("torso").mass == pytest.approx(2 * family.robot.load_model().body(1).mass)
+    data.qpos[:] = 0.0  # copies
+    assert env.engine.host_world(1)[1].qpos.tolist() == env.engine.data["qpos"][1].tolist()
+
+
+def test_worlds_are_pictured_once_they_have_been_reset():
+    family = family_from_gym("Ant-v5", lambda r: (vary.mass(r, "torso", (0.5, 2.0)),))
+    with pytest.raises(InputError, match="reset the worlds before taking pictures"):
+        BatchEnv(family, 1, 1).engine.host_world(0)
+
+
+def test_a_camera_where_there_is_none_is_refused():
+    with pytest.raises(InputError, match="point has no MuJoCo model to put a camera into"):
+        make_renderer(get_family("navigation"), 64, 64, Camera(fixed=True))
+    with pytest.raises(InputError, match="did you mean torso"):
+        make_renderer(get_family("ant-goal"), 64, 64, Camera(body="torsoo"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
 import multiprocessing
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from metarl_envs.errors import InputError
 from metarl_envs.gym_bundle import Bundle
-from metarl_envs.gym_worlds import opened
+from metarl_envs.numbers import shown
 from metarl_envs.probe import described
 
 if TYPE_CHECKING:
@@ -126,19 +125,39 @@ class GymEngine:
         return ""
 
     def host_world(self, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """One world as MuJoCo objects, for rendering: copies.
+        """One world as MuJoCo objects, for rendering: copies, mocap bodies and all.
 
         Raises:
-            InputError: for an environment without MuJoCo.
+            InputError: for an environment without MuJoCo, or before its first reset.
         """
-        with opened(self._robot.source) as world:
-            model = self._robot.model_in(world)
-            world.write({name: value[index].numpy() for name, value in self._fields.items()})
-            model = copy.copy(model)
-        data = mujoco.MjData(model)
-        data.qpos[:], data.qvel[:] = (self.data[name][index].numpy() for name in ("qpos", "qvel"))
+        if "qpos" not in self._robot.row.sizes:
+            raise InputError(f"{self._robot.env_id} is not simulated by MuJoCo")
+        model, data = self._said("copy_of_world", index)
         mujoco.mj_forward(model, data)
         return model, data
+
+    def own_picture(self, index: int) -> np.ndarray[Any, Any]:
+        """What a world's environment draws of itself, (H, W, 3) uint8.
+
+        Raises:
+            InputError: for one that draws nothing, or before its first reset.
+        """
+        picture = self._said("picture_of_world", index)
+        if not isinstance(picture, np.ndarray) or picture.shape[2:] != (3,):
+            said = picture if isinstance(picture, str) else f"it returned {shown(picture)}"
+            raise InputError(
+                f"environment {self._robot.env_id} is not simulated by MuJoCo, so its pictures are "
+                f"those of its own render() with render_mode='rgb_array', (H, W, 3) uint8: {said}"
+            )
+        return picture
+
+    def _said(self, method: str, index: int) -> Any:  # noqa: ANN401 - what the bundle answers
+        """What the bundle that holds a world says of it."""
+        bundle, world = divmod(index, self._shape[1])
+        answer = self._ask(self._vector.call, method, bundle, world)[bundle]
+        if answer is None:
+            raise InputError(f"{self._robot.env_id}: reset the worlds before taking pictures")
+        return answer
 
     def _bundled(self, value: Tensor) -> np.ndarray[Any, Any]:
         """(N, ...) -> (bundles, size, ...), with zeros for worlds that are not there."""

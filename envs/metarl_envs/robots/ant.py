@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from metarl_envs.robots.base import (
-    Camera,
     MujocoRobot,
     State,
     Transition,
@@ -69,7 +68,6 @@ ANT = MujocoRobot(
     observation_size=27,
     reset_state=uniform_positions_normal_velocities(0.1),
     terminated=unhealthy,
-    camera=Camera(distance_m=4.5, elevation_deg=-25.0, height_m=0.4),
     quantities={"forward_velocity_m_per_s": torso_velocity},
     remembered=("xpos",),
     outputs=("xpos",),

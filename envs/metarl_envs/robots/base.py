@@ -14,6 +14,7 @@ import mujoco
 import torch
 from torch import Generator, Tensor
 
+from metarl_envs.camera import Camera
 from metarl_envs.errors import InputError
 from metarl_envs.mujoco_log import ignore_mujoco_warnings
 from metarl_envs.muscles import fixed_muscle_forces
@@ -51,16 +52,6 @@ def never(transition: Transition) -> Tensor:
     return torch.zeros(len(transition.action), dtype=torch.bool, device=transition.action.device)
 
 
-@dataclass(frozen=True)
-class Camera(PlainFields):
-    """Where pictures are taken from: beside the robot, moving along with it."""
-
-    distance_m: float = 3.5
-    elevation_deg: float = -15.0
-    height_m: float = 0.4
-    """Height of the point that is looked at."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class MujocoRobot(PlainFields):
     """A robot simulated by MuJoCo."""
@@ -82,7 +73,7 @@ class MujocoRobot(PlainFields):
     lagged_outputs: bool = False
     """Whether outputs are those of the last substep's start, where `mj_step` leaves them and where
     Gymnasium's own environments read them; otherwise they belong to the state after the step."""
-    camera: Camera = Camera()
+    camera: Camera = field(default_factory=Camera)
     keyframe: int | None = None
     """Number of the model's keyframe that episodes start around, its controls and actuator states
     included; None: its reference position, `qpos0`, and none."""

@@ -102,8 +102,8 @@ class GymRobot(PlainFields):
         if world.simulation is None:
             why = self.no_model or "it is not simulated by MuJoCo"
             raise InputError(
-                f"{self.env_id} has no bodies to vary, and no pictures: {why}; vary its attributes "
-                "with vary.attribute"
+                f"{self.env_id} has no bodies to vary: {why}; vary its attributes with "
+                "vary.attribute"
             )
         return world.simulation.model
 

@@ -10,13 +10,13 @@ import mujoco
 import torch
 from torch import Generator, Tensor
 
+from metarl_envs.camera import Camera, as_camera
 from metarl_envs.engines.cpu import CpuEngine
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.numbers import real, whole
 from metarl_envs.probe import PROBED, called, check_shape
 from metarl_envs.robots.actions import Controls, with_actions
 from metarl_envs.robots.base import (
-    Camera,
     MujocoRobot,
     ResetState,
     State,
@@ -77,12 +77,13 @@ def mujoco_robot(
         action_middle: control that a policy's output 0 means, where training begins. None: the
             keyframe's controls, within the bounds, where it has any that is not 0, so that a robot
             held by servos begins by holding itself; else the middle between low and high.
-        camera: where pictures are taken from; None: from where all of the model is seen.
+        camera: where pictures are taken from; None: beside what moves, see `Camera`.
         name: None: that of the file.
 
     Raises:
         InputError: for a missing or broken file, actuators that nothing bounds, an unknown
-            keyframe, an output that cannot be read, or an observation of another shape.
+            keyframe, an output that cannot be read, an observation of another shape, or a camera on
+            something that the model does not have.
     """
     path = Path(xml)
     forget_models()
@@ -99,6 +100,7 @@ def mujoco_robot(
         quantities=dict(quantities or {"control_effort": control_effort}),
         remembered=_several(remembered),
         outputs=_several(outputs),
+        camera=as_camera(camera),
     )
     draft = dataclasses.replace(draft, keyframe=_keyframe(draft, keyframe))
     _check(draft)
@@ -106,13 +108,11 @@ def mujoco_robot(
     if not callable(reset) and real("reset", reset) != 0:
         drawn = with_unit_quaternions(draft.reset_state, draft.load_model())
         draft = dataclasses.replace(draft, reset_state=drawn)
-    stat = draft.load_model().stat
-    view = camera or Camera(distance_m=2.0 * float(stat.extent), height_m=float(stat.center[2]))
     start = CpuEngine(draft.load_model(), PROBED, outputs=draft.outputs, keyframe=draft.keyframe)
     start.reset(None, *(row.expand(PROBED, -1) for row in draft.initial_state()))
     observed = called(f"observation of {draft.name}", observation, start.data)
     check_shape(f"observation of {draft.name}", observed, (PROBED, None))
-    return dataclasses.replace(draft, camera=view, observation_size=observed.shape[1])
+    return dataclasses.replace(draft, observation_size=observed.shape[1])
 
 
 def with_unit_quaternions(draw: ResetState, model: mujoco.MjModel) -> ResetState:
@@ -152,6 +152,7 @@ def _check(robot: MujocoRobot) -> None:
             raise InputError(
                 f"remembered = '{field}': allowed are {', '.join(there)}; add it to outputs"
             )
+    robot.camera.check(model)
 
 
 def _several(fields: str | Sequence[str]) -> tuple[str, ...]:

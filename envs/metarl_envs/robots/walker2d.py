@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from metarl_envs.robots.base import (
-    Camera,
     MujocoRobot,
     State,
     Transition,
@@ -54,6 +53,5 @@ WALKER2D = MujocoRobot(
     observation_size=17,
     reset_state=uniform_positions_and_velocities(0.005),
     terminated=unhealthy,
-    camera=Camera(distance_m=3.5, height_m=0.8),
     quantities={"forward_velocity_m_per_s": forward_velocity},
 )

@@ -77,9 +77,9 @@ def _intervals(given: object) -> list[tuple[float, float]] | None:
 
 
 def name_from(patterns: Patterns, ending: str) -> str:
-    """A parameter's name from what it changes: ("link_*", "mass") -> "link_mass"."""
+    """A parameter's name from what it changes: ("swing*", "damping") -> "swing_damping"."""
     texts = [patterns] if isinstance(patterns, str) else list(patterns)
-    return re.sub(r"\W+|_+", "_", "_".join([*texts, ending])).strip("_")
+    return re.sub(r"[\W_]+", "_", "_".join([*texts, ending])).strip("_")
 
 
 def ranged(

@@ -23,6 +23,7 @@ from metarl_envs import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axes._secondary_axes import SecondaryAxis
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette (2008); markers and line styles say the same without colour.
@@ -214,7 +215,7 @@ def _draw_control(axes: Axes, points: Sequence[Point], colour: str) -> None:
         axes.plot(*zip(*path, strict=True), ":", color=colour, lw=1.8)
 
 
-def _mark_steps(axes: Axes, evaluation: Evaluation) -> Axes | None:
+def _mark_steps(axes: Axes, evaluation: Evaluation) -> SecondaryAxis | None:
     """A line at every point, and how many gradient steps there were: above, if they differ."""
     after = evaluation.schedule[1:]
     for _, episodes in after:
@@ -226,10 +227,7 @@ def _mark_steps(axes: Axes, evaluation: Evaluation) -> Axes | None:
         return None
     axes.set_xlabel("adaptation episodes")
     above = axes.secondary_xaxis("top")
-    above.set_xticks(
-        [episodes for _, episodes in evaluation.schedule],
-        [f"k = {steps}" for steps, _ in evaluation.schedule],
-    )
+    above.set_xticks([episodes for _, episodes in after], [f"k = {steps}" for steps, _ in after])
     above.set_xlabel("gradient steps", fontsize=9, color=GREY)
     above.tick_params(length=0, labelsize=9, labelcolor=GREY)
     above.spines["top"].set_visible(False)

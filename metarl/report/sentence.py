@@ -89,7 +89,7 @@ def adapted_sentence(found: Outcome) -> str:
         )
     if math.isnan(over.low):
         return f"{rises}; with so few tasks nobody can say whether that is adaptation to the task."
-    (other,) = returns_text(found.other)
+    before, after, other = returns_text(found.before, found.after, found.other)
     if over.high < 0:
         return (
             f"{rises}, but what it gains is not adaptation: another task's adaptation helps more, "
@@ -111,11 +111,11 @@ def adapted_sentence(found: Outcome) -> str:
             "the task is not shown to return more than one that never adapts, so how much there "
             "was to win is not known."
         )
-    alone = found.share_of_other.estimate if found.share_of_other else 0.0
-    if not found.share.low > 0 or alone < FRACTIONS[0][0]:
+    swapped = found.share_of_other.estimate if found.share_of_other else 0.0
+    if not found.share.low > 0 or swapped < FRACTIONS[0][0]:
         return f"{when} {_way(found.share)}."
     return (
-        f"{when} {_way(found.share)}; another task's adaptation would bring it {fraction(alone)} "
+        f"{when} {_way(found.share)}; another task's adaptation would bring it {fraction(swapped)} "
         "of that way."
     )
 
@@ -145,12 +145,16 @@ def fixed_sentence(levels: Sequence[Level], gap: Interval | None, *, held_out: b
         gap: return of the oracle less that of the robust policy; None without both.
         held_out: whether the tasks were kept from training.
     """
-    tasks = f"on tasks {met(held_out=held_out)}"
+    one = len(levels) == 1
+    if held_out:
+        tasks = f"on tasks {'it has' if one else 'they have'} never met"
+    else:
+        tasks = f"on tasks {'it was' if one else 'they were'} trained on"
     best = max(levels, key=lambda level: (math.isfinite(level.returns), level.returns))
     (most,) = returns_text(best.returns)
     if not math.isfinite(best.returns):
         return "Every task diverged in some run, so nothing can be said."
-    if len(levels) == 1:
+    if one:
         return f"{best.method} does not adapt: {tasks} it returns {most}."
     if gap is None or math.isnan(gap.low):
         return (
@@ -159,11 +163,11 @@ def fixed_sentence(levels: Sequence[Level], gap: Interval | None, *, held_out: b
     if gap.low > 0:
         (size,) = returns_text(gap.estimate)
         return (
-            f"None of these methods adapts: {tasks} a policy that is told the task returns {size} "
+            f"None of these methods adapts: {tasks}, a policy that is told the task returns {size} "
             "more than one that never adapts, and that is what adapting could win."
         )
     return (
-        f"None of these methods adapts, and adapting may have nothing to win: {tasks} a policy "
+        f"None of these methods adapts, and adapting may have nothing to win: {tasks}, a policy "
         "that is told the task is not shown to return more than one that never adapts."
     )
 

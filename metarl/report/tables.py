@@ -153,5 +153,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Escaped, with intervals in one piece."""
-    return re.sub(r"\[[^\]\[]*\]", r'<span class="interval">\g<0></span>', html.escape(text))
+    """Escaped, in one box, with intervals in one piece."""
+    whole = re.sub(r"\[[^\]\[]*\]", r'<span class="interval">\g<0></span>', html.escape(text))
+    return f"<span>{whole}</span>"

@@ -77,10 +77,13 @@ def adapted_sentence(found: Outcome) -> str:
         )
     if gain.high < 0:
         return f"{when} is worse than before: its return falls from {before} to {after}."
+    if gain.low <= 0 and before == after:
+        return f"{when} shows no gain: its return stays at {after}."
     if gain.low <= 0:
-        went = f"stays at {after}" if before == after else f"goes from {before} to {after}"
-        could = "" if before == after else ", which may be chance"
-        return f"{when} shows no gain: its return {went}{could}."
+        return (
+            f"{when} is not shown to gain: its return goes from {before} to {after}, which may be "
+            "chance."
+        )
     rises = f"{when} returns {after}, up from {before}"
     if over is None or found.other is None:
         return (

@@ -80,7 +80,7 @@ def test_every_figure_says_what_it_shows_and_is_a_file_too(report):
 
 def test_figures_are_of_methods_not_of_runs(report):
     names = {path.stem for path in report[1] if path.suffix == ".svg"}
-    shared = {"adaptation-train", "adaptation-test", "adaptation-extrapolation"}
+    shared = {"opening", "adaptation-train", "adaptation-test", "adaptation-extrapolation"}
     shared |= {"learning", "learning-before"}
     own = {f"{kind}-{m}" for kind in ("layers", "places") for m in ("MAML-TRPO", "ProMP")}
     own |= {f"gain-{m}-0" for m in ("MAML-TRPO", "ProMP")}  # what does not adapt gains nothing

@@ -111,7 +111,7 @@ CASES = {
     ),
     "no gain": (
         outcome(gain=UNSURE),
-        f"{WHEN} shows no gain: its return goes from -110 to -20, which may be chance.",
+        f"{WHEN} is not shown to gain: its return goes from -110 to -20, which may be chance.",
     ),
     "no change": (
         outcome(gain=Interval(0.0, -0.1, 0.1), before=4.01, after=4.02),

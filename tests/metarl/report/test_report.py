@@ -247,7 +247,9 @@ def test_a_browser_shows_it_without_complaint(filmed, tmp_path, width):
     page = tmp_path / "probe.html"
     probe = PROBE.replace("WIDTH", str(width))
     page.write_text(filmed.read_text().replace("</body>", f"{probe}</body>"))
-    text = dump(str(BROWSER), page, tmp_path / "profile", "--virtual-time-budget=5000")
+    window = f"--window-size={max(width, 500)},900"  # what the page's narrow form goes by
+    profile = tmp_path / "profile"
+    text = dump(str(BROWSER), page, profile, "--virtual-time-budget=5000", window)
     title = re.search(r"<title>(\{.*?\})</title>", text)
     assert title, text[-2000:]
     # One seed of each of the two methods that adapt; baselines have no before and after.

@@ -223,7 +223,7 @@ addEventListener("load", async () => {
   for (const part of document.querySelectorAll("details")) part.open = true;
   const right = (box) => box.getBoundingClientRect().right;
   // Nothing leaves the page but what scrolls in a box of its own, and no such box has to.
-  const wide = document.body.scrollWidth > root.clientWidth ||
+  const wide = document.body.scrollWidth > WIDTH ||
     [...document.querySelectorAll("main *:not(svg *)")].some((e) => right(e) > WIDTH + 1);
   const videos = document.querySelectorAll("video").length;
   document.title = JSON.stringify({broken, wide, videos});

@@ -238,7 +238,10 @@ class Evaluation:
         return rows
 
     def summary(self) -> dict[str, Any]:
-        """Plain JSON values; intervals are [mean, low, high], null where undefined."""
+        """Plain JSON values; intervals are [mean, low, high], null where undefined.
+
+        What does not adapt has no gain.
+        """
         return {
             "family": self.family.name,
             "note": self.note,
@@ -265,14 +268,14 @@ class Evaluation:
                     "gradient_steps": point.gradient_steps,
                     "adaptation_episodes": point.adaptation_episodes,
                     "return": _plain(point.returns),
-                    "gain": _plain(point.gain),
+                    "gain": _plain(point.gain) if self.adapts else None,
                     "another_task": _plain_control(point.other),
                     "mean_of_tasks": _plain_control(point.averaged),
                 }
                 for point in curve
             ],
             "verdict": curve[-1].verdict if self.adapts else None,
-            "iqm_gain": iqm(sound) if len(sound) else None,
+            "iqm_gain": iqm(sound) if self.adapts and len(sound) else None,
             "faulted_episodes": result.faulted_episodes,
             "failed_adaptations": result.failed_adaptations,
         }

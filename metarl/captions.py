@@ -58,6 +58,8 @@ def task_text(
     return ", ".join(texts)
 
 
+DOES_NOT_ADAPT = "does not adapt"
+"""Stands where others have their gain."""
 ANY_TASK = "not shown to be adaptation to the task: another task's may bring as much"
 NO_CONTROL = "no control: every task needs another one to take adapted parameters from"
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.adaptation_curve import Array, Evaluation, Point, SplitEvaluation
-from metarl.captions import NO_CONTROL, quantity_label, task_text
+from metarl.captions import DOES_NOT_ADAPT, NO_CONTROL, quantity_label, task_text
 
 MAX_TASKS_SHOWN = 8
 """A split with more distinct tasks is shown by three of them."""
@@ -40,8 +40,9 @@ def _split_table(evaluation: Evaluation, result: SplitEvaluation) -> list[str]:
         f"  {'gradient steps':>14}  {'episodes used':>13}  {'return':<26}  gain over step 0",
     ]
     curve = evaluation.curve(result)
-    for point in curve:
+    for point in curve if evaluation.adapts else curve[:1]:
         gain = point.gain.text("+") if point.gradient_steps else ""
+        gain = gain if evaluation.adapts else DOES_NOT_ADAPT
         lines.append(
             f"  {point.gradient_steps:>14}  {point.adaptation_episodes:>13}  "
             f"{point.returns.text():<26}  {gain}".rstrip()
@@ -52,9 +53,10 @@ def _split_table(evaluation: Evaluation, result: SplitEvaluation) -> list[str]:
     wide = max(len(label) for label, _ in shown)
     quantity, unit = quantity_label(evaluation.family.quantity)
     lines.append(f"  {'':<{wide}}  {'return':<18}  {quantity}{f', {unit}' if unit else ''}")
+    points = [0, -1] if evaluation.adapts else [0]
     for label, members in shown:
-        returns = _change(result.returns, members, 1)
-        amounts = _change(result.quantity, members, 2)
+        returns = _change(result.returns[points], members, 1)
+        amounts = _change(result.quantity[points], members, 2)
         lines.append(f"  {label:<{wide}}  {returns:<18}  {amounts}")
     if result.faulted_episodes or result.failed_adaptations:
         lines.append(
@@ -86,14 +88,17 @@ def _control_lines(curve: list[Point]) -> list[str]:
 def _shown_tasks(
     evaluation: Evaluation, result: SplitEvaluation
 ) -> list[tuple[str, NDArray[np.int64]]]:
-    """Every task of a few; otherwise those with the largest, the median and no gain."""
+    """Every task of a few; otherwise those with the largest, the median and the smallest gain.
+
+    Of a policy that does not adapt: the largest, the median and the smallest return.
+    """
     family, (group, first) = evaluation.family, result.groups
     text = [task_text(family, result.tasks, int(index)) for index in first]
     if len(first) <= MAX_TASKS_SHOWN:
         return [(text[g], np.flatnonzero(group == g)) for g in range(len(first))]
-    gains = np.nan_to_num(result.gains[-1], nan=-math.inf)
-    order = np.argsort(-gains, kind="stable")
-    ranks = {"largest gain": 0, "median": len(order) // 2, "smallest": len(order) - 1}
+    kind, values = ("gain", result.gains) if evaluation.adapts else ("return", result.returns)
+    order = np.argsort(-np.nan_to_num(values[-1], nan=-math.inf), kind="stable")
+    ranks = {f"largest {kind}": 0, "median": len(order) // 2, "smallest": len(order) - 1}
     return [
         (f"{name}: {task_text(family, result.tasks, int(order[rank]))}", order[[rank]])
         for name, rank in ranks.items()
@@ -101,9 +106,8 @@ def _shown_tasks(
 
 
 def _change(values: Array, members: NDArray[np.int64], digits: int) -> str:
-    """The members' mean before the first and after the last step."""
-    before, after = (f"{_mean(row[members]):z.{digits}f}" for row in (values[0], values[-1]))
-    return f"{before} -> {after}"
+    """The members' mean in each row: before the first and after the last step."""
+    return " -> ".join(f"{_mean(row[members]):z.{digits}f}" for row in values)
 
 
 def _mean(values: Array) -> float:

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metarl.adaptation_curve import Evaluation, Point, SplitEvaluation
-from metarl.captions import task_text
+from metarl.captions import DOES_NOT_ADAPT, task_text
 from metarl.comparison import Comparison
 from metarl.errors import RunError
 from metarl.files import plain, replace_file
 from metarl.gap import Gap
+from metarl.line_labels import LineLabel, episode_axis, label_ends, thin_ticks
 from metarl.logging import read_metrics
 from metarl_envs import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axes._secondary_axes import SecondaryAxis
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette (2008); markers and line styles say the same without colour.
@@ -30,9 +32,12 @@ STYLES = {
     "test": ("#D55E00", "s", "-"),
     "extrapolation": ("#009E73", "^", "--"),
 }
+TEXT = {"train": "#005687", "test": "#a04600", "extrapolation": "#007656"}
+"""The same, dark enough to be read on white."""
 BEFORE, AFTER, VALIDATION = "#E69F00", "#0072B2", "#D55E00"
 GREY = "#5f6b7a"
 LABELLED_TASKS = 2
+LABEL_SIZE = 9
 DPI = 150
 SMOOTHED_SHARE = 0.05
 """Width of the learning curve's running mean, as a share of the run."""
@@ -76,6 +81,7 @@ def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
         InputError: without matplotlib.
     """
     figure, axes = _figure()
+    labels = []
     for result in evaluation.splits:
         colour, marker, line = STYLES[result.split]
         points = evaluation.curve(result)
@@ -83,23 +89,29 @@ def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
         means = [point.returns.estimate for point in points]
         low, high = (np.array([p.returns[side] for p in points]) for side in (1, 2))
         axes.fill_between(episodes, low, high, color=colour, alpha=0.18, linewidth=0)
-        label = f"{result.split} ({_size(len(result.groups[1]), len(result.tasks))})"
-        axes.plot(episodes, means, line, color=colour, marker=marker, lw=2, ms=7, label=label)
+        axes.plot(episodes, means, line, color=colour, marker=marker, lw=2, ms=7)
+        name = f"{result.split}\n({_size(len(result.groups[1]), len(result.tasks))})"
+        labels.append(LineLabel(means[-1], name, TEXT[result.split]))
         _draw_control(axes, points, colour)
-        if len(result.groups[1]) < len(result.tasks) and len(result.groups[1]) <= LABELLED_TASKS:
-            _draw_tasks(axes, evaluation, result, episodes)
-    _mark_steps(axes, evaluation.curve(evaluation.splits[0]))
-    axes.set_xlabel("adaptation episodes")
+        if result.repeated and len(result.groups[1]) <= LABELLED_TASKS:
+            labels += _draw_tasks(axes, evaluation, result, episodes)
     axes.set_ylabel(f"return over {evaluation.horizon} steps, {evaluation.measured_by}")
     axes.set_title(evaluation.family.name, loc="left", fontweight="bold")
     axes.margins(x=0.04)
+    episode_axis(axes, [episodes for _, episodes in evaluation.schedule])
+    above = _mark_steps(axes, evaluation)
     note = f"bands: {evaluation.intervals}"
     if evaluation.family.is_finite:
         note += "; nothing held out"
     if any(result.controls for result in evaluation.splits):
-        axes.plot([], [], ":", color=GREY, lw=1.8, label="with another task's adaptation")
+        note += "\ndotted: with another task's adaptation"
+    if not evaluation.adapts:
+        note += f"\nthe policy {DOES_NOT_ADAPT}: it is measured once"
     _footnote(axes, note)
-    axes.legend(frameon=False, loc="best")
+    label_ends(axes, [label for label in labels if np.isfinite(label.height)], LABEL_SIZE)
+    for axis in (axes.xaxis, above and above.xaxis):
+        if axis:
+            thin_ticks(axis)
     return _save(figure, path)
 
 
@@ -183,23 +195,16 @@ def _figure() -> tuple[Figure, Axes]:
 
 def _draw_tasks(
     axes: Axes, evaluation: Evaluation, result: SplitEvaluation, episodes: Sequence[int]
-) -> None:
-    """A thin labelled line for each of a few tasks that were run several times."""
+) -> list[LineLabel]:
+    """A thin line for each of a few tasks that were run several times, and their names."""
     group, first = result.groups
     lines = [np.nanmean(result.returns[:, group == g], axis=1) for g in range(len(first))]
-    lowest = min(line[-1] for line in lines)
-    for line, index in zip(lines, first, strict=True):
+    for line in lines:
         axes.plot(episodes, line, "-", color=GREY, lw=0.8, zorder=1.5)
-        axes.annotate(
-            task_text(evaluation.family, result.tasks, int(index)),
-            (episodes[-1], line[-1]),
-            (9, -5 if line[-1] == lowest else 5),  # apart, where two lines end together
-            textcoords="offset points",
-            va="center",
-            fontsize=8.5,
-            color=GREY,
-            annotation_clip=False,
-        )
+    return [
+        LineLabel(float(line[-1]), task_text(evaluation.family, result.tasks, int(index)), GREY)
+        for line, index in zip(lines, first, strict=True)
+    ]
 
 
 def _draw_control(axes: Axes, points: Sequence[Point], colour: str) -> None:
@@ -210,22 +215,34 @@ def _draw_control(axes: Axes, points: Sequence[Point], colour: str) -> None:
         axes.plot(*zip(*path, strict=True), ":", color=colour, lw=1.8)
 
 
-def _mark_steps(axes: Axes, points: Sequence[Point]) -> None:
-    """A tick at every point, and above the axes the number of gradient steps there."""
-    episodes = [point.adaptation_episodes for point in points]
-    axes.set_xticks(episodes)
+def _mark_steps(axes: Axes, evaluation: Evaluation) -> SecondaryAxis | None:
+    """A line at every point, and how many gradient steps there were: above, if they differ."""
+    after = evaluation.schedule[1:]
+    for _, episodes in after:
+        axes.axvline(episodes, color="#d9dee4", linewidth=0.8, zorder=0)
+    if len({steps for steps, _ in after}) == 1 or not evaluation.adapts:
+        steps = after[0][0] if after else 0
+        used = f", {steps} gradient step{'s' * (steps > 1)} on them" if evaluation.adapts else ""
+        axes.set_xlabel(f"adaptation episodes{used}")
+        return None
+    axes.set_xlabel("adaptation episodes")
     above = axes.secondary_xaxis("top")
-    above.set_xticks(episodes, [f"k = {point.gradient_steps}" for point in points])
+    above.set_xticks([episodes for _, episodes in after], [f"k = {steps}" for steps, _ in after])
     above.set_xlabel("gradient steps", fontsize=9, color=GREY)
     above.tick_params(length=0, labelsize=9, labelcolor=GREY)
     above.spines["top"].set_visible(False)
-    for episode in episodes[1:]:
-        axes.axvline(episode, color="#d9dee4", linewidth=0.8, zorder=0)
+    return above
 
 
 def _footnote(axes: Axes, text: str) -> None:
     axes.annotate(
-        text, (0, -0.2), xycoords="axes fraction", fontsize=8.5, color=GREY, annotation_clip=False
+        text,
+        (0, -0.16),
+        xycoords="axes fraction",
+        va="top",
+        fontsize=8.5,
+        color=GREY,
+        annotation_clip=False,
     )
 
 

@@ -53,6 +53,8 @@ class Plate(NamedTuple):
     pictures: list[Picture]
     method: str = ""
     """The label of the method that it is about; empty: about all of them."""
+    opening: bool = False
+    """Whether it is among what the page opens with."""
 
 
 class Style(NamedTuple):

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from metarl.budgets import steps_text
 from metarl.gap import percent
+from metarl.line_labels import episode_axis, thin_ticks
 from metarl.report.drawing import (
     FAINT,
     FONT,
@@ -66,19 +67,17 @@ def _adaptation(study: Study, split: Split, *, over_steps: bool) -> Picture:
         ticks |= set(places)
         words.append(_curve(axes, group, rows, places))
     axes.margins(x=0.03)
-    if over_steps or len(ticks) < 4:
+    if over_steps:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    else:  # small numbers of episodes are the interesting ones
-        axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-        axes.set_xlim(-0.06, max(ticks) * 1.08)
-        axes.set_xticks(sorted(ticks), [str(tick) for tick in sorted(ticks)])
-        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        episode_axis(axes, sorted(ticks))
     axes.set_title(split, loc="left", fontsize=FONT + 1, color=INK, fontweight="bold")
     axes.set_xlabel("gradient steps" if over_steps else "adaptation episodes")
     axes.set_ylabel("return")
     legend(axes)
     covered = f"bands: {study.comparison.intervals}"
     footnote(axes, covered)
+    thin_ticks(axes.xaxis)
     kind = "steps" if over_steps else "episodes"
     alt = f"Adaptation curves over {kind} on {split} tasks, {covered}. {'; '.join(words)}."
     return Picture(f"adaptation-{'steps-' if over_steps else ''}{split}", figure, alt)

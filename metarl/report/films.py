@@ -35,6 +35,8 @@ class Film(NamedTuple):
 def film_methods(study: Study, folder: Path, count: int, sizes: Sizes) -> list[Film]:
     """Film every method that adapts, by its median seed, on the same tasks.
 
+    The method that the page speaks of first comes first.
+
     Returns:
         Videos (mp4, or GIF without the `video` extra); none, with a warning, where this machine
         cannot render.
@@ -43,7 +45,8 @@ def film_methods(study: Study, folder: Path, count: int, sizes: Sizes) -> list[F
     if not chosen:
         return []
     try:
-        return [film for group in study.adapting for film in _films(group, folder, chosen, sizes)]
+        groups = sorted(study.adapting, key=lambda group: group is not study.lead)
+        return [film for group in groups for film in _films(group, folder, chosen, sizes)]
     except InputError as error:
         warnings.warn(f"no videos: {error}", stacklevel=2)
         return []

@@ -72,8 +72,8 @@ class Row(NamedTuple):
     mean: Interval
     iqm: Interval
     worst_fifth: Interval
-    gain: Interval
-    """Over the return before adaptation."""
+    gain: Interval | None
+    """Over the return before adaptation; None for what does not adapt."""
     closed: Interval | None
     """Of the gap between robust policy and oracle; None where there is none for sure."""
     other: Interval | None
@@ -106,6 +106,20 @@ class Study:
     def adapting(self) -> list[Group]:
         """The methods that adapt."""
         return [group for group in self.groups if group.adapts]
+
+    @cached_property
+    def lead(self) -> Group | None:
+        """The method that the page speaks of first: of those that adapt, the one that ends highest.
+
+        None where none adapts.
+        """
+
+        def reached(group: Group) -> float:
+            return float(
+                np.nan_to_num(self.curve(group, self.held_out)[-1].mean.estimate, nan=-np.inf)
+            )
+
+        return max(self.adapting, key=reached, default=None)
 
     @property
     def splits(self) -> list[Split]:
@@ -156,7 +170,7 @@ class Study:
             compared.interval(statistic, [scores], split)
             for statistic in (mean_score, interquartile_mean, worst_tasks)
         )
-        gain = compared.interval(mean_score, [gains], split)
+        gain = compared.interval(mean_score, [gains], split) if group.adapts else None
         closed = by_other = None
         if self.gap and runs.method not in (self.gap.robust.method, self.gap.oracle.method):
             closed = self.gap.closed(runs, split, point)

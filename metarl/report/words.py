@@ -1,4 +1,4 @@
-"""What the page says first: what was trained, on what, at what cost, and what adapting gained."""
+"""What the page says: what adapting brought, first, then of what, on what and at what cost."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from metarl.captions import ANY_TASK
 from metarl.gap import percent
 from metarl.report.groups import Group, Study
+from metarl.report.sentence import Level, Outcome, adapted_sentence, fixed_sentence
 from metarl_envs import Split
 
 MAX_NAMED = 3
@@ -36,24 +37,80 @@ def title(study: Study) -> str:
 
 
 def introduction(study: Study) -> str:
-    """What was trained on what, and how it was measured."""
-    family, evaluation = study.family, study.subjects[0].evaluation
-    names = [parameter.name.replace("_", " ") for parameter in family.parameters]
-    text = (
-        f"Policies for {family.name}: tasks that differ in {listed(names)}; episodes of "
-        f"{evaluation.horizon} steps. "
-    )
+    """How the numbers were measured, in one sentence."""
     steps, episodes = study.comparison.schedule[-1]
     after = f"{steps} gradient step{'s' if steps > 1 else ''} on {episodes} episodes of the task"
-    when = f"before adapting and after {after}, which the policy is not told"
-    return f"{text}Measured on {counted(study, study.held_out)}" + (
-        f": mean return {when}." if study.adapting else "."
+    when = f": mean return before adapting and after {after}, which the policy is not told"
+    return f"Measured on {counted(study, study.held_out)}{when if study.adapting else ''}."
+
+
+def first_sentence(study: Study) -> str:
+    """What the report is read for: what adapting brought, in words that need no statistics."""
+    if study.lead is not None:
+        return adapted_sentence(outcome(study, study.lead))
+    split = study.held_out
+    levels = [Level(g.label, study.curve(g, split)[0].mean.estimate) for g in study.groups]
+    size = study.gap and study.gap.size(split)
+    return fixed_sentence(levels, size, held_out=split == "test")
+
+
+def other_sentences(study: Study) -> list[str]:
+    """The same of each further method that adapts."""
+    return [
+        adapted_sentence(outcome(study, group))
+        for group in study.adapting
+        if group is not study.lead
+    ]
+
+
+def outcome(study: Study, group: Group) -> Outcome:
+    """What adapting brought a method on the split that the page speaks of first."""
+    split = study.held_out
+    first, *_, last = study.curve(group, split)
+    assert last.gain is not None  # it adapts
+    return Outcome(
+        method=group.label,
+        episodes=last.adaptation_episodes,
+        before=first.mean.estimate,
+        after=last.mean.estimate,
+        gain=last.gain,
+        other=last.other and last.other.estimate,
+        gain_over_other=last.gain_over_other,
+        gap=study.gap and study.gap.size(split),
+        share=last.closed,
+        share_of_other=last.closed_by_other,
+        held_out=split == "test",
     )
+
+
+def basis(study: Study) -> str:
+    """What the first sentence rests on: tasks, seeds, episodes, and what the return is."""
+    family, evaluation = study.family, study.subjects[0].evaluation
+    names = [parameter.name.replace("_", " ") for parameter in family.parameters]
+    split, lead = study.held_out, study.lead
+    measured = f"Measured on {counted(study, split)} of {family.name}"
+    seeds = len(lead.subjects) if lead else 1
+    if seeds > 1:
+        measured += f", the mean of {seeds} trainings with different seeds"
+    text = [
+        f"{measured}. Tasks differ in {listed(names)}; episodes have {evaluation.horizon} steps. "
+        "The return is the sum of an episode's rewards: higher is better."
+    ]
+    if lead and seeds == 1:
+        text.append("This is one training: another seed may come out differently.")
+    if len(study.adapting) > 1:
+        text.append(
+            f"Of {len(study.adapting)} methods that adapt, the one that ends highest comes first."
+        )
+    if left := left_out(study, split):
+        text.append(f"{left} more tasks are left out: they diverged in some run.")
+    return " ".join(text)
 
 
 def headline(study: Study, group: Group) -> str:
     """What a buyer wants to know of a method that adapts: gain, share of the gap, cost."""
     first, *_, last = study.curve(group, study.held_out)
+    assert last.gain is not None  # it adapts
     text = (
         f"mean return from {first.mean.estimate:z.1f} to {last.mean.estimate:z.1f}, a gain of "
         f"{last.gain.text('+')}"
@@ -135,13 +192,17 @@ def notes(study: Study) -> list[str]:
         if tasks:
             alone = "; ".join(str(task) for task in tasks)
             found.append(f"{group.label} was trained on one task alone, and meets all: {alone}.")
-    left_out = {split: int((~study.comparison.sound(split)).sum()) for split in study.splits}
     found += [
         f"{number} tasks of {split} are left out: they diverged in some run."
-        for split, number in left_out.items()
-        if number
+        for split in study.splits
+        if (number := left_out(study, split))
     ]
     return found
+
+
+def left_out(study: Study, split: Split) -> int:
+    """How many tasks diverged in some run."""
+    return int((~study.comparison.sound(split)).sum())
 
 
 def cost(group: Group) -> str:

@@ -11,6 +11,7 @@ from metarl.report.drawing import Plate
 from metarl.report.figures import adaptation, learning, shares
 from metarl.report.films import Film
 from metarl.report.groups import Group, Study
+from metarl.report.opening import opening
 from metarl.report.page import page
 from metarl.report.picture import write_picture
 from metarl.report.spreadsheets import curve_csv, learning_csv, method_csv, task_csv
@@ -64,7 +65,7 @@ def log_figures(group: Group, plates: Sequence[Plate], pngs: dict[str, Path]) ->
 
 def draw(study: Study) -> list[Plate]:
     """All figures, in the order of the page."""
-    plates = [*adaptation(study), shares(study), learning(study)]
+    plates = [opening(study), *adaptation(study), shares(study), learning(study)]
     for group in study.adapting:
         plates += [gain(group), changes(group)]
     return [plate for plate in plates if plate is not None]

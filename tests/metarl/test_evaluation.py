@@ -126,6 +126,21 @@ def test_table_of_many_tasks_shows_the_extremes():
     assert "velocity = 0.2 m/s" not in table
 
 
+def test_what_does_not_adapt_has_no_gain():
+    returns = np.arange(9.0) + 3
+    evaluation = made_up([returns, returns], tuple(0.1 * (1 + np.arange(9.0))), adapts=False)
+    table = curve_table(evaluation)
+    lines = [" ".join(line.split()) for line in table.splitlines()]
+    (row,) = [line for line in lines if line.startswith("0 0 ")]  # one point, measured once
+    assert row.startswith("0 0 7.0 [") and row.endswith("] does not adapt")
+    assert "+0.0" not in table and "->" not in table
+    assert "largest return: velocity = 0.9 m/s 11.0 1.10" in lines
+    assert "smallest: velocity = 0.1 m/s 3.0 0.30" in lines
+    split = evaluation.summary()["splits"]["test"]
+    assert [point["gain"] for point in split["curve"]] == [None, None]
+    assert split["iqm_gain"] is None
+
+
 def test_records_are_tidy():
     returns = [[0.0, 2.0], [10.0, 16.0]]
     rows = made_up(returns, others=[[9.0, 11.0]], means=[[12.0, 15.0]]).records()

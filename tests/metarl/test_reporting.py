@@ -1,14 +1,19 @@
 import csv
+import dataclasses
+import itertools
 import json
 import sys
 
 import numpy as np
 import pytest
+from matplotlib.text import Annotation, Text
 from PIL import Image
 from tiny import tiny_policy
 
+from metarl import reporting
 from metarl.errors import RunError
 from metarl.evaluation import evaluate
+from metarl.line_labels import box_of
 from metarl.reporting import learning_curve, smooth, write_evaluation
 from metarl_envs import InputError
 
@@ -65,6 +70,47 @@ def test_files_hold_the_evaluation(evaluation, tmp_path):
 def test_adaptation_curve_shows_every_split_in_its_colour(evaluation, tmp_path):
     *_, figure = write_evaluation(evaluation, tmp_path)
     assert {(0, 0x72, 0xB2), (0xD5, 0x5E, 0), (0, 0x9E, 0x73)} <= colours(figure)
+
+
+def drawn(monkeypatch, evaluation):
+    """The figure that an evaluation is drawn as, laid out."""
+    kept = []
+    monkeypatch.setattr(reporting, "_save", lambda figure, path: kept.append(figure) or path)
+    reporting.adaptation_curve(evaluation, "nowhere")
+    kept[0].draw_without_rendering()
+    return kept[0]
+
+
+@pytest.mark.parametrize("family", ["navigation", "half-cheetah-direction"])
+@pytest.mark.parametrize(("steps", "over_episodes"), [(1, True), (2, False)])
+def test_labels_of_a_curve_over_budgets_do_not_overlap(monkeypatch, family, steps, over_episodes):
+    found = evaluate(
+        tiny_policy(family), num_tasks=4, steps=steps, episodes_per_step=20, budgets=(1, 2, 5)
+    )
+    figure = drawn(monkeypatch, found.over_episodes() if over_episodes else found)
+    texts = [
+        text
+        for text in figure.findobj(Text)
+        if text.get_visible() and text.get_text() and not isinstance(text, Annotation)
+    ]
+    boxes = [text.get_window_extent() for text in texts]
+    ends = [text for text in figure.findobj(Annotation) if "task" in text.get_text()]
+    boxes += [box_of(text) for text in figure.findobj(Annotation) if text.get_text()]
+    assert len(ends) >= 1
+    assert not [pair for pair in itertools.combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+    axes = figure.axes[0]
+    assert axes.get_legend() is None
+    if over_episodes:  # one number of gradient steps: said once
+        assert axes.get_xlabel() == "adaptation episodes, 1 gradient step on them"
+        ticks = [tick.get_text() for tick in axes.get_xticklabels() if tick.get_visible()]
+        assert ticks == ["0", "1", "2", "5", "20"]
+
+
+def test_the_curve_of_what_does_not_adapt_says_so(monkeypatch, evaluation):
+    once = dataclasses.replace(evaluation, adapts=False)
+    texts = [text.get_text() for text in drawn(monkeypatch, once).findobj(Text)]
+    assert any("the policy does not adapt: it is measured once" in text for text in texts)
+    assert not any("gradient step" in text for text in texts)
 
 
 def test_without_matplotlib_the_numbers_are_written_and_the_extra_is_named(

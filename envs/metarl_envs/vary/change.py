@@ -77,8 +77,8 @@ def _intervals(given: object) -> list[tuple[float, float]] | None:
 
 
 def name_from(patterns: Patterns, ending: str) -> str:
-    """A parameter's name from what it changes: ("link_*", "mass") -> "link_mass"."""
-    return re.sub(r"\W+|_+", "_", "_".join([*texts(patterns), ending])).strip("_")
+    """A parameter's name from what it changes: ("swing*", "damping") -> "swing_damping"."""
+    return re.sub(r"[\W_]+", "_", "_".join([*texts(patterns), ending])).strip("_")
 
 
 def ranged(

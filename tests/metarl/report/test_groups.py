@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import math
+import re
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from metarl.report import Study
 from metarl.report.drawing import method_styles
 from metarl.report.figures import common, shares
 from metarl.report.spreadsheets import learning_csv, method_csv, task_csv
-from metarl.report.tables import comparison_table, points_table, reference_of
+from metarl.report.tables import gain_table, points_table, reference_of, return_table
 from metarl.report.taskfigures import binned
 from metarl.report.words import (
     baselines,
@@ -39,6 +41,11 @@ from metarl.statistics import Interval
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     return studied([*make_runs(folder), *make_baselines(folder)])
+
+
+def plain(table: str) -> str:
+    """What is read in a table."""
+    return html.unescape(re.sub(r"<[^>]+>", "", table))
 
 
 def returns(group, split="test"):
@@ -67,7 +74,7 @@ def test_rows_state_the_mean_over_seeds_and_tasks_at_every_point(study):
     assert all(row.mean.low <= row.mean.estimate <= row.mean.high for row in rows)
     (row,) = study.curve(random, "test")
     assert row.mean.estimate == pytest.approx(returns(random)[0, 0].mean())  # measured once
-    assert row.gain == (0, 0, 0)
+    assert row.gain is None  # not 0: it does not adapt
 
 
 def test_gains_are_pooled_over_seeds(study):
@@ -90,15 +97,18 @@ def test_page_and_csv_state_the_same(study):
         assert (line["method"], line["split"]) == (row.group.label, row.split)
         assert float(line["iqm_low"]) == row.iqm.low
         assert (line["closed"] == "") == (row.closed is None)
+        assert (line["gain"] == "") == (not row.group.adapts)
         assert (line["gain_over_other"] == "") == (row.gradient_steps == 0 or not row.group.adapts)
-    table = comparison_table(study, "test")
+    returned, gained = (plain(made(study, "test")) for made in (return_table, gain_table))
     maml = study.curve(study.groups[0], "test")
-    assert maml[-1].gain.text("+") in table
-    assert maml[-1].other.text() in table and maml[-1].gain_over_other.text("+") in table
-    assert '<th scope="col">env steps</th>' in table
-    assert "beats Robust PPO" in table
-    assert seeds_text(study.comparison.by_run(study.groups[0].runs, "test", 2)) in table
-    assert maml[1].mean.text() in points_table(study, closed=False)
+    assert maml[-1].mean.text() in returned and maml[-1].gain.text("+") in gained
+    assert maml[-1].other.text() in gained and maml[-1].gain_over_other.text("+") in gained
+    assert '<th scope="col">env steps</th>' in return_table(study, "test")
+    assert "beats Robust PPO" in returned
+    assert seeds_text(study.comparison.by_run(study.groups[0].runs, "test", 2)) in returned
+    points = points_table(study)
+    assert points.count("<tr>") == 1 + 2 * 3 * 3  # methods that adapt, splits, points
+    assert maml[1].mean.text() in plain(points)
     assert reference_of(study) is study.groups[3]
     assert len(list(csv.DictReader(io.StringIO(task_csv(study))))) == 6 * 3 * 5 * 3
     learned = list(csv.DictReader(io.StringIO(learning_csv(study))))
@@ -119,9 +129,9 @@ def test_shares_stand_beside_steps_and_what_another_task_closes(study, monkeypat
     steps = steps_text(found.comparison.env_steps(maml.runs))
     assert axes.get_yticklabels()[0].get_text() == f"MAML-TRPO\n{steps} steps"
     assert f"(another task's adaptation: {percent(last.closed_by_other)})" in headline(found, maml)
-    for table in (comparison_table(found, "test"), points_table(found, closed=True)):
-        assert percent(last.closed) in table and f"<td>{steps}</td>" in table
-    assert percent(last.closed_by_other) in comparison_table(found, "test")
+    for table in (plain(gain_table(found, "test")), plain(points_table(found))):
+        assert percent(last.closed) in table and steps in table
+    assert percent(last.closed_by_other) in plain(gain_table(found, "test"))
     assert found.rows[0].closed_by_other is None  # before adaptation
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import html
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -21,6 +22,7 @@ from metarl.cli import main
 from metarl.report import write_report
 from metarl.report.films import film_methods
 from metarl.report.taskspace import task_axes
+from metarl.report.words import first_sentence, other_sentences
 from metarl_envs import get_family
 
 BROWSER = find_browser()
@@ -78,23 +80,30 @@ def test_every_figure_says_what_it_shows_and_is_a_file_too(report):
 
 def test_figures_are_of_methods_not_of_runs(report):
     names = {path.stem for path in report[1] if path.suffix == ".svg"}
-    shared = {"adaptation-train", "adaptation-test", "adaptation-extrapolation"}
+    shared = {"opening", "adaptation-train", "adaptation-test", "adaptation-extrapolation"}
     shared |= {"learning", "learning-before"}
     own = {f"{kind}-{m}" for kind in ("layers", "places") for m in ("MAML-TRPO", "ProMP")}
     own |= {f"gain-{m}-0" for m in ("MAML-TRPO", "ProMP")}  # what does not adapt gains nothing
     assert names - {"gap"} == shared | own
 
 
-def test_the_first_lines_say_what_was_trained_at_what_cost_and_what_it_gained(report):
-    opening = (report[0] / "report.html").read_text().partition("<h2>")[0]
-    for words in (
-        "Policies for navigation",
-        "2 seeds",
-        "million environment steps",
-        "a gain of",
-    ):
-        assert words in opening
-    assert "Oracle PPO, which is told the task, returns" in opening
+def test_the_page_opens_with_a_sentence_and_a_curve_and_folds_the_rest(runs, report):
+    found = studied(runs)
+    opening, *parts = (report[0] / "report.html").read_text().split('<details class="part">')
+    body = opening.partition("<main>")[2].strip()
+    assert body.startswith(f"<h1>{html.escape(first_sentence(found))}</h1>")
+    assert body.count("<svg") == 1 and "<table" not in body and "[" not in body.partition("<svg")[0]
+    assert html.escape(other_sentences(found)[0]) in body
+    assert re.findall("<h2>(.*?)</h2>", "".join(parts))[:3] == [
+        "Numbers, with intervals",
+        "Figures, with intervals",
+        "Method by method",
+    ]
+    numbers = parts[0]
+    for words in ("2 seeds", "million environment steps", "a gain of", "IQM"):
+        assert words in numbers
+    assert "Oracle PPO, which is told the task, returns" in numbers
+    assert "does not adapt" in numbers and "+0.0 [+0.0, +0.0]" not in numbers
 
 
 def test_the_tables_hold_what_was_measured(runs, report):
@@ -145,6 +154,7 @@ def test_a_family_of_two_tasks_has_no_held_out_ones(tmp_path):
     assert {path.stem for path in paths} >= {"adaptation-train", "gain-MAML-TRPO-0"}
     text = paths[0].read_text()
     assert "Measured on 5 runs of 2 training tasks: mean return before adapting" in text
+    assert "on a task it was trained on" in text
     assert "nothing held out" in text
     assert "95 % t intervals over repetitions of the same tasks only (one seed)" in text
     assert "<h3>5 runs of 2 training tasks (train)</h3>" in text
@@ -157,6 +167,7 @@ def test_baselines_alone_have_no_before_and_after(runs, tmp_path):
     text = paths[0].read_text()
     assert "Measured on 5 held-out tasks." in text
     assert "Method by method" not in text
+    assert "<h1>None of these methods adapts" in text
     names = {path.stem for path in paths if path.suffix == ".svg"} - {"gap"}
     assert names == {"adaptation-train", "adaptation-test", "adaptation-extrapolation", "learning"}
 
@@ -209,7 +220,11 @@ addEventListener("load", async () => {
     try { await video.play(); } catch (error) { broken.push(String(error)); }
     if (!(video.videoWidth > 0)) broken.push("no picture");
   }
-  const wide = document.body.scrollWidth > root.clientWidth;
+  for (const part of document.querySelectorAll("details")) part.open = true;
+  const right = (box) => box.getBoundingClientRect().right;
+  // Nothing leaves the page but what scrolls in a box of its own, and no such box has to.
+  const wide = document.body.scrollWidth > WIDTH ||
+    [...document.querySelectorAll("main *:not(svg *)")].some((e) => right(e) > WIDTH + 1);
   const videos = document.querySelectorAll("video").length;
   document.title = JSON.stringify({broken, wide, videos});
 });
@@ -227,12 +242,14 @@ def filmed(runs, tmp_path_factory):
 
 @pytest.mark.render
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [360, 768, 1024, 1440, 1920])
 def test_a_browser_shows_it_without_complaint(filmed, tmp_path, width):
     page = tmp_path / "probe.html"
     probe = PROBE.replace("WIDTH", str(width))
     page.write_text(filmed.read_text().replace("</body>", f"{probe}</body>"))
-    text = dump(str(BROWSER), page, tmp_path / "profile", "--virtual-time-budget=5000")
+    window = f"--window-size={max(width, 500)},900"  # what the page's narrow form goes by
+    profile = tmp_path / "profile"
+    text = dump(str(BROWSER), page, profile, "--virtual-time-budget=5000", window)
     title = re.search(r"<title>(\{.*?\})</title>", text)
     assert title, text[-2000:]
     # One seed of each of the two methods that adapt; baselines have no before and after.

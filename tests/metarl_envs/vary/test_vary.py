@@ -12,6 +12,7 @@ from torch import Tensor
 from metarl_envs import InputError, Parameter, mujoco_robot, vary
 from metarl_envs.distributions import Choice, LogUniform
 from metarl_envs.parameters import model_fields, varied_fields
+from metarl_envs.vary.change import name_from
 
 ARM = mujoco_robot(SOURCE / "arm.xml", frame_skip=10)
 MODEL = ARM.load_model()
@@ -191,6 +192,21 @@ def test_names_come_from_what_is_named_unless_one_is_given():
     assert vary.damping(ARM, ["shoulder", "elbow"], (0.5, 2.0)).name == "shoulder_elbow_damping"
     assert vary.mass(ARM, "*", (0.5, 2.0)).name == "mass"
     assert vary.mass(ARM, "*", (0.5, 2.0), name="weight").name == "weight"
+    assert vary.damping(ARM, "shou*", (0.5, 2.0)).name == "shou_damping"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "ending", "name"),
+    [
+        ("swing*", "damping", "swing_damping"),
+        ("swing_*", "damping", "swing_damping"),
+        (["swing*", "*_hip?"], "range", "swing_hip_range"),
+        ("left__knee", "damping", "left_knee_damping"),
+        ("*", "mass", "mass"),
+    ],
+)
+def test_a_pattern_leaves_one_underscore_where_its_star_was(patterns, ending, name):
+    assert name_from(patterns, ending) == name
 
 
 def test_ranges_are_pairs_or_distributions():

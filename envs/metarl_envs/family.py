@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from metarl_envs.distributions import Choice, within_any
 from metarl_envs.errors import InputError, unknown_name
+from metarl_envs.naming import check_family_name
 from metarl_envs.numbers import tensor, whole
 from metarl_envs.parameters import ModelEffect, Parameter
 from metarl_envs.plain import PlainFields
@@ -61,6 +62,7 @@ class TaskFamily(PlainFields):
     """The file that defines it; of a shipped family, none."""
 
     def __post_init__(self) -> None:
+        check_family_name(self.name)
         names = [parameter.name for parameter in self.parameters]
         if not names or len(set(names)) < len(names):
             raise InputError(

@@ -13,6 +13,7 @@ from torch import Tensor
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
 from metarl_envs.gym_worlds import Row, make_world, model_of
+from metarl_envs.naming import family_name
 from metarl_envs.numbers import is_number, real
 from metarl_envs.parameters import Parameter
 from metarl_envs.robots.base import Camera, Transition
@@ -111,7 +112,7 @@ def family_from_gym(
     if steps is None:
         raise InputError(f"{robot.env_id} has no time limit: give horizon=")
     return TaskFamily(
-        name=name or robot.env_id.rpartition(":")[2].lower().replace("/", "-"),
+        name=name or family_name(robot.env_id.rpartition(":")[2]),
         robot=robot,
         parameters=tuple(parameters(robot) if callable(parameters) else parameters),
         reward=reward,

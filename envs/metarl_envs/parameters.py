@@ -11,6 +11,7 @@ from torch import Tensor
 from metarl_envs.distributions import Distribution, overlap
 from metarl_envs.disturbances import Disturbance
 from metarl_envs.errors import InputError
+from metarl_envs.naming import check_parameter_name
 from metarl_envs.numbers import wholes
 from metarl_envs.plain import PlainFields
 
@@ -57,6 +58,7 @@ class Parameter(PlainFields):
     effect: Effect | None = None
 
     def __post_init__(self) -> None:
+        check_parameter_name(self.name)
         if self.extrapolation is not None and overlap(self.train, self.extrapolation, self.shape):
             raise InputError(
                 f"extrapolation of {self.name} = {self.extrapolation.describe()}: must be outside "

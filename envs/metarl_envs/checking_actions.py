@@ -52,7 +52,7 @@ class Drive:
     @property
     def span(self) -> float:
         """Between the positions of a servo; 0 of other kinds."""
-        return 0.0 if self.positions is None else self.positions[1] - self.positions[0]
+        return 0.0 if self.positions is None else _span(self.positions)
 
 
 def actions(family: TaskFamily) -> Iterator[Finding]:
@@ -76,6 +76,10 @@ def _of_any(names: list[str], text: str) -> list[str]:
     return [f"{listed(names)}: {text}"] if names else []
 
 
+def _span(limits: tuple[float, float]) -> float:
+    return limits[1] - limits[0]
+
+
 def _is_huge(low: float, high: float) -> bool:
     return max(abs(low), abs(high)) >= HUGE
 
@@ -86,35 +90,34 @@ def _questions(found: list[Drive]) -> list[str]:
         [d.name for d in found if _is_huge(d.low, d.high)],
         f"actions reach {HUGE:g} or more, which looks like a placeholder; {FIX}",
     )
-    weak = [d for d in found if d.strongest > WIDER and not _is_huge(d.low, d.high)]
+    found = [d for d in found if not _is_huge(d.low, d.high)]
+    weak = [d for d in found if d.strongest > WIDER]
     asked += _of_any(
         [f"'{d.name}' {d.strongest:.3g} times" for d in weak],
         f"actions ask for more force than forcerange allows, so most of them are the same; {FIX}",
     )
     servos = [d for d in found if d.positions is not None]
-    wide = [d for d in servos if d.limits and d.span > WIDER * (d.limits[1] - d.limits[0])]
+    wide = [(d, d.limits) for d in servos if d.limits and d.span > WIDER * _span(d.limits)]
+    degrees = all(math.isclose(d.span / _span(of), 180 / math.pi, rel_tol=0.1) for d, of in wide)
     asked += _of_any(
-        [
-            f"{_from_to(d)}, its joint moves from {d.limits[0]:.3g} to {d.limits[1]:.3g}"
-            for d in wide
-            if d.limits
-        ],
-        f"far more than the joint can do, so most actions press against its limits; {FIX}",
+        [f"{_from_to(d)}, its joint moves from {of[0]:.3g} to {of[1]:.3g}" for d, of in wide],
+        'the model gives ranges of joints in degrees, unless it says <compiler angle="radian"/>'
+        if degrees
+        else f"far more than the joint can do, so most actions press against its limits; {FIX}",
     )
     turning = [d for d in servos if not d.limits and d.unit == "rad" and d.span > 6.28]
     asked += _of_any(
         [_from_to(d) for d in turning],
         f"a whole turn or more of a joint without limits: a placeholder? If so, {FIX}",
     )
-    alike = {(d.low, d.high) for d in found}
-    kinds = sorted({d.kind for d in found})
-    low, high = next(iter(alike))
-    if len(alike) == 1 and len(kinds) > 1 and high - low > 2 and not asked:
+    kinds, ranges = sorted({d.kind for d in found}), {(d.low, d.high) for d in found}
+    low, high = min(ranges, default=(0.0, 0.0))
+    if len(ranges) == 1 and len(kinds) > 1 and high - low > 2 and not asked:
         asked.append(
             f"all {len(found)} actions reach from {low:.3g} to {high:.3g}, though they are of "
             f"different kinds ({listed(kinds)}): a placeholder? If so, {FIX}"
         )
-    return asked + _jumps([d for d in servos if d not in wide and d not in turning])
+    return asked + _jumps([d for d in servos if d not in turning and d not in dict(wide)])
 
 
 def _jumps(servos: list[Drive]) -> list[str]:

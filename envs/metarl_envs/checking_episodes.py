@@ -12,6 +12,7 @@ from metarl_envs.extremes import extremes
 from metarl_envs.family import TaskFamily
 from metarl_envs.finding import ROUNDING, Finding, described_task, listed, size, spread
 from metarl_envs.motion import HELD, STEPS, Trials
+from metarl_envs.robots.gym import GymRobot
 from metarl_envs.tasks import Tasks
 
 TASKS = 32
@@ -105,7 +106,8 @@ def rewards(tried: Trials) -> Finding:
             "reward",
             "note",
             f"depends on the action alone: while an action was held, it stayed the same in {steps} "
-            "steps, though the robot moved; let it read transition.after, too",
+            "steps, though the robot moved; let it read transition.after, too, or, if it is for "
+            "reaching a goal, add a term that grows on the way there",
         )
     return Finding("reward", "ok", f"from {lowest:.3g} to {highest:.3g}, depends on the actions")
 
@@ -149,14 +151,15 @@ def episodes(family: TaskFamily, tried: Trials) -> Finding:
             "episodes",
             "FAILED",
             f"{at_once:.0%} of {len(both)} end within {AT_ONCE} steps of {family.horizon}, under "
-            f"random and middle actions: {_ending(family, tried)}",
+            f"random and middle actions: {_ended_by(family, tried)} where the robot starts, or "
+            "next to it; compare its limits with that state",
         )
     if float(both.max()) < SHORT * family.horizon:
         return Finding(
             "episodes",
             "note",
             f"all of {len(both)} end within {float(both.max()):.0f} steps of {family.horizon}, "
-            f"under random and middle actions: is that meant? {_ending(family, tried)}",
+            f"under random and middle actions ({_ended_by(family, tried)}): is that meant?",
         )
     return Finding(
         "episodes",
@@ -166,15 +169,15 @@ def episodes(family: TaskFamily, tried: Trials) -> Finding:
     )
 
 
-def _ending(family: TaskFamily, tried: Trials) -> str:
-    """What ends episodes, and what to look at."""
+def _ended_by(family: TaskFamily, tried: Trials) -> str:
+    """What ends episodes."""
     if not bool(tried.motion.terminated.any()):
-        return "the environment truncates them; give it a longer time limit of its own"
-    whose = "the family's" if family.terminated is not None else f"the rule of {family.robot.name},"
-    return (
-        f"look at {whose} terminated=, which holds in or near the starting state: compare its "
-        "limits with where the robot starts (keyframe=, reset=)"
-    )
+        return "the environment truncates them"
+    if family.terminated is not None:
+        return "the family's terminated= holds"
+    if isinstance(family.robot, GymRobot):
+        return "the environment terminates them"
+    return "the robot's terminated= holds"
 
 
 def many_tasks(family: TaskFamily) -> Tasks:

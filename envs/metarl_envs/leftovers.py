@@ -119,4 +119,6 @@ def _differ(one: object, other: object) -> bool:
 def _described(value: object) -> str:
     if isinstance(value, np.ndarray) and value.size > 4:
         return f"{value.size} numbers"
-    return shown(value.tolist() if isinstance(value, np.ndarray) else value)
+    if isinstance(value, np.ndarray):
+        return np.array2string(value, precision=3, separator=", ")
+    return shown(value)

@@ -41,15 +41,16 @@ def idle_friction(family: TaskFamily, parameter: Parameter, ends: Tasks, states:
     if not geoms:
         return "it leaves the friction as it is at both ends of its range"
     called = names(model, "geom")
-    blind = [g for g in geoms if not model.geom_contype[g] and not model.geom_conaffinity[g]]
     partners = _touched(model, geoms, states.numpy())
     if not partners:
-        if len(blind) == len(geoms) and not _paired(model, geoms):
+        geom = min(geoms)
+        if not any(_fits_any(model, g) for g in geoms) and not _paired(model, geoms):
+            masks = f"{model.geom_contype[geom]} and {model.geom_conaffinity[geom]}"
             return (
-                f"contype and conaffinity of geom {_name(called, blind[0])} are 0 in the model, so "
-                "it collides with nothing"
+                f"contype and conaffinity of geom {_name(called, geom)} are {masks} in the model, "
+                "which lets it collide with no other geom"
             )
-        return f"geom {_name(called, min(geoms))} touches nothing in this time"
+        return f"geom {_name(called, geom)} touches nothing in this time"
     (geom, other, dim, is_pair), _ = partners.most_common(1)[0]
     one, two = _name(called, geom), _name(called, other)
     touch = f"geom {one} touches {two},"
@@ -92,6 +93,15 @@ def _touched(
                 if geom in geoms:
                     found[geom, other, int(contact.dim), frozenset(both) in pairs] += 1
     return found
+
+
+def _fits_any(model: mujoco.MjModel, geom: int) -> bool:
+    """Whether the masks of a geom let it collide with any geom of another body."""
+    other = model.geom_bodyid != model.geom_bodyid[geom]
+    fits = (model.geom_contype[geom] & model.geom_conaffinity) | (
+        model.geom_contype & model.geom_conaffinity[geom]
+    )
+    return bool((other & (fits != 0)).any())
 
 
 def _pairs(model: mujoco.MjModel) -> set[frozenset[int]]:

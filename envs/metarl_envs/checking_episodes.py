@@ -70,6 +70,8 @@ def _copies(seen: Tensor, moving: Tensor) -> list[tuple[int, int]]:
 
 def rewards(tried: Trials) -> Finding:
     """Rewards that depend on what the robot does."""
+    if bool(tried.motion.faulted.any()):
+        return Finding("reward", "note", "not judged, since it is not finite everywhere")
     paid = tried.by_task(tried.motion.rewards).double()  # (T, M, A)
     ends = tried.by_task(tried.motion.terminated)
     steps, tasks, sequences = paid.shape

@@ -96,11 +96,13 @@ def _diverged(seen: Motion, tasks: Tasks, own: dict[int, Extremes]) -> str:
         for world in (2 * i + 1, 2 * i + 2):
             if bool(wrong[:, world].any()):
                 step = int(wrong[:, world].long().argmax()) + 1
-                nan = "NaN" if bool(seen.states[:, world].isnan().any()) else "not finite"
+                states = seen.states[:, world]
+                what = "reward or observation is not finite, or MuJoCo warns,"
+                if not bool(torch.isfinite(states).all()):
+                    what = f"simulation diverges ({'NaN' if states.isnan().any() else 'infinite'})"
                 return (
-                    f"the simulation diverges at step {step} ({nan}) in the task "
-                    f"{described_task(tasks, world)}: narrow the range, or shorten the model's "
-                    "timestep"
+                    f"{what} at step {step} in the task {described_task(tasks, world)}: narrow the "
+                    "range, or shorten the model's timestep"
                 )
     return ""
 

@@ -17,6 +17,11 @@ from metarl_envs.robots.gym import GymRobot
 CALLS = 8
 """Of a function on one state. Random results hardly come in order: in 2 of 8! cases."""
 
+NO_MEMORY = (
+    "must not remember anything in a global variable, a list or an attribute: read "
+    "transition.before and the robot's outputs= instead"
+)
+
 
 def determinism(family: TaskFamily) -> Finding:
     """One seed gives the same bits in two new environments, and after other episodes."""
@@ -89,9 +94,8 @@ def _cause(family: TaskFamily, fresh: Motion, twin: Motion, again: Motion) -> st
         return impure
     if not isinstance(family.robot, GymRobot):
         return (
-            "remembers across resets: a second episode from one seed differs from the first, so a "
-            "function keeps something between its calls, in a global variable, a list or an "
-            "attribute; let it read transition.before and the robot's outputs= instead"
+            "remembers across resets: a second episode from one seed differs from the first; "
+            f"functions {NO_MEMORY}"
         )
     env_id = family.robot.env_id
     if not torch.equal(fresh.observations[0], twin.observations[0]):
@@ -137,9 +141,7 @@ def _impure_function(family: TaskFamily) -> str:
         if sorted(results) in (results, results[::-1]):
             return (
                 f"remembers across resets: {name} gives other results for the same state each time "
-                f"that it is called ({results[0]:.6g}, then {results[1]:.6g}), so it keeps "
-                "something in a global variable, a list or an attribute; let it read "
-                "transition.before and the robot's outputs= instead"
+                f"that it is called ({results[0]:.6g}, then {results[1]:.6g}); it {NO_MEMORY}"
             )
         return (
             f"draws random numbers of its own: {name} gives different results for the same state; "

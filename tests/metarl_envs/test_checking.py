@@ -81,7 +81,7 @@ def effect(name: str, low: float, high: float, field: str, change) -> Parameter:
 
 
 @pytest.mark.parametrize(
-    ("broken", "name", "mend"),
+    ("broken", "name", "fix"),
     [
         (family(reward=forgetful), "determinism", "must not remember"),
         (family(reward=lambda t: reward(t) - reward(t).mean()), "independence", "row by row"),
@@ -102,10 +102,10 @@ def effect(name: str, low: float, high: float, field: str, change) -> Parameter:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_each_fault_is_found_and_the_mend_named(broken, name, mend):
+def test_each_fault_is_found_and_the_fix_named(broken, name, fix):
     found = [finding for finding in failed(broken) if finding.name.startswith(name)]
     assert len(found) == 1
-    assert mend in found[0].text
+    assert fix in found[0].text
     assert str(found[0]).startswith("FAILED  ")
     assert "\n" not in str(found[0])
 

@@ -84,7 +84,6 @@ REAL = {
     "several ranges": lambda f, v: vary.mass(made(f).robot, "box", [(v, 1.0), (2, 3.0)]).train,
     "gear": lambda f, v: vary.gear(made(f).robot, "*", (0.25, v)).train,
     "extrapolation": lambda f, v: vary.goal("g", (-1, 0), 0.0, extrapolation=(v, 2)).extrapolation,
-    "nominal": lambda f, v: vary.goal("g", (-1, 1), v).nominal,
     "nominal of a vector": lambda f, v: vary.goal("g", (-1, 1), [v, 0]).nominal,
     "interval": lambda f, v: interval(v, 2),
     "intervals": lambda f, v: Uniform([(v, 2)]),

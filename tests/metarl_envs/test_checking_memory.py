@@ -56,6 +56,37 @@ class Breaking(Mass):
         return 0.0 if self.flags["broken"] else action
 
 
+class Jerked(Mass):
+    """Breaks for good under jerks, which swinging actions have none of."""
+
+    last = 0.0
+
+    def first(self):
+        self.last = 0.0
+        return super().first()
+
+    def pushed(self, action):
+        self.flags["broken"] |= abs(action - self.last) > 1.2
+        self.last = action
+        return 0.0 if self.flags["broken"] else action
+
+
+class Strict(Mass):
+    """Must not be stepped beyond its end."""
+
+    over = False
+
+    def first(self):
+        self.over = False
+        return super().first()
+
+    def step(self, action):
+        assert not self.over
+        observation, reward, _, truncated, info = super().step(action)
+        self.over = abs(float(self.x[0])) > 0.3
+        return observation, reward, self.over, truncated, info
+
+
 class Drifting(Mass):
     def pushed(self, action):
         self.m *= 1.001
@@ -108,6 +139,7 @@ def checked(monkeypatch, entry_point):
     [
         (Wearing, "remembers across resets", "wear is 0 after the first reset and"),
         (Breaking, "remembers across resets", "flags.broken is False after the first reset and T"),
+        (Jerked, "remembers across resets", "flags.broken is False after the first reset and T"),
         (Drifting, "remembers across resets", "m is 1.0 after the first reset and 1."),
         (normalised, "remembers across resets", "NormalizeObservation.obs_rms.mean is ["),
         (GlobalStart, "ignores the seed", "super().reset(seed=seed)"),
@@ -128,6 +160,7 @@ def test_what_an_environment_does_is_told_apart_and_named(monkeypatch, entry_poi
 
 def test_a_sound_environment_passes_and_one_start_for_all_seeds_is_asked_about(monkeypatch):
     assert checked(monkeypatch, Mass).verdict == "ok"
+    assert checked(monkeypatch, Strict).verdict == "ok"
     found = checked(monkeypatch, Fixed)
     assert found.verdict == "note"
     assert "begins alike, whatever the seed" in found.text

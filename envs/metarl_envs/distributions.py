@@ -46,7 +46,7 @@ class Distribution(PlainFields, ABC):
 
 
 def _uniform(n: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
-    return torch.rand((whole("n", n), *shape), generator=generator, dtype=torch.float64)
+    return torch.rand((whole("n", n, least=0), *shape), generator=generator, dtype=torch.float64)
 
 
 def _check_intervals(name: str, intervals: Intervals) -> None:
@@ -139,9 +139,10 @@ class Choice(Distribution):
     def sample(self, n: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
         options = torch.tensor(self.options, dtype=torch.float64)
         options = options[torch.randperm(len(options), generator=generator)]
-        count = whole("n", n) * math.prod(shape)
+        n = whole("n", n, least=0)
+        count = n * math.prod(shape)
         drawn = options[torch.arange(count) % len(options)]
-        return drawn[torch.randperm(count, generator=generator)].reshape(int(n), *shape)
+        return drawn[torch.randperm(count, generator=generator)].reshape(n, *shape)
 
     def contains(self, values: Tensor) -> Tensor:
         options = torch.tensor(self.options, dtype=values.dtype)

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from metarl_envs.distributions import Choice, within_any
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.markers import Marker
+from metarl_envs.naming import check_family_name
 from metarl_envs.numbers import shown, tensor, whole
 from metarl_envs.parameters import ModelEffect, Parameter
 from metarl_envs.plain import PlainFields
@@ -66,6 +67,13 @@ class TaskFamily(PlainFields):
     """The file that defines it; of a shipped family, none."""
 
     def __post_init__(self) -> None:
+        check_family_name(self.name)
+        for i, given in enumerate(self.parameters):
+            if not isinstance(given, Parameter):
+                raise InputError(
+                    f"parameters[{i}] of {self.name} = {shown(given)}: must be a Parameter, as "
+                    "those of metarl_envs.vary are"
+                )
         names = [parameter.name for parameter in self.parameters]
         if not names or len(set(names)) < len(names):
             raise InputError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from metarl_envs.gym_bundle import Row
 from metarl_envs.gym_calls import OWN, ask
 from metarl_envs.gym_mujoco import Simulation, clocks, paths_of_data, simulation_at, single
 from metarl_envs.gym_worlds import Source, World, opened
+from metarl_envs.naming import family_name
 from metarl_envs.numbers import real, shown
 from metarl_envs.own_file import file_of, running_file
 from metarl_envs.parameters import Parameter
@@ -155,7 +155,7 @@ def family_from_gym(
     if isinstance(parameters, Parameter):
         raise InputError(f"parameters = {parameters.name}: must be several, in a list: [...]")
     return TaskFamily(
-        name=name or re.sub(r"[^a-z0-9]+", "-", robot.env_id.rpartition(":")[2].lower()).strip("-"),
+        name=name or family_name(robot.env_id.rpartition(":")[2]),
         robot=robot,
         parameters=tuple(parameters(robot) if callable(parameters) else parameters),
         reward=reward,

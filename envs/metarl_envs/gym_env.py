@@ -14,6 +14,7 @@ from metarl_envs.batch_env import BatchEnv
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import Split, TaskFamily
 from metarl_envs.numbers import tensor, whole
+from metarl_envs.plain import as_annotated
 from metarl_envs.registry import get_family
 from metarl_envs.rendering import WorldRenderer, make_renderer, picture_size
 from metarl_envs.tasks import Tasks
@@ -83,7 +84,7 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             InputError: for an unknown family or render mode, or a size of pictures that cannot be.
         """
         self.family = get_family(family) if isinstance(family, str) else family
-        if observe_task:
+        if as_annotated("observe_task", observe_task, bool):
             self.family = dataclasses.replace(self.family, observes_task=True)
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise InputError(f"render_mode = '{render_mode}': must be None or 'rgb_array'")

@@ -21,6 +21,7 @@ from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import TaskFamily
 from metarl_envs.gym_env import TaskDict, spaces
 from metarl_envs.numbers import tensor, whole
+from metarl_envs.plain import as_annotated
 from metarl_envs.registry import get_family
 from metarl_envs.rendering import WorldRenderer, make_renderer, picture_size
 from metarl_envs.tasks import Tasks
@@ -80,7 +81,7 @@ class MetaVectorEnv(VectorEnv[Array, Array, Array]):
             InputError: for an unknown family, mode or size.
         """
         self.family = get_family(family) if isinstance(family, str) else family
-        if observe_task:
+        if as_annotated("observe_task", observe_task, bool):
             self.family = dataclasses.replace(self.family, observes_task=True)
         modes = [mode.value for mode in AutoresetMode]
         mode = getattr(autoreset_mode, "value", autoreset_mode)

@@ -7,6 +7,8 @@ a wrong type is one line before the first step and not a traceback after the las
 from __future__ import annotations
 
 import math
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -72,7 +74,7 @@ def tensor(name: str, value: Any) -> Tensor:  # noqa: ANN401 - any type
         InputError: naming field and value.
     """
     try:
-        return torch.tensor(_array(value), dtype=torch.float64)
+        return torch.from_numpy(_array(value).astype(np.float64))  # astype copies
     except (TypeError, ValueError):
         raise InputError(f"{name} = {shown(value)}: must be numbers") from None
 
@@ -103,6 +105,8 @@ def _single(name: str, value: Any, wanted: str) -> int | float:  # noqa: ANN401 
 
 
 def _row(name: str, value: Any) -> list[Any]:  # noqa: ANN401 - any type
+    if isinstance(value, list | tuple | range):
+        return list(value)
     try:
         found = _array(value)
     except (TypeError, ValueError):
@@ -124,6 +128,10 @@ def _array(value: Any) -> np.ndarray:  # noqa: ANN401 - any type
         value = (value.double() if value.is_floating_point() else value).numpy()
     elif isinstance(value, (list, tuple)):
         value = [_array(entry) for entry in value]  # one by one: [True, 0.5] holds a truth value
+        if any(entry.ndim == 0 for entry in value):  # among numbers, an array of one is a number
+            value = [entry.reshape(()) if entry.size == 1 else entry for entry in value]
+    elif isinstance(value, Decimal | Fraction):
+        value = float(value)
     found = np.asarray(value)
     if found.dtype.kind not in "iuf":
         raise TypeError(found.dtype)

@@ -11,7 +11,8 @@ from torch import Tensor
 from metarl_envs.distributions import Distribution, overlap
 from metarl_envs.disturbances import Disturbance
 from metarl_envs.errors import InputError
-from metarl_envs.numbers import wholes
+from metarl_envs.naming import check_parameter_name
+from metarl_envs.numbers import shown, wholes
 from metarl_envs.plain import PlainFields
 
 Fields = Mapping[str, Tensor]
@@ -60,6 +61,13 @@ class Parameter(PlainFields):
     is not observed has to be found out by adapting."""
 
     def __post_init__(self) -> None:
+        check_parameter_name(self.name)
+        for split, given in (("train", self.train), ("extrapolation", self.extrapolation)):
+            if not isinstance(given, Distribution) and (split == "train" or given is not None):
+                raise InputError(
+                    f"{split} of {self.name} = {shown(given)}: must be a distribution, such as "
+                    "metarl_envs.distributions.interval(0.5, 2.0)"
+                )
         if self.extrapolation is not None and overlap(self.train, self.extrapolation, self.shape):
             raise InputError(
                 f"extrapolation of {self.name} = {self.extrapolation.describe()}: must be outside "

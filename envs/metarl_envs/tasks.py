@@ -39,7 +39,7 @@ class Tasks:
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Tasks:
         """The chosen tasks; an integer keeps the task axis, so the result has length 1."""
-        rows = index if isinstance(index, slice) else _rows(index)
+        rows = index if isinstance(index, slice) else _rows(index, len(self))
         return Tasks({name: value[rows].clone() for name, value in self.values.items()})
 
     def __iter__(self) -> Iterator[Tasks]:
@@ -98,9 +98,11 @@ def _column(name: str, value: Any) -> Tensor:  # noqa: ANN401 - any type
     return found
 
 
-def _rows(index: Any) -> Tensor:  # noqa: ANN401 - any type
-    """An index, several, or a mask, as torch takes it."""
+def _rows(index: Any, length: int) -> Tensor:  # noqa: ANN401 - any type
+    """An index, several, or a mask (length,), as torch takes it."""
     given = np.asarray(index)
     if given.dtype == np.bool_ and given.ndim:
+        if given.shape != (length,):
+            raise InputError(f"mask of shape {given.shape}: must be ({length},), one for each task")
         return torch.from_numpy(given)
     return torch.tensor(wholes("index", given if given.ndim else [index]), dtype=torch.long)

@@ -11,9 +11,10 @@ from tyro.conf import Positional, arg
 
 @dataclass(frozen=True)
 class Check:
-    """Check a task family: spaces, parameters, rewards, speed.
+    """Check a task family: spaces, actions, parameters, observations, rewards, speed.
 
-    One line per check, with the mend where one failed; and a picture of every parameter's extremes.
+    One line per check: ok; note, where a person should look; FAILED, with the fix. And a picture
+    of every parameter's extremes.
     """
 
     family: Positional[str]
@@ -24,16 +25,17 @@ class Check:
     """Where the picture goes."""
 
     def run(self) -> int:
-        """Check; 0 if all is well, else 1."""
+        """Check; 0 if nothing failed, else 1."""
         from metarl_envs import InputError, load_family
         from metarl_envs.checking import check
         from metarl_envs.contact_sheet import contact_sheet
 
         family = load_family(self.family)
-        failed = 0
+        failed = notes = 0
         for finding in check(family):
             print(finding, flush=True)
-            failed += not finding.ok
+            failed += finding.verdict == "FAILED"
+            notes += finding.verdict == "note"
         out = self.out or Path("runs") / f"check-{family.name}.png"
         try:
             picture = contact_sheet(family)
@@ -43,6 +45,9 @@ class Check:
             out.parent.mkdir(parents=True, exist_ok=True)
             picture.save(out, format="png")
             print(f"wrote {out}")
-        print(f"{failed} failed" if failed else f"{family.name} is ready: ", end="")
-        print("" if failed else f"metarl train {family.reference}")
-        return 1 if failed else 0
+        look = f" ({notes} note{'s' if notes > 1 else ''} to look at)" if notes else ""
+        if failed:
+            print(f"{failed} failed{look}")
+            return 1
+        print(f"{family.name} is ready{look}: metarl train {family.reference}")
+        return 0

@@ -223,6 +223,19 @@ def test_check_fails_where_a_parameter_does_nothing(capsys, tmp_path):
     assert shown.rstrip().endswith("failed")
 
 
+def test_check_counts_notes_but_does_not_fail_for_them(capsys, tmp_path):
+    model = tmp_path / "arm.xml"
+    text = model.read_text()
+    assert 'ctrlrange="-1 1"' in text
+    model.write_text(text.replace('ctrlrange="-1 1"', 'ctrlrange="-1000 1000"'))
+    code = main(["check", "arm.py:family"])
+    shown = capsys.readouterr().out
+    assert "note    actions: shoulder_motor, elbow_motor: actions reach 1000 or more" in shown
+    if "FAILED" not in shown.replace("FAILED  speed", ""):  # the machine may be slow
+        assert code == 0
+        assert "arm-lift is ready (1 note to look at): metarl train arm.py:family" in shown
+
+
 def test_configurations_without_an_origin_are_of_shipped_families():
     config = recipe("navigation")
     assert config.origin == Origin()

@@ -19,10 +19,11 @@ from metarl_envs import (
     mujoco_robot,
     vary,
 )
-from metarl_envs.checking import Finding, check
+from metarl_envs.checking import check
 from metarl_envs.contact_sheet import HEIGHT, TITLE, WIDTH, contact_sheet
 from metarl_envs.distributions import Choice, interval
 from metarl_envs.extremes import extremes
+from metarl_envs.finding import Finding
 
 ARM = mujoco_robot(SOURCE / "arm.xml", frame_skip=10, outputs=["site_xpos"])
 
@@ -94,7 +95,7 @@ def effect(name: str, low: float, high: float, field: str, change) -> Parameter:
 
 
 @pytest.mark.parametrize(
-    ("broken", "name", "mend"),
+    ("broken", "name", "fix"),
     [
         (family(reward=forgetful), "determinism", "must not remember"),
         (family(reward=lambda t: reward(t) - reward(t).mean()), "independence", "row by row"),
@@ -120,10 +121,10 @@ def effect(name: str, low: float, high: float, field: str, change) -> Parameter:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_each_fault_is_found_and_the_mend_named(broken, name, mend):
+def test_each_fault_is_found_and_the_fix_named(broken, name, fix):
     found = [finding for finding in failed(broken) if finding.name.startswith(name)]
     assert len(found) == 1
-    assert mend in found[0].text
+    assert fix in found[0].text
     assert str(found[0]).startswith("FAILED  ")
     assert "\n" not in str(found[0])
 
@@ -136,6 +137,45 @@ def test_an_attribute_that_the_environment_s_own_reward_reads_is_a_change():
     texts = {finding.name.partition(" ")[0]: finding.text for finding in found if finding.ok}
     assert texts["mark"].startswith("changes the reward by up to ")
     assert texts["mass"].startswith("changes the motion by up to ")
+
+
+def found_of(checked: TaskFamily, name: str) -> Finding:
+    (found,) = [finding for finding in check(checked) if finding.name.startswith(name)]
+    return found
+
+
+def barely(fields, value):
+    return {"dof_damping": fields["dof_damping"] * (1 + 1e-15 * (value.unsqueeze(1) - 1))}
+
+
+def test_rounding_is_no_effect():
+    found = found_of(family(effect("tiny", 0.5, 2.0, "dof_damping", barely)), "tiny")
+    assert found.verdict == "FAILED"
+    assert "changes nothing within 40 steps" in found.text
+
+
+def test_what_is_not_a_number_is_no_change_and_is_told():
+    wild = family(vary.damping(ARM, "elbow", (-2.0, 1.0), how="set"))
+    found = found_of(wild, "elbow_damping")
+    assert found.verdict == "FAILED"
+    assert "simulation diverges (NaN) at step" in found.text
+    assert "in the task elbow_damping=-1.9" in found.text
+    rooted = family(
+        vary.goal("height", (0.0, 1.0), 0.5),
+        reward=lambda t: reward(t) + (t.task["height"] - 0.2).sqrt(),
+    )
+    found = found_of(rooted, "height")
+    assert found.verdict == "FAILED"
+    assert "reward or observation is not finite" in found.text
+
+
+def test_an_effect_that_nobody_observes_is_a_note_and_no_failure():
+    blind = dataclasses.replace(ARM, observation=lambda s: s["time"][:, None], observation_size=1)
+    found = found_of(dataclasses.replace(family(), robot=blind), "hand_mass")
+    assert found.verdict == "note"
+    assert found.ok
+    assert "nothing that is observed" in found.text
+    assert str(found).startswith("note    hand_mass in [0.5, 2]: changes the motion by up to")
 
 
 def test_extremes_are_both_ends_of_each_number():

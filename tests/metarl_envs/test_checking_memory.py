@@ -88,6 +88,18 @@ class Strict(Mass):
 
 
 class Drifting(Mass):
+    def __init__(self):
+        super().__init__()
+        self.gain = 1.0
+
+    def pushed(self, action):
+        self.gain *= 1.001
+        return action * self.gain
+
+
+class Varying(Mass):
+    """Changes what varies, which is set anew after every reset."""
+
     def pushed(self, action):
         self.m *= 1.001
         return action
@@ -140,7 +152,7 @@ def checked(monkeypatch, entry_point):
         (Wearing, "remembers across resets", "wear is 0 after the first reset and"),
         (Breaking, "remembers across resets", "flags.broken is False after the first reset and T"),
         (Jerked, "remembers across resets", "flags.broken is False after the first reset and T"),
-        (Drifting, "remembers across resets", "m is 1.0 after the first reset and 1."),
+        (Drifting, "remembers across resets", "gain is 1.0 after the first reset and 1."),
         (normalised, "remembers across resets", "NormalizeObservation.obs_rms.mean is ["),
         (GlobalStart, "ignores the seed", "super().reset(seed=seed)"),
         (NoSuper, "ignores the seed", "super().reset(seed=seed)"),
@@ -156,6 +168,10 @@ def test_what_an_environment_does_is_told_apart_and_named(monkeypatch, entry_poi
     assert found.text.startswith(kind)
     assert named in found.text
     assert "\n" not in found.text
+
+
+def test_a_change_of_what_varies_does_not_survive_a_reset(monkeypatch):
+    assert checked(monkeypatch, Varying).verdict == "ok"
 
 
 def test_a_sound_environment_passes_and_one_start_for_all_seeds_is_asked_about(monkeypatch):

@@ -38,6 +38,7 @@ from metarl.policy_folder import (
     save_policy,
     write_policy,
 )
+from metarl.process import typed
 from metarl.run_folder import (
     BEST,
     CHECKPOINTS,
@@ -241,7 +242,8 @@ def _newest(run: Path, read: Callable[[Path], T]) -> T:
         return found
     if problems:
         raise RunError(f"{run}: none of its checkpoints can be used; the newest: {problems[0]}")
-    raise RunError(f"{run}: holds no finished checkpoint yet; `metarl resume {run}` starts it anew")
+    anew = typed("metarl", "resume", run)
+    raise RunError(f"{run}: holds no finished checkpoint yet; `{anew}` starts it anew")
 
 
 def _read_checkpoint(folder: Path) -> tuple[TrainConfig, TrainState]:

@@ -79,6 +79,11 @@ def read_training(
     """
     saved = read_policy(folder)
     path = folder / TRAINING
+    if not path.exists():
+        raise RunError(
+            f"{folder}: holds no {TRAINING} (an older metarl wrote none for baselines): its policy "
+            "can be evaluated and adapted, but training cannot go on"
+        )
     data = read_json(path)
     check_format(path, data, kind)
     if data["schema"] < SCHEMA:

@@ -80,7 +80,7 @@ def train_baseline(
             MetricsLogger(
                 run, config, iteration=learner.iteration, env_steps=learner.env_steps
             ) as logger,
-            Progress(config.iterations, learner.iteration, quiet=quiet) as progress,
+            Progress(config.iterations, learner.iteration, adapts=False, quiet=quiet) as progress,
         ):
             while learner.iteration < config.iterations:
                 metrics = learner.iterate()

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from metarl.process import typed
+
 
 @dataclass(frozen=True)
 class Check:
@@ -44,5 +46,5 @@ class Check:
             picture.save(out, format="png")
             print(f"wrote {out}")
         print(f"{failed} failed" if failed else f"{family.name} is ready: ", end="")
-        print("" if failed else f"metarl train {family.reference}")
+        print("" if failed else typed("metarl", "train", family.reference))
         return 1 if failed else 0

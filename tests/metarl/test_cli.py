@@ -21,10 +21,11 @@ from metarl.checkpoint import load_policy, load_run_config
 from metarl.cli import main
 from metarl.cli.parser import COMMANDS, parse
 from metarl.cli.tasks import example_task, folder_name, parse_task
-from metarl.cli.training import SETTINGS, Train
+from metarl.cli.training import Train
 from metarl.config import settings
 from metarl.methods import METHODS
 from metarl.recipes import recipe
+from metarl.settings import SETTINGS
 from metarl_envs import FAMILIES, InputError, get_family
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,18 +34,19 @@ FLAGS = {
     "methods": "",
     "train": (
         "--method --iterations --meta-batch-size --episodes-per-task --horizon --adaptation-steps "
-        "--inner-lr --inner-loss --first-order --max-kl --gae-lambda --seed --start --set "
-        "--device --engine --sim-threads --checkpoint-every --run --quiet"
+        "--inner-lr --inner-loss --first-order --max-kl --gae-lambda --seed --seeds --start --set "
+        "--device --engine --sim-threads --checkpoint-every --wandb --run --quiet"
     ),
     "baseline": (
-        "--env-steps --worlds --horizon --start --task --seed --set --sim-threads --run --quiet"
+        "--env-steps --worlds --horizon --start --task --seed --seeds --set --sim-threads --wandb "
+        "--run --quiet"
     ),
     "diagnose": (
         "--env-steps --seeds --robust --oracle --run --tasks --episodes --sim-threads --out --quiet"
     ),
     "evaluate": (
         "--splits --tasks --episodes --steps --budgets --noise --seed --device --engine "
-        "--sim-threads --out --family"
+        "--sim-threads --out --quiet --family"
     ),
     "adapt": "--task --episodes --steps --seed --device --engine --sim-threads --out --family",
     "export": "--out",
@@ -52,8 +54,10 @@ FLAGS = {
         "--task --split --tasks --episodes --steps --seed --device --engine --sim-threads --out "
         "--family"
     ),
-    "report": "--tasks --episodes --steps --budgets --videos --seed --sim-threads --out --family",
-    "resume": "--iterations --sim-threads --device --engine --quiet --family",
+    "report": (
+        "--tasks --episodes --steps --budgets --videos --seed --sim-threads --out --quiet --family"
+    ),
+    "resume": "--iterations --env-steps --sim-threads --device --engine --quiet --family",
     "demo": "--out",
     "doctor": "",
     "benchmark": (
@@ -194,7 +198,8 @@ def test_what_is_given_changes_the_recipe_and_nothing_else():
 
 
 def test_every_option_of_train_is_a_setting_or_about_the_run():
-    about_the_run = {"family", "method", "settings", "start", "run_folder", "quiet"}
+    about_the_run = {"family", "method", "settings", "seeds", "start", "wandb", "run_folder"}
+    about_the_run |= {"quiet"}
     options = {field.name for field in dataclasses.fields(Train)}
     assert options == about_the_run | set(SETTINGS)
     assert set(SETTINGS.values()) <= set(settings(recipe("navigation")))
@@ -230,11 +235,12 @@ def test_training_ends_with_what_was_gained_and_the_next_commands(capsys):
     assert main(["train", "navigation", "--iterations", "2", *TINY_FLAGS, "--seed", "4"]) == 0
     shown = capsys.readouterr().out
     first, *_ = shown.splitlines()
-    assert all(word in first for word in ("navigation", "MAML-TRPO", "seed 4", "runs/navigation-4"))
+    run = "runs/navigation-maml-trpo-4"
+    assert all(word in first for word in ("navigation", "MAML-TRPO", "seed 4", run))
     assert re.search(r"mean of the last +2: return -?\d+\.\d before adaptation, .* gain ", shown)
-    assert load_run_config(Path("runs/navigation-4")).horizon == 8
+    assert load_run_config(Path(run)).horizon == 8
     for command in ("evaluate", "adapt", "record", "resume"):
-        assert f"  metarl {command} runs/navigation-4" in shown
+        assert f"  metarl {command} {run}" in shown
     # The commands that it suggests work.
     (resume,) = re.findall(r"metarl (resume .*)", shown)
     assert main([*resume.split(), "--quiet"]) == 0
@@ -271,7 +277,7 @@ def test_a_policy_that_is_told_the_task_trains_as_any_other():
 
 
 def test_a_second_run_gets_a_folder_of_its_own(capsys):
-    for name in ("navigation-0", "navigation-0-2", "navigation-0-3"):
+    for name in (f"navigation-maml-trpo-0{more}" for more in ("", "-2", "-3")):
         assert main(["train", "navigation", "--iterations", "1", *TINY_FLAGS, "--quiet"]) == 0
         assert capsys.readouterr().out == f"runs/{name}\n"
 
@@ -345,11 +351,14 @@ def test_noise_is_measured_where_it_is_asked_for_and_the_results_say_so(tmp_path
     run = run_with(tmp_path / "run", 1)
     sizes = ["--tasks", "2", "--episodes", "3", "--sim-threads", "1", "--splits", "test"]
     found = []
-    for flags, words in (([], "mean action"), (["--noise"], "with action noise")):
+    for flags, words, folder in (
+        ([], "mean action", "evaluation"),
+        (["--noise"], "with action noise", "evaluation-2"),
+    ):
         assert main(["evaluate", str(run), *sizes, *flags]) == 0
         text = f"policy of iteration 1 of 10; measured by: {words}"
         assert text in capsys.readouterr().out
-        found.append(json.loads((run / "evaluation" / "evaluation.json").read_text()))
+        found.append(json.loads((run / folder / "evaluation.json").read_text()))
         assert found[-1]["measured_by"] == words
     before = [data["splits"]["test"]["curve"][0]["return"] for data in found]
     assert before[0] != before[1]

@@ -12,7 +12,7 @@ import torch
 import tyro
 from tiny_runs import TINY_FLAGS, edit_json, run_with
 
-from metarl import checkpoint, cli, files, run_folder, trainer
+from metarl import api, checkpoint, cli, files, run_folder, trainer
 from metarl.algorithms.trpo import Trpo
 from metarl.checkpoint import load_policy
 from metarl.cli import ExitCode, explain, main, missing_module
@@ -112,21 +112,22 @@ def refused(capsys, *arguments, code=ExitCode.USAGE):
         ("families navigatoin", "did you mean navigation"),
         ("evaluate run --splits tset", "--splits = 'tset': allowed are extrapolation, test, train"),
         ("evaluate run --tasks x", "--tasks = x: must be a whole number"),
-        ("evaluate run --tasks 0", "--tasks = 0: must be at least 1"),
-        ("evaluate run --episodes 0", "--episodes = 0: must be at least 1"),
-        ("evaluate run --sim-threads 0", "--sim-threads = 0"),
+        ("evaluate run --tasks 0", "tasks = 0: must be at least 1"),
+        ("evaluate run --episodes 0", "episodes = 0: must be at least 1"),
+        ("evaluate run --sim-threads 0", "sim.threads = 0"),
         ("evaluate run --steps 0", "steps = 0"),
         ("adapt run", "--task is missing; for navigation such as: --task goal="),
         ("adapt run --task goal=9,9", r"goal = \[9.0, 9.0\]: allowed in navigation"),
         ("adapt run --task goal=0,0 --episodes 0", "episodes = 0"),
-        ("record run --tasks 0", "--tasks = 0: must be at least 1"),
+        ("record run --tasks 0", "tasks = 0: must be at least 1"),
         ("resume run --iterations 0", "iterations = 0: run has done 1 already"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(
     capsys, tmp_path, monkeypatch, arguments, complaint
 ):
-    monkeypatch.setattr(trainer, "train", None)  # what is not refused must not train for minutes
+    # What is not refused must not train for minutes.
+    monkeypatch.setattr(api.training, "train_loop", None)
     if " run" in arguments:
         run_with(tmp_path / "run", 1)
     message = refused(capsys, *arguments.split())

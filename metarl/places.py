@@ -14,6 +14,14 @@ def free_folder(wanted: Path) -> Path:
     return folder
 
 
+def newest(wanted: Path) -> Path:
+    """The last of `wanted`, wanted-2, wanted-3, ... that is there; `wanted` if none is."""
+    folder, count = wanted, 1
+    while (following := wanted.with_name(f"{wanted.name}-{count + 1}")).exists():
+        folder, count = following, count + 1
+    return folder
+
+
 def output(run: Path, kind: str) -> Path:
     """Where results go: into the folder that was named, but never into what training replaces.
 

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from metarl.api.training import baseline_config, chosen_task
 from metarl.baselines.recipes import BASELINES, baseline_recipe
 from metarl.checkpoint import load_policy, load_run_config
 from metarl.cli import main
-from metarl.cli.baseline import Baseline, typed
+from metarl.cli.baseline import Baseline
+from metarl.cli.closing import task_words
 from metarl.cli.parser import parse
-from metarl.cli.settings import BASELINE_SETTINGS
 from metarl.config import settings
+from metarl.settings import BASELINE_SETTINGS
 from metarl_envs import InputError, get_family
 
 SMALL = [
@@ -85,11 +87,12 @@ def test_scratch_meets_its_task_alone_and_suggests_it(capsys):
 
 
 def test_a_drawn_task_can_be_typed():
-    task = Baseline("scratch", DYNAMICS.name, seed=3).chosen_task(DYNAMICS)
-    command = parse(
-        ["baseline", "scratch", DYNAMICS.name, "--task", *typed(task.describe(0)).split()]
-    )
-    assert command.chosen_task(DYNAMICS) == task
+    config = baseline_config("scratch", DYNAMICS.name, {"seed": 3}, {})
+    task = chosen_task(config, None)
+    words = task_words(task.describe(0))
+    command = parse(["baseline", "scratch", DYNAMICS.name, "--task", *words])
+    assert isinstance(command, Baseline)
+    assert command.typed_task() == task
 
 
 def test_fine_tuning_starts_from_a_run_that_is_there(capsys):
@@ -113,8 +116,8 @@ def test_random_is_noise_around_zero():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("baseline robust navigation --worlds 0", "--worlds = 0"),
-        ("baseline robust navigation --env-steps 0", "--env-steps = 0"),
+        ("baseline robust navigation --worlds 0", "worlds = 0"),
+        ("baseline robust navigation --env-steps 0", "env_steps = 0"),
         ("baseline robust nav", "navigation"),
         ("baseline robst navigation", "allowed are finetuned, oracle, random, robust, scratch"),
         ("baseline robust navigation --start a", "--start: for the baseline finetuned"),
@@ -122,7 +125,7 @@ def test_random_is_noise_around_zero():
         ("baseline robust navigation --set outer.exploration=1", "outer.exploration"),
         ("baseline robust navigation --set inner.epochs=1", "inner.epochs"),
         ("baseline finetuned half-cheetah-velocity --start a", "a policy of navigation"),
-        ("resume a", "a baseline cannot be resumed"),
+        ("resume a", "a: a policy that nothing trains, so there is nothing to go on"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(capsys, arguments, message):
@@ -147,4 +150,4 @@ def test_every_setting_that_is_offered_is_one_of_some_baseline():
     known = {name for b in BASELINES for name in settings(baseline_recipe("navigation", b))}
     assert set(BASELINE_SETTINGS) <= known
     with pytest.raises(InputError):
-        Baseline("robust", "navigation", settings=("outer.clip=2",)).config()
+        baseline_config("robust", "navigation", {}, {"outer.clip": 2})

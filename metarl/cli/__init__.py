@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"metarl: error: {error}", file=sys.stderr)
         return ExitCode.USAGE
     except KeyboardInterrupt as stop:
-        print(f"metarl: {stop or STOPPED.get(arguments[0], WROTE_NOTHING)}", file=sys.stderr)
+        print(f"metarl: {str(stop) or STOPPED.get(arguments[0], WROTE_NOTHING)}", file=sys.stderr)
         return ExitCode.KILLED
     except BrokenPipeError:  # `metarl families | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -118,7 +118,7 @@ def refuse_fixed(arguments: Sequence[str]) -> None:
     Raises:
         UsageError: saying what can be changed.
     """
-    changeable = option_names(Resume)
+    changeable = option_names(Resume) - {"--run"}  # which has no name here
     fixed = (option_names(Train) | option_names(Baseline)) - changeable
     for argument in arguments:
         option = argument.partition("=")[0]

@@ -6,6 +6,7 @@ can catch.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import socket
@@ -43,11 +44,15 @@ class EventFile:
         name = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
         self._file = (folder / f"events.out.tfevents.{name}").open("wb")
         self._records = RecordWriter(self._file)
-        self._write(Event(wall_time=time.time(), file_version=VERSION))
-        if purge_step is not None:
-            start = SessionLog(status=SessionLog.START)
-            self._write(Event(wall_time=time.time(), step=purge_step, session_log=start))
-        self.flush()
+        try:
+            self._write(Event(wall_time=time.time(), file_version=VERSION))
+            if purge_step is not None:
+                start = SessionLog(status=SessionLog.START)
+                self._write(Event(wall_time=time.time(), step=purge_step, session_log=start))
+            self.flush()
+        except OSError:
+            self.give_up()
+            raise
 
     def add(self, summary: Summary, step: int) -> None:
         """Write what torch's functions make: scalars, texts, pictures."""
@@ -65,6 +70,11 @@ class EventFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def give_up(self) -> None:
+        """Close a file that cannot be written, whatever becomes of what was not."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _write(self, event: Event) -> None:
         self._records.write(event.SerializeToString())

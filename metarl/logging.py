@@ -89,6 +89,8 @@ class MetricsLogger:
         try:
             yield
         except OSError as error:
+            if self._events is not None:
+                self._events.give_up()
             self._events = None
             warnings.warn(
                 f"TensorBoard's events cannot be written ({error.strerror}); training goes on "

@@ -7,8 +7,9 @@ They print nothing unless `progress=True`, write only what they say, and raise `
 from metarl.api.diagnosing import diagnose
 from metarl.api.measuring import compare, evaluate
 from metarl.api.results import ComparedRuns, DiagnosedFamily, EvaluatedRun
+from metarl.api.resuming import resume
 from metarl.api.run import Run
-from metarl.api.training import baseline, resume, train
+from metarl.api.training import baseline, train
 
 __all__ = [
     "ComparedRuns",

@@ -1,4 +1,4 @@
-"""Train, train a baseline, go on: each call makes or continues one run folder."""
+"""Train, or train a baseline: each call makes one run folder."""
 
 from __future__ import annotations
 
@@ -11,24 +11,20 @@ from typing import Any, NamedTuple
 from torch import Generator
 
 from metarl import wandb_logging
-from metarl.api.families import family_of, family_words, known
+from metarl.api.families import family_words, known
 from metarl.api.memory import check_memory
 from metarl.api.run import Run, RunLike, default_folder, folder_of
-from metarl.baselines.recipes import BASELINES, ENV_STEPS, RANDOM, baseline_recipe, iterations
+from metarl.baselines.recipes import ENV_STEPS, RANDOM, baseline_recipe, iterations
 from metarl.baselines.start import load_start, untrained_params
 from metarl.checkpoint import (
-    checkpoints,
-    load_checkpoint,
-    load_policy,
     save_checkpoint,
     save_policy_checkpoint,
 )
 from metarl.config import Device, TrainConfig, with_settings
-from metarl.errors import RunError
 from metarl.losses import InnerLoss
 from metarl.process import command_line, typed
 from metarl.recipes import recipe
-from metarl.run_folder import create_run, load_run_config, locked, update_run
+from metarl.run_folder import create_run, locked
 from metarl.settings import BASELINE_SETTINGS, SETTINGS
 from metarl.state import TrainState
 from metarl.trainer import Interrupted, initial_state
@@ -202,7 +198,7 @@ def train_run(
     with locked(folder):
         if start is not None:  # so that a run that is stopped at once resumes from there
             save_checkpoint(folder, config, state)
-        return _meta_trained(folder, config, state, progress, announce)
+        return meta_trained(folder, config, state, progress, announce)
 
 
 def baseline(
@@ -273,7 +269,7 @@ def baseline(
         wandb_logging.begin(folder, wandb)
     with locked(folder):
         if ready is None:
-            return _baseline_trained(folder, config, only, progress, announce)
+            return baseline_trained(folder, config, only, progress, announce)
         announce(Beginning(folder, config, config.iterations))
         save_policy_checkpoint(folder, config, ready, noted)
         return Run(folder, 0)
@@ -296,10 +292,11 @@ def baseline_config(
             raise unknown_name(f"setting of {name}", setting, BASELINE_SETTINGS)
     options = {setting: value for setting, value in given.items() if value is not None}
     config = with_settings(baseline_recipe(known(family).name, name), {**options, **settings})
-    return _for_env_steps(config, ENV_STEPS if env_steps is None else env_steps)
+    return for_env_steps(config, ENV_STEPS if env_steps is None else env_steps)
 
 
-def _for_env_steps(config: TrainConfig, env_steps: int) -> TrainConfig:
+def for_env_steps(config: TrainConfig, env_steps: int) -> TrainConfig:
+    """A baseline's configuration with as many iterations as these steps take."""
     count = iterations(config, whole("env_steps", env_steps, least=1))
     return dataclasses.replace(config, iterations=count)
 
@@ -323,136 +320,17 @@ def require_sb3() -> None:
     del stable_baselines3
 
 
-def resume(
-    run: RunLike,
-    *,
-    iterations: int | None = None,
-    env_steps: int | None = None,
-    sim_threads: int | None = None,
-    device: Device | None = None,
-    engine: EngineName | None = None,
-    family: str | TaskFamily | None = None,
-    progress: bool = False,
-    announce: Announce = say_nothing,
-) -> Run:
-    """Continue a run from its newest checkpoint, as if it had never stopped: `metarl resume`.
-
-    Args:
-        run: the run, or its folder.
-        iterations: in all, those already done included (None: as saved).
-        env_steps: of a baseline, environment steps in all (None: as saved).
-        sim_threads: simulator threads (None: as saved); the result does not depend on it.
-        device: where meta-updates run (None: as saved).
-        engine: what simulates (None: as saved).
-        family: the run's family, if it is one of your own.
-        progress: show it on stderr.
-        announce: told when everything is ready, unless nothing is left to do.
-
-    Raises:
-        InputError: for a value that is not allowed.
-        RunError: if there is no run, or no checkpoint that training can go on from.
-        Interrupted, NonFiniteUpdateError, FaultError: as `train`.
-    """
-    folder = folder_of(run)
-    given = {
-        "iterations": iterations,
-        "sim_threads": sim_threads,
-        "device": device,
-        "engine": engine,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    named = None if family is None else known(family)
-    with locked(folder):
-        began = _begun_as(folder)
-        if began.method in BASELINES:
-            return _resume_baseline(folder, began, given, env_steps, named, progress, announce)
-        if env_steps is not None:
-            raise InputError(
-                "--env-steps: for baselines; how long this run trains is said by --iterations"
-            )
-        if checkpoints(folder):
-            config, state = load_checkpoint(folder)
-        else:  # stopped before the first one
-            config = began
-            family_of(config, named)
-            state = initial_state(config)
-        config = _continued(folder, config, given, state.iteration, named)
-        config.check_machine()
-        if state.iteration >= config.iterations:
-            return Run(folder, 0)
-        update_run(folder, config, command_line())
-        return _meta_trained(folder, config, state, progress, announce)
-
-
-def _begun_as(folder: Path) -> TrainConfig:
-    """A run's configuration; its checkpoints can do without the run's config.json."""
-    try:
-        return load_run_config(folder)
-    except RunError:
-        if not checkpoints(folder):
-            raise
-        return load_policy(folder).config
-
-
-def _resume_baseline(
-    folder: Path,
-    began: TrainConfig,
-    given: Mapping[str, Any],
-    env_steps: int | None,
-    named: TaskFamily | None,
-    progress: bool,
-    announce: Announce,
-) -> Run:
-    for name in ("device", "engine"):
-        if name in given:
-            raise InputError(f"--{name}: a baseline trains and simulates on the CPU")
-    if env_steps is not None:
-        if "iterations" in given:
-            raise InputError("--iterations and --env-steps: give one of them")
-        given = {**given, "iterations": _for_env_steps(began, env_steps).iterations}
-    family = family_of(began, named)
-    saved = load_policy(folder) if checkpoints(folder) else None
-    if began.method == RANDOM or (saved and "start" in saved.metadata):
-        raise InputError(f"{folder}: a policy that nothing trains, so there is nothing to go on")
-    done = 0 if saved is None else int(saved.metadata["iteration"])
-    config = _continued(folder, began, given, done, named)
-    if done >= config.iterations:
-        return Run(folder, 0)
-    noted = None if saved is None else saved.metadata.get("task")
-    if began.method == "scratch" and noted is None:
-        raise RunError(f"{folder}: stopped before it noted its task; train it anew")
-    require_sb3()
-    update_run(folder, config, command_line())
-    task = None if noted is None else family.make_task(noted)
-    return _baseline_trained(folder, config, task, progress, announce, done, saved is not None)
-
-
-def _continued(
-    folder: Path,
-    config: TrainConfig,
-    given: Mapping[str, Any],
-    done: int,
-    named: TaskFamily | None,
-) -> TrainConfig:
-    """The configuration with which a run goes on after `done` iterations."""
-    if given.get("iterations", done) < done:
-        raise InputError(
-            f"iterations = {given['iterations']}: {folder} has done {done} already; it is the "
-            "number in all"
-        )
-    return dataclasses.replace(config, **given, origin=family_of(config, named).origin)
-
-
-def _meta_trained(
+def meta_trained(
     folder: Path, config: TrainConfig, state: TrainState, progress: bool, announce: Announce
 ) -> Run:
+    """Meta-train from a state to the end, in a folder that is locked."""
     announce(Beginning(folder, config, state.iteration))
     with _saying_how_to_go_on(folder, config):
         train_loop(config, state, folder, quiet=not progress)
     return Run(folder, config.iterations - state.iteration)
 
 
-def _baseline_trained(
+def baseline_trained(
     folder: Path,
     config: TrainConfig,
     task: Tasks | None,
@@ -461,6 +339,7 @@ def _baseline_trained(
     done: int = 0,
     resume: bool = False,
 ) -> Run:
+    """Train a baseline to the end, from its newest checkpoint with `resume`, in a locked folder."""
     from metarl.baselines.training import train_baseline  # an extra, and slow to import
 
     announce(Beginning(folder, config, done, task))

@@ -23,6 +23,7 @@ from tyro.conf import Positional
 
 from experiments.summarise import summarise, write_summary
 from experiments.training_runs import is_trained, metarl_once
+from metarl.places import newest
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def run_one(options: Options, name: str, seed: int) -> dict[str, Any] | None:
     train = ["train", *shlex.split(wanted.train), "--seed", str(seed), "--run", str(run)]
     evaluate = ["evaluate", str(run), *shlex.split(wanted.evaluate)]
     log = run.with_suffix(".log")
-    measured = run / "evaluation" / "evaluation.json"
+    measured = newest(run / "evaluation") / "evaluation.json"
     done = metarl_once([*train, "--quiet"], done=is_trained(run), log=log) and metarl_once(
         evaluate, done=measured.exists(), log=log
     )

@@ -3,8 +3,8 @@
     python -m experiments.summarise runs/hc-dir-0 runs/hc-dir-1 --out experiments/results/NAME.json
 
 Reads each run's `config.json`, `metrics.jsonl` and, where `metarl evaluate` was run, its
-`evaluation/evaluation.json`. Nothing is picked: the training figure is the mean of the last ten
-iterations, the evaluation that of the final policy.
+newest `evaluation/evaluation.json`. Nothing is picked: the training figure is the mean of the last
+ten iterations, the evaluation that of the final policy.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tyro
 from tyro.conf import Positional
 
 from metarl.checkpoint import load_policy
+from metarl.places import newest
 
 LAST = 10
 
@@ -42,7 +43,7 @@ def summarise(run: Path) -> dict[str, Any]:
     def mean(key: str) -> float:
         return round(sum(line[key] for line in last) / len(last), 3)
 
-    evaluation = run / "evaluation" / "evaluation.json"
+    evaluation = newest(run / "evaluation") / "evaluation.json"
     return {
         "run": run.name,
         "commands": about["commands"],

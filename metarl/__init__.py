@@ -15,19 +15,55 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from metarl.api import ComparedRuns as ComparedRuns
+    from metarl.api import DiagnosedFamily as DiagnosedFamily
+    from metarl.api import EvaluatedRun as EvaluatedRun
+    from metarl.api import Run as Run
+    from metarl.api import baseline as baseline
+    from metarl.api import compare as compare
+    from metarl.api import diagnose as diagnose
+    from metarl.api import evaluate as evaluate
+    from metarl.api import resume as resume
+    from metarl.api import train as train
     from metarl.deploy import load as load
     from metarl.deploy.continual import ContinualAdapter as ContinualAdapter
     from metarl.deploy.limits import Limits as Limits
     from metarl.recording import Camera as Camera
 
 __version__ = "0.1.0"
-__all__ = ["Camera", "ContinualAdapter", "Limits", "__version__", "load"]
+__all__ = [
+    "Camera",
+    "ComparedRuns",
+    "ContinualAdapter",
+    "DiagnosedFamily",
+    "EvaluatedRun",
+    "Limits",
+    "Run",
+    "__version__",
+    "baseline",
+    "compare",
+    "diagnose",
+    "evaluate",
+    "load",
+    "resume",
+    "train",
+]
 
 HOMES = {
     "Camera": "recording",
+    "ComparedRuns": "api",
     "ContinualAdapter": "deploy.continual",
+    "DiagnosedFamily": "api",
+    "EvaluatedRun": "api",
     "Limits": "deploy.limits",
+    "Run": "api",
+    "baseline": "api",
+    "compare": "api",
+    "diagnose": "api",
+    "evaluate": "api",
     "load": "deploy",
+    "resume": "api",
+    "train": "api",
 }
 
 
@@ -36,3 +72,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name in HOMES:
         return getattr(import_module(f"metarl.{HOMES[name]}"), name)
     raise AttributeError(f"module 'metarl' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

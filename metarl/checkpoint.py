@@ -3,8 +3,7 @@
 RUN/config.json                      the configuration, and the commands that led here
 RUN/checkpoints/latest               name of the newest checkpoint, for people and scripts
 RUN/checkpoints/000150/              a policy folder (see `metarl.policy_folder`) with also
-    training.safetensors             the state of every random stream and of the optimiser
-    training.json                    counters, and the checksums that tie the files together
+    training.safetensors, .json      what training goes on from (see `metarl.training_files`)
 RUN/best/                            a policy folder: the best so far on the validation tasks
 """
 
@@ -18,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import safetensors.torch
 from torch import Tensor
 
 from metarl.config import TrainConfig
@@ -26,27 +24,21 @@ from metarl.errors import RunError
 from metarl.files import (
     publish,
     read_json,
-    read_tensors,
     remove_folder,
     replace_file,
-    sealed_json,
-    sha256,
     temporary_folder,
-    write_synced,
 )
 from metarl.params import Params, learned
 from metarl.policies import GaussianMlpPolicy
 from metarl.policy_folder import (
     CONFIG,
-    SCHEMA,
     SavedPolicy,
-    check_format,
-    check_middle,
     is_policy,
     read_policy,
     save_policy,
     write_policy,
 )
+from metarl.process import typed
 from metarl.run_folder import (
     BEST,
     CHECKPOINTS,
@@ -57,8 +49,7 @@ from metarl.run_folder import (
     update_run,
 )
 from metarl.state import Generators, TrainState
-from metarl.versions import versions
-from metarl_envs import FAMILIES
+from metarl.training_files import TRAINING_STATE, Stored, read_training, write_training
 from metarl_envs.numbers import whole
 
 __all__ = [
@@ -66,6 +57,7 @@ __all__ = [
     "checkpoints",
     "create_run",
     "drop_best_after",
+    "load_baseline_checkpoint",
     "load_checkpoint",
     "load_policy",
     "load_run_config",
@@ -77,14 +69,14 @@ __all__ = [
     "update_run",
 ]
 
-TRAINING_FORMAT = "metarl-training"
+TRAINING_FORMAT, BASELINE_FORMAT = "metarl-training", "metarl-baseline-training"
 LATEST = "latest"
-TRAINING_STATE = "training.safetensors"
-TRAINING = "training.json"
 STREAM, OPTIMIZER = "generator.", "optimizer."
 COUNTERS = ("iteration", "env_steps", "refused_in_a_row", "refused")
 
 T = TypeVar("T")
+Training = tuple[Mapping[str, int], Mapping[str, Tensor]]
+"""Counters and tensors that training goes on from."""
 
 
 def save_checkpoint(run: Path, config: TrainConfig, state: TrainState, *, keep: int = 5) -> Path:
@@ -95,18 +87,8 @@ def save_checkpoint(run: Path, config: TrainConfig, state: TrainState, *, keep: 
     counters: dict[str, Any] = {name: getattr(state, name) for name in COUNTERS}
     noted = {name: counters[name] for name in ("iteration", "env_steps")}
     with _new_checkpoint(run, state.iteration, keep) as folder:
-        weights_digest = write_policy(folder, config, _policy_for(config), state.params, noted)
-        content = safetensors.torch.save(training_tensors(state))
-        write_synced(folder / TRAINING_STATE, content)
-        training = {
-            "format": TRAINING_FORMAT,
-            "schema": SCHEMA,
-            "versions": versions(),
-            **counters,
-            "sha256": sha256(content),
-            "weights_sha256": weights_digest,
-        }
-        write_synced(folder / TRAINING, sealed_json(training))
+        digest = write_policy(folder, config, _policy_for(config), state.params, noted)
+        write_training(folder, TRAINING_FORMAT, counters, training_tensors(state), digest)
     return run / CHECKPOINTS / f"{state.iteration:06d}"
 
 
@@ -115,21 +97,42 @@ def save_policy_checkpoint(
     config: TrainConfig,
     params: Params,
     noted: Mapping[str, Any],
+    training: Training | None = None,
     *,
     keep: int = 5,
 ) -> Path:
-    """As `save_checkpoint`, without what training would need to go on.
+    """As `save_checkpoint`, of a baseline.
 
     Args:
         run: the run's folder.
         config: of the run.
         params: one policy's parameters.
         noted: metadata with at least `iteration`, which names the checkpoint.
+        training: what its training needs to go on; None: nothing trains it.
         keep: how many of the newest stay.
     """
     with _new_checkpoint(run, int(noted["iteration"]), keep) as folder:
-        write_policy(folder, config, _policy_for(config), params, noted)
+        digest = write_policy(folder, config, _policy_for(config), params, noted)
+        if training is not None:
+            write_training(folder, BASELINE_FORMAT, *training, digest)
     return run / CHECKPOINTS / f"{noted['iteration']:06d}"
+
+
+def load_baseline_checkpoint(
+    run: Path, counters: tuple[str, ...], like: Callable[[SavedPolicy], Mapping[str, Tensor]]
+) -> Stored:
+    """The newest checkpoint of a baseline that is whole, with what its training needs to go on.
+
+    Args:
+        run: the run's folder.
+        counters: that training keeps.
+        like: from the policy to tensors of the names, shapes and types that training keeps.
+
+    Raises:
+        RunError: if there is no run, or no checkpoint that training can go on from.
+    """
+    check_run(run)
+    return _newest(run, lambda folder: read_training(folder, BASELINE_FORMAT, counters, like))
 
 
 def save_best(run: Path, config: TrainConfig, state: TrainState, return_post: float) -> Path:
@@ -240,37 +243,20 @@ def _newest(run: Path, read: Callable[[Path], T]) -> T:
         return found
     if problems:
         raise RunError(f"{run}: none of its checkpoints can be used; the newest: {problems[0]}")
-    raise RunError(f"{run}: holds no finished checkpoint yet; `metarl resume {run}` starts it anew")
+    anew = typed("metarl", "resume", run)
+    raise RunError(f"{run}: holds no finished checkpoint yet; `{anew}` starts it anew")
 
 
 def _read_checkpoint(folder: Path) -> tuple[TrainConfig, TrainState]:
-    saved = read_policy(folder)
-    path = folder / TRAINING
-    data = read_json(path)
-    check_format(path, data, TRAINING_FORMAT)
-    if saved.config.family in FAMILIES:
-        check_middle(saved, saved.config.task_family())
-    if data["schema"] < SCHEMA:
-        raise RunError(
-            f"{path}: begun by an older metarl: its policy can be evaluated and adapted, but "
-            "training cannot go on"
-        )
-    if data.get("weights_sha256") != saved.metadata["sha256"]:
-        raise RunError(f"{path}: belongs to other weights than {folder.name} holds")
-    counters: dict[str, Any] = {name: data.get(name) for name in COUNTERS}
-    for name, value in counters.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise RunError(f"{path}: {name} = {value!r} is not a count")
-    if counters["iteration"] != int(folder.name):
-        raise RunError(f"{path}: of iteration {counters['iteration']}, but in {folder.name}")
-    optimizer = saved.config.outer.init(learned(saved.params))
-    like = training_tensors(TrainState(saved.params, Generators.from_seed(0), optimizer))
-    tensors = read_tensors(folder / TRAINING_STATE, like, str(data.get("sha256")))
+    def like(saved: SavedPolicy) -> dict[str, Tensor]:
+        optimizer = saved.config.outer.init(learned(saved.params))
+        return training_tensors(TrainState(saved.params, Generators.from_seed(0), optimizer))
+
+    saved, counters, tensors = read_training(folder, TRAINING_FORMAT, COUNTERS, like)
     try:
         generators = Generators.from_state(_named(tensors, STREAM))
     except RuntimeError as error:
         raise RunError(f"{folder / TRAINING_STATE}: {error}") from None
-    _warn_of_other_versions(path, data)
     return saved.config, TrainState(
         saved.params, generators, _named(tensors, OPTIMIZER), **counters
     )
@@ -285,22 +271,6 @@ def training_tensors(state: TrainState) -> dict[str, Tensor]:
 def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Those of a prefix, without it."""
     return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
-
-
-def _warn_of_other_versions(path: Path, data: dict[str, Any]) -> None:
-    """Physics and arithmetic change between releases, so a run would not go on bit for bit."""
-    wrote = data.get("versions")
-    if not isinstance(wrote, dict):
-        return
-    changed = [
-        f"{name} {wrote.get(name)} (now {current})"
-        for name, current in versions().items()
-        if wrote.get(name) != current
-    ]
-    if changed:
-        warnings.warn(
-            f"{path}: written with {', '.join(changed)}; results may differ", stacklevel=4
-        )
 
 
 def _prune(newest: Path, keep: int) -> None:

@@ -80,9 +80,10 @@ class TrainConfig(PlainFields):
     (ProMP's low-variance curvature). Equal first derivatives at the behaviour policy, unequal
     second ones. `clipped`: PPO's bound, for an adaptation of several steps per collection."""
     discount: float = 0.99
-    """gamma, in (0, 1]."""
+    """Weight of a reward against the same one a step earlier (gamma), in (0, 1]."""
     gae_lambda: float = 1.0
-    """lambda of GAE, in [0, 1]."""
+    """Bias-variance balance of the advantages (lambda of GAE), in [0, 1]: 1 relies on the returns
+    that were seen, 0 on the baseline's prediction of the next step."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     """The policy network."""
     inner: Adaptation = field(default_factory=GradientStep)

@@ -119,6 +119,9 @@ class Diagnosis:
             )
         return found
 
+    def __str__(self) -> str:
+        return self.text()
+
     def text(self) -> str:
         """The diagnosis for a person, at most 100 columns."""
         first = self.comparison.methods[0].runs[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from metarl.controls import averaged, exchanged, other_tasks
 from metarl.inner_loop import InnerLoop, run_inner_loop
 from metarl.params import Params, expand, to
 from metarl.policies import GaussianMlpPolicy
+from metarl.progress import Bar
 from metarl.rollouts import Rollouts, collect
 from metarl.runtime import torch_threads
 from metarl_envs import SPLITS, BatchEnv, EngineName, InputError, Split, TaskFamily, Tasks
@@ -42,6 +43,7 @@ def evaluate(
     sim_threads: int = 1,
     device: torch.device = CPU,
     engine: EngineName = "cpu",
+    progress: str | None = None,
 ) -> Evaluation:
     """Adapt a policy to tasks of each split and measure it before, between and after the steps.
 
@@ -65,6 +67,7 @@ def evaluate(
         sim_threads: simulator threads; results do not depend on it.
         device: where the inner gradients are computed.
         engine: what simulates; `auto` is warp where `device` is a GPU.
+        progress: the name under which progress is shown on stderr; None: nothing is shown.
 
     Raises:
         InputError: for sizes below 1, a budget above E, a split that the family does not have, or
@@ -94,10 +97,13 @@ def evaluate(
         device=device,
     )
     explore = explore or saved.config.method == RANDOM
+    chosen = tuple(dict.fromkeys(wanted))
     found = _Measuring(saved, env, steps, tuple(budgets), explore, seed, device)
+    with Bar(progress or "", len(chosen) * found.parts, quiet=progress is None) as bar:
+        results = tuple(found.split(split, bar) for split in chosen)
     return Evaluation(
         family,
-        tuple(found.split(split) for split in dict.fromkeys(wanted)),
+        results,
         saved.config.horizon,
         episodes_per_step,
         seed,
@@ -158,25 +164,41 @@ class _Measuring:
         points |= {(self.steps, self.steps * budget) for budget in self.budgets}
         return sorted(points, key=lambda point: (point[1], point[0]))
 
-    def split(self, split: Split) -> SplitEvaluation:
+    @property
+    def parts(self) -> int:
+        """Adaptations and measurements of a split, each of all tasks and episodes."""
+        if not adapts(self.saved):
+            return 1
+        points = len(self.schedule)
+        partial = points - (self.steps + 1)
+        return 1 + partial + points + 2 * (points - 1)
+
+    def split(self, split: Split, bar: Bar) -> SplitEvaluation:
         """Adapt to tasks of a split, then measure every point and its controls."""
         env = self.env
         tasks, resets, actions = evaluation_generators(self.seed, split)
         env.set_tasks(env.family.sample_tasks(env.num_tasks, tasks, split))
+
+        def measured(params: Params) -> Measured:
+            found = self.measure(params, split)
+            bar.advance({"measured": split})
+            return found
+
         if not adapts(self.saved):
-            once = self.measure(expand(self.saved.params, env.num_tasks), split)
+            once = measured(expand(self.saved.params, env.num_tasks))
             points = [once] * len(self.schedule)
             return _as_result(split, env.tasks, points, once.faulted)
-        found = self.adapt(resets, actions)
-        points = [self.measure(found.params[point], split) for point in self.schedule]
+        found = self.adapt(resets, actions, lambda: bar.advance({"adapted": split}))
+        points = [measured(found.params[point]) for point in self.schedule]
         faulted = found.faulted + sum(point.faulted for point in points)
         result = _as_result(split, env.tasks, points, faulted, found)
         others = other_tasks(result.groups[0])
-        if others is None:
-            return result
         after = [found.params[point] for point in self.schedule[1:]]
-        exchanges = [self.measure(exchanged(params, others), split).returns for params in after]
-        averages = [self.measure(averaged(params), split).returns for params in after]
+        if others is None:
+            bar.advance({"measured": split}, 2 * len(after))
+            return result
+        exchanges = [measured(exchanged(params, others)).returns for params in after]
+        averages = [measured(averaged(params)).returns for params in after]
         nothing = np.full(env.num_tasks, np.nan)
         controls = Controls(np.stack([nothing, *exchanges]), np.stack([nothing, *averages]))
         return replace(result, controls=controls)
@@ -186,8 +208,13 @@ class _Measuring:
         generators = measuring_generators(self.seed, split)
         return measure(self.env, self.saved.policy, params, *generators, explore=self.explore)
 
-    def adapt(self, resets: Generator, actions: Generator) -> _Adaptation:
-        """The parameters of every point, all from one collection before adaptation."""
+    def adapt(
+        self, resets: Generator, actions: Generator, adapted: Callable[[], None]
+    ) -> _Adaptation:
+        """The parameters of every point, all from one collection before adaptation.
+
+        `adapted` is called after each loop of gradient steps.
+        """
         saved, env, K = self.saved, self.env, self.steps
         start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
         with torch_threads(1):
@@ -204,6 +231,7 @@ class _Measuring:
             )  # fmt: skip
 
         full = loop(None)
+        adapted()
         params = {(k, k * env.episodes_per_task): full.policies[k] for k in range(K + 1)}
         failed, faulted = full.failed, sum(int(r.faulted.sum()) for r in full.rollouts)
         kept = _kept(full, env.tasks)
@@ -212,6 +240,7 @@ class _Measuring:
             if point in params:
                 continue
             part = loop(point[1] // K)
+            adapted()
             params[point] = part.adapted
             failed = failed | part.failed
             faulted += sum(int(r.faulted.sum()) for r in part.rollouts[1:])

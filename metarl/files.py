@@ -21,7 +21,14 @@ from metarl.params import Params
 
 MAX_JSON_BYTES = 4_000_000
 SEAL = "checksum"
-DTYPES = {"F32": torch.float32, "F64": torch.float64, "U8": torch.uint8}
+DTYPES = {
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "U8": torch.uint8,
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "BOOL": torch.bool,
+}
 """The tensor types that our files hold, by their names in safetensors headers."""
 
 

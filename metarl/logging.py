@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from PIL import Image
-from tensorboard.compat.proto.summary_pb2 import (
-    Summary,  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
-)
-from torch.utils.tensorboard.summary import hparams
-from torch.utils.tensorboard.writer import SummaryWriter
+from torch.utils.tensorboard.summary import hparams, text
 
 from metarl.config import TrainConfig, to_json
+from metarl.event_file import EventFile, image_summary
 from metarl.files import plain, replace_file
+from metarl.wandb_logging import WandbLog
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -28,7 +27,9 @@ class MetricsLogger:
     """Writes `metrics.jsonl`, the machine-readable truth, and TensorBoard events, a view of it.
 
     The x axis of TensorBoard is environment steps. Opening a run at iteration n drops what was
-    logged after it, so an iteration that is repeated after a crash appears once.
+    logged after it, so an iteration that is repeated after a crash appears once. Where events
+    cannot be written, as on a full disk, a warning says so once and training goes on without. A run
+    with a `wandb.json` is logged there too (see `metarl.wandb_logging`).
     """
 
     def __init__(self, run: Path, config: TrainConfig, *, iteration: int, env_steps: int) -> None:
@@ -36,32 +37,40 @@ class MetricsLogger:
         self._path = run / METRICS
         cut_metrics(self._path, iteration)
         self._file = self._path.open("a", encoding="utf-8")
-        events = run / TENSORBOARD
-        continued = events.is_dir() and any(events.iterdir())
-        self._writer = SummaryWriter(
-            log_dir=str(events), purge_step=env_steps + 1 if continued else None
-        )
-        if not continued:
-            self._describe(config)
+        self._wandb = WandbLog(run, config)
+        folder = run / TENSORBOARD
+        continued = folder.is_dir() and any(folder.iterdir())
+        self._events: EventFile | None = None
+        with self._viewing():
+            self._events = EventFile(folder, env_steps + 1 if continued else None)
+            if not continued:
+                describe(self._events, config)
 
     def write(self, iteration: int, env_steps: int, metrics: Mapping[str, float]) -> None:
         """Log one iteration; a value that is not finite becomes null in the JSON line."""
         line = {"iteration": iteration, "rollout/env_steps": env_steps} | plain(metrics)
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        for tag, value in metrics.items():
-            self._writer.add_scalar(tag, value, env_steps)
-        self._writer.flush()
+        with self._viewing():
+            if self._events is not None:
+                self._events.add_scalars(metrics, env_steps)
+                self._events.flush()
+        self._wandb.write(iteration, env_steps, metrics)
 
     def image(self, tag: str, path: Path, env_steps: int) -> None:
         """Show a PNG or an animated GIF under TensorBoard's Images tab."""
-        self._add_summary(image_summary(tag, path), env_steps)
-        self._writer.flush()
+        with self._viewing():
+            if self._events is not None:
+                self._events.add(image_summary(tag, path), env_steps)
+                self._events.flush()
 
     def close(self) -> None:
-        """Flush and close both logs."""
+        """Flush and close all logs."""
         self._file.close()
-        self._writer.close()
+        with self._viewing():
+            if self._events is not None:
+                self._events.close()
+        self._wandb.close()
 
     def __enter__(self) -> MetricsLogger:
         return self
@@ -74,43 +83,41 @@ class MetricsLogger:
     ) -> None:
         self.close()
 
-    def _describe(self, config: TrainConfig) -> None:
-        """Hyper-parameters as a text table and for the HPARAMS tab, in this run's own file.
+    @contextmanager
+    def _viewing(self) -> Iterator[None]:
+        """Do without events from the first error on."""
+        try:
+            yield
+        except OSError as error:
+            if self._events is not None:
+                self._events.give_up()
+            self._events = None
+            warnings.warn(
+                f"TensorBoard's events cannot be written ({error.strerror}); training goes on "
+                f"without them, and {self._path} has every number",
+                stacklevel=3,
+            )
 
-        `SummaryWriter.add_hparams` would open a second folder, shown as a second run.
-        """
-        values = flatten(to_json(config))
-        rows = "\n".join(f"|{name}|{value}|" for name, value in values.items())
-        self._writer.add_text("config", f"|name|value|\n|-|-|\n{rows}", 0)
-        for summary in hparams(values, dict.fromkeys(HPARAM_METRICS, 0.0)):
-            self._add_summary(summary, 0)
 
-    def _add_summary(self, summary: Summary, env_steps: int) -> None:
-        writer = self._writer.file_writer
-        assert writer is not None  # made with the SummaryWriter, gone after close()
-        writer.add_summary(summary, env_steps)
+def describe(events: EventFile, config: TrainConfig) -> None:
+    """Hyper-parameters as a text table and for the HPARAMS tab, in the run's own file.
 
-
-def image_summary(tag: str, path: Path) -> Summary:
-    """A PNG or an animated GIF for TensorBoard's Images tab.
-
-    The encoded file is stored as it is: `SummaryWriter.add_video` writes nothing with moviepy 2
-    (pytorch/pytorch#147317).
+    `SummaryWriter.add_hparams` would open a second folder, shown as a second run.
     """
-    with Image.open(path) as picture:
-        width, height = picture.size
-    encoded = Summary.Image(
-        height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes()
-    )
-    return Summary(value=[Summary.Value(tag=tag, image=encoded)])
+    values = flatten(to_json(config))
+    rows = "\n".join(f"|{name}|{value}|" for name, value in values.items())
+    events.add(text("config", f"|name|value|\n|-|-|\n{rows}"), 0)
+    for summary in hparams(values, dict.fromkeys(HPARAM_METRICS, 0.0)):
+        events.add(summary, 0)
+    events.flush()
 
 
 def log_images(run: Path, images: Mapping[str, Path], env_steps: int) -> None:
     """Add pictures to the TensorBoard events of a run that nobody trains in."""
-    with SummaryWriter(log_dir=str(run / TENSORBOARD)) as writer:
-        assert writer.file_writer is not None  # made with the SummaryWriter
-        for tag, path in images.items():
-            writer.file_writer.add_summary(image_summary(tag, path), env_steps)
+    events = EventFile(run / TENSORBOARD)
+    for tag, path in images.items():
+        events.add(image_summary(tag, path), env_steps)
+    events.close()
 
 
 def cut_metrics(path: Path, iteration: int) -> None:

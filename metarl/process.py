@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -41,6 +42,18 @@ def available_cores() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def typed(*words: object) -> str:
+    """A command as it can be typed into a shell, whatever characters its paths have."""
+    return shlex.join(map(str, words))
+
+
+def command_line() -> list[str]:
+    """How this process was started, such as ["metarl", "train", ...] or ["my_script.py"]."""
+    program = os.path.basename(sys.argv[0])
+    name = "metarl" if program in ("metarl", "__main__.py") else program or "python"
+    return [name, *sys.argv[1:]]
 
 
 def use_headless_gl() -> None:

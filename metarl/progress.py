@@ -1,4 +1,4 @@
-"""Progress of a training run: a bar on a terminal, now and then a line elsewhere."""
+"""Progress of training and of measuring: a bar on a terminal, now and then a line elsewhere."""
 
 from __future__ import annotations
 
@@ -17,62 +17,70 @@ SHOWN = {
     "fps": ("time/fps", "{:,.0f}"),
 }
 """Label -> (metric, format)."""
+SHOWN_UNADAPTED = {"return": SHOWN["pre"], "fps": SHOWN["fps"]}
+"""The same of a training in which nothing adapts."""
 VALIDATED, OTHER = "eval/return_post", "eval/return_other"
 
 
-class Progress:
-    """Counts iterations on stderr, with returns before and after adaptation.
+class Bar:
+    """Counts the parts of a long piece of work on stderr: how many of how many, and time left.
 
-    Beside them stands what the newest evaluation on validation tasks found after adaptation, and as
-    its control what the parameters that another task adapted to reach there.
-
-    On a terminal a tqdm bar; elsewhere (batch jobs, CI) the first and the last iteration and one
-    line every `interval_s` seconds between them; with `quiet` nothing.
+    On a terminal a tqdm bar; elsewhere (batch jobs, CI) the first and the last part and one line
+    every `interval_s` seconds between them; with `quiet` nothing.
     """
 
     def __init__(
-        self, total: int, initial: int = 0, *, quiet: bool = False, interval_s: float = 10.0
+        self,
+        what: str,
+        total: int,
+        initial: int = 0,
+        *,
+        quiet: bool = False,
+        unit: str = "it",
+        interval_s: float = 10.0,
     ) -> None:
-        self._total = total
-        self._initial = initial
-        self._done = initial
+        """Shows an empty bar, if there is a terminal.
+
+        Args:
+            what: is counted, as lines and bars begin: "iteration", "evaluate runs/x".
+            total: parts.
+            initial: parts done before.
+            quiet: show nothing.
+            unit: of the bar's speed.
+            interval_s: between lines where there is no terminal.
+        """
+        self._what, self._total = what, total
+        self._initial, self._done = initial, initial
         self._quiet = quiet
         self._interval_s = interval_s
         self._began_s = time.monotonic()
         self._printed_s = float("-inf")
-        self._validation: dict[str, str] = {}
         self._bar = None
         if not quiet and sys.stderr.isatty():
             self._bar = tqdm(
-                total=total, initial=initial, unit="it", dynamic_ncols=True, file=sys.stderr
+                desc=what,
+                total=total,
+                initial=initial,
+                unit=unit,
+                dynamic_ncols=True,
+                file=sys.stderr,
             )
 
-    def update(self, metrics: Mapping[str, float]) -> None:
-        """Count one finished iteration."""
-        self._done += 1
-        shown = {
-            label: form.format(metrics[name])
-            for label, (name, form) in SHOWN.items()
-            if name in metrics
-        }
-        if VALIDATED in metrics:
-            others = f"{metrics[OTHER]:.1f}" if math.isfinite(metrics[OTHER]) else "none"
-            self._validation = {"validation": f"{metrics[VALIDATED]:.1f} (other task's {others})"}
-        shown |= self._validation
+    def advance(self, shown: Mapping[str, str] | None = None, parts: int = 1) -> None:
+        """Count finished parts, and show texts by their labels beside the count."""
+        self._done += parts
+        shown = shown or {}
         if self._bar is not None:
             self._bar.set_postfix(shown, refresh=False)
-            self._bar.update(1)
+            self._bar.update(parts)
         elif not self._quiet:
             now_s = time.monotonic()
             if self._done == self._total or now_s - self._printed_s >= self._interval_s:
                 self._printed_s = now_s
-                values = "  ".join(f"{label} {value}" for label, value in shown.items())
-                left = self._left(now_s)
-                print(
-                    f"iteration {self._done}/{self._total}  {values}  {left}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                values = (f"{label} {value}" for label, value in shown.items())
+                line = "  ".join([*values, self._left(now_s)])
+                count = f"{self._what} {self._done}/{self._total}"
+                print(f"{count}  {line}", file=sys.stderr, flush=True)
 
     def print(self, message: str) -> None:
         """Print a line without tearing the bar."""
@@ -86,7 +94,7 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Bar:
         return self
 
     def __exit__(
@@ -101,3 +109,51 @@ class Progress:
         rate_s = (now_s - self._began_s) / (self._done - self._initial)
         minutes, seconds = divmod(round(rate_s * (self._total - self._done)), 60)
         return f"left {minutes}:{seconds:02d}"
+
+
+class Progress:
+    """A bar over the iterations of a training, with returns before and after adaptation.
+
+    Beside them stands what the newest evaluation on validation tasks found after adaptation, and as
+    its control what the parameters that another task adapted to reach there.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        initial: int = 0,
+        *,
+        adapts: bool = True,
+        quiet: bool = False,
+        interval_s: float = 10.0,
+    ) -> None:
+        self._shown = SHOWN if adapts else SHOWN_UNADAPTED
+        self._bar = Bar("iteration", total, initial, quiet=quiet, interval_s=interval_s)
+        self._validation: dict[str, str] = {}
+
+    def update(self, metrics: Mapping[str, float]) -> None:
+        """Count one finished iteration."""
+        shown = {
+            label: form.format(metrics[name])
+            for label, (name, form) in self._shown.items()
+            if name in metrics
+        }
+        if VALIDATED in metrics:
+            others = f"{metrics[OTHER]:.1f}" if math.isfinite(metrics[OTHER]) else "none"
+            self._validation = {"validation": f"{metrics[VALIDATED]:.1f} (other task's {others})"}
+        self._bar.advance(shown | self._validation)
+
+    def print(self, message: str) -> None:
+        """Print a line without tearing the bar."""
+        self._bar.print(message)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()

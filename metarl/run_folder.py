@@ -12,6 +12,7 @@ from metarl.config import TrainConfig, to_json
 from metarl.errors import RunError
 from metarl.files import read_json, replace_file, sealed_json
 from metarl.policy_folder import CONFIG, SCHEMA, check_format, read_config
+from metarl.process import typed
 from metarl.versions import git_commit, versions
 
 RUN_FORMAT = "metarl-run"
@@ -30,8 +31,8 @@ def create_run(run: Path, config: TrainConfig, command: list[str]) -> None:
     """
     if (run / CONFIG).exists() or (run / CHECKPOINTS).exists():
         raise RunError(
-            f"{run}: already holds a run; continue it with `metarl resume {run}`, or choose "
-            "another --run"
+            f"{run}: already holds a run; continue it with `{typed('metarl', 'resume', run)}`, or "
+            "choose another --run"
         )
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise RunError(f"{run}: exists and is not an empty folder; choose another --run")
@@ -99,7 +100,8 @@ def check_run(run: Path) -> None:
         RunError: saying which of the two.
     """
     if not run.exists():
-        raise RunError(f"{run}: no such folder; `metarl train FAMILY --run {run}` would make it")
+        making = typed("metarl", "train", "FAMILY", "--run", run)
+        raise RunError(f"{run}: no such folder; `{making}` would make it")
     if not (run / CONFIG).is_file() and not (run / CHECKPOINTS).is_dir():
         raise RunError(f"{run}: neither a run nor a policy folder (no {CONFIG} in it)")
 

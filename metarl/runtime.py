@@ -1,4 +1,4 @@
-"""Who owns the cores: the simulator while collecting, torch while updating."""
+"""Who owns the cores, the simulator while collecting, torch while updating; and which device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from metarl_envs import InputError
 
 
 @contextmanager
@@ -22,3 +24,17 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def device_named(name: str) -> torch.device:
+    """The device "cpu" or "cuda"; "auto" is a GPU if there is one.
+
+    Raises:
+        InputError: for CUDA on a machine without it, or another name.
+    """
+    if name not in (allowed := ("auto", "cpu", "cuda")):
+        raise InputError(f"device = '{name}': allowed are {', '.join(allowed)}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device = 'cuda': torch finds no CUDA device; use --device cpu")
+    available = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(available if name == "auto" else name)

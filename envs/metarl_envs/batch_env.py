@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,15 @@ class Start:
         """All of them, in order."""
         columns = zip(*((p.qpos, p.qvel, p.noise_seeds) for p in parts), strict=True)
         return Start(*(torch.cat(column) for column in columns))
+
+    def replaced(self, mask: Tensor, start: Start) -> Start:
+        """The same with the rows of `mask` (N,) taken from another one of N episodes."""
+        rows = mask[:, None]
+        return Start(
+            torch.where(rows, start.qpos, self.qpos),
+            torch.where(rows, start.qvel, self.qvel),
+            torch.where(mask, start.noise_seeds, self.noise_seeds),
+        )
 
 
 class BatchEnv:
@@ -235,6 +244,31 @@ class BatchEnv:
         if not self._told.shape[1]:
             return observed
         return torch.cat([observed, self._told.to(observed.dtype)], dim=1)
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the worlds need to go on bit for bit in the tasks in force: copies.
+
+        Raises:
+            InputError: for Gymnasium environments, which keep what they remember to themselves.
+        """
+        engine = {f"engine.{name}": value for name, value in self.engine.state().items()}
+        return engine | self._disturber.state() | {"elapsed": self._elapsed.clone()}
+
+    def set_state(self, state: Mapping[str, Tensor]) -> None:
+        """Return to a saved `state`, once its tasks are in force again (`set_tasks`).
+
+        Raises:
+            InputError: as for `state`.
+        """
+        names = (name for name in state if name.startswith("engine."))
+        self.engine.set_state({name.removeprefix("engine."): state[name] for name in names})
+        self._disturber.set_state(state)
+        self._elapsed.copy_(state["elapsed"])
+
+    @property
+    def elapsed(self) -> Tensor:
+        """Control steps since each world's reset: (N,), live."""
+        return self._elapsed
 
     def _transition(self, mask: Tensor | None) -> Transition:
         """Count the step that the engine has done; what it was."""

@@ -95,6 +95,15 @@ class Disturber:
         self._seeds.copy_(torch.where(chosen, seeds.to(self._seeds), self._seeds))
         self._past.copy_(torch.where(chosen[None, :, None], self._no_action, self._past))
 
+    def state(self) -> dict[str, Tensor]:
+        """What is remembered, as copies."""
+        return {"past_actions": self._past.clone(), "noise_seeds": self._seeds.clone()}
+
+    def set_state(self, state: Mapping[str, Tensor]) -> None:
+        """Return to a saved `state`."""
+        self._past.copy_(state["past_actions"])
+        self._seeds.copy_(state["noise_seeds"])
+
     def arriving(self, actions: Tensor, tasks: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
         """The actions (N, A) that reach the robots now, when the policies send these."""
         if not self._depth:

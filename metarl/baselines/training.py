@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
+import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 from torch import nn
 
 from metarl.algorithms.ppo import Ppo
 from metarl.baselines.conversion import converted, set_initial_actions
+from metarl.baselines.state import global_generators_kept, restore, training_tensors
 from metarl.baselines.vec_env import TaskVecEnv
-from metarl.checkpoint import save_policy_checkpoint
+from metarl.checkpoint import load_baseline_checkpoint, save_policy_checkpoint
 from metarl.config import TrainConfig
 from metarl.errors import FaultError
 from metarl.logging import MetricsLogger
@@ -38,58 +39,73 @@ SB3_METRICS = (
     "train/value_loss",
 )
 """What is logged of SB3's own numbers, by its names."""
+COUNTERS = ("iteration", "env_steps", "episodes")
+"""What a checkpoint counts."""
 TARGET_KL_MARGIN = 1.5
 """SB3 ends an iteration's epochs beyond this many times its `target_kl`."""
 
 
 def train_baseline(
-    config: TrainConfig, run: Path, *, task: Tasks | None = None, quiet: bool = False
+    config: TrainConfig,
+    run: Path,
+    *,
+    task: Tasks | None = None,
+    resume: bool = False,
+    quiet: bool = False,
 ) -> None:
-    """Train by PPO for `config.iterations` iterations, logging and saving into `run`.
+    """Train by PPO up to `config.iterations` iterations, logging and saving into `run`.
 
     An iteration is one horizon of steps in each world, then PPO's epochs over them. What is saved
-    is the policy as it stands; the last one is the result, no best one is picked. SB3 keeps no
-    state of its random numbers, so a run that was stopped cannot go on.
+    is the policy as it stands; the last one is the result, no best one is picked.
 
     Args:
         config: from `baseline_recipe`.
         run: an existing run folder.
         task: the only task to train on; None: every episode meets another training task.
+        resume: go on from the newest checkpoint, bit for bit (see `metarl.baselines.state`).
         quiet: print nothing.
 
     Raises:
-        Interrupted: after a stop signal, once the policy is saved.
+        Interrupted: after a stop signal, once the finished iteration is saved.
         FaultError: if too many episodes diverge; the policy is saved.
+        RunError: if there is no checkpoint that training can go on from.
     """
-    worlds = config.meta_batch_size * config.episodes_per_task
-    env = TaskVecEnv(
-        config.task_family(),
-        worlds,
-        tasks=None if task is None else task[[0] * worlds],
-        horizon=config.horizon,
-        seed=config.seed,
-        sim_threads=config.sim_threads,
+    with global_generators_kept(), torch_threads(1), StopSignals() as stop:
+        learner = PpoLearner(config, task)
+        if resume:
+            learner.load(run)
+        elif task is not None:  # so that a run that is stopped at once resumes with this task
+            learner.save(run)
+        with (
+            MetricsLogger(
+                run, config, iteration=learner.iteration, env_steps=learner.env_steps
+            ) as logger,
+            Progress(config.iterations, learner.iteration, adapts=False, quiet=quiet) as progress,
+        ):
+            while learner.iteration < config.iterations:
+                metrics = learner.iterate()
+                logger.write(learner.iteration, learner.env_steps, metrics)
+                progress.update(metrics)
+                broken = failure(config, learner.iteration, metrics["health/fault_share"])
+                finished = learner.iteration == config.iterations
+                due = finished or learner.iteration % config.checkpoint_every == 0
+                if due or broken or stop.requested:
+                    saved = learner.save(run)
+                    if broken:
+                        raise broken
+                    if stop.requested and not finished:
+                        raise Interrupted(f"{stop.requested}: stopped after saving {saved}")
+
+
+def failure(config: TrainConfig, iteration: int, fault_share: float) -> FaultError | None:
+    """Why training must stop here, if it must."""
+    if fault_share <= config.max_fault_share:
+        return None
+    return FaultError(
+        f"{fault_share:.0%} of the episodes of iteration {iteration} diverged "
+        f"(max_fault_share = {config.max_fault_share:.0%}): check the family's parameter ranges, "
+        "or raise the limit"
     )
-    noted = {} if task is None else {"task": task.describe(0)}
-    # SB3 seeds torch's global generator: what was there before comes back afterwards.
-    with (
-        torch.random.fork_rng(devices=[]),
-        torch_threads(1),
-        StopSignals() as stop,
-        MetricsLogger(run, config, iteration=0, env_steps=0) as logger,
-        Progress(config.iterations, quiet=quiet) as progress,
-    ):
-        model, normaliser = make_ppo(config, env)
-        recorder = Recorder(config, run, normaliser, logger, progress, stop, noted)
-        model.learn(config.iterations * worlds * config.horizon, callback=recorder)
-        saved = recorder.save()
-        if recorder.failure is not None:
-            raise recorder.failure
-        if recorder.iteration < config.iterations:
-            raise Interrupted(
-                f"{stop.requested}: stopped after saving {saved}; a baseline cannot go on from "
-                "there, only begin anew"
-            )
 
 
 def make_ppo(config: TrainConfig, env: TaskVecEnv) -> tuple[PPO, VecNormalize]:
@@ -139,103 +155,126 @@ def make_ppo(config: TrainConfig, env: TaskVecEnv) -> tuple[PPO, VecNormalize]:
     return model, normaliser
 
 
-class Recorder(BaseCallback):
-    """Logs and saves what SB3 does, iteration by iteration, and ends it when told to."""
+class PpoLearner:
+    """SB3's PPO between two iterations: its worlds, what it has counted, and how to save it."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        run: Path,
-        normaliser: VecNormalize,
-        logger: MetricsLogger,
-        progress: Progress,
-        stop: StopSignals,
-        noted: dict[str, Any],
-    ) -> None:
-        super().__init__()
-        self.config, self.run, self.normaliser = config, run, normaliser
-        self.metrics, self.progress, self.stop = logger, progress, stop
-        self.noted = noted
-        self.policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
-        self.iteration, self.episodes = 0, 0
-        self.failure: FaultError | None = None
-        self._collected: dict[str, float] | None = None
-        """What the last collection showed, until the update after it is over."""
-        self._returns: list[float] = []
-        self._lengths: list[float] = []
-        self._faults = 0
-        self._clock_s = 0.0
+    def __init__(self, config: TrainConfig, task: Tasks | None) -> None:
+        """A fresh policy in worlds that have been reset. SB3 seeds the global generators."""
+        worlds = config.meta_batch_size * config.episodes_per_task
+        self._config = config
+        self._samples = worlds * config.horizon
+        self._policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
+        self._noted = {} if task is None else {"task": task.describe(0)}
+        env = TaskVecEnv(
+            config.task_family(),
+            worlds,
+            tasks=None if task is None else task[[0] * worlds],
+            horizon=config.horizon,
+            seed=config.seed,
+            sim_threads=config.sim_threads,
+        )
+        self._model, self._normaliser = make_ppo(config, env)
+        self._model.set_logger(Logger(None, []))  # SB3 would make a folder for it
+        self._model._last_obs = self._normaliser.reset()  # pyright: ignore[reportAttributeAccessIssue]
+        self._model._last_episode_starts = np.ones(worlds, dtype=bool)
+        self.iteration = 0
+        """Iterations finished."""
+        self.episodes = 0
+        """Episodes ended."""
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps simulated."""
+        return self.iteration * self._samples
+
+    def iterate(self) -> dict[str, float]:
+        """Collect one horizon in each world and learn from it; metrics."""
+        seen = Collected()
+        began_s = time.perf_counter()
+        # A single iteration, and no log at every second one: SB3's logger keeps what the update
+        # records until it is dumped.
+        self._model.learn(self._samples, seen, log_interval=2, reset_num_timesteps=False)
+        total_s = time.perf_counter() - began_s
+        self.iteration += 1
+        self.episodes += len(seen.returns) + seen.faults
+        values = self._model.logger.name_to_value
+        return seen.metrics(self.episodes, began_s, total_s, self._samples) | {
+            name: float(values[name]) for name in SB3_METRICS
+        }
 
     @property
     def params(self) -> Params:
         """The policy as it stands."""
-        assert isinstance(self.model.policy, ActorCriticPolicy)
-        return converted(self.model.policy, self.normaliser, self.policy)
+        assert isinstance(self._model.policy, ActorCriticPolicy)
+        return converted(self._model.policy, self._normaliser, self._policy)
 
-    def save(self) -> Path:
-        """Write the policy as the run's newest checkpoint."""
-        counts = {
-            "iteration": self.iteration,
-            "env_steps": self.num_timesteps,
-            "episodes": self.episodes,
-        }
-        return save_policy_checkpoint(self.run, self.config, self.params, counts | self.noted)
+    def save(self, run: Path) -> Path:
+        """Write the policy, and what training goes on from, as the run's newest checkpoint."""
+        counters = {name: getattr(self, name) for name in COUNTERS}
+        training = counters, training_tensors(self._model, self._normaliser)
+        noted = counters | self._noted
+        return save_policy_checkpoint(run, self._config, self.params, noted, training)
 
-    def _on_rollout_start(self) -> None:
-        self._log()
-        self._returns, self._lengths, self._faults = [], [], 0
-        self._clock_s = time.perf_counter()
+    def load(self, run: Path) -> None:
+        """Go on from the run's newest checkpoint.
+
+        Raises:
+            RunError: if there is none that training can go on from.
+        """
+        like = training_tensors(self._model, self._normaliser)
+        stored = load_baseline_checkpoint(run, COUNTERS, lambda _: like)
+        again = restore(self._model, self._normaliser, stored.tensors)
+        self.iteration, self.episodes = stored.counters["iteration"], stored.counters["episodes"]
+        self._model.num_timesteps = self.env_steps
+        if again:
+            warnings.warn(
+                f"{again} worlds were in the middle of an episode, which begins again: a Gymnasium "
+                "environment cannot be saved, so this run does not go on bit for bit",
+                stacklevel=2,
+            )
+
+
+class Collected(BaseCallback):
+    """Counts what one collection of SB3 shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.returns: list[float] = []
+        """Of the episodes that ended and were sound."""
+        self.lengths: list[float] = []
+        self.faults = 0
+        """Episodes that diverged."""
+        self.ended_s = 0.0
+        """When the collection was over, by `time.perf_counter`."""
 
     def _on_step(self) -> bool:
         infos = self.locals["infos"]
         for world in np.flatnonzero(self.locals["dones"]):
             if infos[world]["fault"]:
-                self._faults += 1
+                self.faults += 1
             else:
-                self._returns.append(float(infos[world]["episode"]["r"]))
-                self._lengths.append(float(infos[world]["episode"]["l"]))
-        return not self.stop.requested and self.failure is None
+                self.returns.append(float(infos[world]["episode"]["r"]))
+                self.lengths.append(float(infos[world]["episode"]["l"]))
+        return True
 
     def _on_rollout_end(self) -> None:
-        self.iteration += 1
-        ended = len(self._returns) + self._faults
-        self.episodes += ended
-        returned = float(np.mean(self._returns)) if self._returns else float("nan")
-        self._collected = {
+        self.ended_s = time.perf_counter()
+
+    def metrics(
+        self, episodes: int, began_s: float, total_s: float, samples: int
+    ) -> dict[str, float]:
+        """What is logged of it."""
+        returned = float(np.mean(self.returns)) if self.returns else float("nan")
+        collect_s = self.ended_s - began_s
+        return {
             "rollout/return_pre": returned,
             "rollout/return_post": returned,  # nothing adapts in training
             "rollout/adaptation_gain": 0.0,
-            "rollout/ep_len_mean": float(np.mean(self._lengths)) if self._lengths else float("nan"),
-            "rollout/episodes": float(self.episodes),
-            "health/nonfinite_envs": float(self._faults),
-            "health/fault_share": self._faults / max(1, ended),
-            "time/collect_s": time.perf_counter() - self._clock_s,
+            "rollout/ep_len_mean": float(np.mean(self.lengths)) if self.lengths else float("nan"),
+            "rollout/episodes": float(episodes),
+            "health/nonfinite_envs": float(self.faults),
+            "health/fault_share": self.faults / max(1, len(self.returns) + self.faults),
+            "time/collect_s": collect_s,
+            "time/update_s": total_s - collect_s,
+            "time/fps": samples / total_s,
         }
-
-    def _on_training_end(self) -> None:
-        self._log()
-
-    def _log(self) -> None:
-        """Write the iteration whose update has just ended, if there is one."""
-        if self._collected is None:
-            return
-        measured, self._collected = self._collected, None
-        total_s = time.perf_counter() - self._clock_s
-        steps = self.config.horizon * self.training_env.num_envs
-        measured |= {
-            "time/update_s": total_s - measured["time/collect_s"],
-            "time/fps": steps / total_s,
-        }
-        values = self.logger.name_to_value
-        measured |= {name: float(values[name]) for name in SB3_METRICS}
-        self.metrics.write(self.iteration, self.iteration * steps, measured)
-        self.progress.update(measured)
-        share = measured["health/fault_share"]
-        if share > self.config.max_fault_share:
-            self.failure = FaultError(
-                f"{share:.0%} of the episodes of iteration {self.iteration} diverged "
-                f"(max_fault_share = {self.config.max_fault_share:.0%}): check the family's "
-                "parameter ranges, or raise the limit"
-            )
-        if self.iteration % self.config.checkpoint_every == 0:
-            self.save()

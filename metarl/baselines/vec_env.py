@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import gymnasium
@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Generator, Tensor
 
 from metarl_envs import BatchEnv, InputError, Split, TaskFamily, Tasks
+from metarl_envs.batch_env import Start
 from metarl_envs.numbers import whole
 
 Infos = list[dict[str, Any]]
@@ -78,6 +79,9 @@ class TaskVecEnv(VecEnv):
         """Episodes in which the simulation diverged, so far."""
         self._last = torch.zeros(num_worlds, family.observation_size)
         self._controls = torch.zeros(num_worlds, len(family.action_bounds()[0]))
+        nothing = torch.zeros(num_worlds, 0)
+        self._begun = Start(nothing, nothing, nothing)
+        """How the episode of each world began."""
         low, high = (bound.numpy().astype(np.float32) for bound in family.action_bounds())
         super().__init__(
             num_worlds,
@@ -138,7 +142,56 @@ class TaskVecEnv(VecEnv):
             count = self.num_envs if mask is None else int(mask.sum())
             drawn = self.family.sample_tasks(count, self._task_generator, self._split)
             self._env.set_tasks(drawn if mask is None else _replaced(self.tasks, mask, drawn))
-        return self._env.reset(self._reset_generator, mask).float()
+        start = self._env.draw_start(self.num_envs, self._reset_generator)
+        self._begun = start if mask is None else self._begun.replaced(mask, start)
+        return self._env.start(start, mask).float()
+
+    def state(self) -> dict[str, Tensor]:
+        """What the worlds need to go on, by name, as copies.
+
+        They go on bit for bit, except Gymnasium environments in the middle of an episode, whose
+        state nobody can read: of those, how each episode began is kept.
+        """
+        saved = {
+            "tasks_generator": self._task_generator.get_state().clone(),
+            "resets_generator": self._reset_generator.get_state().clone(),
+            "observations": self._last.clone(),
+            "begun_qpos": self._begun.qpos.clone(),
+            "begun_qvel": self._begun.qvel.clone(),
+            "begun_noise_seeds": self._begun.noise_seeds.clone(),
+        }
+        tasks = {f"task.{name}": value.clone() for name, value in self.tasks.values.items()}
+        try:
+            worlds = {f"world.{name}": value for name, value in self._env.state().items()}
+        except InputError:
+            worlds = {"running": self._env.elapsed > 0}
+        return saved | tasks | worlds
+
+    def set_state(self, state: Mapping[str, Tensor]) -> Tensor:
+        """Return to a saved `state`.
+
+        Returns:
+            (N,) bool, the worlds that were in the middle of an episode and begin it again: none,
+            but of Gymnasium environments.
+        """
+        self._task_generator.set_state(state["tasks_generator"])
+        self._reset_generator.set_state(state["resets_generator"])
+        tasks = {name: state[f"task.{name}"] for name in self.tasks.values}
+        self._env.set_tasks(Tasks(tasks))
+        starts = (state[f"begun_{name}"] for name in ("qpos", "qvel", "noise_seeds"))
+        self._begun = Start(*starts)
+        self._last = self._env.start(self._begun).float()
+        worlds = {name: value for name, value in state.items() if name.startswith("world.")}
+        if not worlds:
+            return state["running"]
+        self._env.set_state({name.removeprefix("world."): v for name, v in worlds.items()})
+        self._last = state["observations"].clone()
+        return torch.zeros(self.num_envs, dtype=torch.bool)
+
+    @property
+    def last_observations(self) -> NDArray[np.float32]:
+        """What every world showed last: (N, O), a copy."""
+        return self._last.numpy().copy()
 
     def _seed_generators(self, seed: int) -> None:
         tasks, resets = np.random.SeedSequence([seed, 0x5B3]).generate_state(2, np.uint32)

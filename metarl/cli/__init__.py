@@ -57,10 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"metarl: error: {error}", file=sys.stderr)
         return ExitCode.USAGE
-    except KeyboardInterrupt:
-        print(
-            "metarl: stopped at once; nothing was saved since the last checkpoint", file=sys.stderr
-        )
+    except KeyboardInterrupt as stop:
+        print(f"metarl: {str(stop) or STOPPED.get(arguments[0], WROTE_NOTHING)}", file=sys.stderr)
         return ExitCode.KILLED
     except BrokenPipeError:  # `metarl families | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -107,6 +105,10 @@ def explain(error: Exception) -> tuple[ExitCode, str]:
             )
 
 
+WROTE_NOTHING = "stopped; nothing was written beyond what is named above"
+UNSAVED = "stopped at once; nothing was saved since the last checkpoint"
+STOPPED = {"train": UNSAVED, "resume": UNSAVED, "baseline": UNSAVED}
+"""What Ctrl-C means where there are checkpoints."""
 LESS_MEMORY = "use a smaller --meta-batch-size, --episodes-per-task or --horizon"
 EXTRAS = {
     "imageio_ffmpeg": "video",
@@ -131,6 +133,8 @@ MENDS = {
 def missing_module(name: str) -> str:
     """What to do about a module that is not installed."""
     top = name.partition(".")[0]
+    if top == "wandb":
+        return "wandb is not installed; install it with: pip install wandb"
     what = f"metarl-robotics[{EXTRAS[top]}]" if top in EXTRAS else "metarl-robotics"
     return f"{top} is not installed; install it with: pip install '{what}'"
 

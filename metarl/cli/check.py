@@ -8,6 +8,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from metarl.process import typed
+
 
 @dataclass(frozen=True)
 class Check:
@@ -49,5 +51,5 @@ class Check:
         if failed:
             print(f"{failed} failed{look}")
             return 1
-        print(f"{family.name} is ready{look}: metarl train {family.reference}")
+        print(f"{family.name} is ready{look}: {typed('metarl', 'train', family.reference)}")
         return 0

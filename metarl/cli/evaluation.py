@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from metarl.cli.families import OwnFamily, all_opened
-from metarl.cli.policies import (
-    ALL_CORES,
-    TRAINED,
-    Split,
-    at_least_one,
-    output,
-    print_written,
-    threads,
-    torch_device,
-)
+from metarl.cli.families import OwnFamily
+from metarl.cli.policies import ALL_CORES, TRAINED, Split, print_written
 from metarl.cli.training import Device, Engine, option
-
-if TYPE_CHECKING:
-    from metarl.adaptation_curve import Evaluation
-    from metarl.checkpoint import SavedPolicy
 
 
 @dataclass(frozen=True)
@@ -62,57 +49,45 @@ class Evaluate:
     """What simulates; auto is warp on a GPU."""
     sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
     """Simulator threads; the result does not depend on it."""
-    out: Annotated[Path | None, option("DIR", "(default: RUN/evaluation)")] = None
+    out: Annotated[Path | None, option("DIR", "(default: RUN/evaluation, -2, -3, ...)")] = None
     """Folder for the files."""
+    quiet: Annotated[bool, arg(help_behavior_hint="")] = False
+    """No progress."""
     family: OwnFamily = None
     """The Python file with the runs' family, if it is one of your own; the file is run."""
 
     def run(self) -> int:
         """Evaluate; 0."""
-        from metarl.curve_table import curve_table
-        from metarl.gap import Gap
-        from metarl.grouping import check_alike, compare, run_name
-        from metarl.reporting import write_comparison, write_evaluation
-        from metarl_envs import InputError
+        from metarl.api import ComparedRuns, EvaluatedRun
+        from metarl.api.measuring import each_evaluated
+        from metarl.grouping import run_name
 
-        if not self.run_folders:
-            raise InputError("RUN is missing (see metarl evaluate --help)")
         several = len(self.run_folders) > 1
-        policies = all_opened(self.run_folders, self.family)
-        check_alike(policies)
-        steps = max(saved.config.adaptation_steps for saved in policies)
-        runs: list[Evaluation] = []
-        for folder, saved in zip(self.run_folders, policies, strict=True):
-            runs.append(self.measured(saved, steps if self.steps is None else self.steps))
-            if several:
-                print(f"\n{folder}: {saved.config.method}, seed {saved.config.seed}")
-            print(curve_table(runs[-1]))
-            out = None if self.out is None else self.out / run_name(folder) if several else self.out
-            print_written(write_evaluation(runs[-1], out or output(folder, "evaluation")))
-        if several:
-            comparison = compare(policies, self.run_folders, runs)
-            print(f"\n{comparison.table()}")
-            if gap := Gap.among(comparison):
-                print(f"\n{gap.table()}")
-            out = self.out or self.run_folders[0].parent / "comparison"
-            print_written([write_comparison(comparison, out)])
-        return 0
-
-    def measured(self, saved: SavedPolicy, steps: int) -> Evaluation:
-        """One run's curve."""
-        from metarl.evaluation import evaluate
-
-        measured = evaluate(
-            saved,
-            splits=self.splits or None,
-            num_tasks=at_least_one("--tasks", self.tasks),
-            steps=steps,
-            episodes_per_step=at_least_one("--episodes", self.episodes),
+        measured: list[EvaluatedRun] = []
+        for found in each_evaluated(
+            self.run_folders,
+            splits=self.splits,
+            tasks=self.tasks,
+            episodes=self.episodes,
+            steps=self.steps,
             budgets=self.budgets,
-            explore=self.noise,
+            noise=self.noise,
             seed=self.seed,
-            sim_threads=threads(self.sim_threads),
-            device=torch_device(self.device),
+            device=self.device,
             engine=self.engine,
-        )
-        return measured.over_episodes() if self.budgets else measured
+            sim_threads=self.sim_threads,
+            family=self.family,
+            progress=not self.quiet,
+        ):
+            measured.append(found)
+            if several:
+                config = found.saved.config
+                print(f"\n{found.folder}: {config.method}, seed {config.seed}")
+            print(found)
+            out = self.out / run_name(found.folder) if several and self.out else self.out
+            print_written(found.save(out))
+        if several:
+            compared = ComparedRuns.of(measured)
+            print(f"\n{compared}")
+            print_written(compared.save(self.out))
+        return 0

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from metarl.process import typed
+
 if TYPE_CHECKING:
     from metarl.methods import Method
     from metarl_envs import TaskFamily
@@ -111,15 +113,19 @@ def table(families: Sequence[TaskFamily]) -> str:
 
 
 def method_description(name: str, family: str) -> str:
-    """A method's pair of choices, its source, and every setting that `--set` takes."""
+    """A method's pair of choices, its source, and what every setting that `--set` takes does."""
     from metarl.config import KIND, settings, to_json
     from metarl.methods import METHODS
     from metarl.recipes import recipe
+    from metarl.setting_texts import setting_texts
     from metarl_envs import load_family
 
     config = recipe(load_family(family).name, name)
     method, kinds = METHODS[name], to_json(config)
-    values = [f"  {key}={as_typed(value)}" for key, value in settings(config).items()]
+    texts = setting_texts(config)
+    values = [
+        f"  {key}={as_typed(value)}\n{below(texts[key])}" for key, value in settings(config).items()
+    ]
     return "\n".join(
         [
             f"{name}: {method.title} ({method.paper})",
@@ -130,9 +136,14 @@ def method_description(name: str, family: str) -> str:
             f"settings on {family} (change one with --set NAME=VALUE):",
             *values,
             "",
-            f"train:  metarl train {family} --method {name}",
+            f"train:  {typed('metarl', 'train', family, '--method', name)}",
         ]
     )
+
+
+def below(text: str) -> str:
+    """A text below what it is about, in lines of at most 100 columns."""
+    return textwrap.indent(textwrap.fill(text, 92, break_on_hyphens=False), " " * 8)
 
 
 def nothing_on(method: Method) -> str:
@@ -186,9 +197,9 @@ def description(family: TaskFamily) -> str:
             f"--gae-lambda {config.gae_lambda:g}",
             f"  --seed {config.seed} --checkpoint-every {config.checkpoint_every}",
             f"  --method {config.method}, with more settings: "
-            f"metarl methods {config.method} {family.reference}",
+            f"{typed('metarl', 'methods', config.method, family.reference)}",
             "",
-            f"train:  metarl train {family.reference}",
-            f"a task: --task {example_task(family)}",
+            f"train:  {typed('metarl', 'train', family.reference)}",
+            f"a task: --task {typed(example_task(family))}",
         ]
     )

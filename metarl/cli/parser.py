@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import io
 import re
@@ -88,6 +89,8 @@ def parse(arguments: Sequence[str]) -> Command | None:
         near = difflib.get_close_matches(name, COMMANDS, n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(COMMANDS)}"
         raise UsageError(f"unknown command '{name}': {hint}")
+    if name == "resume":
+        refuse_fixed(arguments)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -107,6 +110,30 @@ def parse(arguments: Sequence[str]) -> Command | None:
             return None
         asked = f"metarl {name}" if name in COMMANDS else "metarl"
         raise UsageError(f"{one_line(complaint.getvalue())} (see {asked} --help)") from None
+
+
+def refuse_fixed(arguments: Sequence[str]) -> None:
+    """Refuse options of a run that stay as they were when it began.
+
+    Raises:
+        UsageError: saying what can be changed.
+    """
+    changeable = option_names(Resume) - {"--run"}  # which has no name here
+    fixed = (option_names(Train) | option_names(Baseline)) - changeable
+    for argument in arguments:
+        option = argument.partition("=")[0]
+        if option in fixed:
+            raise UsageError(
+                f"{option}: fixed when the run began; resume can change "
+                f"{', '.join(sorted(changeable - {'--quiet', '--family'}))}. For other settings "
+                "begin a new run, which --start can give this one's policy"
+            )
+
+
+def option_names(command: type) -> set[str]:
+    """The options of a command, as they are typed."""
+    named = {"settings": "set", "run_folder": "run"}
+    return {f"--{named.get(f.name, f.name).replace('_', '-')}" for f in dataclasses.fields(command)}
 
 
 def one_line(box: str) -> str:

@@ -12,6 +12,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from metarl.cli.families import OwnFamily, opened
 from metarl.cli.tasks import folder_name, parse_task
 from metarl.cli.training import Device, Engine, option
+from metarl.places import free_folder, output
 from metarl.process import available_cores
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Adapt:
             engine=self.engine,
         )
         print(adaptation.summary())
-        out = self.out or output(self.run_folder, "adapted") / folder_name(texts)
+        found = output(self.run_folder, "adapted") / folder_name(texts)
+        out = self.out or free_folder(found)
         adaptation.save(out)
         print(f'\nsaved {out}\n  in Python: metarl.load("{out}").predict(observation)')
         return 0
@@ -204,27 +206,9 @@ def torch_device(name: Device) -> torch.device:
     Raises:
         InputError: for CUDA on a machine without it.
     """
-    import torch
+    from metarl.runtime import device_named
 
-    from metarl_envs import InputError
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device = 'cuda': torch finds no CUDA device; use --device cpu")
-    available = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(available if name == "auto" else name)
-
-
-def output(run: Path, kind: str) -> Path:
-    """Where results go: into the folder that was named, but never into what training replaces.
-
-    What belongs to runs/x/checkpoints/000150 or runs/x/best goes to runs/x/evaluation-000150,
-    runs/x/evaluation-best and the like.
-    """
-    if run.parent.name == "checkpoints":
-        return run.parents[1] / f"{kind}-{run.name}"
-    if run.name == "best" and (run.parent / "checkpoints").is_dir():
-        return run.parent / f"{kind}-{run.name}"
-    return run / kind
+    return device_named(name)
 
 
 def print_written(paths: Sequence[Path]) -> None:

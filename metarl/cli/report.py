@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from metarl.cli.families import OwnFamily, all_opened
-from metarl.cli.policies import ALL_CORES, TRAINED, at_least_one, output, print_written, threads
+from metarl.cli.families import OwnFamily
+from metarl.cli.policies import ALL_CORES, TRAINED, at_least_one, print_written, threads
 from metarl.cli.training import option
+from metarl.places import free_folder, output
 
 BUDGETS = (1, 2, 5, 10)
 """Adaptation episodes of the points before the last, if not told otherwise."""
@@ -44,13 +46,18 @@ class Report:
     """Fixes tasks, resets and actions; not those of training."""
     sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
     """Simulator threads; the result does not depend on it."""
-    out: Annotated[Path | None, option("DIR", "(default: RUN/report of the first)")] = None
+    out: Annotated[
+        Path | None, option("DIR", "(default: RUN/report of the first, -2, -3, ...)")
+    ] = None
     """Folder for the files."""
+    quiet: Annotated[bool, arg(help_behavior_hint="")] = False
+    """No progress."""
     family: OwnFamily = None
     """The Python file with the runs' family, if it is one of your own; the file is run."""
 
     def run(self) -> int:
         """Measure, film, write; 0."""
+        from metarl.api.families import policies_of
         from metarl.grouping import check_alike, run_name
         from metarl.report import gather, study, write_report
         from metarl.report.films import film_methods
@@ -64,8 +71,8 @@ class Report:
         names = [slug(run_name(run)) for run in self.runs]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise InputError(f"runs need different names; {', '.join(repeated)} is given twice")
-        folder = self.out or output(self.runs[0], "report")
-        policies = all_opened(self.runs, self.family)
+        folder = self.out or free_folder(output(self.runs[0], "report"))
+        policies = policies_of(self.runs, self.family)
         check_alike(policies)
         most = max(saved.config.adaptation_steps for saved in policies)
         episodes = at_least_one("--episodes", self.episodes)
@@ -78,10 +85,13 @@ class Report:
             threads(self.sim_threads),
         )
         subjects = []
-        for run, saved in zip(self.runs, policies, strict=True):
-            subjects.append(study(run, saved, sizes))
-            print(f"measured {run} ({len(subjects)} of {len(policies)})", flush=True)
+        for number, (run, saved) in enumerate(zip(self.runs, policies, strict=True), start=1):
+            name = f"evaluate {run} ({number} of {len(policies)})"
+            subjects.append(study(run, saved, sizes, None if self.quiet else name))
         found = gather(subjects)
+        if not self.quiet and self.videos and found.adapting:
+            films = f"filming {self.videos} tasks of {len(found.adapting)} methods"
+            print(films, file=sys.stderr, flush=True)
         films = film_methods(found, folder / "videos", self.videos, sizes)
         print_written(write_report(found, folder, films))
         return 0

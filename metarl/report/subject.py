@@ -86,8 +86,8 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name)
 
 
-def study(folder: Path, saved: SavedPolicy, sizes: Sizes) -> Subject:
-    """Measure a run (or a policy folder), whose policy is given.
+def study(folder: Path, saved: SavedPolicy, sizes: Sizes, progress: str | None = None) -> Subject:
+    """Measure a run (or a policy folder), whose policy is given; `progress` as for `evaluate`.
 
     Raises:
         RunError: if what else is in the folder is damaged.
@@ -102,6 +102,7 @@ def study(folder: Path, saved: SavedPolicy, sizes: Sizes) -> Subject:
         budgets=sizes.budgets,
         seed=sizes.seed,
         sim_threads=sizes.sim_threads,
+        progress=progress,
     )
     about = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
     commands = about.get("commands", [])

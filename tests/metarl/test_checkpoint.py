@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from tiny_runs import TINY, assert_same_state, edit_json, run_with, state_at
 
-from metarl import checkpoint, files, policy_folder
+from metarl import checkpoint, files, policy_folder, training_files
 from metarl.adaptation.learned_rates import MetaSgd
 from metarl.algorithms.ppo import Ppo
 from metarl.checkpoint import (
@@ -112,7 +112,7 @@ def test_a_missing_iteration_is_named_with_those_that_exist(tmp_path):
 
 def test_other_versions_of_what_decides_the_numbers_are_warned_of(tmp_path, monkeypatch):
     run = run_with(tmp_path / "run", 1)
-    monkeypatch.setattr(checkpoint, "versions", lambda: {"mujoco": "9.9"})
+    monkeypatch.setattr(training_files, "versions", lambda: {"mujoco": "9.9"})
     with pytest.warns(UserWarning, match=r"mujoco .* \(now 9\.9\)"):
         load_checkpoint(run)
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,15 +17,18 @@ import torch
 from tiny_runs import TINY, TINY_FLAGS, run_with
 
 import metarl
+from metarl import api
 from metarl.baselines.recipes import BASELINES
 from metarl.checkpoint import load_policy, load_run_config
 from metarl.cli import main
 from metarl.cli.parser import COMMANDS, parse
 from metarl.cli.tasks import example_task, folder_name, parse_task
-from metarl.cli.training import SETTINGS, Train
+from metarl.cli.training import Train
 from metarl.config import settings
 from metarl.methods import METHODS
 from metarl.recipes import recipe
+from metarl.settings import SETTINGS
+from metarl.trainer import Interrupted
 from metarl_envs import FAMILIES, InputError, get_family
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,18 +37,19 @@ FLAGS = {
     "methods": "",
     "train": (
         "--method --iterations --meta-batch-size --episodes-per-task --horizon --adaptation-steps "
-        "--inner-lr --inner-loss --first-order --max-kl --gae-lambda --seed --start --set "
-        "--device --engine --sim-threads --checkpoint-every --run --quiet"
+        "--inner-lr --inner-loss --first-order --max-kl --gae-lambda --seed --seeds --start --set "
+        "--device --engine --sim-threads --checkpoint-every --wandb --run --quiet"
     ),
     "baseline": (
-        "--env-steps --worlds --horizon --start --task --seed --set --sim-threads --run --quiet"
+        "--env-steps --worlds --horizon --start --task --seed --seeds --set --sim-threads --wandb "
+        "--run --quiet"
     ),
     "diagnose": (
         "--env-steps --seeds --robust --oracle --run --tasks --episodes --sim-threads --out --quiet"
     ),
     "evaluate": (
         "--splits --tasks --episodes --steps --budgets --noise --seed --device --engine "
-        "--sim-threads --out --family"
+        "--sim-threads --out --quiet --family"
     ),
     "adapt": "--task --episodes --steps --seed --device --engine --sim-threads --out --family",
     "export": "--out",
@@ -52,8 +57,10 @@ FLAGS = {
         "--task --split --tasks --episodes --steps --seed --device --engine --sim-threads --out "
         "--camera --family"
     ),
-    "report": "--tasks --episodes --steps --budgets --videos --seed --sim-threads --out --family",
-    "resume": "--iterations --sim-threads --device --engine --quiet --family",
+    "report": (
+        "--tasks --episodes --steps --budgets --videos --seed --sim-threads --out --quiet --family"
+    ),
+    "resume": "--iterations --env-steps --sim-threads --device --engine --quiet --family",
     "demo": "--out",
     "doctor": "",
     "benchmark": (
@@ -152,6 +159,12 @@ def test_a_method_is_described_with_every_setting_that_can_be_set(capsys, name):
     listed = re.findall(r"^  ([a-z_.]+=.*)$", shown, re.MULTILINE)
     config = recipe("navigation", name)
     assert [text.partition("=")[0] for text in listed] == list(settings(config))
+    # Below each stands what it does.
+    lines = shown.splitlines()
+    for text in listed:
+        below = lines[lines.index(f"  {text}") + 1]
+        assert re.match(r" {8}\S.{9,}", below), text
+        assert len(below) <= 100
     # What is listed is what can be typed, value and all.
     assert Train("navigation", method=name, settings=tuple(listed)).config() == config
     # And the command that it suggests trains with this method.
@@ -194,7 +207,8 @@ def test_what_is_given_changes_the_recipe_and_nothing_else():
 
 
 def test_every_option_of_train_is_a_setting_or_about_the_run():
-    about_the_run = {"family", "method", "settings", "start", "run_folder", "quiet"}
+    about_the_run = {"family", "method", "settings", "seeds", "start", "wandb", "run_folder"}
+    about_the_run |= {"quiet"}
     options = {field.name for field in dataclasses.fields(Train)}
     assert options == about_the_run | set(SETTINGS)
     assert set(SETTINGS.values()) <= set(settings(recipe("navigation")))
@@ -230,11 +244,12 @@ def test_training_ends_with_what_was_gained_and_the_next_commands(capsys):
     assert main(["train", "navigation", "--iterations", "2", *TINY_FLAGS, "--seed", "4"]) == 0
     shown = capsys.readouterr().out
     first, *_ = shown.splitlines()
-    assert all(word in first for word in ("navigation", "MAML-TRPO", "seed 4", "runs/navigation-4"))
+    run = "runs/navigation-maml-trpo-4"
+    assert all(word in first for word in ("navigation", "MAML-TRPO", "seed 4", run))
     assert re.search(r"mean of the last +2: return -?\d+\.\d before adaptation, .* gain ", shown)
-    assert load_run_config(Path("runs/navigation-4")).horizon == 8
+    assert load_run_config(Path(run)).horizon == 8
     for command in ("evaluate", "adapt", "record", "resume"):
-        assert f"  metarl {command} runs/navigation-4" in shown
+        assert f"  metarl {command} {run}" in shown
     # The commands that it suggests work.
     (resume,) = re.findall(r"metarl (resume .*)", shown)
     assert main([*resume.split(), "--quiet"]) == 0
@@ -271,18 +286,88 @@ def test_a_policy_that_is_told_the_task_trains_as_any_other():
 
 
 def test_a_second_run_gets_a_folder_of_its_own(capsys):
-    for name in ("navigation-0", "navigation-0-2", "navigation-0-3"):
+    for name in (f"navigation-maml-trpo-0{more}" for more in ("", "-2", "-3")):
         assert main(["train", "navigation", "--iterations", "1", *TINY_FLAGS, "--quiet"]) == 0
         assert capsys.readouterr().out == f"runs/{name}\n"
 
 
-def test_a_finished_run_says_how_to_go_on(capsys):
-    assert (
-        main(["train", "navigation", "--iterations", "1", *TINY_FLAGS, "--quiet", "--run", "r"])
-        == 0
-    )
-    assert main(["resume", "r"]) == 0
-    assert "metarl resume r --iterations 2" in capsys.readouterr().out
+OWN = '''"""A family in a file whose path needs quotes."""
+import dataclasses
+from metarl_envs import get_family
+family = dataclasses.replace(get_family("navigation"), name="own-navigation")
+'''
+
+
+def test_every_command_that_is_printed_works_as_it_is(capsys, tmp_path):
+    """Run folder and family file have spaces in their names."""
+    Path("my robots").mkdir()
+    Path("my robots/own.py").write_text(OWN)
+    reference = "my robots/own.py:family"
+    arguments = ["train", reference, *TINY_FLAGS, "--iterations", "1", "--run", "the run"]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    printed = [shlex.split(line) for line in shown.splitlines() if line.startswith("  metarl ")]
+    assert [words[1] for words in printed] == ["evaluate", "adapt", "record", "resume"]
+    assert all(words[2:5] == ["the run", "--family", reference] for words in printed[:3])
+    small = ["--episodes", "2", "--sim-threads", "1"]
+    assert main([*printed[0][1:], "--tasks", "2", *small]) == 0
+    assert main([*printed[1][1:], *small]) == 0
+    assert main([*printed[3][1:], "--quiet"]) == 0
+    # A finished run says how to go on, and that command works too.
+    capsys.readouterr()
+    assert main(["resume", "the run", "--family", reference]) == 0
+    said, command = capsys.readouterr().out.splitlines()
+    assert said == "the run has done all its 2 iterations; to go on:"
+    assert shlex.split(command) == [
+        "metarl", "resume", "the run", "--iterations", "4", "--family", reference,
+    ]  # fmt: skip
+    assert main([*shlex.split(command)[1:], "--quiet"]) == 0
+    # So does what a check ends with.
+    assert main(["check", reference, "--out", "check.png"]) == 0
+    ready = capsys.readouterr().out.splitlines()[-1]
+    assert ready == "own-navigation is ready: metarl train 'my robots/own.py:family'"
+
+
+# ---- several seeds -------------------------------------------------------------------------------
+
+
+def test_several_seeds_are_runs_like_any_other_and_are_measured_together(capsys):
+    arguments = ["train", "navigation", *TINY_FLAGS, "--iterations", "1"]
+    assert main([*arguments, "--seeds", "0", "1"]) == 0
+    shown = capsys.readouterr().out
+    runs = [f"runs/navigation-maml-trpo-{seed}" for seed in (0, 1)]
+    assert shown.splitlines()[-1] == f"  metarl evaluate {' '.join(runs)}"
+    assert main([*arguments, "--seed", "1", "--run", "alone", "--quiet"]) == 0
+    for part in ("sha256", "iteration"):
+        assert (
+            load_policy(Path(runs[1])).metadata[part] == load_policy(Path("alone")).metadata[part]
+        )
+    assert main([*arguments, "--seeds", "4", "7", "--run", "x/y", "--quiet"]) == 0
+    assert sorted(path.name for path in Path("x").iterdir()) == ["y-4", "y-7"]
+    capsys.readouterr()
+    for wrong in (["--seeds", "1", "--seed", "1"], ["--seeds", "1", "1"]):
+        assert main([*arguments, *wrong]) == 2
+        assert "--seed" in capsys.readouterr().err
+
+
+def test_an_interrupted_series_says_what_is_done_and_how_to_go_on(capsys, monkeypatch):
+    real, trained = api.training.train_loop, []
+
+    def stopped_in_the_second(config, state, run, **options):
+        trained.append(config.seed)
+        if len(trained) == 2:
+            raise Interrupted("SIGINT: stopped after saving x")
+        return real(config, state, run, **options)
+
+    monkeypatch.setattr(api.training, "train_loop", stopped_in_the_second)
+    arguments = ["train", "navigation", *TINY_FLAGS, "--iterations", "1", "--quiet"]
+    assert main([*arguments, "--seeds", "0", "1", "2", "3"]) == 75
+    assert capsys.readouterr().err.splitlines() == [
+        "metarl: interrupted: SIGINT: stopped after saving x",
+        "metarl: continue with: metarl resume runs/navigation-maml-trpo-1",
+        "metarl: finished: runs/navigation-maml-trpo-0",
+        "metarl: not begun: the same command with --seeds 2 3",
+    ]
 
 
 # ---- what a policy can do ------------------------------------------------------------------------
@@ -311,6 +396,29 @@ def test_evaluate_writes_beside_a_run_and_never_into_a_checkpoint(tmp_path, caps
         assert "train: 2 tasks" in shown
         assert "extrapolation" not in shown
         assert {path.suffix for path in (run / folder).iterdir()} >= {".csv", ".png"}
+
+
+def test_progress_says_what_is_measured_and_how_much_is_left(tmp_path, capsys):
+    runs = [run_with(tmp_path / name, 1) for name in ("a", "b")]
+    sizes = ["--tasks", "3", "--episodes", "2", "--sim-threads", "1", "--splits", "test"]
+    assert main(["evaluate", *map(str, runs), *sizes, "--budgets", "1"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    # Adapting on all episodes and on the first; three points; two controls of two of them.
+    assert lines[0].startswith(f"evaluate {runs[0]} (1 of 2) 1/9  adapted test  left 0:")
+    assert lines[1] == f"evaluate {runs[0]} (1 of 2) 9/9  measured test  left 0:00"
+    assert lines[-1] == f"evaluate {runs[1]} (2 of 2) 9/9  measured test  left 0:00"
+    assert len(lines) == 4
+    assert main(["evaluate", str(runs[0]), *sizes, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("num_tasks", [1, 3])
+def test_progress_ends_at_its_total(tmp_path, capsys, num_tasks):
+    """With one task there is no other one whose parameters could be the control."""
+    run = run_with(tmp_path / "run", 1)
+    sizes = ["--tasks", str(num_tasks), "--episodes", "2", "--sim-threads", "1"]
+    assert main(["evaluate", str(run), *sizes]) == 0
+    assert " 15/15  measured extrapolation  left 0:00" in capsys.readouterr().err
 
 
 def test_several_runs_are_compared_on_the_same_tasks(tmp_path, capsys):
@@ -345,11 +453,14 @@ def test_noise_is_measured_where_it_is_asked_for_and_the_results_say_so(tmp_path
     run = run_with(tmp_path / "run", 1)
     sizes = ["--tasks", "2", "--episodes", "3", "--sim-threads", "1", "--splits", "test"]
     found = []
-    for flags, words in (([], "mean action"), (["--noise"], "with action noise")):
+    for flags, words, folder in (
+        ([], "mean action", "evaluation"),
+        (["--noise"], "with action noise", "evaluation-2"),
+    ):
         assert main(["evaluate", str(run), *sizes, *flags]) == 0
         text = f"policy of iteration 1 of 10; measured by: {words}"
         assert text in capsys.readouterr().out
-        found.append(json.loads((run / "evaluation" / "evaluation.json").read_text()))
+        found.append(json.loads((run / folder / "evaluation.json").read_text()))
         assert found[-1]["measured_by"] == words
     before = [data["splits"]["test"]["curve"][0]["return"] for data in found]
     assert before[0] != before[1]

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
+from metarl.api.training import baseline_config, chosen_task
 from metarl.baselines.recipes import BASELINES, baseline_recipe
 from metarl.checkpoint import load_policy, load_run_config
 from metarl.cli import main
-from metarl.cli.baseline import Baseline, typed
+from metarl.cli.baseline import Baseline
+from metarl.cli.closing import task_words
 from metarl.cli.parser import parse
-from metarl.cli.settings import BASELINE_SETTINGS
 from metarl.config import settings
+from metarl.settings import BASELINE_SETTINGS
 from metarl_envs import InputError, get_family
 
 SMALL = [
@@ -68,8 +73,65 @@ def test_evaluate_says_how_much_of_the_gap_is_closed(capsys):
     shown = capsys.readouterr().out
     assert "share of the gap between robust policy and oracle that is closed" in shown
     assert len(re.findall(r"the oracle returns [+-]", shown)) == 3
-    gap = json.loads(Path("comparison/comparison.json").read_text())["gap"]
+    assert json.loads(Path("comparison/comparison.json").read_text())["gap"] is None
+    gap = json.loads(Path("comparison-2/comparison.json").read_text())["gap"]
     assert list(gap["test"]["closed"]) == ["random"]
+
+
+def test_a_stopped_baseline_goes_on_and_a_finished_one_says_how(capsys, monkeypatch):
+    pytest.importorskip("stable_baselines3")
+    from metarl.baselines import training
+
+    iterate = training.PpoLearner.iterate
+
+    def stop_in_the_first(self):
+        if self.iteration == 0:
+            signal.raise_signal(signal.SIGTERM)
+        return iterate(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.PpoLearner, "iterate", stop_in_the_first)
+        assert main(["baseline", "scratch", "navigation", *SMALL, "--run", "a b"]) == 75
+    assert "continue with: metarl resume 'a b'\n" in capsys.readouterr().err
+    assert main(["resume", "a b"]) == 0
+    shown = capsys.readouterr().out
+    assert "2 iterations from iteration 1 of 3 worlds x 8 steps = 48 steps" in shown
+    assert "gain" not in shown and "trained on one task; it does not adapt" in shown
+    assert main(["baseline", "scratch", "navigation", *SMALL, "--run", "whole"]) == 0
+    capsys.readouterr()
+    first, second = (load_policy(Path(name)).metadata for name in ("a b", "whole"))
+    assert first["sha256"] == second["sha256"] and first["task"] == second["task"]
+    # Finished: the command that it prints works.
+    assert main(["resume", "a b"]) == 0
+    said, command = capsys.readouterr().out.splitlines()
+    assert said == "a b has done all its 3 iterations; to go on:"
+    assert command == "  metarl resume 'a b' --iterations 6"
+    assert main([*shlex.split(command)[1:], "--quiet"]) == 0
+    assert main(["resume", "a b", "--env-steps", "170", "--quiet"]) == 0
+    assert load_policy(Path("a b")).metadata["iteration"] == 8  # of 24 steps
+    assert main(["resume", "a b", "--env-steps", "9", "--quiet"]) == 2
+    assert main(["resume", "a b", "--iterations", "9", "--env-steps", "9"]) == 2
+    assert main(["resume", "a b", "--device", "cuda"]) == 2
+
+
+def test_a_baseline_killed_before_its_first_checkpoint_starts_again(capsys):
+    pytest.importorskip("stable_baselines3")
+    for run in ("early", "whole"):
+        assert main(["baseline", "robust", "navigation", *SMALL, "--run", run, "--quiet"]) == 0
+    shutil.rmtree("early/checkpoints")
+    assert main(["resume", "early", "--quiet"]) == 0
+    first, second = (load_policy(Path(name)).metadata for name in ("early", "whole"))
+    assert first["sha256"] == second["sha256"]
+
+
+def test_a_baseline_of_an_older_version_is_said_to_be_one(capsys):
+    pytest.importorskip("stable_baselines3")
+    assert main(["baseline", "robust", "navigation", *SMALL, "--run", "r", "--quiet"]) == 0
+    for path in Path("r/checkpoints").glob("*/training.*"):
+        path.unlink()
+    assert main(["resume", "r", "--iterations", "9"]) == 1
+    message = capsys.readouterr().err
+    assert "can be evaluated and adapted, but training cannot go on" in message
 
 
 def test_scratch_meets_its_task_alone_and_suggests_it(capsys):
@@ -85,11 +147,12 @@ def test_scratch_meets_its_task_alone_and_suggests_it(capsys):
 
 
 def test_a_drawn_task_can_be_typed():
-    task = Baseline("scratch", DYNAMICS.name, seed=3).chosen_task(DYNAMICS)
-    command = parse(
-        ["baseline", "scratch", DYNAMICS.name, "--task", *typed(task.describe(0)).split()]
-    )
-    assert command.chosen_task(DYNAMICS) == task
+    config = baseline_config("scratch", DYNAMICS.name, {"seed": 3}, {})
+    task = chosen_task(config, None)
+    words = task_words(task.describe(0))
+    command = parse(["baseline", "scratch", DYNAMICS.name, "--task", *words])
+    assert isinstance(command, Baseline)
+    assert command.typed_task() == task
 
 
 def test_fine_tuning_starts_from_a_run_that_is_there(capsys):
@@ -113,8 +176,8 @@ def test_random_is_noise_around_zero():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("baseline robust navigation --worlds 0", "--worlds = 0"),
-        ("baseline robust navigation --env-steps 0", "--env-steps = 0"),
+        ("baseline robust navigation --worlds 0", "worlds = 0"),
+        ("baseline robust navigation --env-steps 0", "env_steps = 0"),
         ("baseline robust nav", "navigation"),
         ("baseline robst navigation", "allowed are finetuned, oracle, random, robust, scratch"),
         ("baseline robust navigation --start a", "--start: for the baseline finetuned"),
@@ -122,7 +185,7 @@ def test_random_is_noise_around_zero():
         ("baseline robust navigation --set outer.exploration=1", "outer.exploration"),
         ("baseline robust navigation --set inner.epochs=1", "inner.epochs"),
         ("baseline finetuned half-cheetah-velocity --start a", "a policy of navigation"),
-        ("resume a", "a baseline cannot be resumed"),
+        ("resume a", "a: a policy that nothing trains, so there is nothing to go on"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(capsys, arguments, message):
@@ -147,4 +210,4 @@ def test_every_setting_that_is_offered_is_one_of_some_baseline():
     known = {name for b in BASELINES for name in settings(baseline_recipe("navigation", b))}
     assert set(BASELINE_SETTINGS) <= known
     with pytest.raises(InputError):
-        Baseline("robust", "navigation", settings=("outer.clip=2",)).config()
+        baseline_config("robust", "navigation", {}, {"outer.clip": 2})

@@ -10,6 +10,7 @@ import pytest
 from tiny_runs import TINY, run_with
 
 from metarl.cli import main
+from metarl.process import command_line
 
 SIZES = ["--tasks", "3", "--episodes", "3", "--sim-threads", "1"]
 
@@ -28,7 +29,7 @@ def test_trains_measures_and_says_and_the_runs_can_be_used_again(capsys):
     data = json.loads((out / "diagnosis.json").read_text())
     assert data["runs"] == {"robust": [f"{out}/robust-0"], "oracle": [f"{out}/oracle-0"]}
     assert data["episodes"] == 3
-    assert data["command"][:2] == ["metarl", *data["command"][1:2]]
+    assert data["command"] == command_line()
     assert data["splits"]["test"]["verdict"] in " ".join(shown.split())
 
     given = ["--robust", f"{out}/robust-0", "--oracle", f"{out}/oracle-0", "--out", "again"]
@@ -61,5 +62,5 @@ def test_trains_measures_and_says_and_the_runs_can_be_used_again(capsys):
 @pytest.mark.parametrize("option", ["--tasks", "--episodes", "--env-steps"])
 def test_impossible_sizes_are_refused(capsys, option):
     assert main(["diagnose", "navigation", option, "0"]) == 2
-    assert f"{option} = 0" in capsys.readouterr().err
+    assert f"{option[2:].replace('-', '_')} = 0: must be at least 1" in capsys.readouterr().err
     assert not Path("runs").exists()

@@ -12,10 +12,12 @@ import torch
 import tyro
 from tiny_runs import TINY_FLAGS, edit_json, run_with
 
-from metarl import checkpoint, cli, files, run_folder, trainer
+from metarl import api, checkpoint, cli, files, run_folder, trainer
 from metarl.algorithms.trpo import Trpo
+from metarl.api.training import Beginning
 from metarl.checkpoint import load_policy
 from metarl.cli import ExitCode, explain, main, missing_module
+from metarl.config import TrainConfig
 from metarl.errors import FaultError, RunError
 from metarl_envs import InputError
 
@@ -112,21 +114,33 @@ def refused(capsys, *arguments, code=ExitCode.USAGE):
         ("families navigatoin", "did you mean navigation"),
         ("evaluate run --splits tset", "--splits = 'tset': allowed are extrapolation, test, train"),
         ("evaluate run --tasks x", "--tasks = x: must be a whole number"),
-        ("evaluate run --tasks 0", "--tasks = 0: must be at least 1"),
-        ("evaluate run --episodes 0", "--episodes = 0: must be at least 1"),
-        ("evaluate run --sim-threads 0", "--sim-threads = 0"),
+        ("evaluate run --tasks 0", "tasks = 0: must be at least 1"),
+        ("evaluate run --episodes 0", "episodes = 0: must be at least 1"),
+        ("evaluate run --sim-threads 0", "sim.threads = 0"),
         ("evaluate run --steps 0", "steps = 0"),
         ("adapt run", "--task is missing; for navigation such as: --task goal="),
         ("adapt run --task goal=9,9", r"goal = \[9.0, 9.0\]: allowed in navigation"),
         ("adapt run --task goal=0,0 --episodes 0", "episodes = 0"),
-        ("record run --tasks 0", "--tasks = 0: must be at least 1"),
+        ("record run --tasks 0", "tasks = 0: must be at least 1"),
         ("resume run --iterations 0", "iterations = 0: run has done 1 already"),
+        (
+            "resume run --meta-batch-size 5",
+            "--meta-batch-size: fixed when the run began; resume can change --device, --engine, "
+            "--env-steps, --iterations, --sim-threads. For other settings begin a new run",
+        ),
+        ("resume run --set outer.max_kl=1", "--set: fixed when the run began"),
+        ("resume run --worlds=5", "--worlds: fixed when the run began"),
+        ("resume run --iteratons 5", "did you mean --iterations?"),
+        ("train navigation --seed 0 --seeds 1 2", "--seed and --seeds: give one of them"),
+        ("train navigation --seeds 1 1", "--seeds 1 1: each seed once"),
+        ("train navigation --wandb=", "wandb = '': must be a project's name"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(
     capsys, tmp_path, monkeypatch, arguments, complaint
 ):
-    monkeypatch.setattr(trainer, "train", None)  # what is not refused must not train for minutes
+    # What is not refused must not train for minutes.
+    monkeypatch.setattr(api.training, "train_loop", None)
     if " run" in arguments:
         run_with(tmp_path / "run", 1)
     message = refused(capsys, *arguments.split())
@@ -290,10 +304,50 @@ def test_a_traceback_is_shown_only_when_asked_for(capsys, monkeypatch):
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_ctrl_c_outside_training_is_one_line(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("families", "stopped; nothing was written beyond what is named above"),
+        ("evaluate", "stopped; nothing was written beyond what is named above"),
+        ("report", "stopped; nothing was written beyond what is named above"),
+        ("train", "stopped at once; nothing was saved since the last checkpoint"),
+        ("resume", "stopped at once; nothing was saved since the last checkpoint"),
+    ],
+)
+def test_ctrl_c_says_in_one_line_what_is_kept(capsys, monkeypatch, command, said):
     def interrupted(_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "parse", interrupted)
-    assert main(["families"]) == ExitCode.KILLED
-    assert "Traceback" not in capsys.readouterr().err
+    assert main([command]) == ExitCode.KILLED
+    assert capsys.readouterr().err == f"metarl: {said}\n"
+
+
+def test_ctrl_c_in_diagnose_says_what_can_be_used_again(capsys, monkeypatch):
+    def interrupted(*_, announce, **__):
+        config = TrainConfig(family="navigation", method="robust", horizon=8)
+        announce(Beginning(Path("d/robust-0"), config, 0))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "diagnose", interrupted)
+    assert main(["diagnose", "navigation", "--oracle", "my oracle"]) == ExitCode.KILLED
+    assert capsys.readouterr().err == (
+        "metarl: use what is trained with: metarl diagnose navigation --robust d/robust-0 "
+        "--oracle 'my oracle'\n"
+    )
+
+
+def test_warp_without_a_gpu_is_warned_of_before_training(capsys, monkeypatch):
+    pytest.importorskip("mujoco_warp")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    def at_once(*_, **__):
+        raise InputError("collected")
+
+    monkeypatch.setattr(trainer, "run_inner_loop", at_once)
+    arguments = ["--engine", "warp", *TINY_FLAGS, "--run", "run", "--quiet"]
+    assert main(["train", "half-cheetah-direction", *map(str, arguments)]) == ExitCode.USAGE
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning.startswith("metarl: warning: engine warp without a GPU: Warp's CPU device is ")
+    assert "--engine cpu" in warning
+    assert error == "metarl: error: collected"

@@ -10,9 +10,9 @@ from tiny import tiny_policy
 from tiny_runs import run_with
 
 from metarl.checkpoint import load_policy, save_policy
-from metarl.cli.policies import output
 from metarl.evaluation import evaluate
 from metarl.grouping import check_alike, compare, labels
+from metarl.places import output
 from metarl_envs import InputError
 
 FOLDERS = [Path("runs/a"), Path("runs/b"), Path("runs/c")]

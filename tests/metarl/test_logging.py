@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import time
+import warnings
 
 import pytest
 from PIL import Image
@@ -149,3 +152,35 @@ def test_a_picture_arrives_in_tensorboard_as_it_was_encoded(tmp_path, suffix):
 def test_nested_values_get_dotted_names():
     nested = {"a": 1, "b": {"c": 2.5, "d": {"e": True}}, "f": (1, 2)}
     assert flatten(nested) == {"a": 1, "b.c": 2.5, "b.d.e": "True", "f": "(1, 2)"}
+
+
+class FullDisk(io.BytesIO):
+    """A file on a disk that is full."""
+
+    def write(self, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_events_that_cannot_be_written_are_one_warning_and_the_log_goes_on(tmp_path, capfd):
+    with MetricsLogger(tmp_path, TINY, iteration=0, env_steps=0) as logger:
+        logger.write(1, 100, metrics(1.0))
+        logger._events._records._writer = FullDisk()
+        with pytest.warns(UserWarning, match="cannot be written .No space left on device.; train"):
+            logger.write(2, 200, metrics(2.0))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            logger.write(3, 300, metrics(3.0))
+    assert capfd.readouterr() == ("", "")  # of no thread either
+    assert [line["iteration"] for line in lines(tmp_path)] == [1, 2, 3]
+    assert [point.step for point in events(tmp_path).Scalars("train/std")] == [100]
+
+
+def test_a_disk_that_is_full_from_the_first_is_one_warning(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("metarl.event_file.RecordWriter.write", full)
+    with pytest.warns(UserWarning, match="No space left") as caught:
+        log(tmp_path, 1, 2)
+    assert [str(one.message)[:12] for one in caught] == ["TensorBoard'"]
+    assert len(lines(tmp_path)) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import shutil
 import warnings
 
@@ -187,7 +188,14 @@ def test_baselines_and_a_diagnosis_of_a_family_in_a_file(capsys, tmp_path):
         forget()
     assert load_policy(tmp_path / "runs/oracle").config.origin.reference == "arm.py:family"
     assert main(["resume", "runs/robust"]) == 2
-    assert "metarl baseline robust arm.py:family --env-steps N" in capsys.readouterr().err
+    assert "add --family arm.py:family" in capsys.readouterr().err
+    again = ["resume", "runs/robust", "--family", "arm.py:family"]
+    assert main(again) == 0
+    command = capsys.readouterr().out.splitlines()[-1]
+    assert command.endswith(" --family arm.py:family") and "resume runs/robust" in command
+    forget()
+    assert main([*shlex.split(command)[1:], "--quiet"]) == 0
+    forget()
     assert main(["evaluate", "runs/oracle", *FAMILY, "--tasks", "2", *FEW]) == 0
     forget()
     given = ["--robust", "runs/robust", "--oracle", "runs/oracle", "--out", "diagnosis"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from metarl.progress import Progress
+from metarl.progress import Bar, Progress
 
 METRICS = {
     "rollout/return_pre": -9.04,
@@ -74,3 +74,26 @@ def test_missing_metrics_are_left_out(capsys):
     with Progress(1) as progress:
         progress.update({"time/fps": 10.0})
     assert "pre" not in capsys.readouterr().err
+
+
+def test_what_does_not_adapt_shows_one_return(capsys):
+    with Progress(1, adapts=False) as progress:
+        progress.update(METRICS)
+    assert capsys.readouterr().err == "iteration 1/1  return -9.0  fps 12,346  left 0:00\n"
+
+
+def test_a_bar_counts_parts_of_anything(capsys, monkeypatch):
+    with Bar("evaluate runs/x", 4, interval_s=0) as bar:
+        bar.advance({"measured": "test"})
+        bar.advance(parts=3)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("evaluate runs/x 1/4  measured test  left 0:")
+    assert lines[1] == "evaluate runs/x 4/4  left 0:00"
+    with Bar("evaluate runs/x", 1, quiet=True) as bar:
+        bar.advance()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Bar("evaluate runs/x", 2) as bar:
+        bar.advance({"measured": "test"})
+    shown = capsys.readouterr().err
+    assert "evaluate runs/x" in shown and "1/2" in shown and "measured=test" in shown

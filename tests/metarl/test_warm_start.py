@@ -161,7 +161,7 @@ def test_from_a_meta_trained_run_and_resumed(tmp_path, monkeypatch):
     run_with(tmp_path / "given", 4)
     flags = [*TINY_FLAGS, "--quiet", "--set", "device=cpu"]
     assert main(["train", "navigation", "--start", "given", "--iterations", "2", *flags]) == 0
-    run = tmp_path / "runs/navigation-0"
+    run = tmp_path / "runs/navigation-maml-trpo-0"
     start, given = load_checkpoint(run, 0)[1].params, load_policy(tmp_path / "given").params
     assert start.keys() == given.keys()
     assert all(torch.equal(start[name], value) for name, value in given.items())

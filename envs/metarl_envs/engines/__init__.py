@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,12 @@ def make_engine(
         )
     from metarl_envs.engines.warp import WarpEngine  # an extra, and slow to import
 
+    if device.type == "cpu":
+        warnings.warn(
+            "engine warp without a GPU: Warp's CPU device is for tests and simulates a few steps "
+            "per second; use --engine cpu, which is far faster here",
+            stacklevel=3,
+        )
     return WarpEngine(
         robot.load_model(),
         num_worlds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 
+import numpy as np
 import pytest
 import torch
 
@@ -68,13 +69,14 @@ def test_what_is_logged(tmp_path):
     assert any((run / "tensorboard").iterdir())
 
 
-def test_same_seed_gives_the_same_policy_and_leaves_the_global_generator_alone(tmp_path):
-    before = torch.random.get_rng_state()
+def test_same_seed_gives_the_same_policy_and_leaves_the_global_generators_alone(tmp_path):
+    before, keys = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     first, second, other = (
         load_policy(trained(tmp_path / str(i), tiny(seed=seed))).params
         for i, seed in enumerate((1, 1, 2))
     )
     assert torch.equal(before, torch.random.get_rng_state())
+    assert np.array_equal(keys, np.random.get_state()[1])  # noqa: NPY002
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["weight_0"], other["weight_0"])
 
@@ -98,14 +100,14 @@ def test_an_oracle_learns_to_use_what_it_is_told(tmp_path):
 def test_a_stop_signal_saves_and_says_so(tmp_path, monkeypatch):
     from metarl.baselines import training
 
-    log = training.Recorder._log
+    iterate = training.PpoLearner.iterate
 
-    def stop_after_the_first(self):
-        log(self)
-        if self.iteration == 1:
+    def stop_in_the_first(self):
+        if self.iteration == 0:
             signal.raise_signal(signal.SIGTERM)
+        return iterate(self)
 
-    monkeypatch.setattr(training.Recorder, "_log", stop_after_the_first)
+    monkeypatch.setattr(training.PpoLearner, "iterate", stop_in_the_first)
     with pytest.raises(Interrupted, match="SIGTERM: stopped after saving"):
         trained(tmp_path / "run", tiny(iterations=9))
     assert load_policy(tmp_path / "run").metadata["iteration"] == 1

@@ -262,3 +262,18 @@ def test_a_browser_shows_it_without_complaint(filmed, tmp_path, width):
 def test_its_size_and_load_time_are_measured(filmed):
     assert filmed.stat().st_size < 4e6
     assert load_seconds(str(BROWSER), filmed) > 0
+
+
+def test_a_report_shows_its_progress_and_leaves_an_older_one(tmp_path, capsys):
+    run = run_with(tmp_path / "run", 1)
+    command = ["report", str(run), *SMALL, "--videos", "0"]
+    assert main(command) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"evaluate {run} (1 of 1) 1/")
+    assert lines[-1].endswith("measured extrapolation  left 0:00")
+    before = (run / "report" / "report.html").read_bytes()
+    assert main([*command, "--seed", "1", "--quiet"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert f"wrote {run}/report-2/report.html" in shown.out
+    assert (run / "report" / "report.html").read_bytes() == before

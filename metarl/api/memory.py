@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from metarl.config import TrainConfig
+from metarl.config import TrainConfig
+from metarl_envs import InputError
 
 
 def check_memory(config: TrainConfig) -> None:
@@ -16,8 +15,6 @@ def check_memory(config: TrainConfig) -> None:
     Raises:
         InputError: naming what they need and what there is.
     """
-    from metarl_envs import InputError
-
     family = config.task_family()
     numbers = (
         2 * family.observation_size + len(family.action_bounds()[0]) + 8

@@ -1,0 +1,68 @@
+"""Families as people name them, and the policies of runs on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from metarl.checkpoint import SavedPolicy, load_policy
+from metarl.config import TrainConfig
+from metarl_envs import FAMILIES, InputError, TaskFamily, load_family, register_family
+
+
+def known(family: str | TaskFamily) -> TaskFamily:
+    """A family, from now on known by its name in this process.
+
+    Args:
+        family: its name, FILE.py:NAME (the file is run), or the family itself.
+
+    Raises:
+        InputError: for an unknown name, or a family that cannot be used.
+    """
+    if isinstance(family, str):
+        return load_family(family)
+    if FAMILIES.get(family.name) is not family:
+        register_family(family)
+    return family
+
+
+def family_of(config: TrainConfig, given: TaskFamily | None) -> TaskFamily:
+    """The family that a run was trained on.
+
+    Args:
+        config: of the run.
+        given: the family that was named for it, if any.
+
+    Raises:
+        InputError: if it is in a file that was not named, or another one was.
+    """
+    if given is not None and given.name != config.family:
+        raise InputError(
+            f"--family {given.reference}: defines '{given.name}', but this run was trained on "
+            f"'{config.family}'"
+            + (f" of {config.origin.reference}" if config.origin.reference else "")
+        )
+    return config.task_family()
+
+
+def policies_of(runs: Sequence[Path], family: str | TaskFamily | None) -> list[SavedPolicy]:
+    """The policies of runs or policy folders of one family; its file is run once.
+
+    Args:
+        runs: their folders.
+        family: the runs' family, if it is in a file of one's own or only in this process.
+
+    Raises:
+        InputError: if the family is in a file that was not named, or another one was.
+        RunError: if there is no sound policy, or the family's spaces have changed.
+    """
+    given = None if family is None else known(family)
+    policies = [load_policy(run) for run in runs]
+    for saved in policies:
+        family_of(saved.config, given)
+    return policies
+
+
+def family_words(config: TrainConfig) -> list[str]:
+    """What commands on a run need besides its folder."""
+    return ["--family", config.origin.reference] if config.origin.reference else []

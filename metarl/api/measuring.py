@@ -1,0 +1,203 @@
+"""Evaluate one run, or several and compare them: `metarl evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+from metarl.api.families import policies_of
+from metarl.api.results import ComparedRuns, EvaluatedRun
+from metarl.api.run import Run, RunLike, folder_of
+from metarl.config import Device
+from metarl.evaluation import evaluate as measure
+from metarl.grouping import check_alike
+from metarl.process import available_cores
+from metarl.runtime import device_named
+from metarl_envs import EngineName, InputError, Split, TaskFamily
+from metarl_envs.numbers import whole
+
+
+@overload
+def evaluate(
+    runs: RunLike,
+    *,
+    splits: Sequence[Split] = ...,
+    tasks: int = ...,
+    episodes: int = ...,
+    steps: int | None = ...,
+    budgets: Sequence[int] = ...,
+    noise: bool = ...,
+    seed: int = ...,
+    device: Device = ...,
+    engine: EngineName = ...,
+    sim_threads: int | None = ...,
+    family: str | TaskFamily | None = ...,
+    progress: bool = ...,
+) -> EvaluatedRun: ...
+
+
+@overload
+def evaluate(
+    runs: Sequence[RunLike],
+    *,
+    splits: Sequence[Split] = ...,
+    tasks: int = ...,
+    episodes: int = ...,
+    steps: int | None = ...,
+    budgets: Sequence[int] = ...,
+    noise: bool = ...,
+    seed: int = ...,
+    device: Device = ...,
+    engine: EngineName = ...,
+    sim_threads: int | None = ...,
+    family: str | TaskFamily | None = ...,
+    progress: bool = ...,
+) -> list[EvaluatedRun]: ...
+
+
+def evaluate(
+    runs: RunLike | Sequence[RunLike],
+    *,
+    splits: Sequence[Split] = (),
+    tasks: int = 40,
+    episodes: int = 20,
+    steps: int | None = None,
+    budgets: Sequence[int] = (),
+    noise: bool = False,
+    seed: int = 0,
+    device: Device = "auto",
+    engine: EngineName = "auto",
+    sim_threads: int | None = None,
+    family: str | TaskFamily | None = None,
+    progress: bool = False,
+) -> EvaluatedRun | list[EvaluatedRun]:
+    """The adaptation curve on each split, return after 0..K adaptation steps: `metarl evaluate`.
+
+    Writes nothing; `save()` of what is returned does.
+
+    Args:
+        runs: a run or policy folder; or several, which meet the same tasks.
+        splits: which tasks: "train", "test", "extrapolation" (none given: all that there are).
+        tasks: per split.
+        episodes: adaptation episodes per task and gradient step.
+        steps: gradient steps (None: as trained; of several runs, the most).
+        budgets: adapt on the first so many of the episodes too, and measure on all: a curve.
+        noise: measure with the policy's action noise too, as in training.
+        seed: fixes tasks, resets and actions; not those of training.
+        device: where gradients are computed.
+        engine: what simulates; "auto" is warp on a GPU.
+        sim_threads: simulator threads (None: all cores); the result does not depend on it.
+        family: the runs' family, if it is one of your own.
+        progress: show it on stderr.
+
+    Returns:
+        An `EvaluatedRun`; of several runs a list, in their order.
+
+    Raises:
+        InputError: for a value that is not allowed, or runs of different families or horizons.
+        RunError: if there is no sound policy.
+    """
+    several = not isinstance(runs, Run | Path | str)
+    folders = [folder_of(run) for run in (runs if several else [runs])]
+    found = list(
+        each_evaluated(
+            folders,
+            splits=splits,
+            tasks=tasks,
+            episodes=episodes,
+            steps=steps,
+            budgets=budgets,
+            noise=noise,
+            seed=seed,
+            device=device,
+            engine=engine,
+            sim_threads=sim_threads,
+            family=family,
+            progress=progress,
+        )
+    )
+    return found if several else found[0]
+
+
+def compare(
+    runs: Sequence[RunLike],
+    *,
+    splits: Sequence[Split] = (),
+    tasks: int = 40,
+    episodes: int = 20,
+    steps: int | None = None,
+    budgets: Sequence[int] = (),
+    noise: bool = False,
+    seed: int = 0,
+    device: Device = "auto",
+    engine: EngineName = "auto",
+    sim_threads: int | None = None,
+    family: str | TaskFamily | None = None,
+    progress: bool = False,
+) -> ComparedRuns:
+    """Several runs on the same tasks, by method: `metarl evaluate RUN RUN ...`.
+
+    Runs that differ in the seed alone count as one method. Arguments and errors as for `evaluate`.
+    """
+    return ComparedRuns.of(
+        evaluate(
+            list(runs),
+            splits=splits,
+            tasks=tasks,
+            episodes=episodes,
+            steps=steps,
+            budgets=budgets,
+            noise=noise,
+            seed=seed,
+            device=device,
+            engine=engine,
+            sim_threads=sim_threads,
+            family=family,
+            progress=progress,
+        )
+    )
+
+
+def each_evaluated(
+    runs: Sequence[Path],
+    *,
+    splits: Sequence[Split],
+    tasks: int,
+    episodes: int,
+    steps: int | None,
+    budgets: Sequence[int],
+    noise: bool,
+    seed: int,
+    device: Device,
+    engine: EngineName,
+    sim_threads: int | None,
+    family: str | TaskFamily | None,
+    progress: bool,
+) -> Iterator[EvaluatedRun]:
+    """`evaluate`, one run after the other, as each is measured."""
+    if not runs:
+        raise InputError("RUN is missing (see metarl evaluate --help)")
+    tasks, episodes = whole("tasks", tasks, 1), whole("episodes", episodes, 1)
+    threads = available_cores() if sim_threads is None else whole("sim_threads", sim_threads, 1)
+    place = device_named(device)
+    policies = policies_of(runs, family)
+    check_alike(policies)
+    trained = max(saved.config.adaptation_steps for saved in policies)
+    for number, (folder, saved) in enumerate(zip(runs, policies, strict=True), start=1):
+        of = f" ({number} of {len(runs)})" if len(runs) > 1 else ""
+        found = measure(
+            saved,
+            splits=tuple(splits) or None,
+            num_tasks=tasks,
+            steps=trained if steps is None else steps,
+            episodes_per_step=episodes,
+            budgets=budgets,
+            explore=noise,
+            seed=seed,
+            sim_threads=threads,
+            device=place,
+            engine=engine,
+            progress=f"evaluate {folder}{of}" if progress else None,
+        )
+        yield EvaluatedRun(folder, saved, found.over_episodes() if len(budgets) else found)

@@ -1,0 +1,101 @@
+"""A run that was trained: its folder, its policy, what was logged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metarl.baselines.recipes import origins
+from metarl.checkpoint import load_policy
+from metarl.config import TrainConfig
+from metarl.deploy import MetaPolicy
+from metarl.logging import read_metrics
+from metarl.places import free_folder
+from metarl.run_folder import load_run_config
+
+LAST = 10
+"""Iterations whose mean is told as what a run reached."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder after training."""
+
+    folder: Path
+    trained: int
+    """Iterations that the call which returned this did; 0: there was nothing left to do."""
+
+    @property
+    def config(self) -> TrainConfig:
+        """Everything that determines the run."""
+        return load_run_config(self.folder)
+
+    @property
+    def policy(self) -> MetaPolicy:
+        """The policy of its newest checkpoint, as `metarl.load` gives it."""
+        return MetaPolicy(load_policy(self.folder))
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """What was logged: one object for each iteration; what was not finite is None."""
+        return read_metrics(self.folder)
+
+    def __str__(self) -> str:
+        config = self.config
+        title = origins()[config.method].title
+        first = f"{config.family} | {title} | seed {config.seed} | {self.folder}"
+        return "\n".join([first, *results(self.folder, config)])
+
+
+def results(run: Path, config: TrainConfig) -> list[str]:
+    """What a run returned at first and in the end, as lines; none where nothing was trained.
+
+    Means over the iterations' own episodes, with action noise.
+    """
+    lines = read_metrics(run)
+    if not lines:
+        return []
+    size = f"{len(lines)} iterations, {lines[-1]['rollout/env_steps']:,} environment steps"
+    adapts = config.method not in NOT_ADAPTING
+    return [
+        size,
+        f"  first iteration:     {_returns(lines[:1], adapts)}",
+        f"  mean of the last {len(lines[-LAST:]):>2}: {_returns(lines[-LAST:], adapts)}",
+        *([] if adapts else [f"  {NOT_ADAPTING[config.method]}"]),
+    ]
+
+
+NOT_ADAPTING = {
+    "scratch": "trained on one task; it does not adapt",
+    "robust": "it does not adapt: one policy for all tasks",
+    "oracle": "it does not adapt: it is told the task",
+    "finetuned": "nothing adapts in training; fine-tuning is done on the task: metarl evaluate",
+}
+"""Baselines whose training adapts to nothing, with what to know of them."""
+
+
+def _returns(lines: list[dict[str, Any]], adapts: bool) -> str:
+    def mean(name: str) -> float:
+        values = [line[name] for line in lines if line.get(name) is not None]
+        return sum(values) / len(values) if values else float("nan")
+
+    before = f"return {mean('rollout/return_pre'):.1f}"
+    if not adapts:
+        return before
+    after, gain = mean("rollout/return_post"), mean("rollout/adaptation_gain")
+    return f"{before} before adaptation, {after:.1f} after, gain {gain:+.1f}"
+
+
+RunLike = Run | Path | str
+"""A run, or the folder of a run or a policy."""
+
+
+def folder_of(run: RunLike) -> Path:
+    """The folder."""
+    return run.folder if isinstance(run, Run) else Path(run)
+
+
+def default_folder(config: TrainConfig) -> Path:
+    """Where a run goes if nobody says: runs/FAMILY-METHOD-SEED, or with -2, -3, ... behind it."""
+    return free_folder(Path("runs") / f"{config.family}-{config.method}-{config.seed}")

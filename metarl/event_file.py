@@ -1,0 +1,94 @@
+"""TensorBoard's event files, written in the caller's thread.
+
+`SummaryWriter` writes in a thread of its own, in which a full disk is a traceback that no caller
+can catch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from PIL import Image
+from tensorboard.compat.proto.event_pb2 import (
+    Event,  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
+    SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
+)
+from tensorboard.compat.proto.summary_pb2 import (
+    Summary,  # pyright: ignore[reportAttributeAccessIssue]
+)
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard.summary import scalar
+
+VERSION = "brain.Event:2"
+_numbers = itertools.count()
+"""Of the files of this process, so that no two have one name."""
+
+
+class EventFile:
+    """One file of events of a run."""
+
+    def __init__(self, folder: Path, purge_step: int | None = None) -> None:
+        """Opens a new file in a folder, which is made if it is not there.
+
+        Args:
+            folder: of the run's event files.
+            purge_step: what older files say of this step and later ones no longer holds.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        self._file = (folder / f"events.out.tfevents.{name}").open("wb")
+        self._records = RecordWriter(self._file)
+        try:
+            self._write(Event(wall_time=time.time(), file_version=VERSION))
+            if purge_step is not None:
+                start = SessionLog(status=SessionLog.START)
+                self._write(Event(wall_time=time.time(), step=purge_step, session_log=start))
+            self.flush()
+        except OSError:
+            self.give_up()
+            raise
+
+    def add(self, summary: Summary, step: int) -> None:
+        """Write what torch's functions make: scalars, texts, pictures."""
+        self._write(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def add_scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Write values by their tags."""
+        for tag, value in values.items():
+            self.add(scalar(tag, value), step)
+
+    def flush(self) -> None:
+        """Give what was written to the system."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def give_up(self) -> None:
+        """Close a file that cannot be written, whatever becomes of what was not."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def _write(self, event: Event) -> None:
+        self._records.write(event.SerializeToString())
+
+
+def image_summary(tag: str, path: Path) -> Summary:
+    """A PNG or an animated GIF for TensorBoard's Images tab.
+
+    The encoded file is stored as it is: `SummaryWriter.add_video` writes nothing with moviepy 2
+    (pytorch/pytorch#147317).
+    """
+    with Image.open(path) as picture:
+        width, height = picture.size
+    encoded = Summary.Image(
+        height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes()
+    )
+    return Summary(value=[Summary.Value(tag=tag, image=encoded)])

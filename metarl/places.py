@@ -1,0 +1,35 @@
+"""Where results go, so that none replaces another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def free_folder(wanted: Path) -> Path:
+    """`wanted`, or with the first free number behind it: runs/x-0, runs/x-0-2, runs/x-0-3, ..."""
+    folder, count = wanted, 1
+    while folder.exists():
+        count += 1
+        folder = wanted.with_name(f"{wanted.name}-{count}")
+    return folder
+
+
+def newest(wanted: Path) -> Path:
+    """The last of `wanted`, wanted-2, wanted-3, ... that is there; `wanted` if none is."""
+    folder, count = wanted, 1
+    while (following := wanted.with_name(f"{wanted.name}-{count + 1}")).exists():
+        folder, count = following, count + 1
+    return folder
+
+
+def output(run: Path, kind: str) -> Path:
+    """Where results go: into the folder that was named, but never into what training replaces.
+
+    What belongs to runs/x/checkpoints/000150 or runs/x/best goes to runs/x/evaluation-000150,
+    runs/x/evaluation-best and the like.
+    """
+    if run.parent.name == "checkpoints":
+        return run.parents[1] / f"{kind}-{run.name}"
+    if run.name == "best" and (run.parent / "checkpoints").is_dir():
+        return run.parent / f"{kind}-{run.name}"
+    return run / kind

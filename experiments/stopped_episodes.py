@@ -81,8 +81,8 @@ def measure(
     ]
     return {
         "steps": float(np.mean([len(episode.rewards) for episode in met])),
-        "stopped": float(np.mean([episode.stopped for episode in met])),
-        "return": float(np.mean([sum(episode.rewards) for episode in met])),
+        "stopped": float(np.mean([bool(episode.stopped) for episode in met])),
+        "return": float(np.mean([episode.returned for episode in met])),
     }
 
 

@@ -21,15 +21,10 @@ import numpy as np
 
 from metarl.advantages import policy_batch
 from metarl.deploy.check import noise_margin
-from metarl.deploy.gym_rollouts import (
-    NO_LIMITS,
-    Collected,
-    Episode,
-    check_spaces,
-    collect_from_env,
-    run_episode,
-)
-from metarl.deploy.limits import Limits
+from metarl.deploy.collected import Collected
+from metarl.deploy.episodes import Episode
+from metarl.deploy.gym_rollouts import check_spaces, collect_from_env, run_episode
+from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.deploy.policy import MetaPolicy
 from metarl.deploy.robot_adaptation import (
     NOT_FINITE,
@@ -253,9 +248,15 @@ class ContinualAdapter:
             self._forget()
         elif self._since_probe == self._probe_every > 0:
             self._missing.extend(range(len(self._windows)))
-        returned = math.nan if episode.faulted else sum(episode.rewards)
         return StreamEpisode(
-            self._count, "act", steps, returned, False, change, episode.stopped, self._settled
+            self._count,
+            "act",
+            steps,
+            episode.returned,
+            False,
+            change,
+            bool(episode.stopped),
+            self._settled,
         )
 
     def _seen_change(self, full: int) -> str:
@@ -283,7 +284,8 @@ class ContinualAdapter:
         Acting episodes that diverged are NaN.
         """
         probes = [(one.earned()[0], one.stopped[0]) for one in self._windows[0]]
-        acted = [(np.array([] if e.faulted else e.rewards), e.stopped) for e in self._acted]
+        none = np.array([])
+        acted = [(none if e.diverged else e.rewards, bool(e.stopped)) for e in self._acted]
         rewards, stopped = zip(*probes, *acted, strict=True)
         costs = stop_costs(rewards, stopped, full, self._limits.stop_penalty)
         returns = [

@@ -15,9 +15,11 @@ from torch import Generator
 
 from metarl.captions import quantity_label, task_text
 from metarl.checkpoint import SavedPolicy, load_policy, save_policy
-from metarl.deploy.gym_rollouts import NO_LIMITS, UnsafeStartError, plain_array
+from metarl.deploy.episode_so_far import UnsafeStartError
+from metarl.deploy.episodes import Episode
+from metarl.deploy.gym_rollouts import plain_array
 from metarl.deploy.interruption import AdaptationCancelled, AdaptationInterruptedError
-from metarl.deploy.limits import Limits
+from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.deploy.robot_adaptation import (
     NOT_FINITE,
     adapt_on_env,
@@ -50,6 +52,8 @@ class MetaPolicy:
     """A policy that acts, and that adapts to the task it finds. Adapting returns a new one."""
 
     saved: SavedPolicy
+    episodes: tuple[Episode, ...] = ()
+    """What it was adapted from on a robot, in this process: `metarl.save_episodes` keeps them."""
     _sampler: Generator = field(default_factory=lambda: Generator().manual_seed(0), repr=False)
 
     def adapt(
@@ -91,7 +95,7 @@ class MetaPolicy:
         done = adapt_on_env(
             self.saved, env, episodes=episodes, steps=steps, seed=whole("seed", seed), limits=limits
         )
-        policy, error = MetaPolicy(done.saved), done.error
+        policy, error = MetaPolicy(done.saved, done.episodes), done.error
         if error is None:
             return policy
         line = f"the adaptation was cut short: {done.describe()}"

@@ -91,7 +91,8 @@ def save_checkpoint(run: Path, config: TrainConfig, state: TrainState, *, keep: 
     A crash at any moment leaves the checkpoints that were there, or those and this one.
     """
     counters: dict[str, Any] = {name: getattr(state, name) for name in COUNTERS}
-    noted = {name: counters[name] for name in ("iteration", "env_steps")}
+    noted: dict[str, Any] = {name: counters[name] for name in ("iteration", "env_steps")}
+    noted |= {"observations": state.observed} if state.observed else {}
     with _new_checkpoint(run, state.iteration, keep) as folder:
         weights_digest = write_policy(folder, config, _policy_for(config), state.params, noted)
         content = safetensors.torch.save(training_tensors(state))
@@ -146,6 +147,7 @@ def save_best(run: Path, config: TrainConfig, state: TrainState, return_post: fl
         "env_steps": state.env_steps,
         "chosen": f"best on {tasks}, iteration {state.iteration}",
         "eval_return_post": return_post,
+        "observations": state.observed,
     }
     with _new_folder(run / BEST) as folder:
         write_policy(folder, config, _policy_for(config), state.params, noted)

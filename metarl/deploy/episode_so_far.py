@@ -42,6 +42,16 @@ class EpisodeSoFar:
             )
         self._observations.append(observation)
 
+    def act_on(self, observation: NDArray[np.float64]) -> Episode | None:
+        """Take what the next action sees, in place of what was seen after the last one.
+
+        The episode, if the robot is unsafe by now, else None.
+        """
+        if np.array_equal(observation, self._observations[-1]):
+            return None
+        self._observations[-1] = observation
+        return self.episode(stopped="unsafe") if self._limits.is_unsafe(observation) else None
+
     def add(
         self,
         action: NDArray[np.floating],

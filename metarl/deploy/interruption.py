@@ -33,7 +33,7 @@ class AdaptationCancelled(KeyboardInterrupt):
         self.policy = policy
 
 
-class AdaptationExit(SystemExit):  # noqa: N818 - as SystemExit
+class AdaptationExit(SystemExit):
     """`sys.exit` in mid-adaptation, such as by a signal's handler; its `code` is kept."""
 
     policy: MetaPolicy

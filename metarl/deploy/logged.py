@@ -5,17 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from metarl.deploy.episodes import Episode, read_episodes
-from metarl.deploy.limits import Limits
-from metarl.deploy.robot_adaptation import AdaptedOnRobot, RobotAdaptation
+from metarl.deploy.limits import NO_LIMITS, Limits
+from metarl.deploy.policy import MetaPolicy, load
+from metarl.deploy.robot_adaptation import RobotAdaptation, check_limits, plain_sizes
 from metarl.params import Params
-from metarl.policies import Gaussian, GaussianMlpPolicy
-from metarl.policy_folder import SavedPolicy
+from metarl.policies import LOG_2PI, Gaussian, GaussianMlpPolicy
 from metarl_envs import InputError
 from metarl_envs.numbers import whole
 
@@ -32,53 +33,78 @@ INSIDE = 3.0
 """Standard deviations between the mean action and its bounds that make it inside."""
 
 
-def adapt_from_log(
-    saved: SavedPolicy,
-    given: Any,  # noqa: ANN401 - what a user has
+def adapt_from(
+    policy: MetaPolicy | str | Path,
+    episodes: Any,  # noqa: ANN401 - what a user has
     *,
-    steps: int,
-    episodes_per_step: int | None,
-    limits: Limits,
-    max_steps: int | None,
-) -> AdaptedOnRobot:
-    """The arithmetic of an adaptation on a robot, on episodes that were met before.
+    steps: int | None = None,
+    episodes_per_step: int | None = None,
+    limits: Limits = NO_LIMITS,
+    max_steps: int | None = None,
+) -> MetaPolicy:
+    """Adapt to the robot that episodes were met on, by the arithmetic of `MetaPolicy.adapt`.
+
+    An episode is a `metarl.Episode` or a dict: `observations` (T + 1, O), or (T, O) with
+    `final_observation` (O,); `actions` (T, A), as sent, in the action space's units; `rewards`
+    (T,); and if it ended so, `terminated`, or `stopped="why"`. Longer ones are cut at the training
+    horizon, as on a robot.
+
+    **The actions must be the policy's own, with its noise**: `policy.predict(observation,
+    deterministic=False)` or `metarl.AdaptationSession` give such. What is learned is which of its
+    random deviations did well; mean actions hold none and are refused, and those of another
+    controller are warned of. An action at a bound was cut there, and counts as what the policy
+    would have chosen beyond it, on average.
 
     Args:
-        saved: the policy to start from, which acted in the episodes.
-        given: the episodes, in the order in which they were met.
-        steps: gradient steps, K; with K > 1 the policy after k steps acted in the k-th part.
+        policy: meta-trained, or the folder of one, which acted in the episodes.
+        episodes: in the order in which they were met.
+        steps: gradient steps, >= 1; None: as many as the policy was trained for. With more than
+            one, the policy acted in the first part of the episodes, the policy after one step in
+            the second, and so on.
         episodes_per_step: of each part but the last, which may have fewer; None: equal parts.
-        limits: those that hold without a robot.
-        max_steps: of an episode that goes on; None: the horizon.
+        limits: action bounds, `good_return`, `max_step_kl` and `stop_penalty`; the others act
+            while a robot moves, and are refused.
+        max_steps: of an episode that nothing ends, where that is less than the training horizon.
 
     Raises:
         InputError: for episodes that do not fit, or actions without noise.
         AdaptationNotFiniteError: if a step is not finite.
     """
+    meta = policy if isinstance(policy, MetaPolicy) else load(policy)
+    saved = meta.saved
+    _, steps = plain_sizes(saved, 1, steps)
+    check_limits(limits)
     for name in LIVE_LIMITS:
         if name in limits.describe():
             raise InputError(
                 f"limits.{name}: acts while the robot moves, and these episodes are over; leave it "
                 "out (of an episode that was stopped, say stopped='...')"
             )
-    policy = limits.applied_to(saved.policy)
-    episodes = read_episodes(given, policy)
-    if all(episode.diverged for episode in episodes):
-        raise InputError(f"episodes: {len(episodes)} given, and none to adapt from")
-    size = _part_size(len(episodes), steps, episodes_per_step)
+    function = limits.applied_to(saved.policy)
+    found = read_episodes(episodes, function)
+    if all(episode.diverged for episode in found):
+        raise InputError(f"episodes: {len(found)} given, and none to adapt from")
+    size = _part_size(len(found), steps, episodes_per_step)
     adapting = RobotAdaptation(
-        saved, episodes=size, steps=steps, seed=None, limits=limits, max_steps=max_steps
+        saved,
+        episodes=size,
+        steps=steps,
+        seed=None,
+        limits=limits,
+        max_steps=None if max_steps is None else whole("max_steps", max_steps, 1),
     )
-    for start in range(0, len(episodes), size):
+    for start in range(0, len(found), size):
         if adapting.finished:
             break
-        part = [e.first_steps(adapting.horizon) for e in episodes[start : start + size]]
-        part = [with_outputs(policy, adapting.params, episode) for episode in part]
-        check_noise(policy, adapting.params, part, len(episodes) > size)
+        part = [e.first_steps(adapting.horizon) for e in found[start : start + size]]
+        part = [with_outputs(function, adapting.params, episode) for episode in part]
+        check_noise(function, adapting.params, part, first=start == 0)
         for episode in part:
             adapting.append(episode)
         adapting.learn(early=True)
-    return adapting.result()
+    adapting.finish()
+    done = adapting.result()
+    return MetaPolicy(done.saved, done.episodes)
 
 
 def _part_size(count: int, steps: int, given: int | None) -> int:
@@ -114,11 +140,12 @@ def with_outputs(policy: GaussianMlpPolicy, params: Params, episode: Episode) ->
     if episode.outputs is not None or episode.steps == 0:
         return episode
     dist = _acted(policy, params, episode)
-    low, high = _bounds(policy)
-    outputs = _unscaled(policy, torch.from_numpy(episode.actions))
-    rounding = 1e-6 * policy.config.action_scale
-    above = dist.mean + _mean_beyond((high - dist.mean) / dist.log_std.exp()) * dist.log_std.exp()
-    below = dist.mean - _mean_beyond((dist.mean - low) / dist.log_std.exp()) * dist.log_std.exp()
+    mean, std = dist.mean, dist.log_std.exp()
+    low, high = policy.output_bounds()
+    outputs = policy.outputs(torch.from_numpy(episode.actions))
+    rounding = 1e-5 * policy.config.action_scale  # of an action in single precision
+    above = mean + std * _mean_beyond((high - mean) / std)
+    below = mean - std * _mean_beyond((mean - low) / std)
     outputs = torch.where(outputs >= high - rounding, above, outputs)
     outputs = torch.where(outputs <= low + rounding, below, outputs)
     return replace(episode, outputs=outputs.numpy())
@@ -126,7 +153,7 @@ def with_outputs(policy: GaussianMlpPolicy, params: Params, episode: Episode) ->
 
 @torch.no_grad()
 def check_noise(
-    policy: GaussianMlpPolicy, params: Params, episodes: Sequence[Episode], parts: bool
+    policy: GaussianMlpPolicy, params: Params, episodes: Sequence[Episode], *, first: bool
 ) -> None:
     """Refuse actions without noise; warn of those that another policy must have chosen.
 
@@ -136,14 +163,14 @@ def check_noise(
         policy: the policy function.
         params: that should have acted, (1, ...).
         episodes: with outputs.
-        parts: whether there are more episodes, for other gradient steps.
+        first: whether they are for the first gradient step.
 
     Raises:
         InputError: if the actions are the mean actions.
     """
     squares = torch.zeros(policy.action_size, dtype=torch.float64)
     counts = torch.zeros_like(squares)
-    low, high = _bounds(policy)
+    low, high = policy.output_bounds()
     for episode in episodes:
         if episode.diverged or episode.outputs is None:
             continue
@@ -158,27 +185,21 @@ def check_noise(
     if float(squares.sum() / counts.sum()) < NO_NOISE:
         raise InputError(
             "actions: are the policy's mean actions, without its noise, so nothing can be learned "
-            "from them; sample them: policy.session(), or policy.predict(observation, "
-            "deterministic=False)"
+            "from them; sample them: policy.predict(observation, deterministic=False)"
         )
     off = [
-        f"actions[:, {i}] by {math_sqrt(squares[i] / counts[i]):.2g} of them"
+        f"actions[:, {i}] by {float(squares[i] / counts[i]) ** 0.5:.2g} of them"
         for i in range(policy.action_size)
         if counts[i] >= FEWEST and not 1 / FAR <= float(squares[i] / counts[i]) <= FAR
     ]
     if off:
-        which = "this policy as it was after the step before" if parts else "this policy"
+        which = "this policy" if first else "this policy after the gradient step before them"
         warnings.warn(
             f"the actions cannot all come from {which}: they lie off its mean action by one "
             f"standard deviation of its noise, as a rule, and here {', '.join(off)}; what another "
             "policy did gives a gradient that means nothing",
-            stacklevel=5,
+            stacklevel=3,
         )
-
-
-def math_sqrt(value: Tensor) -> float:
-    """Its square root."""
-    return float(value) ** 0.5
 
 
 def _acted(policy: GaussianMlpPolicy, params: Params, episode: Episode) -> Gaussian:
@@ -188,25 +209,7 @@ def _acted(policy: GaussianMlpPolicy, params: Params, episode: Episode) -> Gauss
     return Gaussian(dist.mean[0].double(), dist.log_std[0].double())
 
 
-def _unscaled(policy: GaussianMlpPolicy, controls: Tensor) -> Tensor:
-    """Controls (..., A) -> outputs, where they were not cut."""
-    lows, highs = (torch.tensor(b, dtype=torch.float64) for b in action_range(policy))
-    middle, half = 0.5 * (highs + lows), 0.5 * (highs - lows)
-    return (controls.double() - middle) / half * policy.config.action_scale
-
-
-def action_range(policy: GaussianMlpPolicy) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The actuator range that outputs are scaled to."""
-    return policy.action_low, policy.action_high
-
-
-def _bounds(policy: GaussianMlpPolicy) -> tuple[Tensor, Tensor]:
-    """The outputs beyond which controls are cut, each (A,)."""
-    lows, highs = policy.control_limits or action_range(policy)
-    return tuple(_unscaled(policy, torch.tensor(b, dtype=torch.float64)) for b in (lows, highs))
-
-
 def _mean_beyond(bound: Tensor) -> Tensor:
     """E[z | z > bound] of a standard normal z."""
-    log_density = -0.5 * bound.square() - 0.5 * torch.log(torch.tensor(2 * torch.pi))
+    log_density = -0.5 * (bound.square() + LOG_2PI)
     return torch.exp(log_density - torch.special.log_ndtr(-bound))

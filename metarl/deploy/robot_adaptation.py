@@ -19,6 +19,7 @@ from metarl.deploy.episodes import Episode, EpisodeRecord
 from metarl.deploy.gym_rollouts import check_spaces, explored
 from metarl.deploy.interruption import AdaptationNotFiniteError
 from metarl.deploy.limits import Limits, Step, limited_step
+from metarl.deploy.observation_check import warn_of_other_observations
 from metarl.deploy.step_size import step_cap
 from metarl.deploy.stops import stop_costs, time_limit
 from metarl.inner_loop import InnerLoopConfig, keep_finite
@@ -72,7 +73,7 @@ class RobotAdaptation:
         *,
         episodes: int,
         steps: int,
-        seed: int,
+        seed: int | None,
         limits: Limits,
         max_steps: int | None = None,
         on_episode: Callable[[EpisodeRecord], object] | None = None,
@@ -83,7 +84,7 @@ class RobotAdaptation:
             saved: the policy to start from.
             episodes: per gradient step, >= 1; with a check >= 2.
             steps: gradient steps, >= 1.
-            seed: fixes the action noise.
+            seed: fixes the action noise; None: nobody explores.
             limits: what it must not do, and when it ends early.
             max_steps: of an episode that goes on; None: the horizon.
             on_episode: told of every episode.
@@ -103,7 +104,7 @@ class RobotAdaptation:
         self._episodes, self._steps, self._seed = episodes, steps, seed
         self._on_episode = on_episode
         self._cap = step_cap(self._saved, limits, episodes, steps)
-        _, self._noise = adaptation_generators(seed)
+        _, self._noise = adaptation_generators(seed or 0)
         self._how = saved.config.inner_loop(progress=1.0)
         self._start = expand(saved.params, 1)
         self.params: Params = self._how.adaptation.begin(self._start)
@@ -146,6 +147,8 @@ class RobotAdaptation:
     def append(self, episode: Episode) -> None:
         """Keep a whole episode, and tell of it; what is told may raise an error."""
         self._current.append(episode)
+        if self.gathered == 1:
+            warn_of_other_observations(self._saved, episode)
         if self._on_episode is not None:
             self._on_episode(
                 EpisodeRecord(
@@ -158,14 +161,23 @@ class RobotAdaptation:
                 )
             )
 
-    def learn(self) -> None:
+    def learn(self, *, early: bool = False) -> None:
         """Make the gradient step, or the check, if its last episode is there.
+
+        Args:
+            early: also from fewer episodes.
 
         Raises:
             AdaptationNotFiniteError: if the step is not finite.
         """
-        if not self.finished and len(self._current) == self.wanted:
+        if not self.finished and (early or len(self._current) == self.wanted):
             self._close(None)
+
+    def finish(self) -> None:
+        """End with the whole episodes, of which those of an unfinished collection count too."""
+        if any(not episode.diverged for episode in self._current):
+            self._close(None)
+        self.finished = True
 
     def cut_short(self, error: BaseException) -> None:
         """End with the episodes that are whole.
@@ -175,7 +187,8 @@ class RobotAdaptation:
             BaseException: the error itself, where no episode can be adapted from.
         """
         if not self.finished:
-            self._close(error)
+            whole = len(self._current) == self.wanted  # the error came when telling of the last one
+            self._close(None if whole else error)
         self._error, self.finished = error, True
 
     def _close(self, error: BaseException | None) -> None:
@@ -403,3 +416,9 @@ def check_limits(limits: Limits) -> None:
     """Raise `InputError` for anything else, such as a dict or None."""
     if not isinstance(limits, Limits):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"limits = {limits!r}: must be metarl.Limits(...)")
+
+
+def check_callback(on_episode: Any) -> None:  # noqa: ANN401 - any type
+    """Raise `InputError` for what cannot be called."""
+    if on_episode is not None and not callable(on_episode):
+        raise InputError(f"on_episode = {on_episode!r}: must be a function of an EpisodeRecord")

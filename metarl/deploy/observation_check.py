@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +63,7 @@ def warn_of_other_observations(saved: SavedPolicy, episode: Episode, stacklevel:
     training = observed_in_training(saved)
     if training is None or episode.steps == 0:
         return
-    found = differences(training, episode.observations)
+    found = differences(training, episode.observations, saved.family.get("observation_names"))
     if found:
         more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         warnings.warn(
@@ -73,21 +74,26 @@ def warn_of_other_observations(saved: SavedPolicy, episode: Episode, stacklevel:
         )
 
 
-def differences(training: Observed, observations: NDArray[np.float64]) -> list[str]:
+def differences(
+    training: Observed, observations: NDArray[np.float64], names: Sequence[str] | None = None
+) -> list[str]:
     """Entries far from training's, in words, the farthest first.
 
     Args:
         training: statistics.
         observations: of one episode by the policy that was trained, (T, O).
+        names: of the entries, (O,), where they have others than their numbers.
     """
+    labels = [f"observation[{i}]" for i in range(len(training.mean))]
+    if names is not None and len(names) == len(labels):
+        labels = [a if a == b else f"{a} ({b})" for a, b in zip(labels, names, strict=True)]
     mean, std = observations.mean(0), observations.std(0)
-    usual = np.maximum(training.std, FLOOR * (1 + np.abs(training.mean)))
-    shift, spread = np.abs(mean - training.mean) / usual, std / usual
-    like = alike(training, mean, std) >= ALIKE
+    shift, spread = distances(training, observations)
+    like = alike(training, observations) >= ALIKE
     most = (SHIFT, SPREAD) if like else (UNLIKE_SHIFT, UNLIKE_SPREAD)
     far = np.maximum(shift / most[0], spread / most[1])
     lines = [
-        f"observation[{i}] has mean {mean[i]:.3g} +- {std[i]:.3g} here, {training.mean[i]:.3g} "
+        f"{labels[i]} has mean {mean[i]:.3g} +- {std[i]:.3g} here, {training.mean[i]:.3g} "
         f"+- {training.std[i]:.3g} in training"
         for i in np.argsort(-far, kind="stable").tolist()
         if far[i] > 1
@@ -95,14 +101,24 @@ def differences(training: Observed, observations: NDArray[np.float64]) -> list[s
     if training.std_within is not None and len(observations) > STILL:
         moved = training.std_within > FLOOR * (1 + np.abs(training.mean))
         lines += [
-            f"observation[{i}] stands still at {mean[i]:.3g} here, and moved in training"
+            f"{labels[i]} stands still at {mean[i]:.3g} here, and moved in training"
             for i in np.flatnonzero(moved & (np.ptp(observations, axis=0) == 0)).tolist()
         ]
     return lines
 
 
-def alike(training: Observed, mean: NDArray[np.float64], std: NDArray[np.float64]) -> float:
+def distances(
+    training: Observed, observations: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each entry, in standard deviations of training: of its mean, and its own: each (O,)."""
+    usual = np.maximum(training.std, FLOOR * (1 + np.abs(training.mean)))
+    shift = np.abs(observations.mean(0) - training.mean) / usual
+    return shift, observations.std(0) / usual
+
+
+def alike(training: Observed, observations: NDArray[np.float64]) -> float:
     """Correlation of log standard deviations here and in training; 1 where all are the same."""
+    mean, std = observations.mean(0), observations.std(0)
     within = training.std if training.std_within is None else training.std_within
     here = np.log(np.maximum(std, FLOOR * (1 + np.abs(mean))))
     there = np.log(np.maximum(within, FLOOR * (1 + np.abs(training.mean))))

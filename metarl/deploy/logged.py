@@ -23,14 +23,13 @@ from metarl_envs.numbers import whole
 LIVE_LIMITS = ("unsafe", "min_return", "check_episodes")
 """Those that act while a robot moves."""
 NO_NOISE = 1e-3
-"""Mean square of the standardised noise of all actions, below which they hold none: 1 is right."""
+"""Mean square distance from the mean action, as a share of what noise gives, below which there is
+none."""
 FAR = 4.0
-"""How many times larger or smaller than 1 that of one action may be. By chance 30 steps come to
-1/4 or 4 about once in a million."""
+"""How many times more or less than the policy's noise an action may vary. By chance 30 steps come
+to 1/4 or 4 about once in a million."""
 FEWEST = 30
-"""Steps that an action must have inside its range to be judged."""
-INSIDE = 3.0
-"""Standard deviations between the mean action and its bounds that make it inside."""
+"""Steps' worth of noise that an action must have to be judged."""
 
 
 def adapt_from(
@@ -157,7 +156,7 @@ def check_noise(
 ) -> None:
     """Refuse actions without noise; warn of those that another policy must have chosen.
 
-    Only steps count in which the mean action is inside its range: others may be cut.
+    Variances are those of outputs that are cut at the bounds.
 
     Args:
         policy: the policy function.
@@ -168,38 +167,48 @@ def check_noise(
     Raises:
         InputError: if the actions are the mean actions.
     """
-    squares = torch.zeros(policy.action_size, dtype=torch.float64)
-    counts = torch.zeros_like(squares)
-    low, high = policy.output_bounds()
+    expected = torch.zeros(policy.action_size, dtype=torch.float64)
+    met, from_mean = torch.zeros_like(expected), torch.zeros_like(expected)
+    bounds = policy.output_bounds()
     for episode in episodes:
         if episode.diverged or episode.outputs is None:
             continue
         dist = _acted(policy, params, episode)
         std = dist.log_std.exp()
-        inside = (dist.mean - low > INSIDE * std) & (high - dist.mean > INSIDE * std)
-        noise = (torch.from_numpy(episode.outputs) - dist.mean) / std
-        squares += torch.where(inside, noise.square(), 0.0).sum(0)
-        counts += inside.sum(0)
-    if float(counts.sum()) == 0:
-        return
-    if float(squares.sum() / counts.sum()) < NO_NOISE:
+        low, high = ((bound - dist.mean) / std for bound in bounds)
+        noise = ((torch.from_numpy(episode.outputs) - dist.mean) / std).clamp(low, high)
+        mean, variance = cut_moments(low, high)
+        expected += variance.sum(0)
+        met += (noise - mean).square().sum(0)
+        from_mean += (noise - torch.zeros_like(noise).clamp(low, high)).square().sum(0)
+    if float(from_mean.sum()) < NO_NOISE * float(expected.sum()):
         raise InputError(
             "actions: are the policy's mean actions, without its noise, so nothing can be learned "
             "from them; sample them: policy.predict(observation, deterministic=False)"
         )
     off = [
-        f"actions[:, {i}] by {float(squares[i] / counts[i]) ** 0.5:.2g} of them"
+        f"actions[:, {i}] by {float(met[i] / expected[i]) ** 0.5:.2g}"
         for i in range(policy.action_size)
-        if counts[i] >= FEWEST and not 1 / FAR <= float(squares[i] / counts[i]) <= FAR
+        if expected[i] >= FEWEST and not 1 / FAR <= float(met[i] / expected[i]) <= FAR
     ]
     if off:
         which = "this policy" if first else "this policy after the gradient step before them"
         warnings.warn(
-            f"the actions cannot all come from {which}: they lie off its mean action by one "
-            f"standard deviation of its noise, as a rule, and here {', '.join(off)}; what another "
+            f"the actions cannot all come from {which}: in standard deviations of its noise they "
+            f"would be off its mean action by about 1, and are {', '.join(off)}; what another "
             "policy did gives a gradient that means nothing",
             stacklevel=3,
         )
+
+
+def cut_moments(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of a standard normal number that is clipped to [low, high]."""
+    below, above = torch.special.ndtr(low), torch.special.ndtr(-high)
+    at_low, at_high = (torch.exp(-0.5 * (z.square() + LOG_2PI)) for z in (low, high))
+    mean = low * below + high * above + at_low - at_high
+    inside = 1 - below - above + low * at_low - high * at_high
+    square = low.square() * below + high.square() * above + inside
+    return mean, (square - mean.square()).clamp(min=0)
 
 
 def _acted(policy: GaussianMlpPolicy, params: Params, episode: Episode) -> Gaussian:

@@ -362,6 +362,20 @@ def test_what_a_callback_raises_keeps_what_was_gathered(kind):
     assert largest_difference(adapted.saved.params, policy.saved.params) > 1e-4
 
 
+def test_what_a_callback_raises_after_the_check_is_no_bad_end_of_the_robot():
+    def tell(record):
+        if record.check and record.number == record.of:
+            raise ConnectionError("the log is full")
+
+    policy = MetaPolicy(tiny_policy("navigation", horizon=6))
+    limits = Limits(check_episodes=2, max_step_kl=math.inf)
+    expected = policy.adapt(Failing(None, 99), episodes=3, limits=limits).adapted["limits"]
+    with pytest.raises(AdaptationInterruptedError) as cut:
+        policy.adapt(Failing(None, 99), episodes=3, limits=limits, on_episode=tell)
+    assert cut.value.policy.adapted["limits"] == expected
+    assert expected["check"]["bad_share_after"] == 0
+
+
 def test_every_episode_is_told_and_printed(capsys):
     records = []
     policy = MetaPolicy(tiny_policy("navigation", horizon=6))

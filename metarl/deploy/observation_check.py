@@ -17,8 +17,8 @@ from metarl_envs.numbers import reals
 
 SHIFT, SPREAD = 40.0, 30.0
 """An entry is another one where its mean is off by so many standard deviations of training, or its
-own is so many times as large: degrees for radians are 57 times. Most that 60 first episodes on tasks
-of extrapolation came to, over all families: 12 and 9 with untrained policies, 5 and 15 with a
+own is so many times as large: degrees for radians are 57 times. Most that 60 first episodes on
+tasks of extrapolation came to, over all families: 12 and 9 with untrained policies, 5 and 15 with a
 half-cheetah of 25 iterations (`python -m experiments.other_observations`)."""
 ALIKE = 0.8
 """Least correlation, between the entries here and in training, of the logarithms of their standard

@@ -113,7 +113,7 @@ def act(policy: MetaPolicy, env: MetaEnv) -> float:
     episode = run_episode(
         env, lambda _, o: policy.predict(o)[0], policy.saved.config.horizon, NO_LIMITS
     )
-    return np.nan if episode.faulted else sum(episode.rewards)
+    return episode.returned
 
 
 def use_of_adapted_episodes(policy: MetaPolicy, life: Life, options: Options) -> dict[str, float]:

@@ -81,8 +81,8 @@ def measure(
     ]
     return {
         "steps": float(np.mean([len(episode.rewards) for episode in met])),
-        "stopped": float(np.mean([episode.stopped for episode in met])),
-        "return": float(np.mean([sum(episode.rewards) for episode in met])),
+        "stopped": float(np.mean([bool(episode.stopped) for episode in met])),
+        "return": float(np.mean([episode.returned for episode in met])),
     }
 
 
@@ -103,9 +103,11 @@ def adapt_and_measure(options: Options, seed: int) -> list[dict[str, Any]]:
         task, row = tasks.describe(index), {}
         for name in POLICIES:
             env.reset(seed=0, options={"task": task})
-            adapted, sizes = policy, {"episodes": options.episodes, "steps": options.steps}
+            adapted = policy
             if name != "before":
-                adapted = policy.adapt(env, seed=index, limits=limits[name], **sizes)
+                adapted = policy.adapt(
+                    env, options.episodes, options.steps, seed=index, limits=limits[name]
+                )
             report = adapted.adapted or {"collections": [], "step_kl": []}
             row[name] = measure(adapted, env, task, options.measured) | {
                 "collections": report["collections"],

@@ -27,42 +27,57 @@ if TYPE_CHECKING:
     from metarl.api import train as train
     from metarl.deploy import load as load
     from metarl.deploy.continual import ContinualAdapter as ContinualAdapter
+    from metarl.deploy.episode_files import load_episodes as load_episodes
+    from metarl.deploy.episode_files import save_episodes as save_episodes
+    from metarl.deploy.episodes import Episode as Episode
     from metarl.deploy.limits import Limits as Limits
+    from metarl.deploy.logged import adapt_from as adapt_from
+    from metarl.deploy.session import AdaptationSession as AdaptationSession
     from metarl.recording import Camera as Camera
 
 __version__ = "0.1.0"
 __all__ = [
+    "AdaptationSession",
     "Camera",
     "ComparedRuns",
     "ContinualAdapter",
     "DiagnosedFamily",
+    "Episode",
     "EvaluatedRun",
     "Limits",
     "Run",
     "__version__",
+    "adapt_from",
     "baseline",
     "compare",
     "diagnose",
     "evaluate",
     "load",
+    "load_episodes",
     "resume",
+    "save_episodes",
     "train",
 ]
 
 HOMES = {
+    "AdaptationSession": "deploy.session",
     "Camera": "recording",
     "ComparedRuns": "api",
     "ContinualAdapter": "deploy.continual",
     "DiagnosedFamily": "api",
+    "Episode": "deploy.episodes",
     "EvaluatedRun": "api",
     "Limits": "deploy.limits",
     "Run": "api",
+    "adapt_from": "deploy.logged",
     "baseline": "api",
     "compare": "api",
     "diagnose": "api",
     "evaluate": "api",
     "load": "deploy",
+    "load_episodes": "deploy.episode_files",
     "resume": "api",
+    "save_episodes": "deploy.episode_files",
     "train": "api",
 }
 

@@ -14,6 +14,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,7 +86,8 @@ def save_checkpoint(run: Path, config: TrainConfig, state: TrainState, *, keep: 
     A crash at any moment leaves the checkpoints that were there, or those and this one.
     """
     counters: dict[str, Any] = {name: getattr(state, name) for name in COUNTERS}
-    noted = {name: counters[name] for name in ("iteration", "env_steps")}
+    noted: dict[str, Any] = {name: counters[name] for name in ("iteration", "env_steps")}
+    noted |= {"observations": state.observed} if state.observed else {}
     with _new_checkpoint(run, state.iteration, keep) as folder:
         digest = write_policy(folder, config, _policy_for(config), state.params, noted)
         write_training(folder, TRAINING_FORMAT, counters, training_tensors(state), digest)
@@ -151,6 +153,7 @@ def save_best(run: Path, config: TrainConfig, state: TrainState, return_post: fl
         "env_steps": state.env_steps,
         "chosen": f"best on {tasks}, iteration {state.iteration}",
         "eval_return_post": return_post,
+        "observations": state.observed,
     }
     with _new_folder(run / BEST) as folder:
         write_policy(folder, config, _policy_for(config), state.params, noted)
@@ -257,8 +260,8 @@ def _read_checkpoint(folder: Path) -> tuple[TrainConfig, TrainState]:
         generators = Generators.from_state(_named(tensors, STREAM))
     except RuntimeError as error:
         raise RunError(f"{folder / TRAINING_STATE}: {error}") from None
-    return saved.config, TrainState(
-        saved.params, generators, _named(tensors, OPTIMIZER), **counters
+    return saved.config, replace(
+        TrainState(saved.params, generators, _named(tensors, OPTIMIZER)), **counters
     )
 
 

@@ -20,7 +20,8 @@ def model_card(config: TrainConfig, family: Mapping[str, Any], metadata: Mapping
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
     parameters = "\n".join(row(parameter) for parameter in family["parameters"])
-    noted = "\n".join(f"- {key}: {value}" for key, value in metadata.items())
+    shown = {key: value for key, value in metadata.items() if key != "observations"}  # are long
+    noted = "\n".join(f"- {key}: {value}" for key, value in shown.items())
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
     return f"""# metarl policy: {family["name"]}
 

@@ -226,6 +226,19 @@ class GaussianMlpPolicy(PlainFields):
         lows, highs = _bounds(*limits, outputs.dtype, outputs.device)
         return controls.clamp(lows, highs)
 
+    def outputs(self, controls: Tensor) -> Tensor:
+        """Controls (..., A) -> the outputs behind them, where they were not clipped."""
+        middle, half = _action_range(
+            self.action_low, self.action_high, controls.dtype, controls.device
+        )
+        return (controls - middle) / half * self.config.action_scale
+
+    def output_bounds(self) -> tuple[Tensor, Tensor]:
+        """The outputs beyond which controls are clipped, each (A,) float64."""
+        lows, highs = self.control_limits or (self.action_low, self.action_high)
+        low, high = _bounds(lows, highs, torch.float64, torch.device("cpu"))
+        return self.outputs(low), self.outputs(high)
+
     def update_statistics(
         self, params: Mapping[str, Tensor], observations: Tensor, valid: Tensor
     ) -> Params:

@@ -34,6 +34,7 @@ from metarl.policies import GaussianMlpPolicy
 from metarl.state import initial_params
 from metarl.versions import git_commit, versions
 from metarl_envs import FAMILIES, InputError, TaskFamily, unknown_name
+from metarl_envs.interface_names import action_names, observation_names
 
 SCHEMA = 2
 """Version of every file that this module and `metarl.checkpoint` write."""
@@ -220,6 +221,8 @@ def describe_family(family: TaskFamily) -> dict[str, Any]:
         "horizon": family.horizon,
         "dt_s": family.dt_s,
         "quantity": family.quantity,
+        "observation_names": observation_names(family),
+        "action_names": action_names(family),
         "parameters": [
             {
                 "name": parameter.name,

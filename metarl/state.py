@@ -75,3 +75,6 @@ class TrainState:
     """Updates refused since the last accepted one, because they were not finite."""
     refused: int = 0
     """Updates refused in all."""
+    observed: dict[str, list[float]] = field(default_factory=dict)
+    """Statistics of the last iteration's observations, noted with the policy; nothing needs them to
+    go on."""

@@ -18,6 +18,7 @@ from metarl.health import Watch, health_metrics
 from metarl.inner_loop import InnerLoop, run_inner_loop
 from metarl.logging import MetricsLogger, read_metrics
 from metarl.metrics import iteration_metrics, time_metrics
+from metarl.observed import observation_statistics
 from metarl.params import is_finite, learned, to
 from metarl.policies import GaussianMlpPolicy
 from metarl.progress import Progress
@@ -137,7 +138,8 @@ def next_state(
 ) -> TrainState:
     """The state after an iteration; a non-finite update is refused and counted."""
     env_steps = state.env_steps + sum(rollouts.num_steps() for rollouts in inner.rollouts)
-    advanced = replace(state, iteration=state.iteration + 1, env_steps=env_steps)
+    observed = observation_statistics(inner.rollouts[0])
+    advanced = replace(state, iteration=state.iteration + 1, env_steps=env_steps, observed=observed)
     finite = is_finite(update.params | update.optimizer) and all(
         math.isfinite(value) for name, value in metrics.items() if name.startswith("train/")
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import gymnasium
@@ -21,15 +21,12 @@ import numpy as np
 
 from metarl.advantages import policy_batch
 from metarl.deploy.check import noise_margin
-from metarl.deploy.gym_rollouts import (
-    NO_LIMITS,
-    Collected,
-    Episode,
-    check_env,
-    collect_from_env,
-    run_episode,
-)
-from metarl.deploy.limits import Limits
+from metarl.deploy.collected import Collected
+from metarl.deploy.episodes import Episode
+from metarl.deploy.gym_rollouts import check_env, collect_from_env, run_episode
+from metarl.deploy.interruption import AdaptationNotFiniteError
+from metarl.deploy.limits import NO_LIMITS, Limits
+from metarl.deploy.observation_check import warn_of_other_observations
 from metarl.deploy.policy import MetaPolicy
 from metarl.deploy.robot_adaptation import (
     NOT_FINITE,
@@ -42,7 +39,6 @@ from metarl.deploy.robot_adaptation import (
 )
 from metarl.deploy.step_size import step_cap
 from metarl.deploy.stops import stop_costs, time_limit
-from metarl.errors import NonFiniteUpdateError
 from metarl.params import Params, expand
 from metarl.rollouts import joined_episodes
 from metarl_envs import InputError
@@ -82,6 +78,8 @@ class StreamEpisode:
     """By a limit."""
     settled: bool = False
     """Adapting has not paid: the meta-policy acts from here on, until the robot changes."""
+    episode: Episode | None = field(default=None, repr=False)
+    """All that was met in it."""
 
 
 class ContinualAdapter:
@@ -177,7 +175,7 @@ class ContinualAdapter:
 
         Raises:
             InputError: for other spaces, or a robot that is unsafe before its first step.
-            NonFiniteUpdateError: if a step is not finite; the stream then starts anew.
+            AdaptationNotFiniteError: if a step is not finite; the stream then starts anew.
         """
         check_env(self._saved.policy, env)
         full = time_limit(env, self._saved.config.horizon)
@@ -199,12 +197,14 @@ class ContinualAdapter:
         )
         if collected.error is not None:
             raise collected.error
+        if self._count == 0:
+            warn_of_other_observations(self._saved, collected.episodes[0])
         adapted, recent = False, self._windows[k]
         if not collected.usable:  # left out, and tried again
             self._faults += 1
             if self._faults == recent.maxlen:
                 self._faults = 0
-                raise NonFiniteUpdateError(NOT_FINITE.format(step=k + 1))
+                raise AdaptationNotFiniteError(NOT_FINITE.format(step=k + 1), collected.episodes)
         else:
             self._faults = 0
             recent.append(collected)
@@ -213,8 +213,10 @@ class ContinualAdapter:
                 self._step(k, full)
             if adapted := not self._missing:
                 self._since_probe, self._settled = 0, False
-        returned, (stopped,) = float(collected.rollouts.task_returns()), collected.stopped
-        return StreamEpisode(self._count, "probe", k, returned, adapted, "", stopped)
+        returned, (episode,) = float(collected.rollouts.task_returns()), collected.episodes
+        return StreamEpisode(
+            self._count, "probe", k, returned, adapted, "", bool(episode.stopped), episode=episode
+        )
 
     def _step(self, k: int, full: int) -> None:
         """Step k anew, from its window."""
@@ -229,8 +231,9 @@ class ContinualAdapter:
             self._saved.policy, self._params[k], batch, self._how, k, names, self._cap, form
         )
         if step is None:
+            gathered = tuple(episode for one in met for episode in one.episodes)
             self._forget()
-            raise NonFiniteUpdateError(NOT_FINITE.format(step=k + 1))
+            raise AdaptationNotFiniteError(NOT_FINITE.format(step=k + 1), gathered)
         self._params[k + 1 :] = [step.params]
 
     def _act(self, env: gymnasium.Env[Any, Any], full: int) -> StreamEpisode:
@@ -253,9 +256,16 @@ class ContinualAdapter:
             self._forget()
         elif self._since_probe == self._probe_every > 0:
             self._missing.extend(range(len(self._windows)))
-        returned = math.nan if episode.faulted else sum(episode.rewards)
         return StreamEpisode(
-            self._count, "act", steps, returned, False, change, episode.stopped, self._settled
+            self._count,
+            "act",
+            steps,
+            episode.returned,
+            False,
+            change,
+            bool(episode.stopped),
+            self._settled,
+            episode,
         )
 
     def _seen_change(self, full: int) -> str:
@@ -283,7 +293,8 @@ class ContinualAdapter:
         Acting episodes that diverged are NaN.
         """
         probes = [(one.earned()[0], one.stopped[0]) for one in self._windows[0]]
-        acted = [(np.array([] if e.faulted else e.rewards), e.stopped) for e in self._acted]
+        none = np.array([])
+        acted = [(none if e.diverged else e.rewards, bool(e.stopped)) for e in self._acted]
         rewards, stopped = zip(*probes, *acted, strict=True)
         costs = stop_costs(rewards, stopped, full, self._limits.stop_penalty)
         returns = [

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium.spaces import Box, Dict, Space, Tuple
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from metarl.deploy.limits import Limits
-from metarl.policies import Gaussian, GaussianMlpPolicy, log_prob
-from metarl.rollouts import Rollouts
+from metarl.deploy.collected import Collected, Exploration, collected
+from metarl.deploy.episode_so_far import EpisodeSoFar
+from metarl.deploy.episodes import Episode
+from metarl.deploy.limits import NO_LIMITS, Limits
+from metarl.policies import GaussianMlpPolicy
 from metarl_envs import InputError
 from metarl_envs.gym_calls import AskedEnv
-
-NO_LIMITS = Limits()
 
 
 class HasSpaces(Protocol):
@@ -77,67 +75,6 @@ def check_env(policy: GaussianMlpPolicy, env: gymnasium.Env[Any, Any]) -> None:
     check_spaces(policy, env)
 
 
-@dataclass(frozen=True)
-class Episode:
-    """One episode as it was met, of L steps before anything went wrong."""
-
-    observations: list[NDArray[np.float64]]  # L + 1 of (O,); none if the first was not finite
-    rewards: list[float]  # L
-    terminated: bool
-    faulted: bool
-    """An observation or reward was not finite, or the environment said so in `info["fault"]`."""
-    stopped: bool
-    """By a limit; the rewards are what was earned until then."""
-
-
-class UnsafeStartError(InputError):
-    """A robot that `Limits.unsafe` calls unsafe before its first step."""
-
-
-@dataclass(frozen=True)
-class Collected:
-    """Episodes of one task as they were met."""
-
-    rollouts: Rollouts  # M = 1, rewards as earned
-    stopped: tuple[bool, ...]  # (E,) by a limit
-    error: BaseException | None = None
-    """What ended the collection before its last episode; it holds those that were whole."""
-
-    @property
-    def usable(self) -> int:
-        """How many episodes did not diverge."""
-        return int((~self.rollouts.faulted).sum())
-
-    def earned(self) -> list[NDArray[np.float64]]:
-        """Rewards of each episode, (L,); none of one that diverged."""
-        rewards, valid = self.rollouts.rewards[0].double(), self.rollouts.valid[0]
-        return [rewards[e, valid[e]].numpy() for e in range(len(rewards))]
-
-    def counted(self, costs: NDArray[np.float64]) -> Rollouts:
-        """The rollouts with `stop_costs`, (E,), added to the last rewards of the episodes."""
-        rewards = self.rollouts.rewards.clone()
-        last = (self.rollouts.valid.sum(-1) - 1).clamp(min=0).unsqueeze(-1)
-        added = torch.as_tensor(costs, dtype=rewards.dtype).view(last.shape)
-        rewards.scatter_add_(-1, last, added)
-        return replace(self.rollouts, rewards=rewards)
-
-    def bad_share(self) -> float:
-        """Share of the episodes that were stopped or diverged."""
-        bad = self.rollouts.faulted | torch.tensor([self.stopped], dtype=torch.bool)
-        return float(bad.double().mean())
-
-    def describe(self) -> dict[str, Any]:
-        """What was earned, steps survived, and bad ends, as JSON values."""
-        faulted = self.rollouts.faulted[0]
-        return {
-            "episodes": len(faulted),
-            "return": float(self.rollouts.task_returns()),
-            "steps": float(self.rollouts.valid[0, ~faulted].sum(-1).double().mean()),
-            "stopped": sum(self.stopped),
-            "diverged": int(faulted.sum()),
-        }
-
-
 def run_episode(
     env: gymnasium.Env[Any, Any],
     control: Callable[[int, NDArray[np.float64]], NDArray[np.float32]],
@@ -158,43 +95,46 @@ def run_episode(
         UnsafeStartError: if the robot is unsafe before its first step.
         InputError: for what the environment raises, or gives in another form than Gymnasium's;
             the error itself is its cause.
+        SystemExit: the environment's own, as of a signal that ends the program.
     """
     asked = AskedEnv(env)
-    space: Any = env.action_space  # a Box: `check_spaces`
-    observation = asked.reset(seed)
-    observations: list[NDArray[np.float64]] = []
-    rewards: list[float] = []
-
-    def ended(*, terminated: bool = False, faulted: bool = False, stopped: bool = False) -> Episode:
-        return Episode(observations, rewards, terminated, faulted, stopped)
-
+    space: Any = env.action_space  # a Box: `check_env`
+    met = EpisodeSoFar(limits)
+    with exits_let_through():
+        observation = asked.reset(seed)
     if not np.isfinite(observation).all():
-        return ended(faulted=True)
-    if limits.is_unsafe(observation):
-        raise UnsafeStartError(
-            "limits.unsafe: the robot is unsafe before its first step; bring it to a safe start"
-        )
-    observations.append(observation)
+        return met.episode(diverged=True)
+    met.begin(observation)
     for t in range(horizon):
         action = np.clip(control(t, observation), space.low, space.high)  # rounding is outside
-        stepped = asked.step(action.astype(space.dtype))
-        observation, reward = stepped.observation, stepped.reward
-        finite = bool(np.isfinite(observation).all()) and math.isfinite(reward)
-        if not finite or stepped.info.get("fault", False):
-            return ended(faulted=True)
-        observations.append(observation)
-        rewards.append(reward)
-        if stepped.terminated:
-            return ended(terminated=True)
-        low = limits.min_return is not None and sum(rewards) < limits.min_return
-        if low or limits.is_unsafe(observation):
-            return ended(stopped=True)
-        if stepped.truncated:
-            break
-    return ended()
+        action = action.astype(space.dtype)
+        with exits_let_through():
+            stepped = asked.step(action)
+        observation = stepped.observation
+        over = met.add(
+            action,
+            stepped.reward,
+            observation,
+            terminated=stepped.terminated,
+            truncated=stepped.truncated,
+            fault=bool(stepped.info.get("fault", False)),
+        )
+        if over is not None:
+            return over
+    return met.episode(truncated=True)
 
 
-@torch.no_grad()
+@contextmanager
+def exits_let_through() -> Iterator[None]:
+    """Raise an environment's `SystemExit` itself, with its code, where an error told of it."""
+    try:
+        yield
+    except InputError as error:
+        if isinstance(error.__cause__, SystemExit):
+            raise error.__cause__ from None
+        raise
+
+
 def collect_from_env(
     env: gymnasium.Env[Any, Any],
     policy: GaussianMlpPolicy,
@@ -229,55 +169,28 @@ def collect_from_env(
         InputError: for other spaces.
     """
     check_env(policy, env)
-    E, T, A = episodes, horizon, policy.action_size
-    dtype = params["log_std"].dtype
-    observations = torch.zeros((1, E, T, policy.observation_size), dtype=dtype)
-    outputs, rewards = torch.zeros((1, E, T, A), dtype=dtype), torch.zeros((1, E, T), dtype=dtype)
-    valid, terminated, truncated = (torch.zeros((1, E, T), dtype=torch.bool) for _ in range(3))
-    final, faulted = torch.zeros_like(observations[:, :, 0]), torch.zeros((1, E), dtype=torch.bool)
-    noise = torch.randn((T, 1, E, A), generator=actions, dtype=dtype)
-    std = policy.log_std(params).exp()[0]  # (1, A)
-    stopped: list[bool] = []
+    exploration = Exploration(policy, params, episodes, horizon, actions)
+    met: list[Episode] = []
     error: BaseException | None = None
-
-    for e in range(E):
-
-        def control(t: int, observation: NDArray[np.float64], e: int = e) -> NDArray[np.float32]:
-            seen = torch.as_tensor(observation, dtype=dtype)
-            mean = policy.mean(params, seen.view(1, 1, -1))[0]
-            outputs[0, e, t] = (mean + std * noise[t, :, e])[0]
-            return policy.controls(outputs[0, e, t]).numpy()
-
-        seed = reset_seed if e == 0 else None
+    for e in range(episodes):
+        exploration.start(e)
         try:
-            episode = run_episode(env, control, T, limits, seed)
-        except (Exception, KeyboardInterrupt) as raised:
+            met.append(explored(env, exploration, limits, reset_seed if e == 0 else None))
+        except BaseException as raised:
             error = raised
             break
-        stopped.append(episode.stopped)
-        faulted[0, e] = episode.faulted
-        if episode.faulted or not episode.rewards:
-            continue
-        length = len(episode.rewards)
-        seen = torch.as_tensor(np.stack(episode.observations), dtype=dtype)
-        observations[0, e, :length], final[0, e] = seen[:-1], seen[-1]
-        rewards[0, e, :length] = torch.tensor(episode.rewards, dtype=dtype)
-        valid[0, e, :length] = True
-        terminated[0, e, length - 1] = episode.terminated
-        truncated[0, e, length - 1] = not episode.terminated
+    return collected(policy, params, met, horizon, error)
 
-    offset = noise.permute(1, 2, 0, 3) * std
-    log_std = std.log().expand_as(offset)
-    rollouts = Rollouts(
-        observations=observations,
-        actions=outputs,
-        log_probs=log_prob(Gaussian(torch.zeros_like(outputs), log_std), offset),
-        rewards=rewards,
-        terminated=terminated,
-        truncated=truncated,
-        valid=valid,
-        final_observations=final,
-        quantity=torch.full((1, E), torch.nan, dtype=dtype),
-        faulted=faulted,
+
+def explored(
+    env: gymnasium.Env[Any, Any], exploration: Exploration, limits: Limits, seed: int | None
+) -> Episode:
+    """An episode with action noise: `run_episode`, with the policy's outputs.
+
+    Raises:
+        UnsafeStartError, InputError: as `run_episode`.
+    """
+    episode = run_episode(
+        env, lambda _, seen: exploration.act(seen), exploration.horizon, limits, seed
     )
-    return Collected(rollouts.first_episodes(len(stopped)), tuple(stopped), error)
+    return exploration.with_outputs(episode)

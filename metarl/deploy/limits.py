@@ -136,6 +136,9 @@ class Limits:
         return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True)
 class Step:
     """A step after the limit on its size."""

@@ -6,6 +6,7 @@ the actuators' range, the clipping to it and to the action bounds that the polic
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from metarl.errors import RunError
 from metarl.files import plain, replace_file
 from metarl.params import folded_context
 from metarl.policies import CLIP_OBSERVATIONS, VAR_FLOOR
+from metarl.policy_folder import SavedPolicy, describe_family
 from metarl_envs import InputError
 
 INPUT, OUTPUT = "observation", "action"
@@ -49,7 +51,8 @@ def export_onnx(policy: MetaPolicy, path: str | Path) -> Exported:
     """Write a policy as an ONNX model, after its actions were found equal to `predict`'s.
 
     The input is `observation`, (N, O) float32, and the output `action`, (N, A) float32, for any N.
-    The model's metadata say what the policy is and how it was adapted, as JSON.
+    The model's metadata say what the policy is, how it was adapted, and what
+    `interface_properties` lists.
 
     Args:
         policy: adapted or not.
@@ -136,10 +139,37 @@ def onnx_model(policy: MetaPolicy) -> onnx.ModelProto:
         "family": saved.config.family,
         "method": saved.config.method,
         "adapted": json.dumps(plain(policy.adapted)),
+        **interface_properties(saved),
     }
     helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def interface_properties(saved: SavedPolicy) -> dict[str, str]:
+    """What whoever runs the file must know: seconds per step, steps per episode, and names.
+
+    Names are JSON lists, `observation[i]` and `action[i]` where the model is not known; seconds are
+    empty where the family is not.
+    """
+    family = dict(saved.family)
+    if "observation_names" not in family:
+        with contextlib.suppress(InputError):  # in a file that is not at hand
+            family |= describe_family(saved.config.task_family())
+    names = {
+        "observation": ("observation_names", saved.policy.observation_size),
+        "action": ("action_names", saved.policy.action_size),
+    }
+    properties = {
+        "metarl.dt_s": str(family.get("dt_s", "")),
+        "metarl.horizon": str(saved.config.horizon),
+    }
+    for kind, (key, size) in names.items():
+        found = family.get(key)
+        if not isinstance(found, list) or len(found) != size:
+            found = [f"{kind}[{i}]" for i in range(size)]
+        properties[f"metarl.{key}"] = json.dumps(found)
+    return properties
 
 
 def largest_difference(policy: MetaPolicy, content: bytes) -> float:

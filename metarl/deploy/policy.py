@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,21 @@ from torch import Generator
 
 from metarl.captions import quantity_label, task_text
 from metarl.checkpoint import SavedPolicy, load_policy, save_policy
-from metarl.deploy.gym_rollouts import NO_LIMITS, UnsafeStartError
-from metarl.deploy.interruption import AdaptationCancelled, AdaptationInterruptedError
-from metarl.deploy.limits import Limits
+from metarl.deploy.description import describe_policy
+from metarl.deploy.episode_so_far import UnsafeStartError
+from metarl.deploy.episodes import Episode, EpisodeRecord
+from metarl.deploy.interruption import (
+    AdaptationCancelled,
+    AdaptationExit,
+    AdaptationInterruptedError,
+)
+from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.deploy.robot_adaptation import (
     NOT_FINITE,
     adapt_on_env,
     adaptation_generators,
     adapted_policy,
+    check_callback,
     check_limits,
     plain_sizes,
 )
@@ -46,12 +54,18 @@ def load(path: str | Path) -> MetaPolicy:
     return MetaPolicy(load_policy(Path(path)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MetaPolicy:
     """A policy that acts, and that adapts to the task it finds. Adapting returns a new one."""
 
     saved: SavedPolicy
+    episodes: tuple[Episode, ...] = ()
+    """What it was adapted from on a robot, in this process: `metarl.save_episodes` keeps them."""
     _sampler: Generator = field(default_factory=lambda: Generator().manual_seed(0), repr=False)
+
+    def __repr__(self) -> str:
+        """Three lines: what it is, how it was trained, how it was adapted."""
+        return describe_policy(self.saved)
 
     def adapt(
         self,
@@ -60,6 +74,8 @@ class MetaPolicy:
         steps: int | None = None,
         seed: int = 0,
         limits: Limits = NO_LIMITS,
+        on_episode: Callable[[EpisodeRecord], object] | None = None,
+        verbose: bool = False,
     ) -> MetaPolicy:
         """Adapt to the task that `env` is in, with `episodes` episodes before each gradient step.
 
@@ -74,25 +90,43 @@ class MetaPolicy:
             seed: fixes the action noise, and is given to the environment's first reset.
             limits: what it must not do, and when it ends early. Without them steps are still
                 capped (`Limits.max_step_kl`).
+            on_episode: called with an `EpisodeRecord` after every episode. An error or Ctrl-C of it
+                cuts the adaptation short like one of the environment.
+            verbose: print a line after every episode.
 
         Returns:
-            The adapted policy; `adapted` is the report. Where the robot is unsafe before a later
-            episode, the policy is adapted from the episodes until then, with a warning.
+            The adapted policy; `adapted` is the report and `episodes` the raw data. Where the
+            robot is unsafe before a later episode, the policy is adapted from the episodes until
+            then, with a warning. Observations unlike those of training are a warning too.
 
         Raises:
             InputError: for other spaces, sizes that are too small, limits that do not fit the
                 action space, or a robot that is unsafe before it moved.
-            NonFiniteUpdateError: if a step is not finite.
+            AdaptationNotFiniteError: if a step is not finite; `episodes` is the raw data.
             AdaptationInterruptedError: if the environment raises an error after an episode that
                 can be adapted from; `policy` is adapted from such episodes.
-            AdaptationCancelled: the same for Ctrl-C.
+            AdaptationCancelled, AdaptationExit: the same for Ctrl-C and for `sys.exit`.
         """
         episodes, steps = plain_sizes(self.saved, episodes, steps)
         check_limits(limits)
+        check_callback(on_episode)
+
+        def tell(record: EpisodeRecord) -> None:
+            if verbose:
+                print(record, flush=True)
+            if on_episode is not None:
+                on_episode(record)
+
         done = adapt_on_env(
-            self.saved, env, episodes=episodes, steps=steps, seed=whole("seed", seed), limits=limits
+            self.saved,
+            env,
+            episodes=episodes,
+            steps=steps,
+            seed=whole("seed", seed),
+            limits=limits,
+            on_episode=tell,
         )
-        policy, error = MetaPolicy(done.saved), done.error
+        policy, error = MetaPolicy(done.saved, done.episodes), done.error
         if error is None:
             return policy
         line = f"the adaptation was cut short: {done.describe()}"
@@ -101,6 +135,10 @@ class MetaPolicy:
             return policy
         if isinstance(error, KeyboardInterrupt):
             raise AdaptationCancelled(f"{line}; it is this error's `policy`", policy) from error
+        if isinstance(error, SystemExit):
+            raise AdaptationExit(error, policy) from error
+        if not isinstance(error, Exception):
+            raise error
         raise AdaptationInterruptedError(f"{line}; it is this error's `policy`", policy) from error
 
     def predict(

@@ -1,9 +1,9 @@
-"""Adaptation on one `gymnasium.Env`, such as a real robot, within limits."""
+"""Adaptation on one robot, a `gymnasium.Env` or not, within limits."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +14,14 @@ from torch import Generator
 
 from metarl.advantages import PolicyBatch, policy_batch
 from metarl.deploy.check import fell
-from metarl.deploy.gym_rollouts import Collected, check_env, collect_from_env
+from metarl.deploy.collected import Collected, Exploration, collected
+from metarl.deploy.episodes import Episode, EpisodeRecord
+from metarl.deploy.gym_rollouts import check_env, explored
+from metarl.deploy.interruption import AdaptationNotFiniteError
 from metarl.deploy.limits import Limits, Step, limited_step
+from metarl.deploy.observation_check import warn_of_other_observations
 from metarl.deploy.step_size import step_cap
 from metarl.deploy.stops import stop_costs, time_limit
-from metarl.errors import NonFiniteUpdateError
 from metarl.inner_loop import InnerLoopConfig, keep_finite
 from metarl.losses import InnerLoss, inner_loss
 from metarl.params import Params, expand
@@ -35,11 +38,13 @@ NOT_FINITE = (
 
 
 @dataclass(frozen=True)
-class AdaptedOnEnv:
-    """What an adaptation on an environment came to."""
+class AdaptedOnRobot:
+    """What an adaptation on a robot came to."""
 
     saved: SavedPolicy
     """The policy, with what happened as `metadata["adapted"]`."""
+    episodes: tuple[Episode, ...]
+    """All that its gradient steps were to be made from, those that diverged included."""
     error: BaseException | None
     """What cut it short; the policy was then made from the episodes before it."""
 
@@ -54,6 +59,210 @@ class AdaptedOnEnv:
         )
 
 
+class RobotAdaptation:
+    """An adaptation in progress: who acts next, and what episodes lead to.
+
+    The arithmetic of `run_inner_loop`, one episode at a time, wherever they come from: an
+    environment, a loop of one's own, or a log. In turn `append` an episode and `learn`, until it is
+    `finished`.
+    """
+
+    def __init__(
+        self,
+        saved: SavedPolicy,
+        *,
+        episodes: int,
+        steps: int,
+        seed: int | None,
+        limits: Limits,
+        max_steps: int | None = None,
+        on_episode: Callable[[EpisodeRecord], object] | None = None,
+    ) -> None:
+        """Starts with no episode.
+
+        Args:
+            saved: the policy to start from.
+            episodes: per gradient step, >= 1; with a check >= 2.
+            steps: gradient steps, >= 1.
+            seed: fixes the action noise; None: nobody explores.
+            limits: what it must not do, and when it ends early.
+            max_steps: of an episode that goes on; None: the horizon.
+            on_episode: told of every episode.
+
+        Raises:
+            InputError: for sizes that are too small, or limits that do not fit the action space.
+        """
+        if limits.check_episodes and episodes < 2:
+            raise InputError(
+                f"episodes = {episodes}: must be at least 2 with limits.check_episodes, which "
+                "takes the noise of a return from the episodes before adapting"
+            )
+        self.limits, self.horizon = limits, saved.config.horizon
+        self.full = self.horizon if max_steps is None else min(max_steps, self.horizon)
+        self.policy = limits.applied_to(saved.policy)
+        self._saved = replace(saved, policy=self.policy)
+        self._episodes, self._steps, self._seed = episodes, steps, seed
+        self._on_episode = on_episode
+        self._cap = step_cap(self._saved, limits, episodes, steps)
+        _, self._noise = adaptation_generators(seed or 0)
+        self._how = saved.config.inner_loop(progress=1.0)
+        self._start = expand(saved.params, 1)
+        self.params: Params = self._how.adaptation.begin(self._start)
+        """Of the policy that acts next, (1, ...)."""
+        self._met: list[Collected] = []
+        self._current: list[Episode] = []
+        self._exploration: Exploration | None = None
+        self._taken: list[Step] = []
+        self._reached = False
+        self._check: dict[str, Any] | None = None
+        self._error: BaseException | None = None
+        self._checking = self.finished = False
+
+    @property
+    def wanted(self) -> int:
+        """Episodes of the collection that is being made."""
+        return self.limits.check_episodes if self._checking else self._episodes
+
+    @property
+    def gathered(self) -> int:
+        """Whole episodes by now, those of the check included."""
+        return sum(len(one.episodes) for one in self._met) + len(self._current)
+
+    @property
+    def episodes(self) -> tuple[Episode, ...]:
+        """All whole episodes, without those of the check."""
+        made = [one.episodes for one in self._met[: len(self._met) - (self._check is not None)]]
+        current = [] if self._checking else self._current
+        return (*(episode for collection in made for episode in collection), *current)
+
+    def explore(self) -> Exploration:
+        """The actions of the next episode, at its start."""
+        if self._exploration is None:
+            self._exploration = Exploration(
+                self.policy, self.params, self.wanted, self.horizon, self._noise
+            )
+        self._exploration.start(len(self._current))
+        return self._exploration
+
+    def append(self, episode: Episode) -> None:
+        """Keep a whole episode, and tell of it; what is told may raise an error."""
+        self._current.append(episode)
+        if self.gathered == 1:
+            warn_of_other_observations(self._saved, episode)
+        if self._on_episode is not None:
+            self._on_episode(
+                EpisodeRecord(
+                    collection=len(self._met) + 1,
+                    collections=self._steps,
+                    check=self._checking,
+                    number=len(self._current),
+                    of=self.wanted,
+                    episode=episode,
+                )
+            )
+
+    def learn(self, *, early: bool = False) -> None:
+        """Make the gradient step, or the check, if its last episode is there.
+
+        Args:
+            early: also from fewer episodes.
+
+        Raises:
+            AdaptationNotFiniteError: if the step is not finite.
+        """
+        if not self.finished and (early or len(self._current) == self.wanted):
+            self._close(None)
+
+    def finish(self) -> None:
+        """End with the whole episodes, of which those of an unfinished collection count too."""
+        if any(not episode.diverged for episode in self._current):
+            self._close(None)
+        self.finished = True
+
+    def cut_short(self, error: BaseException) -> None:
+        """End with the episodes that are whole.
+
+        Raises:
+            AdaptationNotFiniteError: if the step is not finite.
+            BaseException: the error itself, where no episode can be adapted from.
+        """
+        if not self.finished:
+            whole = len(self._current) == self.wanted  # the error came when telling of the last one
+            self._close(None if whole else error)
+        self._error, self.finished = error, True
+
+    def _close(self, error: BaseException | None) -> None:
+        met = collected(self.policy, self.params, self._current, self.horizon, error)
+        self._met.append(met)
+        self._current, self._exploration = [], None
+        if self._checking:
+            self._check = check(self._met[0], met, self._counted()[0], self._counted()[-1])
+            self.finished = True
+            return
+        self.finished = not self._improved(met) or error is not None
+        if not self.finished and len(self._taken) < self._steps:
+            return
+        self._checking = bool(self.limits.check_episodes and self._taken and error is None)
+        self.finished = not self._checking
+
+    def _improved(self, met: Collected) -> bool:
+        """Whether the step from a collection was made, and not needless or impossible."""
+        k = len(self._taken)
+        if not met.usable:
+            if met.error is None:
+                raise AdaptationNotFiniteError(NOT_FINITE.format(step=k + 1), self.episodes)
+            if not self._taken:
+                raise met.error
+            return False
+        rollouts, good = self._counted()[-1], self.limits.good_return
+        if good is not None and float(rollouts.task_returns()) >= good:
+            self._reached = True
+            return False
+        batch = policy_batch(rollouts, self._how.discount, self._how.gae_lambda)
+        names = list(self._saved.params)
+        step = adaptation_step(self.policy, self.params, batch, self._how, k, names, self._cap)
+        if step is None:
+            raise AdaptationNotFiniteError(NOT_FINITE.format(step=k + 1), self.episodes)
+        self.params = step.params
+        self._taken.append(step)
+        return True
+
+    def _counted(self) -> list[Rollouts]:
+        """All collections, their stops at what they cost by all that was met so far."""
+        return with_costs(self._met, self.full, self.limits)
+
+    def result(self) -> AdaptedOnRobot:
+        """The policy as it is by now, with the report."""
+        checked = self._check is not None
+        seen = [one.describe() for one in self._met[: len(self._met) - checked]]
+        did: dict[str, Any] = {
+            "given": self.limits.describe(),
+            "max_step_kl": self._cap if math.isfinite(self._cap) else None,
+            "steps_taken": len(self._taken),
+            "reached_good_return": self._reached,
+            "step_scale": [step.scale for step in self._taken],
+        }
+        params = self.params
+        if self._check is not None:
+            did["check"] = self._check
+            params = self._start if self._check["rolled_back"] else params
+        report: dict[str, Any] = {
+            "episodes": self._episodes,
+            "steps": self._steps,
+            "seed": self._seed,
+            "returns": [one["return"] for one in seen],
+            "collections": seen,
+            "step_kl": [step.kl for step in self._taken],
+            "limits": did,
+        }
+        if self._error is not None:
+            told = type(self._error) is InputError  # of an environment's error, which it names
+            kind = "" if told else f"{type(self._error).__name__}: "
+            report["interrupted"] = f"{kind}{self._error}"
+        saved = adapted_policy(self._saved, params, report)
+        return AdaptedOnRobot(saved, self.episodes, self._error)
+
+
 def adapt_on_env(
     saved: SavedPolicy,
     env: gymnasium.Env[Any, Any],
@@ -62,8 +271,9 @@ def adapt_on_env(
     steps: int,
     seed: int,
     limits: Limits,
-) -> AdaptedOnEnv:
-    """Collect, step, collect again, one episode at a time: the arithmetic of `run_inner_loop`.
+    on_episode: Callable[[EpisodeRecord], object] | None = None,
+) -> AdaptedOnRobot:
+    """Collect, step, collect again, one episode at a time.
 
     Args:
         saved: the policy to start from.
@@ -72,93 +282,32 @@ def adapt_on_env(
         steps: gradient steps, >= 1.
         seed: fixes the action noise, and is given to the environment's first reset.
         limits: what it must not do, and when it ends early.
+        on_episode: told of every episode; an error of it ends the adaptation like one of `env`.
 
     Raises:
         InputError: for other spaces, sizes that are too small, or limits that do not fit the
             action space; for the environment's own error, which is its cause, before the first
             whole episode that did not diverge.
-        NonFiniteUpdateError: if a step is not finite.
+        AdaptationNotFiniteError: if a step is not finite.
     """
-    if limits.check_episodes and episodes < 2:
-        raise InputError(
-            f"episodes = {episodes}: must be at least 2 with limits.check_episodes, which takes "
-            "the noise of a return from the episodes before adapting"
-        )
-    config, names = saved.config, list(saved.params)
-    policy = limits.applied_to(saved.policy)
-    check_env(policy, env)
-    cap = step_cap(replace(saved, policy=policy), limits, episodes, steps)
-    _, actions = adaptation_generators(seed)
-    how, start = config.inner_loop(progress=1.0), expand(saved.params, 1)
-    params: Params = how.adaptation.begin(start)
-    met: list[Collected] = []
-    taken: list[Step] = []
-    reached, full = False, time_limit(env, config.horizon)
-
-    def collect(params: Params, episodes: int) -> Collected:
-        met.append(
-            collect_from_env(
-                env,
-                policy,
-                params,
-                episodes=episodes,
-                horizon=config.horizon,
-                actions=actions,
-                reset_seed=None if met else seed,
-                limits=limits,
-            )
-        )
-        return met[-1]
-
-    def counted(index: int) -> Rollouts:
-        """A collection, its stops at what they cost by all that was met so far."""
-        return with_costs(met, full, limits)[index]
-
-    for k in range(steps):
-        collected = collect(params, episodes)
-        if not collected.usable:
-            if collected.error is None:
-                raise NonFiniteUpdateError(NOT_FINITE.format(step=k + 1))
-            if not taken:
-                raise collected.error
-            break
-        rollouts = counted(-1)
-        if limits.good_return is not None and float(rollouts.task_returns()) >= limits.good_return:
-            reached = True
-            break
-        batch = policy_batch(rollouts, how.discount, how.gae_lambda)
-        step = adaptation_step(policy, params, batch, how, k, names, cap)
-        if step is None:
-            raise NonFiniteUpdateError(NOT_FINITE.format(step=k + 1))
-        params = step.params
-        taken.append(step)
-        if collected.error is not None:
-            break
-    seen = [collected.describe() for collected in met]
-    did: dict[str, Any] = {
-        "given": limits.describe(),
-        "max_step_kl": cap if math.isfinite(cap) else None,
-        "steps_taken": len(taken),
-        "reached_good_return": reached,
-        "step_scale": [step.scale for step in taken],
-    }
-    if limits.check_episodes and taken and met[-1].error is None:
-        checked = collect(params, limits.check_episodes)
-        did["check"] = check(met[0], checked, counted(0), counted(-1))
-        if did["check"]["rolled_back"]:
-            params = start
-    report: dict[str, Any] = {
-        "episodes": episodes,
-        "steps": steps,
-        "seed": seed,
-        "returns": [one["return"] for one in seen],
-        "collections": seen,
-        "step_kl": [step.kl for step in taken],
-        "limits": did,
-    }
-    if (error := met[-1].error) is not None:
-        report["interrupted"] = f"{type(error).__name__}: {error}"
-    return AdaptedOnEnv(adapted_policy(replace(saved, policy=policy), params, report), error)
+    check_env(saved.policy, env)
+    adapting = RobotAdaptation(
+        saved,
+        episodes=episodes,
+        steps=steps,
+        seed=seed,
+        limits=limits,
+        max_steps=time_limit(env, saved.config.horizon),
+        on_episode=on_episode,
+    )
+    while not adapting.finished:
+        reset_seed = None if adapting.gathered else seed
+        try:
+            adapting.append(explored(env, adapting.explore(), limits, reset_seed))
+        except BaseException as error:
+            adapting.cut_short(error)
+        adapting.learn()
+    return adapting.result()
 
 
 def with_costs(met: Sequence[Collected], full: int, limits: Limits) -> list[Rollouts]:
@@ -269,3 +418,9 @@ def check_limits(limits: Limits) -> None:
     """Raise `InputError` for anything else, such as a dict or None."""
     if not isinstance(limits, Limits):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"limits = {limits!r}: must be metarl.Limits(...)")
+
+
+def check_callback(on_episode: Any) -> None:  # noqa: ANN401 - any type
+    """Raise `InputError` for what cannot be called."""
+    if on_episode is not None and not callable(on_episode):
+        raise InputError(f"on_episode = {on_episode!r}: must be a function of an EpisodeRecord")

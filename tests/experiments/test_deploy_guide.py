@@ -24,6 +24,13 @@ def test_the_guide_runs_as_printed(tmp_path, monkeypatch, capsys):
     assert check["counted_return_after"] > check["counted_return_before"] + 100
     assert report["step_scale"] == [1.0]  # the cap costs this policy nothing
     assert names["mean"] > 200
+    for again in (names["from_log"], names["by_session"]):  # the same episodes, met otherwise
+        assert again.adapted["returns"][0] < 50
+        observation, total = names["robot"].reset(options={"task": {"direction": -1}})[0], 0.0
+        for _ in range(100):
+            observation, reward, *_ = names["robot"].step(again.predict(observation)[0])
+            total += reward
+        assert total > 200
     assert (tmp_path / "policy.onnx").is_file()
     assert np.abs(names["actions"]).max() <= 0.9 + 1e-6
     kinds = [line.split()[0] for line in capsys.readouterr().out.splitlines()[-36:]]

@@ -145,15 +145,48 @@ def test_the_runner_needs_neither_torch_nor_metarl(tmp_path):
     assert done.returncode == 0, done.stderr
     actions = np.array([line.split() for line in done.stdout.splitlines()], dtype=np.float32)
     np.testing.assert_allclose(actions, policy.predict(observations)[0], atol=1e-6, rtol=0)
+    assert "observation_names ['observation[0]', 'observation[1]', 'observation[2]']" in done.stderr
+    short = subprocess.run(
+        [sys.executable, "-c", code], input="1 2\n", cwd=tmp_path, capture_output=True, text=True
+    )
+    assert short.returncode == 1
+    assert short.stderr.splitlines()[-1].startswith("run_onnx: observation of 2 numbers: must be 3")
 
 
-def test_the_runner_is_twenty_lines_and_imports_two_libraries():
+def test_the_file_says_time_step_horizon_and_names(tmp_path):
+    path = export_onnx(metarl.load(BUNDLED), tmp_path / "policy.onnx").path
+    about = OnnxPolicy(path).about
+    assert float(about["metarl.dt_s"]) == 0.05
+    assert int(about["metarl.horizon"]) == 100
+    names = json.loads(about["metarl.observation_names"])
+    assert len(names) == 17
+    assert (names[0], names[2], names[8], names[-1]) == (
+        "qpos.rootz", "qpos.bthigh", "qvel.rootx", "qvel.ffoot",
+    )  # fmt: skip
+    expected = ["bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot"]
+    assert json.loads(about["metarl.action_names"]) == expected
+    with pytest.raises(ValueError, match=r"of 3 numbers: must be 17: .*qpos.rootz"):
+        OnnxPolicy(path)(np.zeros((2, 3)))
+
+
+def test_a_policy_of_a_family_that_is_not_at_hand_is_exported_with_what_was_saved(tmp_path):
+    policy = metarl.load(BUNDLED)
+    config = replace(policy.saved.config, family="not-here")
+    described = {"dt_s": 0.02, "observation_names": [f"o{i}" for i in range(17)]}
+    for family, dt, first in ((described, "0.02", "o0"), ({}, "", "observation[0]")):
+        lost = MetaPolicy(replace(policy.saved, config=config, family=family))
+        about = OnnxPolicy(export_onnx(lost, tmp_path / "lost.onnx").path).about
+        assert about["metarl.dt_s"] == dt
+        assert json.loads(about["metarl.observation_names"])[0] == first
+
+
+def test_the_runner_is_short_and_imports_two_libraries():
     tree = ast.parse(RUNNER.read_text())
     names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-    assert names == {"sys", "numpy", "onnxruntime"}
+    assert names == {"json", "sys", "numpy", "onnxruntime"}
     assert not any(isinstance(node, ast.ImportFrom) for node in ast.walk(tree))
     code = {n.lineno for n in ast.walk(tree) if isinstance(n, ast.stmt) and not docstring(n)}
-    assert len(code) <= 20
+    assert len(code) <= 26
 
 
 def docstring(node):

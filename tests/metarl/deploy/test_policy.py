@@ -20,6 +20,7 @@ from metarl.baselines.recipes import baseline_recipe
 from metarl.checkpoint import SavedPolicy, save_policy
 from metarl.deploy import (
     AdaptationCancelled,
+    AdaptationExit,
     AdaptationInterruptedError,
     MetaPolicy,
     adapt_to_task,
@@ -401,6 +402,111 @@ def test_what_was_gathered_before_an_error_is_adapted_from(error, raised, where)
     expected = {name: expected[name][0].detach() for name in start}
     assert largest_difference(expected, adapted.saved.params) <= 1e-6
     assert largest_difference(whole.saved.params, adapted.saved.params) > 1e-6
+
+
+def test_sys_exit_keeps_its_code_and_other_ends_their_type():
+    policy = MetaPolicy(tiny_policy("navigation", horizon=6))
+    with pytest.raises(AdaptationExit) as cut:
+        policy.adapt(Failing(SystemExit(3), 3), episodes=5, limits=UNCAPPED)
+    assert cut.value.code == 3
+    assert len(cut.value.policy.episodes) == 2
+    error = GeneratorExit()
+    with pytest.raises(GeneratorExit) as other:
+        policy.adapt(Failing(error, 3), episodes=5, limits=UNCAPPED)
+    assert other.value is error
+
+
+@pytest.mark.parametrize("kind", [ConnectionError, KeyboardInterrupt, SystemExit])
+def test_what_a_callback_raises_keeps_what_was_gathered(kind):
+    records = []
+
+    def tell(record):
+        records.append(record)
+        if len(records) == 3:
+            raise kind
+
+    policy = MetaPolicy(tiny_policy("navigation", horizon=6))
+    with pytest.raises((AdaptationInterruptedError, AdaptationCancelled, AdaptationExit)) as cut:
+        policy.adapt(Failing(None, 99), episodes=3, steps=2, limits=UNCAPPED, on_episode=tell)
+    assert type(cut.value.__cause__) is kind
+    adapted = cut.value.policy  # the third was the last of the first step, which was made
+    assert adapted.adapted["limits"]["steps_taken"] == 1
+    assert [e.returned for e in adapted.episodes] == [r.returned for r in records]
+    assert largest_difference(adapted.saved.params, policy.saved.params) > 1e-4
+
+
+def test_what_a_callback_raises_after_the_check_is_no_bad_end_of_the_robot():
+    def tell(record):
+        if record.check and record.number == record.of:
+            raise ConnectionError("the log is full")
+
+    policy = MetaPolicy(tiny_policy("navigation", horizon=6))
+    limits = Limits(check_episodes=2, max_step_kl=math.inf)
+    expected = policy.adapt(Failing(None, 99), episodes=3, limits=limits).adapted["limits"]
+    with pytest.raises(AdaptationInterruptedError) as cut:
+        policy.adapt(Failing(None, 99), episodes=3, limits=limits, on_episode=tell)
+    assert cut.value.policy.adapted["limits"] == expected
+    assert expected["check"]["bad_share_after"] == 0
+
+
+def test_every_episode_is_told_and_printed(capsys):
+    records = []
+    policy = MetaPolicy(tiny_policy("navigation", horizon=6))
+    limits = Limits(check_episodes=2, max_step_kl=math.inf)
+    adapted = policy.adapt(
+        Failing(None, 99), episodes=2, steps=2, limits=limits, on_episode=records.append,
+        verbose=True,
+    )  # fmt: skip
+    assert [(r.collection, r.number, r.of, r.check) for r in records] == [
+        (1, 1, 2, False), (1, 2, 2, False), (2, 1, 2, False), (2, 2, 2, False),
+        (3, 1, 2, True), (3, 2, 2, True),
+    ]  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [str(record) for record in records]
+    assert lines[2].startswith("step 2 of 2, episode 1 of 2: return -")
+    assert {r.ended for r in records} == {"truncated"}
+    np.testing.assert_allclose(
+        [np.mean([r.returned for r in records[i : i + 2]]) for i in (0, 2)],
+        adapted.adapted["returns"],
+    )
+    assert len(adapted.episodes) == 4  # those of the check are for the callback
+    with pytest.raises(InputError, match="on_episode = 'me': must be a function"):
+        policy.adapt(Failing(None, 99), on_episode="me")
+
+
+def test_a_policy_is_printed_as_three_lines():
+    policy = metarl.load(BUNDLED)
+    first, second, third = str(policy).splitlines()
+    assert first == (
+        "Meta-SGD policy of half-cheetah-direction: 17 observations -> 6 actions from -1 to 1"
+    )
+    assert second == (
+        "trained for 300 iterations, 24,000,000 steps; adapts by 1 gradient step on 20 episodes "
+        "each"
+    )
+    assert third == "not adapted"
+    oracle = baseline_recipe("half-cheetah-velocity", "oracle")
+    function = replace(policy.saved.policy, action_low=(-1.0,) * 5 + (-2.0,))
+    saved = replace(policy.saved, config=oracle, policy=function, metadata={})
+    first, second, _ = repr(MetaPolicy(saved)).splitlines()
+    assert first.startswith("Oracle PPO baseline of half-cheetah-velocity: 17 observations")
+    assert first.endswith("6 actions")
+    assert second == (
+        "trained for an unknown time; acts as it is (adapts nothing: it is told the task)"
+    )
+
+    def last(**report):
+        report = {"steps": 1, "episodes": 5, "returns": [1.25], "limits": {}} | report
+        return repr(MetaPolicy(replace(policy.saved, metadata={"adapted": report}))).split("\n")[-1]
+
+    assert last() == "adapted by 1 gradient step on 5 episodes each: return 1.2"
+    assert last(returns=[1, 2], steps=2).startswith("adapted by 2 gradient steps on 5 episodes")
+    assert last(returns=[1, 2]).endswith("return 1.0, then 2.0")
+    check = {"rolled_back": False, "collection": {"return": 7}}
+    assert last(limits={"check": check}).endswith(", and 7.0 in the check")
+    check["rolled_back"] = True
+    assert last(limits={"check": check}).endswith("; taken back by the check")
+    assert last(interrupted="OSError: two\nlines").endswith("; cut short by OSError: two lines")
 
 
 def test_an_error_before_any_whole_episode_is_told_as_the_environment_s():

@@ -11,7 +11,8 @@ from tiny import tiny_policy
 from metarl import Limits
 from metarl.advantages import policy_batch
 from metarl.deploy import MetaPolicy
-from metarl.deploy.gym_rollouts import Collected, collect_from_env, run_episode
+from metarl.deploy.collected import Collected
+from metarl.deploy.gym_rollouts import collect_from_env, run_episode
 from metarl.deploy.robot_adaptation import with_costs
 from metarl.deploy.stops import stop_costs, time_limit
 from metarl.params import expand
@@ -114,17 +115,17 @@ def test_a_stopped_episode_keeps_what_it_earned():
     env, limits = Paying([-1.0, -4.0, -2.0, 5.0]), Limits(min_return=-4.5)
     stopped = run_episode(env, still, horizon=4, limits=limits)
     assert stopped.stopped
-    assert stopped.rewards == [-1.0, -4.0]
+    assert stopped.rewards.tolist() == [-1.0, -4.0]
     free = run_episode(env, still, horizon=4, limits=Limits(min_return=-7.0))
     assert not free.stopped
-    assert free.rewards == [-1.0, -4.0, -2.0, 5.0]
+    assert free.rewards.tolist() == [-1.0, -4.0, -2.0, 5.0]
 
 
 def test_at_the_last_step_a_limit_counts_and_a_termination_comes_first():
     limits = Limits(unsafe=lambda o: bool(np.any(np.abs(o) > 0.05)))  # once it has moved
     pushing = lambda t, o: np.full(2, 0.1, dtype=np.float32)  # noqa: E731
     for horizon, env in ((1, Paying([1.0])), (5, TimeLimit(Paying([1.0] * 5), 1))):
-        assert run_episode(env, pushing, horizon, limits).stopped
+        assert run_episode(env, pushing, horizon, limits).stopped == "unsafe"
     terminated = run_episode(Paying([1.0], terminates_at=1), pushing, 5, limits)
     assert terminated.terminated
     assert not terminated.stopped

@@ -1,0 +1,113 @@
+"""How far a first episode's observations are from training's, as they are and behind wrappers.
+
+    python -m experiments.other_observations            # all families, untrained policies
+    python -m experiments.other_observations RUN ...    # trained ones
+
+Prints, over episodes on tasks of every split: the largest differences that
+`metarl.deploy.observation_check` looks at, and the share of episodes that it warns of: as they are
+(false alarms), in degrees, standardised by Gymnasium's NormalizeObservation from scratch, and with
+their two halves exchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from torch import Generator
+from tyro.conf import Positional
+
+import metarl
+from metarl.checkpoint import SavedPolicy
+from metarl.deploy.observation_check import Observed, alike, differences, distances
+from metarl.observed import observation_statistics
+from metarl.params import expand
+from metarl.policies import GaussianMlpPolicy
+from metarl.recipes import recipe
+from metarl.rollouts import Rollouts, collect
+from metarl.state import initial_params
+from metarl_envs import FAMILIES, BatchEnv
+from metarl_envs.family import Split
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which policies."""
+
+    policies: Positional[tuple[Path, ...]] = ()
+    """Run or policy folders; none: an untrained policy of every family."""
+    tasks: int = 30
+    """Of each split, with two episodes each."""
+
+
+def standardised(seen: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By the mean and variance of the steps until then: (T, O) -> (T, O)."""
+    count = np.arange(1, len(seen) + 1)[:, None]
+    mean = np.cumsum(seen, 0) / count
+    variance = np.cumsum(seen**2, 0) / count - mean**2
+    return (seen - mean) / np.sqrt(np.maximum(variance, 0) + 1e-8)
+
+
+def halves_exchanged(seen: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Such as velocities before positions: (T, O) -> (T, O)."""
+    return np.roll(seen, seen.shape[1] // 2, axis=1)
+
+
+VIEWS = {
+    "as they are": lambda seen: seen,
+    "degrees": np.rad2deg,
+    "standardised": standardised,
+    "halves exchanged": halves_exchanged,
+}
+
+
+def untrained(family: str) -> SavedPolicy:
+    """A policy before its first iteration."""
+    config = recipe(family)
+    policy = GaussianMlpPolicy.for_family(FAMILIES[family], config.policy)
+    params = initial_params(config, policy, Generator().manual_seed(0))
+    return SavedPolicy(policy, params, config, {})
+
+
+def episodes(saved: SavedPolicy, split: Split, tasks: int, count: int, seed: int) -> Rollouts:
+    """By the meta-policy with its noise, on tasks of a split."""
+    family = saved.config.task_family()
+    env = BatchEnv(family, tasks, count, horizon=saved.config.horizon)
+    streams = [Generator().manual_seed(seed + i) for i in range(3)]
+    env.set_tasks(family.sample_tasks(tasks, streams[0], split))
+    return collect(env, saved.policy, expand(saved.params, tasks), streams[1], streams[2])
+
+
+def main(options: Options) -> None:
+    """Print the distances and the shares of warnings."""
+    found = [(str(p), metarl.load(p).saved) for p in options.policies]
+    for name, saved in found or [(name, untrained(name)) for name in FAMILIES]:
+        statistics = observation_statistics(episodes(saved, "train", 20, 10, seed=0))
+        training = Observed(*(np.array(statistics[n]) for n in ("mean", "std", "std_within")))
+        for split in saved.config.task_family().splits[1:]:
+            met = episodes(saved, split, options.tasks, 2, seed=100)
+            seen = [
+                met.observations[m, e, met.valid[m, e]].double().numpy()
+                for m in range(options.tasks)
+                for e in range(2)
+                if bool(met.valid[m, e].any())
+            ]
+            far = np.array([[d.max() for d in distances(training, s)] for s in seen])
+            like = [alike(training, s) for s in seen]
+            warned = {
+                view: np.mean([bool(differences(training, look(s))) for s in seen])
+                for view, look in VIEWS.items()
+            }
+            shares = ", ".join(f"{view} {share:.0%}" for view, share in warned.items())
+            print(
+                f"{name} {split}: shift {far[:, 0].max():.1f}, spread {far[:, 1].max():.1f}, "
+                f"correlation {min(like):.2f}; warned: {shares}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

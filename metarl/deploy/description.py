@@ -1,0 +1,63 @@
+"""A policy in three lines, as `print` shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metarl.baselines.recipes import BASELINES, origins
+from metarl.policy_folder import SavedPolicy
+
+
+def describe_policy(saved: SavedPolicy) -> str:
+    """What it is; how it was trained and adapts; whether and how it was adapted."""
+    return "\n".join([_identity(saved), _training(saved), _adaptation(saved.metadata)])
+
+
+def _identity(saved: SavedPolicy) -> str:
+    config, policy = saved.config, saved.policy
+    low, high = sorted(set(policy.action_low)), sorted(set(policy.action_high))
+    bounds = f" from {low[0]:g} to {high[0]:g}" if len(low) == len(high) == 1 else ""
+    kind = "baseline" if config.method in BASELINES else "policy"
+    return (
+        f"{origins()[config.method].title} {kind} of {config.family}: {policy.observation_size} "
+        f"observations -> {_count(policy.action_size, 'action')}{bounds}"
+    )
+
+
+def _training(saved: SavedPolicy) -> str:
+    config, noted = saved.config, saved.metadata
+    trained = []
+    if "iteration" in noted:
+        trained.append(_count(noted["iteration"], "iteration"))
+    if "env_steps" in noted:
+        trained.append(f"{noted['env_steps']:,} steps")
+    adapts = origins()[config.method].adapts
+    how = f"acts as it is (adapts {adapts})"
+    if not adapts.startswith("nothing"):
+        steps = _count(config.adaptation_steps, "gradient step")
+        how = f"adapts by {steps} on {_count(config.episodes_per_task, 'episode')} each"
+    return f"trained for {', '.join(trained) or 'an unknown time'}; {how}"
+
+
+def _adaptation(noted: dict[str, Any]) -> str:
+    report = noted.get("adapted")
+    if not isinstance(report, dict):
+        return "not adapted"
+    line = f"adapted by {_count(report.get('steps', 0), 'gradient step')}"
+    line += f" on {_count(report.get('episodes', 0), 'episode')} each"
+    if returns := report.get("returns"):
+        line += f": return {', then '.join(f'{value:.1f}' for value in returns)}"
+    limits = report.get("limits", {})
+    if limits.get("reached_good_return"):
+        line += "; good enough already"
+    if limits.get("check", {}).get("rolled_back"):
+        line += "; taken back by the check"
+    elif "check" in limits:
+        line += f", and {limits['check']['collection']['return']:.1f} in the check"
+    if "interrupted" in report:
+        line += f"; cut short by {report['interrupted']}"
+    return " ".join(line.split())
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,277 @@
+"""Episodes as data: what a robot did, however it was driven, and how that is read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metarl.policies import GaussianMlpPolicy
+from metarl_envs import InputError, unknown_name
+from metarl_envs.numbers import shown, tensor
+
+FORMS = {
+    "observations": "(T + 1, O), with the one after the last step",
+    "actions": "(T, A)",
+    "rewards": "(T,)",
+    "outputs": "(T, A)",
+    "final_observation": "(O,)",
+}
+AXES = {"observations": 2, "actions": 2, "rewards": 1, "outputs": 2, "final_observation": 1}
+ARRAYS = ("observations", "actions", "rewards", "outputs")
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode of T steps, as it was met.
+
+    Arrays, tensors and lists are taken; they become NumPy arrays of float64. Flags are one truth
+    value, or T of them, of which only the last may be true.
+
+    Raises:
+        InputError: naming the field and what is expected, also for a number that is not finite.
+    """
+
+    observations: NDArray[np.float64]  # (T + 1, O)
+    """In front of every action, and after the last."""
+    actions: NDArray[np.float64]  # (T, A)
+    """As sent, in the action space's units."""
+    rewards: NDArray[np.float64]  # (T,)
+    """As earned."""
+    terminated: bool = False
+    """The task itself ended it, such as a fall."""
+    truncated: bool = False
+    """The clock ended it, or the log just stops there."""
+    stopped: str = ""
+    """What stopped it for safety: "unsafe" and "min_return" are limits, other words your own. Its
+    missing steps are counted as `Limits.stop_penalty` says."""
+    diverged: bool = False
+    """Something was not finite after these steps, or the environment said so: left out."""
+    outputs: NDArray[np.float64] | None = None  # (T, A)
+    """Actions before scaling and clipping, where they are known: all that this library records."""
+
+    def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in ARRAYS}
+        arrays = {name: _numbers(name, it) for name, it in given.items() if it is not None}
+        for name in ARRAYS[:3]:
+            if name not in arrays:
+                raise InputError(f"{name}: missing; must be numbers {FORMS[name]}")
+        steps = len(arrays["rewards"])
+        for name, found in arrays.items():
+            wanted = steps + (name == "observations")
+            empty = self.diverged and len(found) == steps == 0
+            if len(found) != wanted and not empty:
+                also = ", or give final_observation" if name == "observations" else ""
+                raise InputError(
+                    f"{name} of shape {found.shape}, with {steps} rewards: must be {FORMS[name]}, "
+                    f"so {wanted} rows{also}"
+                )
+        if steps == 0 and not self.diverged:
+            raise InputError("rewards: are empty, so there is nothing to adapt from; leave it out")
+        for name, found in arrays.items():
+            object.__setattr__(self, name, found)
+        for name in ("terminated", "truncated", "diverged"):
+            object.__setattr__(self, name, _flag(name, getattr(self, name), steps))
+        if not isinstance(self.stopped, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"stopped = {shown(self.stopped)}: must be words, such as 'unsafe'")
+
+    @staticmethod
+    def read(given: Episode | Mapping[str, Any]) -> Episode:
+        """An episode from a mapping with the names of the fields.
+
+        The observation after the last step may stand apart, as `final_observation` (O,).
+
+        Raises:
+            InputError: naming the field and what is expected.
+        """
+        if isinstance(given, Episode):
+            return given
+        if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(
+                f"{shown(given)}: must be a metarl.Episode, or a dict with observations, actions "
+                "and rewards"
+            )
+        values = dict(given)
+        final = values.pop("final_observation", None)
+        known = [f.name for f in fields(Episode)]
+        for name in values:
+            if name not in known:
+                raise unknown_name("field of an episode", str(name), known)
+        for name in ARRAYS[:3]:
+            values.setdefault(name, None)
+        if final is not None and values["observations"] is not None:
+            last = _numbers("final_observation", final)
+            before = _numbers("observations", values["observations"])
+            if last.shape != before.shape[1:]:
+                raise InputError(
+                    f"final_observation of shape {last.shape}: must be {before.shape[1:]}, like "
+                    "each row of observations"
+                )
+            values["observations"] = np.concatenate([before, last[None]])
+        return Episode(**values)
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.rewards)
+
+    @property
+    def returned(self) -> float:
+        """The sum of the rewards; NaN if it diverged."""
+        return float("nan") if self.diverged else float(sum(self.rewards.tolist()))
+
+    @property
+    def ended(self) -> str:
+        """How it ended: terminated, truncated, diverged, or stopped and by what."""
+        if self.diverged:
+            return "diverged"
+        if self.terminated:
+            return "terminated"
+        if self.stopped in ("unsafe", "min_return"):
+            return f"stopped by limits.{self.stopped}"
+        return f"stopped: {self.stopped}" if self.stopped else "truncated"
+
+    def first_steps(self, horizon: int) -> Episode:
+        """The episode as it would have been with at most so many steps."""
+        if self.steps <= horizon:
+            return self
+        outputs = None if self.outputs is None else self.outputs[:horizon]
+        return Episode(
+            self.observations[: horizon + 1],
+            self.actions[:horizon],
+            self.rewards[:horizon],
+            truncated=True,
+            outputs=outputs,
+        )
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """What a callback is told after an episode; as text, one line."""
+
+    collection: int
+    """From 1: the gradient step that it was gathered for; the check comes after the last."""
+    collections: int
+    """Gradient steps in all."""
+    check: bool
+    """Whether it was for the check, by the adapted policy."""
+    number: int
+    """From 1, within its collection."""
+    of: int
+    """Episodes of the collection."""
+    episode: Episode
+    """All that was met in it."""
+
+    @property
+    def returned(self) -> float:
+        """The sum of its rewards, as earned; NaN if it diverged."""
+        return self.episode.returned
+
+    @property
+    def steps(self) -> int:
+        """How many it had."""
+        return self.episode.steps
+
+    @property
+    def ended(self) -> str:
+        """How: terminated, truncated, diverged, or stopped and by what."""
+        return self.episode.ended
+
+    def __str__(self) -> str:
+        where = "check, " if self.check else ""
+        if self.collections > 1 and not self.check:
+            where = f"step {self.collection} of {self.collections}, "
+        ended = "" if self.ended == "truncated" else f", {self.ended}"
+        return (
+            f"{where}episode {self.number} of {self.of}: return {self.returned:.1f}, "
+            f"{self.steps} steps{ended}"
+        )
+
+
+def read_episodes(given: Any, policy: GaussianMlpPolicy | None = None) -> list[Episode]:  # noqa: ANN401
+    """Episodes from whatever a user gives: a sequence of `Episode` or mappings.
+
+    Args:
+        given: the episodes.
+        policy: whose spaces they must have; None: of any robot.
+
+    Raises:
+        InputError: naming the episode, the field, and what is expected.
+    """
+    if isinstance(given, (Episode, Mapping, str)) or not isinstance(given, Iterable):
+        raise InputError(f"episodes = {shown(given)}: must be a list of episodes")
+    episodes: list[Episode] = []
+    for e, one in enumerate(given):
+        try:
+            episodes.append(Episode.read(one))
+            if policy is not None:
+                check_fit(episodes[-1], policy)
+        except InputError as error:
+            raise InputError(f"episodes[{e}]: {error}") from None
+    return episodes
+
+
+def check_fit(episode: Episode, policy: GaussianMlpPolicy) -> None:
+    """Refuse an episode of another robot.
+
+    Raises:
+        InputError: for other sizes, or an action outside the action space.
+    """
+    sizes = {"observations": policy.observation_size, "actions": policy.action_size}
+    if episode.outputs is not None:
+        sizes["outputs"] = policy.action_size
+    for name, size in sizes.items():
+        found: NDArray[np.float64] = getattr(episode, name)
+        if len(found) and found.shape[1] != size:
+            raise InputError(f"{name} of shape {found.shape}: the policy has {size} a row")
+    if episode.steps == 0:
+        return
+    low, high = np.array(policy.action_low), np.array(policy.action_high)
+    rounding = 1e-5 * (high - low)
+    outside = (episode.actions < low - rounding) | (episode.actions > high + rounding)
+    if outside.any():
+        t, i = (int(index) for index in np.argwhere(outside)[0])
+        raise InputError(
+            f"actions[{t}, {i}] = {episode.actions[t, i]:g}: the action space is {low[i]:g} to "
+            f"{high[i]:g}; give actions as they were sent, in its units"
+        )
+
+
+def rows(given: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """(n, size), also where n = 0 and the size is not known."""
+    return np.array(given) if given else np.zeros((0, 0))
+
+
+def _numbers(name: str, given: Any) -> NDArray[np.float64]:  # noqa: ANN401 - any type
+    """Finite numbers with the axes of the field, as a new array."""
+    found = tensor(name, given).numpy()
+    if found.ndim != AXES[name]:
+        raise InputError(f"{name} of shape {found.shape}: must be {FORMS[name]}")
+    if not np.isfinite(found).all():
+        where = tuple(np.argwhere(~np.isfinite(found))[0].tolist())
+        raise InputError(
+            f"{name}[{', '.join(map(str, where))}] = {found[where]}: must be finite; cut the "
+            "episode before it, or leave it out"
+        )
+    return found
+
+
+def _flag(name: str, given: Any, steps: int) -> bool:  # noqa: ANN401 - any type
+    """One truth value; of one per step the last, where no other is true."""
+    found = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
+    numbers = found.dtype.kind in "biuf"
+    if not numbers or found.shape not in ((), (steps,)) or not np.isin(found, (0, 1)).all():
+        raise InputError(
+            f"{name} = {shown(given)}: must be True or False, or {steps} of them, one per step"
+        )
+    flags = found.reshape(-1).astype(bool)
+    if flags[:-1].any():
+        t = int(flags.argmax())
+        raise InputError(
+            f"{name}[{t}] is true, but {steps - t - 1} steps follow: give each episode by itself"
+        )
+    return bool(flags.any())

@@ -228,9 +228,7 @@ class GaussianMlpPolicy(PlainFields):
 
     def outputs(self, controls: Tensor) -> Tensor:
         """Controls (..., A) -> the outputs behind them, where they were not clipped."""
-        middle, half = _action_range(
-            self.action_low, self.action_high, controls.dtype, controls.device
-        )
+        middle, half = self.action_range(controls)
         return (controls - middle) / half * self.config.action_scale
 
     def output_bounds(self) -> tuple[Tensor, Tensor]:

@@ -86,7 +86,7 @@ def speed(family: TaskFamily) -> Finding:
     worlds = SPEED_GYM_WORLDS if isinstance(family.robot, GymRobot) else SPEED_WORLDS
     env = BatchEnv(family, worlds, 1)
     env.set_tasks(family.sample_tasks(worlds, Generator().manual_seed(0), "train"))
-    middle = (env.action_low + env.action_high).expand(worlds, -1) / 2
+    middle = family.middle_action().expand(worlds, -1)
 
     def seconds(act: Callable[[Tensor], object]) -> float:
         env.reset(Generator().manual_seed(0))

@@ -15,7 +15,7 @@ import mujoco
 import torch
 from torch import Tensor
 
-from metarl_envs.elements import names
+from metarl_envs.elements import actuator_of, control_names
 from metarl_envs.family import TaskFamily
 from metarl_envs.finding import Finding, listed
 from metarl_envs.robots.base import MujocoRobot
@@ -47,6 +47,8 @@ class Drive:
     """Of that joint; None: none."""
     start: float = 0.0
     """Where that joint starts."""
+    middle: float = 0.0
+    """Where the middle action sends it: a policy's output 0."""
     unit: str = "rad"
 
     @property
@@ -65,7 +67,7 @@ def actions(family: TaskFamily) -> Iterator[Finding]:
         huge = [f"action[{i}]" for i, pair in enumerate(bounds) if _is_huge(*pair)]
         found += _of_any(huge, f"reaches {HUGE:g} or more: a placeholder? Bound it")
     else:
-        found += _questions(drives(robot, low, high))
+        found += _questions(drives(robot, low, high, family.middle_action()))
     for question in found:
         yield Finding("actions", "note", question)
     if not found:
@@ -121,12 +123,12 @@ def _questions(found: list[Drive]) -> list[str]:
 
 
 def _jumps(servos: list[Drive]) -> list[str]:
-    """Servos whose middle, where an untrained policy acts, is far from where they start."""
+    """Servos whose middle action, around which training begins, is far from where they start."""
     far: list[tuple[float, str, bool]] = []
     for drive in servos:
         assert drive.positions is not None
         low, high = drive.positions
-        way = (low + high) / 2 - drive.start
+        way = drive.middle - drive.start
         outside = not low <= drive.start <= high
         if outside or abs(way) > JUMP * drive.span:
             where = f"'{drive.name}' by {way:+.2g} {drive.unit}"
@@ -137,9 +139,9 @@ def _jumps(servos: list[Drive]) -> list[str]:
         return []
     far.sort(reverse=True)
     return [
-        "an untrained policy acts around the middle of the range, which moves the robot from its "
+        "an untrained policy acts around the middle of its actions, which moves the robot from its "
         f"start at once: {listed([where for _, where, _ in far])}; centre actions on the start "
-        "with action_middle= of mujoco_robot, or start at another keyframe="
+        "with action_middle= of mujoco_robot, or start at a keyframe= that has controls"
     ]
 
 
@@ -149,13 +151,14 @@ def _from_to(drive: Drive) -> str:
     return f"'{drive.name}' is sent from {low:.3g} to {high:.3g} {drive.unit}"
 
 
-def drives(robot: MujocoRobot, low: Tensor, high: Tensor) -> list[Drive]:
-    """What actions from `low` to `high` (A,) mean to each actuator of a robot."""
+def drives(robot: MujocoRobot, low: Tensor, high: Tensor, middle: Tensor) -> list[Drive]:
+    """What actions from `low` to `high` around `middle`, (A,), mean to each actuator of a robot."""
     model = robot.load_model()
     qpos = robot.initial_state()[0]
-    called = names(model, "actuator")
+    called = control_names(model)
     found = []
-    for i, bounds in enumerate(torch.stack([low, high], dim=1).tolist()):
+    for control, bounds in enumerate(torch.stack([low, high], dim=1).tolist()):
+        i = actuator_of(model, control)
         on_joint = model.actuator_trntype[i] == mujoco.mjtTrn.mjTRN_JOINT
         joint = int(model.actuator_trnid[i, 0])
         slides = on_joint and model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_SLIDE
@@ -163,17 +166,21 @@ def drives(robot: MujocoRobot, low: Tensor, high: Tensor) -> list[Drive]:
         servo = _servo(model, i)
         what = "joint" if on_joint else "tendon, site or body"
         what = {True: "slide", False: "hinge"}[slides] if scalar else what
-        name = called[i] or f"number {i}"
+        name = called[control] or f"number {control}"
         kind = f"{'position servo' if servo else 'other actuator'} of a {what}"
         drive = Drive(name, kind, *bounds, strongest=_strongest(model, i, bounds))
-        if servo and scalar and model.actuator_gear[i, 0] != 0:
-            sent = [(servo[0] + servo[1] * u) / float(model.actuator_gear[i, 0]) for u in bounds]
+        gear = float(model.actuator_gear[model.actuator_outadr[i], 0])
+        if servo and scalar and gear != 0:
+            *sent, central = (
+                (servo[0] + servo[1] * u) / gear for u in (*bounds, float(middle[control]))
+            )
             lowest, highest = (float(bound) for bound in model.jnt_range[joint])
             drive = dataclasses.replace(
                 drive,
                 positions=(min(sent), max(sent)),
                 limits=(lowest, highest) if model.jnt_limited[joint] else None,
                 start=float(qpos[model.jnt_qposadr[joint]]),
+                middle=central,
                 unit="m" if slides else "rad",
             )
         found.append(drive)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import mujoco
+import numpy as np
 
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.numbers import shown
@@ -67,6 +68,17 @@ def names(model: mujoco.MjModel, kind: Kind) -> dict[int, str]:
         bodies = (model.body(int(body)).name for body in model.jnt_bodyid)
         return {i: model.joint(i).name or body for i, body in enumerate(bodies)}
     return {i: model.actuator(i).name or _driven(model, i) for i in range(model.nactuator)}
+
+
+def actuator_of(model: mujoco.MjModel, control: int) -> int:
+    """Whose control it is: an actuator of MuJoCo may have several."""
+    return int(np.searchsorted(model.actuator_ctrladr, control, side="right")) - 1
+
+
+def control_names(model: mujoco.MjModel) -> list[str]:
+    """What the actuator of each control answers to, (nu,); "" where that is nothing."""
+    called = names(model, "actuator")
+    return [called[actuator_of(model, control)] for control in range(model.nu)]
 
 
 def dofs(model: mujoco.MjModel, joint: int) -> list[int]:

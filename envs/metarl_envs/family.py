@@ -155,6 +155,12 @@ class TaskFamily(PlainFields):
         """The controls (A,) that a policy's output 0 means; None: the middle between the bounds."""
         return self.robot.action_middle if isinstance(self.robot, MujocoRobot) else None
 
+    def middle_action(self) -> Tensor:
+        """The same controls as numbers, (A,) float64, whether or not they are named."""
+        low, high = self.action_bounds()
+        middle = self.action_middle()
+        return (low + high) / 2 if middle is None else torch.tensor(middle, dtype=torch.float64)
+
     @property
     def dt_s(self) -> float:
         """Seconds per control step."""

@@ -22,7 +22,7 @@ def probe(family: TaskFamily) -> None:
     observation = called(f"observation of {family.name}", robot.observation, env.engine.data)
     check_shape(f"observation of {family.name}", observation, (PROBED, robot.observation_size))
     env.reset(Generator().manual_seed(0))
-    transition = env.advance((env.action_low + env.action_high).expand(PROBED, -1) / 2)
+    transition = env.advance(family.middle_action().expand(PROBED, -1))
     scalars = {
         "reward": family.reward,
         "terminated": family.termination,

@@ -9,7 +9,7 @@ import mujoco
 import torch
 from torch import Generator, Tensor
 
-from metarl_envs.elements import names
+from metarl_envs.elements import control_names, names
 from metarl_envs.engines.cpu import CpuEngine
 from metarl_envs.family import TaskFamily
 from metarl_envs.robots.base import MujocoRobot, State
@@ -24,7 +24,7 @@ def action_names(family: TaskFamily) -> list[str]:
     robot = family.robot
     if not isinstance(robot, MujocoRobot):
         return [f"action[{i}]" for i in range(size)]
-    found = names(robot.load_model(), "actuator")
+    found = control_names(robot.load_model())
     return unique([found[i] or f"action[{i}]" for i in range(size)])
 
 
@@ -32,17 +32,23 @@ def observation_names(family: TaskFamily) -> list[str]:
     """Of each entry of the observation, (O,).
 
     `qpos.JOINT` and `qvel.JOINT` for what a robot's observation copies from the state of its model,
-    by number for a joint of several; `task[i]` for a task that is observed; `observation[i]` for
-    what is computed, and for robots that are no MuJoCo model of ours.
+    by number for a joint of several; a parameter's own name where the policy is told it, `task[i]`
+    for the features that an oracle is told; `observation[i]` for what is computed, and for robots
+    that are no MuJoCo model of ours.
     """
     size, robot = family.observation_size, family.robot
     found = [f"observation[{i}]" for i in range(size)]
     if isinstance(robot, MujocoRobot):
         found[: robot.observation_size] = _copied(robot, found[: robot.observation_size])
-    if family.observes_task:
-        features = size - robot.observation_size
-        found[robot.observation_size :] = [f"task[{i}]" for i in range(features)]
-    return found
+    told = [
+        parameter.name + (f"[{i}]" if parameter.shape else "")
+        for parameter in family.parameters
+        if parameter.observed
+        for i in range(parameter.shape[0] if parameter.shape else 1)
+    ]
+    features = size - robot.observation_size - len(told)
+    found[robot.observation_size :] = [*told, *(f"task[{i}]" for i in range(features))]
+    return unique(found)
 
 
 def _copied(robot: MujocoRobot, otherwise: list[str]) -> list[str]:

@@ -89,8 +89,8 @@ def swing(family: TaskFamily, t: int) -> Tensor:
 class Trials:
     """Some tasks, each from one start under several action sequences.
 
-    The sequences: the middle of the range; `HELD` actions that are held; `RANDOM` that change at
-    every step.
+    The sequences: the middle action, around which training begins; `HELD` actions that are held;
+    `RANDOM` that change at every step.
     """
 
     motion: Motion
@@ -117,7 +117,8 @@ def trials(family: TaskFamily) -> Trials:
     start = Start.concatenate([one for one in starts for _ in range(sequences)])
     low, high = family.action_bounds()
     shares = torch.rand((STEPS, sequences, len(low)), generator=generator, dtype=torch.float64)
-    shares[:, 0] = 0.5
     shares[:, 1 : 1 + HELD] = shares[0, 1 : 1 + HELD]
-    actions = (low + (high - low) * shares).repeat(1, TRIED_TASKS, 1)  # (T, M * A, actions)
+    actions = low + (high - low) * shares
+    actions[:, 0] = family.middle_action()
+    actions = actions.repeat(1, TRIED_TASKS, 1)  # (T, M * A, actions)
     return Trials(played(env, start, lambda t: actions[t]), sequences)

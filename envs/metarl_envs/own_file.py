@@ -51,14 +51,22 @@ class OwnFile:
             with _importable(path.parent):
                 spec.loader.exec_module(module)
         except InputError as error:
-            raise InputError(f"{path.name}: {error}{where(error)}") from error
+            raise InputError(f"{_place(path, error)}: {error}") from error
         except SyntaxError as error:
-            raise InputError(f"{path.name}, line {error.lineno}: {described(error)}") from error
+            raise InputError(
+                f"{path.name}, line {error.lineno}: SyntaxError: {error.msg}"
+            ) from error
         except (Exception, SystemExit) as error:  # a person's file may raise anything
-            raise InputError(f"{path.name} failed: {described(error)}{where(error)}") from error
+            raise InputError(f"{_place(path, error)}: {described(error)}") from error
         finally:
             _running.reset(outer)
         return module
+
+
+def _place(path: Path, error: BaseException) -> str:
+    """The line of the file, or of one that it imported, that an error came from."""
+    line = where(error).strip(" ()")
+    return line if line.startswith(path.name) else ", ".join(filter(None, [path.name, line]))
 
 
 def running_file() -> OwnFile | None:

@@ -82,6 +82,14 @@ def test_controls_are_linear_around_the_middle_and_stop_at_the_bounds(family):
     torch.testing.assert_close(limited.controls(outputs), torch.tensor(expected))
 
 
+def test_outputs_are_found_again_from_controls(family):
+    policy = policy_of(family)
+    outputs = torch.tensor([[0.1, -0.3], [-0.2, 0.4]], dtype=torch.float64)
+    torch.testing.assert_close(policy.outputs(policy.controls(outputs)), outputs)
+    for bound, of_controls in zip(policy.output_bounds(), family.action_bounds(), strict=True):
+        torch.testing.assert_close(policy.controls(bound), of_controls)
+
+
 def test_without_a_middle_controls_are_what_they_were_to_the_bit():
     low, high = (-0.3, 0.0, -2.0), (1.1, 2.6, 0.7)
     policy = GaussianMlpPolicy(PolicyConfig(action_scale=3.0), 2, low, high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from small_models import arm, box, family_of, robot_of, servo
 
 from metarl_envs import FAMILIES, TaskFamily, get_family
@@ -80,7 +81,8 @@ def test_ranges_of_joints_that_were_meant_in_radians_are_recognised(tmp_path):
 def test_a_remapped_servo_is_judged_by_where_it_goes(tmp_path):
     # 20 u + 5 - 10 q = 0: from -1.5 to 2.5 rad.
     robot = robot_of(tmp_path, arm(REMAPPED, 'range="-1.5 2.5"'))
-    (drive,) = drives(robot, *robot.action_bounds())
+    (drive,) = drives(robot, *robot.action_bounds(), torch.tensor([0.25]))
+    assert drive.middle == pytest.approx(1.0)
     assert drive.positions == pytest.approx((-1.5, 2.5))
     assert drive.limits == pytest.approx((-1.5, 2.5))
     (text,) = of(tmp_path, REMAPPED, 'range="-.5 .5"')

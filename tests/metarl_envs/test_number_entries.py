@@ -26,7 +26,7 @@ HALF = [
     *(np.array(0.5), np.array([0.5]), torch.tensor(0.5), torch.tensor([0.5], requires_grad=True)),
     *(torch.tensor(0.5, dtype=torch.bfloat16), Decimal("0.5"), Fraction(1, 2)),
 ]
-NO_NUMBER = [True, np.bool_(True), "4", b"4", np.array("4"), 1j, object(), float("nan")]
+NO_NUMBER = [True, np.bool_(True), "4", b"4", np.array("4"), 1j, Ellipsis, float("nan")]
 FILE = "model.xml"
 
 

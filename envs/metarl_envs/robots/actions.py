@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl_envs.elements import names
+from metarl_envs.elements import actuator_of, control_names, names
 from metarl_envs.errors import InputError
 from metarl_envs.numbers import is_number, real, reals
 from metarl_envs.robots.base import MujocoRobot
@@ -110,7 +110,7 @@ def _suggested(model: mujoco.MjModel, control: int) -> tuple[float, float]:
     if joint is None:
         return -1.0, 1.0
     # A servo's force is gain * control + b0 + b1 * length, its length the joint's position * gear.
-    actuator = _actuator(model, control)
+    actuator = actuator_of(model, control)
     gain, (b0, b1) = model.actuator_gainprm[actuator, 0], model.actuator_biasprm[actuator, :2]
     lengths = model.jnt_range[joint] * model.actuator_gear[model.actuator_outadr[actuator], 0]
     low, high = sorted(-(b0 + b1 * lengths) / gain)
@@ -119,7 +119,7 @@ def _suggested(model: mujoco.MjModel, control: int) -> tuple[float, float]:
 
 def _servo_joint(model: mujoco.MjModel, control: int) -> int | None:
     """The limited hinge or slide that a position servo drives; None for other actuators."""
-    actuator = _actuator(model, control)
+    actuator = actuator_of(model, control)
     joint = int(model.actuator_trnid[actuator, 0])
     servo = (
         mujoco.mjtGain(model.actuator_gaintype[actuator]) == mujoco.mjtGain.mjGAIN_FIXED
@@ -145,13 +145,8 @@ def _why(model: mujoco.MjModel, control: int) -> str:
     )
 
 
-def _actuator(model: mujoco.MjModel, control: int) -> int:
-    """Whose control it is: an actuator of MuJoCo may have several."""
-    return int(np.searchsorted(model.actuator_ctrladr, control, side="right")) - 1
-
-
 def _named(model: mujoco.MjModel, control: int) -> str:
-    return f"actuator '{names(model, 'actuator')[_actuator(model, control)]}'"
+    return f"actuator '{control_names(model)[control]}'"
 
 
 def _shown(row: tuple[float, ...]) -> str:

@@ -34,7 +34,7 @@ def in_a_users_folder(tmp_path, monkeypatch):
     ("change", "model", "messages"),
     [
         (None, None, ["arm.py: No such file or directory"]),
-        (('"arm.xml"', '"leg.xml"'), None, ["leg.xml: no such file", "(arm.py, line "]),
+        (('"arm.xml"', '"leg.xml"'), None, ["leg.xml: no such file", "error: arm.py, line "]),
         (None, ("<worldbody>", "<worldbdy>"), ["arm.xml: XML parse error", "Line number=4"]),
         (None, ('type="hinge"', 'type="hing"'), ["arm.xml: XML Error: invalid keyword: 'hing'"]),
         (('"hand", (0.5', '"hnad", (0.5'), None, ["unknown body 'hnad': did you mean hand?"]),

@@ -51,17 +51,28 @@ class Variant:
     settings: Mapping[str, Any] = field(default_factory=dict)
     from_robust: bool = False
     """Half of the steps train a robust policy to start from."""
+    episodes: int = 5
+    """Per gradient step when it is measured."""
+
+    @property
+    def trained(self) -> str:
+        """As its run is called."""
+        changed = "".join(f", {key}={value}" for key, value in self.settings.items())
+        return self.method + changed + (", from a robust policy" if self.from_robust else "")
 
     @property
     def name(self) -> str:
-        """As it is called in file names and the table."""
-        changed = "".join(f", {key}={value}" for key, value in self.settings.items())
-        return self.method + changed + (", from a robust policy" if self.from_robust else "")
+        """As the table calls it."""
+        return self.trained + (
+            "" if self.episodes == 5 else f", a step on {self.episodes} episodes"
+        )
 
 
 VARIANTS = (
     Variant("meta-sgd"),
     Variant("maml-trpo"),
+    Variant("meta-sgd", episodes=10),
+    Variant("maml-trpo", episodes=10),
     Variant("meta-sgd", {"adaptation_steps": 2}),
     Variant("meta-sgd", {"policy.action_scale": 10.0}),
     Variant("meta-sgd", from_robust=True),
@@ -88,8 +99,6 @@ class Options:
     """Of each run."""
     tasks: int = 100
     """Held out, that a run is measured on."""
-    episodes: int = 5
-    """Per gradient step, and that each point is measured on."""
     jobs: int = 1
     """Runs at a time, each with one simulator thread and one torch thread."""
     runs: Path = Path("runs/settings")
@@ -101,7 +110,7 @@ class Options:
 def train(options: Options, name: str, variant: Variant, seed: int) -> Path:
     """One run, unless it is there."""
     family, steps = FAMILIES[name], options.env_steps
-    slug = variant.name.replace(", ", "_").replace(" ", "-").replace("=", "-")
+    slug = variant.trained.replace(", ", "_").replace(" ", "-").replace("=", "-")
     run = options.runs / f"{name}_{slug}_{seed}"
     start: list[str] = []
     if variant.from_robust:
@@ -124,9 +133,9 @@ def _ran(run: Path, command: list[str]) -> None:
         raise SystemExit(1)
 
 
-def measured(options: Options, run: Path) -> dict[str, Any]:
+def measured(options: Options, run: Path, episodes: int) -> dict[str, Any]:
     """Task returns of a run's final policy: before, after, and with another task's parameters."""
-    kept = run / "settings-study.json"
+    kept = run / f"settings-study-{episodes}.json"
     if kept.exists():
         return json.loads(kept.read_text())
     saved = load_policy(run)
@@ -135,7 +144,7 @@ def measured(options: Options, run: Path) -> dict[str, Any]:
         splits=["test"],
         num_tasks=options.tasks,
         steps=saved.config.adaptation_steps,
-        episodes_per_step=options.episodes,
+        episodes_per_step=episodes,
     )
     (split,) = evaluation.splits
     assert split.controls is not None
@@ -145,7 +154,7 @@ def measured(options: Options, run: Path) -> dict[str, Any]:
         "other": split.controls.other[-1].tolist(),
         "failed_adaptations": split.failed_adaptations,
         "env_steps": saved.metadata["env_steps"],
-        "episodes": saved.config.adaptation_steps * options.episodes,
+        "episodes": saved.config.adaptation_steps * episodes,
     }
     kept.write_text(json.dumps(found) + "\n")
     return found
@@ -153,7 +162,8 @@ def measured(options: Options, run: Path) -> dict[str, Any]:
 
 def summarised(options: Options, name: str, variant: Variant) -> dict[str, Any]:
     """Means and 95 % t intervals over seeds and tasks of one row."""
-    rows = [measured(options, train(options, name, variant, seed)) for seed in options.seeds]
+    runs = [train(options, name, variant, seed) for seed in options.seeds]
+    rows = [measured(options, run, variant.episodes) for run in runs]
     before, after, other = (
         np.array([row[key] for row in rows], dtype=float) for key in ("before", "after", "other")
     )

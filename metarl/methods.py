@@ -80,7 +80,7 @@ def e_maml(config: TrainConfig) -> TrainConfig:
 PATIENT = Ppo(epochs=3, adaptation_lr=2e-3, final_rate=0.0)
 """Three passes over the data, for adaptations with meta-parameters of their own to learn, by steps
 that shrink to nothing, so that the final policy is one that has settled: with constant ones, rates
-go on growing, and of three Meta-SGD runs on the boat of `experiments/own_robot` all fell in the
+go on growing, and of three Meta-SGD runs on a boat that is paid for speed all fell in the
 last 40 of 200 iterations, from 197, 181 and 179 on validation tasks to 170, 169 and 151. With
 shrinking ones two of the three end at their best, 202 and 187, and one at 166 after 184. Runs of a
 few dozen iterations learn faster with `--set outer.final_rate=1`."""

@@ -2,7 +2,7 @@
 
 A robot of one's own as a task family: `metarl check experiments/own_robot/arm.py:family`, then
 `metarl train experiments/own_robot/arm.py:family --method meta-sgd --iterations 60`: on held-out
-tasks a return of -24.0 before adapting, -16.7 after (`experiments/results/own-robot.json`).
+tasks a return of -24.4 before adapting, -16.4 after (`experiments/results/own-robot.json`).
 `experiments/guides/own_robot.md` builds another one step by step.
 """
 

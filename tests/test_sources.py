@@ -21,7 +21,8 @@ NEEDS_SB3 = [
 ]
 NEEDS_SB3 += ["metarl/sb3.py"]
 # Stable-Baselines3 draws from the global generators, so their states belong to its checkpoints.
-KEEPS_GLOBAL_STATES = {"metarl/baselines/state.py"}
+# The other names kinds of generators that somebody's environment may keep, and draws from none.
+KEEPS_GLOBAL_STATES = {"metarl/baselines/state.py", "envs/metarl_envs/leftovers.py"}
 
 WITHOUT_SB3 = [p for p in LEARNER if p.relative_to(ROOT).as_posix() not in NEEDS_SB3]
 

@@ -13,10 +13,9 @@ from metarl.process import typed
 
 @dataclass(frozen=True)
 class Check:
-    """Check a task family: spaces, actions, parameters, observations, rewards, speed.
+    """Try a task family before anybody trains on it, and picture its extremes.
 
-    One line per check: ok; note, where a person should look; FAILED, with the fix. And a picture
-    of every parameter's extremes.
+    One line per check: ok; note, to look at; FAILED, with the fix.
     """
 
     family: Positional[str]

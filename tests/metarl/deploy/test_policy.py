@@ -382,7 +382,8 @@ def test_what_was_gathered_before_an_error_is_adapted_from(error, raised, where)
     assert told is error or told.__cause__ is error
     adapted = cut.value.policy
     assert adapted.adapted["collections"][0]["episodes"] == 4
-    assert adapted.adapted["interrupted"] == f"{type(told).__name__}: {told}"
+    kind = "" if isinstance(told, InputError) else f"{type(told).__name__}: "
+    assert adapted.adapted["interrupted"] == f"{kind}{told}"
     assert "adapted from the 4 episodes before" in str(cut.value)
     # It is the step that the four make: the noise of five is drawn, so not that of four drawn.
     seen = []

@@ -31,7 +31,7 @@ import tyro
 
 from experiments.public_robots import MODELS, Model
 from metarl.cli import main as metarl
-from metarl_envs.vary.actuator_kinds import actuators
+from metarl_envs.vary.actuator_kinds import TRANSMISSION, actuators
 
 FAMILY = '''"""{name}, of the package {package}."""
 from metarl_envs import TaskFamily, mujoco_robot, vary
@@ -60,7 +60,7 @@ STEPS = ("check", "train", "adapt", "record")
 TASK = ("--task", "load=2", "strength=0.8")
 SIZES = ("--meta-batch-size", "4", "--episodes-per-task", "4", "--iterations", "2")
 SHORT = ("--horizon", "10", "--set", "evaluate_every=0")
-ON = {mujoco.mjtTrn.mjTRN_TENDON: " on tendons", mujoco.mjtTrn.mjTRN_SITE: " at sites"}
+ON = {TRANSMISSION.mjTRN_TENDON: " on tendons", TRANSMISSION.mjTRN_SITE: " at sites"}
 """What actuators drive, where it is not what their kind suggests."""
 
 
@@ -103,9 +103,9 @@ def family_file(name: str, model: Model, xml: Path) -> str:
 
 def driven(xml: Path) -> tuple[str, bool]:
     """The kinds of a model's actuators in words, and whether most are position servos."""
-    model = mujoco.MjModel.from_xml_path(str(xml))
+    model = mujoco.MjModel.from_xml_path(str(xml))  # pyright: ignore[reportAttributeAccessIssue]
     kinds = Counter(
-        (actuator.kind, ON.get(mujoco.mjtTrn(int(model.actuator_trntype[actuator.index])), ""))
+        (actuator.kind, ON.get(TRANSMISSION(int(model.actuator_trntype[actuator.index])), ""))
         for actuator in actuators(model, "*")
     )
     servos = sum(count for (kind, _), count in kinds.items() if kind == "position servo")
@@ -200,17 +200,17 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main(options: Options) -> None:
-    """Try the models, one after the other, and write the table."""
+    """Try the models, one after the other, and write the table after each."""
     results = options.out / "public_models.json"
     options.out.mkdir(parents=True, exist_ok=True)
     found = json.loads(results.read_text()) if results.exists() else []
-    rows = {row["model"]: row for row in found if row["model"] in MODELS}
+    rows = {row["model"]: row for row in found}
     for name in options.names:
         rows[name] = tried(name, options.folder)
-    rows = [rows[name] for name in MODELS if name in rows]
-    results.write_text(json.dumps(rows, indent=1) + "\n")
-    (options.out / "public_models.md").write_text(table(rows))
-    print(table(rows))
+        in_order = [rows[known] for known in MODELS if known in rows]
+        results.write_text(json.dumps(in_order, indent=1) + "\n")
+        (options.out / "public_models.md").write_text(table(in_order))
+    print((options.out / "public_models.md").read_text())
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ def _check_simulated(family: TaskFamily, transition: Transition) -> None:
     for field in ("qpos", "qvel"):
         if not torch.isfinite(transition.after[field]).all():
             raise InputError(
-                f"{family.name} diverges in its first step: {field} becomes infinite or NaN, from a "
-                "start with the robot's reset noise and under its middle action; give mujoco_robot "
-                "a smaller reset= (0: no noise), or an action_middle= or action_high= within what "
-                "the joints can do, or the model a shorter timestep"
+                f"{family.name} diverges in its first step: {field} becomes infinite or NaN, from "
+                "a start with the robot's reset noise and under its middle action; give "
+                "mujoco_robot a smaller reset= (0: no noise), or an action_middle= or action_high= "
+                "within what the joints can do, or the model a shorter timestep"
             )

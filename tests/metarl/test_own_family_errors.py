@@ -123,7 +123,7 @@ def test_a_model_that_diverges_at_once_is_not_told_as_a_faulty_reward(tmp_path):
         reward=lambda transition: -transition.after["qpos"][:, 0],
         horizon=5,
     )
-    with pytest.raises(InputError, match="^stiff diverges in its first step: qpos") as refused:
+    with pytest.raises(InputError, match="stiff diverges in its first step: qpos") as refused:
         register_family(family)
     assert "a smaller reset=" in str(refused.value)
     assert "roots and logarithms" not in str(refused.value)

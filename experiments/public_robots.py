@@ -62,7 +62,11 @@ MODELS: Mapping[str, Model] = {
     "vx300s": Model(
         "gym-aloha==0.1.5",
         "gym_aloha/assets/bimanual_viperx_transfer_cube.xml",
-        "frame_skip=10, keyframe=0",
+        # Its key has no controls; over all its range random actions diverge, in plain MuJoCo too.
+        "frame_skip=10, keyframe=0, "
+        "action_low=2 * [-0.5, -1.4, 0.7, -0.5, -0.8, -0.5, 0.021, -0.057], "
+        "action_high=2 * [0.5, -0.5, 1.6, 0.5, 0.2, 0.5, 0.057, -0.021], "
+        "action_middle=2 * [0, -0.96, 1.16, 0, -0.3, 0, 0.024, -0.024]",
         "vx300s_left/gripper_link",
     ),
     "kitchen": Model(
@@ -74,6 +78,7 @@ MODELS: Mapping[str, Model] = {
     "fetch": Model(
         ROBOTICS,
         f"{ROBOTICS_ASSETS}/fetch/pick_and_place.xml",
+        # With noise at the start its fingers' servos diverge, in plain MuJoCo too.
         "frame_skip=20, action_high=0.05, reset=0",
         "robot0:gripper_link",
     ),

@@ -189,7 +189,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = ("model", "package", "actuators", *STEPS)
     lines = [
         f"{len(good)} of {len(rows)} models of public packages pass all steps; "
-        f"{servos} of these are position-controlled (most actuators are position servos).\n",
+        f"{servos} of these are position-controlled (most actuators are position servos). "
+        "Made by `python -m experiments.public_models`, which says what a step is; notes are "
+        "questions of `metarl check` that a person should look at.\n",
         "| " + " | ".join(columns) + " |",
         "|" + "---|" * len(columns),
     ]

@@ -60,7 +60,10 @@ STEPS = ("check", "train", "adapt", "record")
 TASK = ("--task", "load=2", "strength=0.8")
 SIZES = ("--meta-batch-size", "4", "--episodes-per-task", "4", "--iterations", "2")
 SHORT = ("--horizon", "10", "--set", "evaluate_every=0")
-ON = {TRANSMISSION.mjTRN_TENDON: " on tendons", TRANSMISSION.mjTRN_SITE: " at sites"}
+ON = {
+    TRANSMISSION.mjTRN_TENDON: (" on a tendon", "s on tendons"),
+    TRANSMISSION.mjTRN_SITE: (" at a site", "s at sites"),
+}
 """What actuators drive, where it is not what their kind suggests."""
 
 
@@ -105,11 +108,11 @@ def driven(xml: Path) -> tuple[str, bool]:
     """The kinds of a model's actuators in words, and whether most are position servos."""
     model = mujoco.MjModel.from_xml_path(str(xml))  # pyright: ignore[reportAttributeAccessIssue]
     kinds = Counter(
-        (actuator.kind, ON.get(TRANSMISSION(int(model.actuator_trntype[actuator.index])), ""))
+        (actuator.kind, TRANSMISSION(int(model.actuator_trntype[actuator.index])))
         for actuator in actuators(model, "*")
     )
     servos = sum(count for (kind, _), count in kinds.items() if kind == "position servo")
-    words = [f"{n} {kind}{'s' if n > 1 else ''}{on}" for (kind, on), n in kinds.items()]
+    words = [f"{n} {kind}{ON.get(on, ('', 's'))[n > 1]}" for (kind, on), n in kinds.items()]
     return ", ".join(words), 2 * servos > kinds.total()
 
 

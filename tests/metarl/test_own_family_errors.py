@@ -8,7 +8,15 @@ import pytest
 from own_robot import write_robot
 
 from metarl.cli import main
-from metarl_envs import FAMILIES, InputError, load_family, register_family
+from metarl_envs import (
+    FAMILIES,
+    InputError,
+    TaskFamily,
+    load_family,
+    mujoco_robot,
+    register_family,
+    vary,
+)
 
 SMALL = ["--meta-batch-size", "2", "--episodes-per-task", "2", "--horizon", "6", "--quiet"]
 COMMANDS = {
@@ -93,3 +101,29 @@ def test_a_model_that_was_edited_is_read_anew(tmp_path):
     model = tmp_path / "arm.xml"
     model.write_text(model.read_text().replace('timestep="0.005"', 'timestep="0.002"'))
     assert load_family(f"{file}:family").dt_s == pytest.approx(0.02)
+
+
+STIFF = """
+<mujoco>
+  <option timestep="0.01"/>
+  <worldbody><body><joint name="finger" type="slide" range="0 0.05"/>
+    <geom size="0.01" mass="0.001"/></body></worldbody>
+  <actuator><position joint="finger" kp="1e9" ctrlrange="0 0.2"/></actuator>
+</mujoco>
+"""
+
+
+def test_a_model_that_diverges_at_once_is_not_told_as_a_faulty_reward(tmp_path):
+    (tmp_path / "stiff.xml").write_text(STIFF)
+    robot = mujoco_robot(tmp_path / "stiff.xml", frame_skip=100)
+    family = TaskFamily(
+        name="stiff",
+        robot=robot,
+        parameters=(vary.mass(robot, "*", (0.5, 2.0), name="load"),),
+        reward=lambda transition: -transition.after["qpos"][:, 0],
+        horizon=5,
+    )
+    with pytest.raises(InputError, match="stiff diverges in its first step: qpos") as refused:
+        register_family(family)
+    assert "a smaller reset=" in str(refused.value)
+    assert "roots and logarithms" not in str(refused.value)

@@ -73,6 +73,14 @@ def test_an_arm_is_as_large_as_what_it_reaches():
     assert subject.high[2] == pytest.approx(0.65, abs=0.01)
 
 
+def test_the_picture_is_as_wide_as_what_an_arm_reaches_not_as_the_box_around_it():
+    pan = '<joint name="pan" axis="0 0 1" range="-180 180"/><joint name="x" axis="0 1 0"'
+    subject = subject_of(model(ARM.replace('<joint name="x" axis="0 1 0"', pan)))
+    # A sphere of 0.5 m and the arm's thickness, in a box whose corners are 0.95 m away.
+    assert subject.radius == pytest.approx(0.57, abs=0.02)
+    assert np.linalg.norm(subject.high - subject.low) / 2 > 0.9
+
+
 def test_a_short_rail_is_shown_as_a_whole_and_a_long_one_travelled():
     def on_rail(metres: float):
         return subject_of(model(CAR.replace('name="x"', f'name="x" range="-{metres} {metres}"')))

@@ -14,6 +14,15 @@ def free_folder(wanted: Path) -> Path:
     return folder
 
 
+def free_stem(wanted: Path, suffix: str) -> Path:
+    """The same for files that share a name: `wanted`, wanted-2, ..., without wanted + suffix."""
+    stem, count = wanted, 1
+    while stem.with_name(stem.name + suffix).exists():
+        count += 1
+        stem = wanted.with_name(f"{wanted.name}-{count}")
+    return stem
+
+
 def newest(wanted: Path) -> Path:
     """The last of `wanted`, wanted-2, wanted-3, ... that is there; `wanted` if none is."""
     folder, count = wanted, 1

@@ -42,7 +42,7 @@ class Methods:
     """List the methods and who proposed them, or describe one."""
 
     method: Annotated[Positional[str | None], arg(metavar="[METHOD]", help_behavior_hint="")] = None
-    """Describe this one, with all its settings."""
+    """Describe this method or baseline, with all its settings."""
     family: Annotated[Positional[str], arg(metavar="[FAMILY]")] = "half-cheetah-direction"
     """The family whose recipe gives the settings' values."""
 
@@ -113,15 +113,26 @@ def table(families: Sequence[TaskFamily]) -> str:
 
 
 def method_description(name: str, family: str) -> str:
-    """A method's pair of choices, its source, and what every setting that `--set` takes does."""
+    """What a method or a baseline adapts and learns by, its source, and all settings of `--set`.
+
+    Raises:
+        InputError: for an unknown name, with the nearest.
+    """
+    from metarl.baselines.recipes import BASELINES, baseline_recipe
     from metarl.config import KIND, settings, to_json
     from metarl.methods import METHODS
     from metarl.recipes import recipe
     from metarl.setting_texts import setting_texts
-    from metarl_envs import load_family
+    from metarl_envs import load_family, unknown_name
 
-    config = recipe(load_family(family).name, name)
-    method, kinds = METHODS[name], to_json(config)
+    methods = {**METHODS, **BASELINES}
+    if name not in methods:
+        raise unknown_name("method", name, methods)
+    method, own = methods[name], load_family(family).name
+    config = baseline_recipe(own, name) if name in BASELINES else recipe(own, name)
+    kinds = to_json(config)
+    learns = "learns by:" if name in BASELINES else "meta-learns by:"
+    verb = ("baseline", name, family) if name in BASELINES else ("train", family, "--method", name)
     texts = setting_texts(config)
     values = [
         f"  {key}={as_typed(value)}\n{below(texts[key])}" for key, value in settings(config).items()
@@ -130,13 +141,13 @@ def method_description(name: str, family: str) -> str:
         [
             f"{name}: {method.title} ({method.paper})",
             f"  adapts:         {method.adapts} (inner: {kinds['inner'][KIND]})",
-            f"  meta-learns by: {method.learns} (outer: {kinds['outer'][KIND]})",
+            f"  {learns:<15} {method.learns} (outer: {kinds['outer'][KIND]})",
             *([f"  note:           {nothing_on(method)}"] if method.learns_nothing_on else []),
             "",
             f"settings on {family} (change one with --set NAME=VALUE):",
             *values,
             "",
-            f"train:  {typed('metarl', 'train', family, '--method', name)}",
+            f"train:  {typed('metarl', *verb)}",
         ]
     )
 

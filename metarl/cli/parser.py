@@ -109,7 +109,8 @@ def parse(arguments: Sequence[str]) -> Command | None:
         if end.code in (None, 0):
             return None
         asked = f"metarl {name}" if name in COMMANDS else "metarl"
-        raise UsageError(f"{one_line(complaint.getvalue())} (see {asked} --help)") from None
+        told = unknown_option(complaint.getvalue(), name) or one_line(complaint.getvalue())
+        raise UsageError(f"{told} (see {asked} --help)") from None
 
 
 def refuse_fixed(arguments: Sequence[str]) -> None:
@@ -134,6 +135,23 @@ def option_names(command: type) -> set[str]:
     """The options of a command, as they are typed."""
     named = {"settings": "set", "run_folder": "run"}
     return {f"--{named.get(f.name, f.name).replace('_', '-')}" for f in dataclasses.fields(command)}
+
+
+def unknown_option(box: str, command: str) -> str:
+    """What to say of an option that a command does not have; "": the box is about something else.
+
+    tyro looks for similar options in all commands; named are only those of this one.
+    """
+    message = one_line(box)
+    unknown = re.match(r"Unrecognized (?:or misplaced )?options: (\S+)", message)
+    if command not in COMMANDS or not unknown:
+        return ""
+    option = unknown[1].rstrip(",").partition("=")[0]
+    if not option.startswith("-"):
+        return f"metarl {command}: nothing is expected at '{option}'"
+    _, _, near = message.rpartition("; did you mean ")
+    hint = f"; did you mean {near}" if near[:-1] in option_names(COMMANDS[command]) else ""
+    return f"metarl {command} has no option {option}" + hint
 
 
 def one_line(box: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from metarl.cli.families import OwnFamily
-from metarl.cli.policies import ALL_CORES, TRAINED, at_least_one, print_written, threads
+from metarl.cli.policies import ALL_CORES, TRAINED, at_least_one, threads
 from metarl.cli.training import option
 from metarl.places import free_folder, output
 
@@ -93,5 +93,6 @@ class Report:
             films = f"filming {self.videos} tasks of {len(found.adapting)} methods"
             print(films, file=sys.stderr, flush=True)
         films = film_methods(found, folder / "videos", self.videos, sizes)
-        print_written(write_report(found, folder, films))
+        page, *_ = write_report(found, folder, films)
+        print(f"wrote {page}\nfigures, tables and films: {folder}")
         return 0

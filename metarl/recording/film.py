@@ -17,6 +17,7 @@ from metarl.deploy import Adaptation, adapt_to_task
 from metarl.evaluation import CPU
 from metarl.files import plain, replace_file, sha256
 from metarl.params import Params
+from metarl.places import free_stem
 from metarl.policies import GaussianMlpPolicy
 from metarl.recording.panels import AFTER, BEFORE, Composer, Side
 from metarl.recording.replay import Episode, before_and_after, follow, play, reset_alike
@@ -52,7 +53,8 @@ def record(
     Both worlds start from the same state and take the policy's mean action, so that all that
     differs is the adaptation. Adaptation itself explores, as `adapt_to_task` with this seed does.
     For each task an mp4 (with the `video` extra), a GIF (if asked for, or without the extra) and a
-    JSON file with the provenance are written; a warning says when there is no mp4.
+    JSON file with the provenance are written, numbered where that name is taken; a warning says
+    when there is no mp4.
 
     Args:
         saved: the policy before adaptation.
@@ -96,9 +98,8 @@ def record(
             engine=engine,
         )
         name = f"{adaptation.family.name}__{source}__task{index:02d}__k{steps}__seed{seed}"
-        written += film(
-            saved, adaptation, folder / name, seed=seed, size=size, gif=gif, camera=camera
-        )
+        stem = free_stem(folder / name, ".json")
+        written += film(saved, adaptation, stem, seed=seed, size=size, gif=gif, camera=camera)
     return written
 
 

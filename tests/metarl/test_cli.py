@@ -18,7 +18,7 @@ from tiny_runs import TINY, TINY_FLAGS, run_with
 
 import metarl
 from metarl import api
-from metarl.baselines.recipes import BASELINES
+from metarl.baselines.recipes import BASELINES, baseline_recipe
 from metarl.checkpoint import load_policy, load_run_config
 from metarl.cli import main
 from metarl.cli.parser import COMMANDS, parse
@@ -170,6 +170,17 @@ def test_a_method_is_described_with_every_setting_that_can_be_set(capsys, name):
     # And the command that it suggests trains with this method.
     (train,) = re.findall(r"metarl (train .*)", shown)
     assert parse(train.split()).config() == config
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_is_described_with_the_command_that_trains_it(capsys, name):
+    assert main(["methods", name, "navigation"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{name}: {BASELINES[name].title} ({BASELINES[name].paper})\n")
+    listed = re.findall(r"^  ([a-z_.]+)=.*$", shown, re.MULTILINE)
+    assert listed == list(settings(baseline_recipe("navigation", name)))
+    assert f"  learns by:      {BASELINES[name].learns} (" in shown
+    assert shown.endswith(f"\ntrain:  metarl baseline {name} navigation\n")
 
 
 def test_a_method_is_described_for_the_first_family_if_none_is_named(capsys):

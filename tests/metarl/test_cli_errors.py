@@ -110,7 +110,13 @@ def refused(capsys, *arguments, code=ExitCode.USAGE):
         ("train navigation --set family=ant", "unknown setting of maml-trpo 'family'"),
         ("methods prompt", "unknown method 'prompt': did you mean promp"),
         ("methods promp navigatoin", "did you mean navigation"),
-        ("methods promp navigation extra", "extra"),
+        ("methods promp navigation extra", "metarl methods: nothing is expected at 'extra'"),
+        ("methods robus", "unknown method 'robus': did you mean robust"),
+        # Of options that other commands have, none is offered.
+        ("export run --family=x.py:f", r"metarl export has no option --family \(see"),
+        ("record run --iterations 3", r"metarl record has no option --iterations \(see"),
+        ("methods --tasks 3", r"metarl methods has no option --tasks \(see"),
+        ("baseline robust navigation --steps 3", "baseline has no option --steps; did you mean"),
         ("families navigatoin", "did you mean navigation"),
         ("evaluate run --splits tset", "--splits = 'tset': allowed are extrapolation, test, train"),
         ("evaluate run --tasks x", "--tasks = x: must be a whole number"),
@@ -254,7 +260,7 @@ def test_usage_errors_read_the_same_in_every_encoding(monkeypatch, capsys, encod
     with monkeypatch.context() as patch:
         patch.setattr(tyro._fmtlib, "_FORCE_UTF8_BOXES", encoding == "utf-8")
         message = refused(capsys, "train", "navigation", "--iteratons", 3)
-    expected = "metarl: error: Unrecognized options: --iteratons, 3; did you mean --iterations? "
+    expected = "metarl: error: metarl train has no option --iteratons; did you mean --iterations? "
     assert message == f"{expected}(see metarl train --help)\n"
 
 

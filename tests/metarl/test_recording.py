@@ -83,6 +83,17 @@ def test_files_are_named_after_family_split_task_steps_and_seed(tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted(paths)  # nothing half-written is left
 
 
+def test_a_film_of_the_same_name_is_numbered_and_the_first_one_stays(tmp_path):
+    saved = tiny_policy("navigation", horizon=12)
+    first = record(saved, navigation_task(), tmp_path, gif=False, **SMALL)
+    kept = [path.read_bytes() for path in first]
+    sizes = SMALL | {"episodes": SMALL.get("episodes", 20) + 1}
+    for number in (2, 3):
+        again = record(saved, navigation_task(), tmp_path, gif=False, **sizes)
+        assert [p.name for p in again] == [f"{p.stem}-{number}{p.suffix}" for p in first]
+    assert [path.read_bytes() for path in first] == kept
+
+
 def test_mp4_decodes_to_one_frame_per_step_and_the_last_one_held(tmp_path):
     saved = tiny_policy("navigation", horizon=12)
     path = record(saved, navigation_task(), tmp_path, **SMALL)[0]

@@ -60,7 +60,8 @@ def distribution(given: Range, name: str) -> Distribution:
             raise InputError(
                 f"range of {name} = {shown(given)}: ({low:g}, {high:g}) and ({next_low:g}, "
                 f"{next_high:g}) overlap, and what they share would be drawn twice as often; "
-                "give one interval for both"
+                "give one interval for both. A range holds for each entry of a vector: where each "
+                f"has its own, make them parameters, such as {name}_x and {name}_y"
             )
     return Uniform(tuple(intervals))
 

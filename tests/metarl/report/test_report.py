@@ -275,5 +275,8 @@ def test_a_report_shows_its_progress_and_leaves_an_older_one(tmp_path, capsys):
     assert main([*command, "--seed", "1", "--quiet"]) == 0
     shown = capsys.readouterr()
     assert shown.err == ""
-    assert f"wrote {run}/report-2/report.html" in shown.out
+    assert shown.out.splitlines() == [
+        f"wrote {run}/report-2/report.html",
+        f"figures, tables and films: {run}/report-2",
+    ]
     assert (run / "report" / "report.html").read_bytes() == before

@@ -255,6 +255,10 @@ def test_goals_are_numbers_or_vectors():
             lambda: vary.mass(ARM, "hand", (0.9, 1.1), extrapolation=[(1.3, 1.6), (1.1, 1.4)]),
             r"range of hand_mass .*\(1\.1, 1\.4\) and \(1\.3, 1\.6\) overlap",
         ),
+        (
+            lambda: vary.goal("spot", [(0.2, 0.5), (-0.3, 0.3)], nominal=(0.4, 0.0)),
+            "each has its own, make them parameters, such as spot_x and spot_y",
+        ),
         (lambda: vary.mass(ARM, "hand", (0.5, 2.0), how="times"), "allowed are scale, add, set"),
         (lambda: vary.friction_loss(ARM, "elbow", (0.5, 2.0)), "use how='set'|with how='set'"),
         (lambda: vary.mass(ARM, "*", (0.5, 2.0), how="set"), "each=True"),

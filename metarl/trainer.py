@@ -162,9 +162,6 @@ def failure(
             "last good parameters are kept; try smaller step sizes"
         )
     if metrics["health/fault_share"] > config.max_fault_share:
-        return FaultError(
-            f"{metrics['health/fault_share']:.0%} of the episodes of iteration {state.iteration} "
-            f"diverged (max_fault_share = {config.max_fault_share:.0%}): check the family's "
-            "parameter ranges, or raise the limit"
-        )
+        share = metrics["health/fault_share"]
+        return FaultError.of(share, state.iteration, config.max_fault_share)
     return None

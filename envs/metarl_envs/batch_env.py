@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -13,7 +14,7 @@ from metarl_envs.disturbances import Disturbance, Disturber
 from metarl_envs.engines import EngineName, make_engine
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
-from metarl_envs.numbers import tensor, whole
+from metarl_envs.numbers import INT, INT64, shown, tensor, whole
 from metarl_envs.parameters import model_fields, varied_fields
 from metarl_envs.robots.base import MujocoRobot, Transition
 from metarl_envs.robots.gym import GymRobot
@@ -89,16 +90,23 @@ class BatchEnv:
             InputError: for sizes below 1, or an engine that cannot be used.
         """
         self.family = family
+        if not isinstance(family, TaskFamily):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(
+                f"family = {shown(family)}: must be a TaskFamily, such as what load_family gives"
+            )
         self.num_tasks = whole("num_tasks", num_tasks, least=1)
         self.episodes_per_task = whole("episodes_per_task", episodes_per_task, least=1)
-        self.horizon = family.horizon if horizon is None else whole("horizon", horizon, least=1)
-        self.num_worlds = self.num_tasks * self.episodes_per_task
+        steps = family.horizon if horizon is None else horizon
+        self.horizon = whole("horizon", steps, least=1, most=INT64)
+        self.num_worlds = whole(
+            "num_tasks * episodes_per_task", self.num_tasks * self.episodes_per_task, most=INT
+        )
         robot = family.robot
         self.engine = make_engine(
             robot,
             self.num_worlds,
             varied=varied_fields(family.parameters),
-            threads=whole("sim_threads", sim_threads, least=1),
+            threads=whole("sim_threads", sim_threads, least=1, most=INT),
             engine=engine,
             device=device or torch.device("cpu"),
         )
@@ -177,7 +185,7 @@ class BatchEnv:
 
         Rows of `start` (N, ...) outside the mask are ignored.
         """
-        mask = None if mask is None else torch.as_tensor(mask)
+        mask = self._mask(mask)
         self.engine.reset(mask, start.qpos, start.qvel)
         self._disturber.reset(start.noise_seeds, mask)
         self._elapsed[slice(None) if mask is None else mask] = 0
@@ -191,14 +199,14 @@ class BatchEnv:
         does). Rows outside the mask keep state and observation; their rewards and flags mean
         nothing.
         """
-        mask = None if mask is None else torch.as_tensor(mask)
+        mask = self._mask(mask)
         self.begin_step(actions, mask)
         self.engine.step(self.family.robot.frame_skip, mask)
         return self.end_step(mask)
 
     def advance(self, actions: Tensor, mask: Tensor | None = None) -> Transition:
         """The physics of `step` alone; its result is live until the next call."""
-        mask = None if mask is None else torch.as_tensor(mask)
+        mask = self._mask(mask)
         self.begin_step(actions, mask)
         self.engine.step(self.family.robot.frame_skip, mask)
         return self._transition(mask)
@@ -208,6 +216,11 @@ class BatchEnv:
         for name, value in self._before.items():
             value.copy_(self.engine.data[name])
         given = actions if isinstance(actions, Tensor) else tensor("actions", actions)
+        if given.shape != self.engine.data["ctrl"].shape:
+            raise InputError(
+                f"actions have shape {tuple(given.shape)}: must be "
+                f"{tuple(self.engine.data['ctrl'].shape)}, a row for each world"
+            )
         arriving = self._disturber.arriving(given, self._task_values, mask)
         self.engine.data["ctrl"].copy_(arriving)
 
@@ -269,6 +282,21 @@ class BatchEnv:
     def elapsed(self) -> Tensor:
         """Control steps since each world's reset: (N,), live."""
         return self._elapsed
+
+    def _mask(self, given: Tensor | None) -> Tensor | None:
+        """A mask (N,) of truth values, whatever type of row it was given as.
+
+        Raises:
+            InputError: for anything else, such as numbers of worlds.
+        """
+        if given is None:
+            return None
+        mask: Any = given if isinstance(given, Tensor) else np.asarray(given)
+        if mask.dtype not in (torch.bool, np.bool_) or mask.shape != (self.num_worlds,):
+            raise InputError(
+                f"mask = {shown(given)}: must be True or False for each of {self.num_worlds} worlds"
+            )
+        return torch.as_tensor(mask)
 
     def _transition(self, mask: Tensor | None) -> Transition:
         """Count the step that the engine has done; what it was."""

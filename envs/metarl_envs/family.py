@@ -13,11 +13,11 @@ from metarl_envs.distributions import Choice, within_any
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.markers import Marker
 from metarl_envs.naming import check_family_name
-from metarl_envs.numbers import shown, tensor, whole
+from metarl_envs.numbers import INT64, shown, tensor, whole
 from metarl_envs.parameters import ModelEffect, Parameter
 from metarl_envs.plain import PlainFields
 from metarl_envs.robots.base import AnalyticRobot, MujocoRobot, Transition
-from metarl_envs.robots.kinds import Robot
+from metarl_envs.robots.kinds import Robot, check_robot
 from metarl_envs.tasks import Tasks
 
 Split = Literal["train", "test", "extrapolation"]
@@ -74,13 +74,18 @@ class TaskFamily(PlainFields):
                     f"parameters[{i}] of {self.name} = {shown(given)}: must be a Parameter, as "
                     "those of metarl_envs.vary are"
                 )
+        check_robot(self.robot)
+        for name, function in (("reward", self.reward), ("terminated", self.termination)):
+            if not callable(function):
+                raise InputError(
+                    f"{name} of {self.name} = {shown(function)}: must be a function of a Transition"
+                )
         names = [parameter.name for parameter in self.parameters]
         if not names or len(set(names)) < len(names):
             raise InputError(
                 f"parameters of {self.name}: names must be unique, at least one: {names}"
             )
-        if self.horizon < 1:
-            raise InputError(f"horizon of {self.name} = {self.horizon}: must be at least 1")
+        whole(f"horizon of {self.name}", self.horizon, least=1, most=INT64)
         physical = [p for p in self.parameters if isinstance(p.effect, ModelEffect)]
         if isinstance(self.robot, AnalyticRobot) and physical:
             raise InputError(
@@ -239,6 +244,11 @@ class TaskFamily(PlainFields):
             InputError: for an unknown name, a wrong length, or a value outside every range.
         """
         tasks = dict(self.nominal_tasks().values)
+        if not isinstance(values, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(
+                f"task of {self.name} = {shown(values)}: must name parameters, such as "
+                f"{self.nominal_tasks().describe(0)}"
+            )
         for name, value in values.items():
             if name not in tasks:
                 raise unknown_name(f"task parameter of {self.name}", name, tasks)

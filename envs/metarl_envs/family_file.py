@@ -13,21 +13,28 @@ from types import ModuleType
 
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import Origin, TaskFamily
+from metarl_envs.numbers import shown
 from metarl_envs.own_file import OwnFile
 from metarl_envs.registry import get_family, register_family
 from metarl_envs.robots.base import MujocoRobot
 
 
-def load_family(reference: str) -> TaskFamily:
+def load_family(reference: str | Path) -> TaskFamily:
     """The family of that name, or the one that a Python file defines: "my_robot.py:family".
 
-    The file is run, its functions are tried on two worlds, and from then on the family is known by
-    its name, as shipped ones are.
+    A file that defines one family alone may be named without it: "my_robot.py". The file is run,
+    its functions are tried on two worlds, and from then on the family is known by its name, as
+    shipped ones are.
 
     Raises:
         InputError: in one line, for an unknown name, a file that is missing or fails, one without
             such a family, or functions that return what no family's may.
     """
+    if not isinstance(reference, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(
+            f"family = {shown(reference)}: must be a family's name, or a file, FILE.py:NAME"
+        )
+    reference = str(reference)
     file, separator, attribute = reference.rpartition(":")
     if not separator and reference.endswith(".py"):
         file, attribute = reference, ""
@@ -38,17 +45,20 @@ def load_family(reference: str) -> TaskFamily:
         source = path.read_bytes()
     except OSError as error:
         raise InputError(f"family {reference}: {file}: {error.strerror}") from None
-    family = _family_in(OwnFile(path.absolute(), source).run(), reference, attribute)
-    origin = Origin(reference, _digest(source, family))
+    name, family = _family_in(OwnFile(path.absolute(), source).run(), reference, attribute)
+    origin = Origin(f"{file}:{name}", _digest(source, family))
     family = dataclasses.replace(family, origin=origin)
     register_family(family)
     return family
 
 
-def _family_in(module: ModuleType, reference: str, attribute: str) -> TaskFamily:
+def _family_in(module: ModuleType, reference: str, attribute: str) -> tuple[str, TaskFamily]:
+    """The family of that name in a file, or its only one; with its name there."""
     found = {name: value for name, value in vars(module).items() if isinstance(value, TaskFamily)}
     if attribute in found:
-        return found[attribute]
+        return attribute, found[attribute]
+    if not attribute and len(found) == 1:
+        return next(iter(found.items()))
     if attribute in vars(module):
         raise InputError(
             f"family {reference}: {attribute} is of type "

@@ -87,6 +87,9 @@ def gym_robot(
             )
         if not isinstance(actions, Box) or not np.isfinite([actions.low, actions.high]).all():
             raise InputError(f"{env_id}: action space {actions}: must be a Box with finite bounds")
+        for what, space in (("observation", observations), ("action", actions)):
+            if 0 in space.shape:
+                raise InputError(f"{env_id}: {what} space {space}: must hold at least one number")
         tried = _tried(world, actions, infos, None if dt_s is None else _seconds("dt_s", dt_s))
         source = dataclasses.replace(source, data=tried.data)
         sizes = {
@@ -99,7 +102,7 @@ def gym_robot(
             as_camera(camera).check(model)
         elif camera is not None:
             raise InputError(f"{env_id}: camera: it has no MuJoCo model to put a camera into")
-        elif "rgb_array" in world.env.metadata.get("render_modes", ()):  # it pictures itself
+        elif "rgb_array" in world.metadata.get("render_modes", ()):  # it pictures itself
             source = dataclasses.replace(source, kwargs={"render_mode": "rgb_array"} | kwargs)
         return GymRobot(
             name=env_id,
@@ -227,7 +230,7 @@ def _dt(world: World, simulation: Simulation | None, simulated_s: float) -> floa
         return dt_s if simulated_s <= 0 or math.isclose(dt_s, simulated_s) else simulated_s
     if simulated_s > 0:
         return simulated_s
-    frames = env.metadata.get("render_fps")
+    frames = world.metadata.get("render_fps")
     if frames is None and simulation is not None:
         raise InputError(
             f"environment {world.name} does not say how long its steps are (`dt`, or "

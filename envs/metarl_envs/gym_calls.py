@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metarl_envs.errors import InputError
-from metarl_envs.numbers import shown
+from metarl_envs.numbers import is_number, shown
 from metarl_envs.probe import described, where
 
 T = TypeVar("T")
@@ -195,7 +195,13 @@ def plain_array(given: Any) -> NDArray[Any]:  # noqa: ANN401 - whatever an envir
     Raises:
         ValueError: for rows of unequal length.
     """
-    return given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
+    if isinstance(given, Tensor):
+        given = given.detach().cpu()
+        return (given.double() if given.is_floating_point() else given).numpy()
+    found = np.asarray(given)
+    if found.dtype == object and all(is_number(entry) for entry in found.flat):
+        return found.astype(np.float64)
+    return found
 
 
 def _array(given: Any) -> NDArray[Any] | None:  # noqa: ANN401 - whatever an environment gives

@@ -19,10 +19,12 @@ from metarl_envs.gym_calls import OWN, AskedEnv, Stepped, ask
 from metarl_envs.gym_mujoco import Simulation, simulation_at
 from metarl_envs.muscles import fixed_muscle_forces
 from metarl_envs.numbers import is_number, tensor
-from metarl_envs.own_file import OwnFile
+from metarl_envs.own_file import OwnFile, RunOnArrival
 
 ATTRIBUTE, OPTION = "attribute.", "opt."
 """Beginnings of varied fields that are attributes of the environment, or of its model's options."""
+PLAIN = (str, int, float, bool, type(None))
+"""Arguments that any process understands."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ class Source:
         )
         return World(env, self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sends the file first: functions and objects among the arguments may be of it."""
+        plain = all(isinstance(value, PLAIN) for value in self.kwargs.values())
+        file = self.file if self.file is None or plain else RunOnArrival(self.file)
+        return _arrived, (file, self.env_id, self.kwargs, self.module, self.data)
+
     def make_elsewhere(self) -> World:
         """`make` in a worker process, where only what was imported anew is registered.
 
@@ -84,6 +92,13 @@ class Source:
                 f"that does, 'module:{self.env_id}'; sim_threads = 1 needs no workers"
             )
         return self.make()
+
+
+def _arrived(
+    file: OwnFile | None, env_id: str, kwargs: Mapping[str, Any], module: str, data: str
+) -> Source:
+    """A source in the process that it was sent to."""
+    return Source(env_id, kwargs, file, module, data)
 
 
 @contextmanager
@@ -144,14 +159,22 @@ class World:
         return observation
 
     def step(self, action: NDArray[np.float64]) -> Stepped:
-        """One step with an action (A,)."""
+        """One step with an action (A,), rounded where the environment takes whole numbers."""
         space: Any = self.asked.action_space
-        return self.asked.step(action.reshape(space.shape).astype(space.dtype))
+        whole = np.issubdtype(space.dtype, np.integer)
+        taken = np.rint(action) if whole else action
+        return self.asked.step(taken.reshape(space.shape).astype(space.dtype))
 
     @property
     def name(self) -> str:
         """Its id."""
         return self._source.env_id
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What its class says of pictures; {} where that is no dict."""
+        said: Any = self.env.metadata
+        return said if isinstance(said, Mapping) else {}
 
     def numbers(self) -> list[str]:
         """Names of the attributes that are numbers."""

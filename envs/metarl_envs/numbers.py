@@ -17,14 +17,23 @@ from torch import Tensor
 
 from metarl_envs.errors import InputError
 
+INT, INT64 = 2**31 - 1, 2**63 - 1
+"""The largest whole numbers that MuJoCo, and that NumPy and torch hold."""
 
-def whole(name: str, value: Any, least: int | None = None) -> int:  # noqa: ANN401 - any type
+
+def whole(
+    name: str,
+    value: Any,  # noqa: ANN401 - any type
+    least: int | None = None,
+    most: int | None = None,
+) -> int:
     """A whole number: an int, or anything that holds a single one, such as 3.0 or np.int64(3).
 
     Args:
         name: of the field, for the error.
         value: as it was given.
         least: the smallest one that is allowed.
+        most: the largest one.
 
     Raises:
         InputError: naming field, value and what is allowed.
@@ -34,6 +43,8 @@ def whole(name: str, value: Any, least: int | None = None) -> int:  # noqa: ANN4
         raise InputError(f"{name} = {shown(value)}: must be a whole number")
     if least is not None and found < least:
         raise InputError(f"{name} = {int(found)}: must be at least {least}")
+    if most is not None and found > most:
+        raise InputError(f"{name} = {int(found)}: must be at most {most}")
     return int(found)
 
 

@@ -6,11 +6,12 @@ import importlib.abc
 import importlib.util
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any
 
 from metarl_envs.errors import InputError
 from metarl_envs.probe import described, where
@@ -61,6 +62,23 @@ class OwnFile:
         finally:
             _running.reset(outer)
         return module
+
+
+@dataclass(frozen=True)
+class RunOnArrival:
+    """A file on its way to a worker, where it runs before what is sent after it is unpacked."""
+
+    file: OwnFile
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _run_here, (self.file,)
+
+
+def _run_here(file: OwnFile) -> OwnFile:
+    if not file.has_run():
+        with suppress(InputError):  # told where the environment is made
+            file.run()
+    return file
 
 
 def _place(path: Path, error: BaseException) -> str:

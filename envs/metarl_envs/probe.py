@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sysconfig
+import textwrap
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ NOT_OWN = (
     *(sysconfig.get_paths()[kind] for kind in ("stdlib", "platlib", "purelib")),
 )
 """Where the files of Python, of installed packages and of this package are."""
+LONGEST = 300
+"""Characters of somebody else's error that are shown."""
 T = TypeVar("T")
 
 
@@ -76,8 +79,8 @@ def check_finite(what: str, value: Tensor) -> None:
 
 
 def described(error: BaseException) -> str:
-    """An error in one line: its kind and first line."""
-    text = str(error).strip().partition("\n")[0]
+    """An error in one line: its kind and first line, shortened where it is long."""
+    text = textwrap.shorten(str(error).strip().partition("\n")[0], LONGEST, placeholder=" ...")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -101,11 +101,7 @@ def failure(config: TrainConfig, iteration: int, fault_share: float) -> FaultErr
     """Why training must stop here, if it must."""
     if fault_share <= config.max_fault_share:
         return None
-    return FaultError(
-        f"{fault_share:.0%} of the episodes of iteration {iteration} diverged "
-        f"(max_fault_share = {config.max_fault_share:.0%}): check the family's parameter ranges, "
-        "or raise the limit"
-    )
+    return FaultError.of(fault_share, iteration, config.max_fault_share)
 
 
 def make_ppo(config: TrainConfig, env: TaskVecEnv) -> tuple[PPO, VecNormalize]:

@@ -72,7 +72,7 @@ def test_a_reward_that_is_nan_in_some_states_only_stops_training_in_one_line(tmp
     write_robot(tmp_path, (REWARD, "-(0.101 - hand_height(transition)).sqrt() -"))
     assert main([*COMMANDS["train"], "--set", "policy.init_std=10"]) == 1
     told = capsys.readouterr().err
-    assert "diverged (max_fault_share = 20%)" in told
+    assert "reward or observation that is not finite (max_fault_share = 20%)" in told
     assert told.count("\n") == 1
     assert main(COMMANDS["check"]) == 1
     shown = capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from decimal import Decimal
 from typing import ClassVar
 
 import gymnasium
@@ -37,6 +38,14 @@ class Point(gymnasium.Env):
         self.habit, self.mark = habit, 0.5
         if habit == "no space":
             del self.observation_space
+        if habit == "whole action":
+            self.action_space = Box(-5, 5, (1,), np.int64)
+        if habit == "empty action":
+            self.action_space = Box(-1, 1, (0,))
+        if habit == "empty observation":
+            self.observation_space = Box(-1, 1, (0,))
+        if habit == "no metadata":
+            self.metadata = None
         if habit == "made":
             raise OddError(3, "no licence\nbuy one")
 
@@ -69,6 +78,8 @@ class Point(gymnasium.Env):
                 os._exit(3)
             case "nan" if self.t > 3:
                 reward = np.nan
+            case "long error":
+                raise OddError(self.t, "word " * 1000)
             case "old step":
                 return observation, reward, end, info
             case "nothing":
@@ -84,14 +95,18 @@ class Point(gymnasium.Env):
             "none": lambda r: None,
             "text": str,
             "two": lambda r: np.array([r, r]),
-            "object": lambda r: np.array([r], dtype=object),
+            "bfloat16": lambda r: torch.tensor(r, dtype=torch.bfloat16),
+            "object": lambda r: np.array([None]),
+            "objects": lambda r: np.array(r, dtype=object),
+            "decimal": lambda r: Decimal(str(r)),
         }
         reward = wrapped.get(self.habit, lambda r: r)(reward)
         observation = {
             "short": observation[:1],
             "row": observation[None],
             "dict": {"o": observation},
-            "object observation": observation.astype(object),
+            "object observation": np.array([None, 1.0]),
+            "objects observed": observation.astype(object),
             "ragged": [[1.0], [1.0, 2.0]],
             "int observation": (10 * observation).astype(np.int64),
         }.get(self.habit, observation)

@@ -157,12 +157,42 @@ def test_transition_before_is_a_copy_and_action_is_what_was_given(generator):
         ({"episodes_per_task": -2}, "episodes_per_task = -2: must be at least 1"),
         ({"horizon": 0}, "horizon = 0: must be at least 1"),
         ({"sim_threads": 0}, "sim_threads = 0: must be at least 1"),
+        ({"horizon": 2**70}, f"horizon = {2**70}: must be at most {2**63 - 1}"),
+        ({"sim_threads": 2**40}, f"sim_threads = {2**40}: must be at most {2**31 - 1}"),
+        ({"num_tasks": 2**40}, f"num_tasks . episodes_per_task = {2**40}: must be at most"),
     ],
 )
 def test_impossible_sizes_name_field_and_bound(sizes, message):
     arguments = {"num_tasks": 1, "episodes_per_task": 1, **sizes}
     with pytest.raises(InputError, match=message):
         BatchEnv(get_family("ant-goal"), **arguments)
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (1, 6), (6,), (3, 6), ()])
+def test_actions_of_another_shape_are_refused_before_anything_moves(shape, generator):
+    env = BatchEnv(get_family("half-cheetah-velocity"), 2, 1)
+    before = env.reset(generator).clone()
+    for act in (env.step, env.advance):
+        with pytest.raises(InputError, match=r"actions have shape .*: must be \(2, 6\), a row"):
+            act(torch.zeros(shape))
+    assert torch.equal(env.observation(), before)
+
+
+@pytest.mark.parametrize("mask", [[True], [0, 1], torch.tensor([0, 1]), "ab"])
+def test_a_mask_says_of_each_world_whether(mask, generator):
+    env = BatchEnv(get_family("half-cheetah-velocity"), 2, 1)
+    before = env.reset(generator).clone()
+    for call in (lambda: env.step(torch.ones(2, 6), mask), lambda: env.reset(generator, mask)):
+        with pytest.raises(InputError, match=r"mask = .*: must be True or False for each of 2 wo"):
+            call()
+    env.step(torch.ones(2, 6), [False, True])
+    moved = (env.observation() != before).any(dim=1)
+    assert moved.tolist() == [False, True]
+
+
+def test_what_is_no_family_is_refused():
+    with pytest.raises(InputError, match="family = 'ant-goal': must be a TaskFamily"):
+        BatchEnv("ant-goal", 1, 1)
 
 
 def test_wrong_number_of_tasks_and_range_are_refused(generator):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from pathlib import Path
 
 import pytest
 from own_robot import write_robot
@@ -37,6 +38,13 @@ def test_a_file_gives_a_family_that_is_then_known_by_name(tmp_path, monkeypatch)
     content = file.read_bytes() + (tmp_path / "arm.xml").read_bytes()
     assert family.origin.sha256 == hashlib.sha256(content).hexdigest()
     assert BatchEnv(family, 2, 1).reset(Generator().manual_seed(0)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_the_only_family_of_a_file_needs_no_name(tmp_path, monkeypatch, kind):
+    write_robot(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert load_family(kind("arm.py")).reference == "arm.py:family"
 
 
 def test_a_name_without_a_file_is_a_known_family():
@@ -127,7 +135,8 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path, change, message):
     ("reference", "message"),
     [
         ("gone.py:family", "gone.py: No such file"),
-        ("arm.py", "say which one: arm.py:family"),
+        ("two.py", "say which one: two.py:family or :other"),
+        (3, "family = 3: must be a family's name, or a file, FILE.py:NAME"),
         ("arm.py:nothing", "unknown family in arm.py 'nothing'"),
         ("empty.py:family", "defines no metarl_envs.TaskFamily"),
     ],
@@ -135,6 +144,7 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path, change, message):
 def test_references_that_lead_nowhere(tmp_path, monkeypatch, reference, message):
     write_robot(tmp_path)
     (tmp_path / "empty.py").write_text("")
+    (tmp_path / "two.py").write_text((tmp_path / "arm.py").read_text() + "\nother = family\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
         load_family(reference)

@@ -45,7 +45,7 @@ def steps(env: BatchEnv, count: int = 6) -> list[torch.Tensor]:
         ("none", "step 1: reward of the environment = None: must be one number"),
         ("text", "step 1: reward of the environment = '-.*': must be one number"),
         ("two", r"step 1: reward of the environment = array.*: must be one number"),
-        ("object", "step 1: reward of the environment = array.*: must be one number"),
+        ("object", r"step 1: reward of the environment = array\(\[None\].*: must be one number"),
         ("short", r"step 1: observation .* of shape \(1,\): must be numbers of shape \(2,\)"),
         ("row", r"step 1: observation .* of shape \(1, 2\): must be"),
         ("dict", "step 1: observation .* = {'o'.*: must be numbers of shape"),
@@ -100,7 +100,8 @@ def test_a_worker_that_ends_is_told(capfd):
 @pytest.mark.slow
 def test_habits_that_mean_the_same_give_the_same():
     expected = steps(BatchEnv(family(""), 2, 1))
-    for habit in ("array", "0d", "f32", "torch", "list", "end int", "end numpy"):
+    alike = ("array", "0d", "f32", "torch", "list", "objects", "decimal", "end int", "end numpy")
+    for habit in (*alike, "objects observed"):
         found = steps(BatchEnv(family(habit), 2, 1))
         for reward, other in zip(expected, found, strict=True):
             torch.testing.assert_close(reward, other, rtol=1e-6, atol=1e-6)
@@ -108,6 +109,38 @@ def test_habits_that_mean_the_same_give_the_same():
         found = steps(BatchEnv(family(habit), 2, 1))
         for reward, other in zip(expected, found, strict=True):
             assert torch.equal((reward > -1).double(), other)
+
+
+def test_short_floats_of_torch_are_numbers():
+    expected, found = (steps(BatchEnv(family(habit), 1, 1), 2) for habit in ("", "bfloat16"))
+    for reward, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(reward, other, rtol=1e-2, atol=1e-2)
+
+
+def test_whole_actions_are_rounded():
+    env = BatchEnv(family("whole action"), 4, 1)
+    env.reset(Generator().manual_seed(0))
+    moves = env.step(torch.tensor([[-0.6], [-0.4], [0.4], [0.6]])).transition.after["speed"]
+    still = BatchEnv(family("whole action"), 4, 1)
+    still.reset(Generator().manual_seed(0))
+    rests = still.step(torch.zeros(4, 1)).transition.after["speed"]
+    torch.testing.assert_close(moves - rests, 0.1 * torch.tensor([-1.0, 0.0, 0.0, 1.0]).double())
+
+
+@pytest.mark.parametrize("space", ["observation", "action"])
+def test_a_space_of_no_numbers_is_refused(space):
+    with pytest.raises(InputError, match=f"{space} space Box.*: must hold at least one number"):
+        family(f"empty {space}")
+
+
+def test_a_class_without_metadata_has_steps_of_a_second():
+    assert family("no metadata").dt_s == 1.0
+
+
+def test_long_errors_are_shortened():
+    with pytest.raises(InputError, match=r"step 1 failed: OddError: word .* \.\.\. \(") as error:
+        family("long error")
+    assert len(str(error.value)) < 600
 
 
 def test_a_reward_that_is_not_finite_is_a_world_that_diverged():

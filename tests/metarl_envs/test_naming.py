@@ -56,8 +56,17 @@ def test_names_that_are_no_safe_folder_are_refused_with_one_that_is(name, like):
     check_family_name(like)
 
 
+@pytest.mark.parametrize("name", ["CON", "nul", "com1", "Aux.v2", "LPT9", "com\u00b9"])
+def test_names_of_devices_are_refused_with_one_that_is_none(name):
+    with pytest.raises(InputError, match=r"^name of a family = .*: Windows keeps it") as error:
+        named(name)
+    like = str(error.value).rpartition("such as '")[2][:-1]
+    assert like == f"my-{family_name(name.lower())}".replace("my-my-", "my-")
+    check_family_name(like)
+
+
 def test_usual_names_are_allowed():
-    for name in (*FAMILIES, "a", "Quadruped_v2.1", "höhe", "x" * 64):
+    for name in (*FAMILIES, "a", "console", "com", "nullspace", "Quadruped_v2.1", "höhe", "x" * 64):
         check_family_name(name)
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from metarl_envs import InputError
-from metarl_envs.numbers import is_number, real, reals, tensor, whole, wholes
+from metarl_envs.numbers import INT64, is_number, real, reals, tensor, whole, wholes
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,12 @@ def test_what_is_no_whole_number_is_refused_by_name(value, problem):
     with pytest.raises(InputError) as error:
         whole("episodes", value, least=1)
     assert problem in str(error.value)
+
+
+def test_a_whole_number_has_a_largest_where_one_is_given():
+    assert whole("horizon", 2**63 - 1, most=INT64) == 2**63 - 1
+    with pytest.raises(InputError, match=f"^horizon = {2**70}: must be at most {2**63 - 1}$"):
+        whole("horizon", 2**70, most=INT64)
 
 
 def test_a_number_is_a_plain_float_and_finite():

@@ -162,3 +162,27 @@ def test_a_script_of_ones_own(tmp_path, script, says):
     )
     assert done.stdout.startswith(says)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_functions_and_objects_of_the_file_reach_the_workers(tmp_path):
+    (tmp_path / "own_module.py").write_text(
+        CLASS.replace("__init__(self)", "__init__(self, pay, scale)")
+        .replace(
+            "self.observation_space", "self.pay, self.scale = pay, scale.value\n        self.obs", 1
+        )
+        .replace("self.obs =", "self.observation_space =")
+        .replace("-float(self.s[1] ** 2)", "self.scale * self.pay(float(self.s[1]))")
+        + REGISTER
+        + "def cubed(x):\n    return x**3\n"
+    )
+    file = tmp_path / "own_env.py"
+    file.write_text(
+        "from own_module import cubed\nfrom metarl_envs import family_from_gym, gym_robot, vary\n"
+        "class Scale:\n    value = 2.0\n"
+        "robot = gym_robot('own_module:Tmp/Own-v0', pay=cubed, scale=Scale())\n"
+        "family = family_from_gym(robot, [vary.attribute(robot, 'mass', (0.5, 2))], name='own')\n"
+    )
+    family = load_family(f"{file}:family")
+    assert torch.equal(rewards(family, 1), rewards(family, 2))
+    assert bool((rewards(family, 1) != 0).any())

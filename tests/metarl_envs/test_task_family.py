@@ -203,9 +203,24 @@ def test_impossible_definitions_are_refused_when_the_family_is_made():
         (velocity, {"parameters": velocity.parameters * 2}, "names must be unique"),
         (velocity, {"parameters": ()}, "at least one"),
         (velocity, {"horizon": 0}, "horizon of ant-velocity = 0: must be at least 1"),
+        (velocity, {"horizon": 2**70}, f"horizon of ant-velocity = {2**70}: must be at most"),
+        (velocity, {"robot": 3}, "robot = 3: must be what mujoco_robot or gym_robot made"),
+        (velocity, {"reward": 3}, "reward of ant-velocity = 3: must be a function"),
+        (velocity, {"reward": None}, "reward of ant-velocity = None: must be a function"),
+        (velocity, {"terminated": "no"}, "terminated of ant-velocity = 'no': must be a function"),
         (navigation, {"parameters": physical}, "point has no physical model"),
     ):
         refused(lambda f=family, c=change: dataclasses.replace(f, **c), message)
+
+
+@pytest.mark.parametrize("task", [3, None, "velocity", [1.0]])
+def test_a_task_that_names_nothing_is_refused_with_one_that_does(task):
+    family = get_family("ant-velocity")
+    refused(lambda: family.make_task(task), f"task of ant-velocity = {task!r}: must name", "{'vel")
+
+
+def test_a_parameter_whose_name_is_no_text_is_unknown():
+    refused(lambda: get_family("ant-velocity").make_task({3: 1.0}), "'3': known: velocity")
 
 
 @every_family

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from metarl_envs.camera import Camera, as_camera
 from metarl_envs.engines.cpu import CpuEngine
 from metarl_envs.errors import InputError, unknown_name
-from metarl_envs.numbers import real, whole
+from metarl_envs.numbers import INT, real, whole
 from metarl_envs.probe import PROBED, called, check_shape
 from metarl_envs.robots.actions import Controls, with_actions
 from metarl_envs.robots.base import (
@@ -90,7 +90,7 @@ def mujoco_robot(
     draft = MujocoRobot(
         name=name or path.stem.replace("_", "-"),
         xml=path,
-        frame_skip=whole("frame_skip", frame_skip, least=1),
+        frame_skip=whole("frame_skip", frame_skip, least=1, most=INT),
         observation=observation,
         observation_size=0,
         reset_state=reset

@@ -12,7 +12,7 @@ from metarl_envs.elements import Patterns, find, texts
 from metarl_envs.errors import InputError
 from metarl_envs.numbers import wholes
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
-from metarl_envs.robots.kinds import ModelledRobot
+from metarl_envs.robots.kinds import ModelledRobot, model_of
 from metarl_envs.vary.actuator_kinds import Actuator, Kind, actuators, entries_of
 from metarl_envs.vary.change import ranged
 from metarl_envs.vary.owners import Entries, multiplied, owners
@@ -101,7 +101,7 @@ def _faulty(
     name: str,
 ) -> Parameter:
     """A choice of the group of actuators whose entries are multiplied by `factor`."""
-    model = robot.load_model()
+    model = model_of(robot)
     found = actuators(model, names)
     if isinstance(names, str):
         groups = [[actuator.index] for actuator in found]

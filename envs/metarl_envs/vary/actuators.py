@@ -48,7 +48,7 @@ from metarl_envs.elements import Patterns, listed
 from metarl_envs.elements import names as names_of
 from metarl_envs.errors import InputError
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
-from metarl_envs.robots.kinds import ModelledRobot
+from metarl_envs.robots.kinds import ModelledRobot, model_of
 from metarl_envs.vary.actuator_kinds import TRANSMISSION, Actuator, Factor, actuators, entries_of
 from metarl_envs.vary.change import Range, check_not_negative, name_from, ranged
 from metarl_envs.vary.owners import Entries, multiplied, owners
@@ -181,7 +181,7 @@ def force_limit(
     Raises:
         InputError: for actuators without a limit, or whose limit others share.
     """
-    model = robot.load_model()
+    model = model_of(robot)
     named = actuators(model, names)
     name = name or name_from(names, "force_limit")
     elements = [_limits(name, model, actuator, named, each) for actuator in named]
@@ -200,7 +200,7 @@ def _factor(
     each: bool,
     name: str | None,
 ) -> Parameter:
-    model = robot.load_model()
+    model = model_of(robot)
     named = actuators(model, names)
     name = name or name_from(names, factor)
     elements = [entries_of(name, actuator, factor) for actuator in named]

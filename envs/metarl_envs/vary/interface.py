@@ -10,7 +10,7 @@ from metarl_envs.disturbances import ActionDelay, ObservationBias, ObservationNo
 from metarl_envs.errors import InputError
 from metarl_envs.numbers import whole, wholes
 from metarl_envs.parameters import Parameter
-from metarl_envs.robots.kinds import Robot
+from metarl_envs.robots.kinds import Robot, check_robot
 from metarl_envs.vary.change import Range, ranged
 
 
@@ -123,6 +123,7 @@ def observation_bias(
 
 
 def _entries(robot: Robot, entries: Sequence[int] | None, name: str) -> tuple[int, ...]:
+    check_robot(robot)
     size = robot.observation_size
     given = tuple(range(size)) if entries is None else wholes(f"{name}: entries", entries)
     if not given or any(not 0 <= entry < size for entry in given) or len(set(given)) < len(given):

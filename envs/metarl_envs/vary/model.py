@@ -20,7 +20,7 @@ from torch import Tensor
 from metarl_envs.elements import Patterns, dofs, find
 from metarl_envs.errors import InputError
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
-from metarl_envs.robots.kinds import ModelledRobot
+from metarl_envs.robots.kinds import ModelledRobot, model_of
 from metarl_envs.vary.change import (
     WORDS,
     Entries,
@@ -48,7 +48,7 @@ def mass(
 ) -> Parameter:
     """Masses of bodies, kg; inertias change by the same factor, so every body can exist."""
     name = name or name_from(names, "mass")
-    model = robot.load_model()
+    model = model_of(robot)
     bodies = find(model, "body", names)
     values = [float(model.body_mass[body]) for body in bodies]
     check_how(name, "kg", values, how, each)
@@ -82,7 +82,7 @@ def centre_of_mass(
 ) -> Parameter:
     """Offset (x, y, z) of the bodies' centre of mass in their own frame, m."""
     name = name or name_from(names, "centre_of_mass")
-    bodies = find(robot.load_model(), "body", names)
+    bodies = find(model_of(robot), "body", names)
 
     def transform(fields: Fields, value: Tensor) -> Fields:
         centres = fields["body_ipos"].clone()
@@ -108,7 +108,7 @@ def friction(
 
     In a contact MuJoCo takes the larger one of the two geoms' (or that with the higher priority).
     """
-    model = robot.load_model()
+    model = model_of(robot)
     geoms = find(model, "geom", names)
     values = [float(model.geom_friction[geom, 0]) for geom in geoms]
     entries = Entries([[geom] for geom in geoms], values, None if how == "scale" else 0)
@@ -190,7 +190,7 @@ def joint_range(
     Raises:
         InputError: for joints without limits.
     """
-    model = robot.load_model()
+    model = model_of(robot)
     joints = find(model, "joint", names)
     name = name or name_from(names, "range")
     for joint in joints:
@@ -226,7 +226,7 @@ def gravity(
     Raises:
         InputError: if the model has none.
     """
-    strength = float((robot.load_model().opt.gravity ** 2).sum()) ** 0.5
+    strength = float((model_of(robot).opt.gravity ** 2).sum()) ** 0.5
     entries = Entries([[0, 1, 2]], [strength])
     return changed(
         name, "gravity", "m/s^2", "opt.gravity", entries, "scale", train, extrapolation, False
@@ -235,6 +235,6 @@ def gravity(
 
 def _of_joints(robot: ModelledRobot, names: Patterns, field: str) -> Entries:
     """Entries of a field along degrees of freedom, by joint."""
-    model = robot.load_model()
+    model = model_of(robot)
     groups = [dofs(model, joint) for joint in find(model, "joint", names)]
     return Entries(groups, [float(getattr(model, field)[group[0]]) for group in groups])

@@ -9,7 +9,7 @@ import torch
 from own_robot import SOURCE
 from torch import Tensor
 
-from metarl_envs import InputError, Parameter, mujoco_robot, vary
+from metarl_envs import InputError, Parameter, get_family, mujoco_robot, vary
 from metarl_envs.distributions import Choice, LogUniform
 from metarl_envs.parameters import model_fields, varied_fields
 from metarl_envs.vary.change import name_from
@@ -299,3 +299,27 @@ def test_models_without_what_is_to_vary_are_told_so(tmp_path, old, new, make, me
     (tmp_path / "arm.xml").write_text(text.replace(old, new))
     with pytest.raises(InputError, match=message):
         make(mujoco_robot(tmp_path / "arm.xml", frame_skip=10))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda robot: vary.mass(robot, "*", (0.5, 2.0)),
+        lambda robot: vary.gravity(robot, (0.5, 2.0)),
+        lambda robot: vary.damping(robot, "*", (0.5, 2.0)),
+        lambda robot: vary.gear(robot, "*", (0.5, 2.0)),
+        lambda robot: vary.force_limit(robot, "*", (0.5, 2.0)),
+        lambda robot: vary.dead_actuator(robot, "*"),
+    ],
+)
+def test_what_has_no_model_is_refused(make):
+    with pytest.raises(InputError, match="robot = 3: must be what mujoco_robot or gym_robot made"):
+        make(3)
+    with pytest.raises(InputError, match="robot point has no MuJoCo model, so only goals and dis"):
+        make(get_family("navigation").robot)
+
+
+def test_observations_of_what_is_no_robot_are_refused():
+    for make in (vary.observation_noise, vary.observation_bias):
+        with pytest.raises(InputError, match="robot = 'arm': must be what mujoco_robot"):
+            make("arm", (0.0, 0.1))

@@ -1,7 +1,7 @@
 """What each setting is worth on two families where adaptation matters: a table for the guide.
 
-    python -m experiments.settings_study                       # about three hours on one core
-    python -m experiments.settings_study boat --jobs 2
+    python -m experiments.settings_study payload-velocity      # about an hour on one core
+    python -m experiments.settings_study boat --first 7        # the rows that the guide shows
 
 Every row is one change of a method's recipe, trained with three seeds for the same environment
 steps (a start from a robust policy counts that policy's steps) and measured on the same held-out

@@ -49,6 +49,8 @@ class Drive:
     """Where that joint starts."""
     middle: float = 0.0
     """Where the middle action sends it: a policy's output 0."""
+    holding: float = 0.0
+    """The action within its bounds that holds it nearest to where it starts; of others, the middle."""
     unit: str = "rad"
 
     @property
@@ -92,7 +94,7 @@ def _questions(found: list[Drive]) -> list[str]:
         [d.name for d in found if _is_huge(d.low, d.high)],
         f"actions reach {HUGE:g} or more, which looks like a placeholder; {FIX}",
     )
-    found = [d for d in found if not _is_huge(d.low, d.high)]
+    every, found = found, [d for d in found if not _is_huge(d.low, d.high)]
     weak = [d for d in found if d.strongest > WIDER]
     asked += _of_any(
         [f"'{d.name}' {d.strongest:.3g} times" for d in weak],
@@ -119,10 +121,11 @@ def _questions(found: list[Drive]) -> list[str]:
             f"all {len(found)} actions reach from {low:.3g} to {high:.3g}, though they are of "
             f"different kinds ({listed(kinds)}): a placeholder? If so, {FIX}"
         )
-    return asked + _jumps([d for d in servos if d not in turning and d not in dict(wide)])
+    steady = [d for d in servos if d not in turning and d not in dict(wide)]
+    return asked + _jumps(steady, [d.holding for d in every])
 
 
-def _jumps(servos: list[Drive]) -> list[str]:
+def _jumps(servos: list[Drive], holding: list[float]) -> list[str]:
     """Servos whose middle action, around which training begins, is far from where they start."""
     far: list[tuple[float, str, bool]] = []
     for drive in servos:
@@ -138,10 +141,11 @@ def _jumps(servos: list[Drive]) -> list[str]:
     if not far:
         return []
     far.sort(reverse=True)
+    start = ", ".join(f"{control:.3g}" for control in holding)
     return [
         "an untrained policy acts around the middle of its actions, which moves the robot from its "
         f"start at once: {listed([where for _, where, _ in far])}; centre actions on the start "
-        "with action_middle= of mujoco_robot, or start at a keyframe= that has controls"
+        f"with action_middle=[{start}] of mujoco_robot, or start at a keyframe= that has controls"
     ]
 
 
@@ -168,19 +172,27 @@ def drives(robot: MujocoRobot, low: Tensor, high: Tensor, middle: Tensor) -> lis
         what = {True: "slide", False: "hinge"}[slides] if scalar else what
         name = called[control] or f"number {control}"
         kind = f"{'position servo' if servo else 'other actuator'} of a {what}"
-        drive = Drive(name, kind, *bounds, strongest=_strongest(model, i, bounds))
+        drive = Drive(
+            name,
+            kind,
+            *bounds,
+            strongest=_strongest(model, i, bounds),
+            holding=float(middle[control]),
+        )
         gear = float(model.actuator_gear[model.actuator_outadr[i], 0])
         if servo and scalar and gear != 0:
             *sent, central = (
                 (servo[0] + servo[1] * u) / gear for u in (*bounds, float(middle[control]))
             )
             lowest, highest = (float(bound) for bound in model.jnt_range[joint])
+            start = float(qpos[model.jnt_qposadr[joint]])
             drive = dataclasses.replace(
                 drive,
                 positions=(min(sent), max(sent)),
                 limits=(lowest, highest) if model.jnt_limited[joint] else None,
-                start=float(qpos[model.jnt_qposadr[joint]]),
+                start=start,
                 middle=central,
+                holding=min(max((start * gear - servo[0]) / servo[1], bounds[0]), bounds[1]),
                 unit="m" if slides else "rad",
             )
         found.append(drive)

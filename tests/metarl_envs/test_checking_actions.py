@@ -70,6 +70,7 @@ def test_each_placeholder_is_asked_about_once(tmp_path, actuators, limits, named
 def test_a_start_elsewhere_than_in_the_middle_is_measured_from_the_keyframe(tmp_path):
     (text,) = of(tmp_path, servo("turn", "-1 1") + GRIP, more=HOME, keyframe="home")
     assert "'turn_servo' by -0.9 rad" in text
+    assert "with action_middle=[0.9, " in text
     assert "keyframe=" in text
 
 
@@ -83,6 +84,7 @@ def test_a_remapped_servo_is_judged_by_where_it_goes(tmp_path):
     robot = robot_of(tmp_path, arm(REMAPPED, 'range="-1.5 2.5"'))
     (drive,) = drives(robot, *robot.action_bounds(), torch.tensor([0.25]))
     assert drive.middle == pytest.approx(1.0)
+    assert drive.holding == pytest.approx(-0.25)
     assert drive.positions == pytest.approx((-1.5, 2.5))
     assert drive.limits == pytest.approx((-1.5, 2.5))
     (text,) = of(tmp_path, REMAPPED, 'range="-.5 .5"')

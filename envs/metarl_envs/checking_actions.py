@@ -50,7 +50,7 @@ class Drive:
     middle: float = 0.0
     """Where the middle action sends it: a policy's output 0."""
     holding: float = 0.0
-    """The action within its bounds that holds it nearest to where it starts; of others, the middle."""
+    """The action that holds it where it starts, or nearest to there; of others, the middle."""
     unit: str = "rad"
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metarl_envs.engines.keyframes import held_data
 from metarl_envs.errors import InputError
 from metarl_envs.mujoco_log import ignore_mujoco_warnings
 from metarl_envs.outputs import check_outputs, need_forward
@@ -64,6 +65,10 @@ class CpuEngine:
         self.model = _with_autoreset_off(model)
         self._batch: Any = mujoco.batch.Batch(self.model, nsim=num_worlds, nthread=threads)
         self._keyframe = -1 if keyframe is None else keyframe
+        self._under_way: tuple[Tensor, Tensor] | None = None  # (N, nhistory) and what resets give
+        if keyframe is not None and model.nhistory:
+            held = torch.from_numpy(held_data(self.model, keyframe).history.copy())
+            self._under_way = torch.from_numpy(self._batch.bind("history")), held
         forward = need_forward(outputs) and not lagged_outputs
         stage = mujoco.mjtStage.mjSTAGE_ACC if forward else mujoco.mjtStage.mjSTAGE_NONE
         self._after_step = int(stage)
@@ -91,6 +96,9 @@ class CpuEngine:
         ids = None if mask is None else mask.numpy()
         self._batch.reset(ids, self._keyframe, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._errors[slice(None) if mask is None else mask] = 0
+        if self._under_way is not None:
+            history, held = self._under_way
+            history[slice(None) if mask is None else mask] = held
         if mask is None:
             self.data["qpos"].copy_(qpos)
             self.data["qvel"].copy_(qvel)

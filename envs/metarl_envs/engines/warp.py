@@ -12,6 +12,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from metarl_envs.engines.keyframes import held_data
 from metarl_envs.engines.warp_controls import note_bad_controls
 from metarl_envs.engines.warp_model import (
     NEED_SET_CONST,
@@ -25,7 +26,7 @@ from metarl_envs.garbage import without_garbage_collection
 from metarl_envs.mujoco_log import ignore_mujoco_warnings
 from metarl_envs.outputs import STATE, check_outputs, need_forward
 
-KEYFRAME = ("time", "ctrl", "act", "mocap_pos", "mocap_quat")
+KEYFRAME = ("time", "ctrl", "act", "mocap_pos", "mocap_quat", "history")
 """What a keyframe holds beside positions and velocities."""
 MAX_VALUE = 1e10
 """A larger position or velocity is a fault, as in C MuJoCo (mjMAXVAL)."""
@@ -269,13 +270,12 @@ class WarpEngine:
 def _keyframe_rows(
     model: mujoco.MjModel, keyframe: int | None, device: torch.device
 ) -> dict[str, Tensor]:
-    """What `mj_resetDataKeyframe` sets beside positions and velocities, float32: (...).
+    """What a keyframe sets beside positions and velocities, float32: (...).
 
     Without a keyframe it is empty: the model's defaults may differ between worlds.
     """
     if keyframe is None:
         return {}
-    data = mujoco.MjData(model)
-    mujoco.mj_resetDataKeyframe(model, data, keyframe)
+    data = held_data(model, keyframe)
     rows = {name: torch.as_tensor(getattr(data, name)) for name in KEYFRAME}
     return {name: row.to(device, torch.float32) for name, row in rows.items() if row.numel()}

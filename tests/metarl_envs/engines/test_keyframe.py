@@ -68,3 +68,32 @@ def test_a_reset_restores_controls_activations_mocap_poses_and_time(kind, keyfra
     for name, value in before.items():
         assert torch.equal(engine.data[name][[0, 2]], value[[0, 2]]), name
     assert not torch.equal(engine.data["act"][1], before["act"][1])
+
+
+DELAYED = """<mujoco><worldbody><body><joint name="j" axis="0 1 0" damping="1"/>
+<geom type="capsule" fromto="0 0 0 .3 0 0" size=".02"/></body></worldbody>
+<actuator><position joint="j" kp="50" kv="5" delay="0.02" nsample="20"/>
+<motor joint="j" gear="0.1"/></actuator>
+<keyframe><key qpos="0.5" ctrl="0.5 0"/></keyframe></mujoco>"""
+
+
+@pytest.mark.parametrize(
+    "kind", ["cpu", pytest.param("warp", marks=[needs_warp, pytest.mark.slow])]
+)
+def test_a_servo_of_mujocos_own_delay_holds_from_the_first_step(kind):
+    model = mujoco.MjModel.from_xml_string(DELAYED)
+    if kind == "cpu":
+        engine = CpuEngine(model, 2, keyframe=0)
+    else:
+        from metarl_envs.engines.warp import WarpEngine
+
+        engine = WarpEngine(model, 2, keyframe=0)
+    start = torch.full((2, 1), 0.5, dtype=torch.float64)
+    for mask in (None, torch.tensor([False, True])):
+        engine.reset(mask, start, torch.zeros_like(start))
+        engine.step(5)  # half of the delay
+        held = engine.data["qpos"][:, 0].double()
+        assert (held[-1] - 0.5).abs() < 0.01  # let go, it would turn by 0.2 rad
+        engine.data["ctrl"].zero_()
+        engine.step(40)  # the new control has arrived
+        assert engine.data["qpos"][0, 0] < 0.45

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -143,7 +144,7 @@ class Composer:
         edge = x + pad
         for text, font, colour in (
             ("return  ", label, MUTED),
-            (f"{side.returns[step]:z.1f}", number, side.colour),
+            (f"{side.returns[step]:z.{max(1, self._decimals)}f}", number, side.colour),
         ):
             draw.text((edge, middle), text, colour, font, anchor="lm")
             edge += draw.textlength(text, font)
@@ -235,6 +236,12 @@ class Composer:
         picture.paste(chart.resize((width, height), Image.Resampling.LANCZOS), (0, top))
         self._draw_chart_labels(ImageDraw.Draw(picture), top, (upper, zero, lower), steps)
 
+    @property
+    def _decimals(self) -> int:
+        """Places that tell returns of this film apart: none of hundreds, three of hundredths."""
+        size = max(abs(end) for end in self._range)
+        return max(0, 1 - math.floor(math.log10(size))) if size > 1e-6 else 0
+
     def _draw_chart_labels(
         self, draw: ImageDraw.ImageDraw, top: int, heights: Sequence[float], steps: int
     ) -> None:
@@ -250,7 +257,7 @@ class Composer:
         for value, y in ((high, upper), (0.0, zero), (low, lower)):
             if value == 0.0 or abs(y - zero) >= near:
                 place = (self._px(100), top + y / 2)
-                draw.text(place, f"{value:z.0f}", MUTED, font, anchor="rm")
+                draw.text(place, f"{value:z.{self._decimals}f}", MUTED, font, anchor="rm")
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:

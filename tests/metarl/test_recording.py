@@ -57,6 +57,15 @@ def composer(**changes) -> Composer:
 
 
 @pytest.mark.parametrize(
+    ("returned", "places"),
+    [(421.0, 0), (-56.0, 0), (5.0, 1), (0.4, 2), (-0.03, 3), (0.0, 0)],
+)
+def test_small_returns_are_written_with_more_places(returned, places):
+    side = Side("", "", BEFORE, np.array([0.0, returned]), np.zeros(2), 1, "")
+    assert composer(before=side, after=side)._decimals == places
+
+
+@pytest.mark.parametrize(
     ("dt_s", "steps", "fps", "stride", "speed"),
     [
         (0.05, 100, 20.0, 1, 1.0),  # half-cheetah: 5 s in real time, every step a frame

@@ -3,7 +3,7 @@
     python -m experiments.evidence            # about an hour on two cores
     python -m experiments.evidence boat       # one of them: a quarter of an hour
 
-Three seeds each of Meta-SGD; of PPO that is told the task (oracle), that is not (robust), and that
+Three seeds each of Meta-SGD; of PPO that observes the task (oracle), that is not (robust), and that
 is fine-tuned on the same episodes (finetuned); and noise. All of them then meet the same 100 tasks
 per split, with 1, 2, 5 and 20 episodes to adapt by, and are measured by their mean action; noise by
 its noise. What was finished before is not run again.

@@ -22,7 +22,7 @@ from tyro.conf import Positional
 
 import metarl
 from metarl.advantages import PolicyBatch, policy_batch
-from metarl.deploy.robot_adaptation import adaptation_step
+from metarl.deploy.gradient_step import adaptation_step
 from metarl.deploy.step_size import training_step_kl
 from metarl.params import Params, expand
 from metarl.rollouts import Rollouts, collect

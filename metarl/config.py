@@ -55,7 +55,7 @@ class TrainConfig(PlainFields):
     seed: int = 0
     """Root of all random streams, >= 0."""
     observe_task: bool = False
-    """Whether the policy is told the task: its features end every observation."""
+    """Whether the policy observes the task: its features end every observation."""
     device: Device = "auto"
     """Where meta-updates run; `auto` takes a GPU if there is one."""
     engine: EngineName = "auto"
@@ -119,7 +119,7 @@ class TrainConfig(PlainFields):
         self.outer.check(self.inner)
 
     def task_family(self) -> TaskFamily:
-        """The family, shipped or loaded, with its task observed if the policy is told it.
+        """The family, shipped or loaded, with its task observed if the policy observes it.
 
         Raises:
             InputError: for one in a file that nobody has named: reading a run runs no code.

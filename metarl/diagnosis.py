@@ -1,4 +1,4 @@
-"""Whether adaptation can matter on a family: what a policy gains that is told the task.
+"""Whether adaptation can matter on a family: what a policy gains that observes the task.
 
 An adapted policy has found out about the task what an oracle is told, and no more. So the return
 of the oracle less that of the robust policy, which knows nothing and never adapts, is about what
@@ -114,7 +114,7 @@ class Diagnosis:
             )
         if "extrapolation" in self.comparison.splits:
             found.append(
-                "in extrapolation the oracle is told values that it has never seen, so that "
+                "in extrapolation the oracle observes values that it has never seen, so that "
                 "adaptation may win more there than this gap"
             )
         return found

@@ -1,6 +1,6 @@
 """The gap between a robust policy and an oracle, and how much of it a method closes.
 
-A robust policy knows nothing of the task and never adapts; an oracle is told the task. An adapted
+A robust policy knows nothing of the task and never adapts; an oracle observes the task. An adapted
 policy has found out at most what an oracle is told, so the gap is what there is to win.
 """
 

@@ -59,11 +59,11 @@ def begun(saved: SavedPolicy, config: TrainConfig) -> tuple[TrainConfig, TrainSt
 
     Raises:
         InputError: if the policy has other spaces than the family, or another middle of its
-            actions, or is told the task.
+            actions, or observes the task.
     """
     given, family = saved.config, config.task_family()
     if given.observe_task:
-        raise InputError("the policy to start from is told the task; start from one that is not")
+        raise InputError("the policy to start from observes the task; start from one that is not")
     _check_spaces(saved, config)
     params = folded_context(saved.params)
     scale = 1.0

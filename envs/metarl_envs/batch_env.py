@@ -131,8 +131,8 @@ class BatchEnv:
             name: value.to(self._initial[0])
             for name, value in nominal.repeat(self.episodes_per_task).values.items()
         }
-        told = family.told(nominal).repeat_interleave(self.episodes_per_task, dim=0)
-        self._told = told.to(self._initial[0])
+        observed = family.observed_task(nominal).repeat_interleave(self.episodes_per_task, dim=0)
+        self._observed_task = observed.to(self._initial[0])
         self.recordings: dict[Any, Any] = {}
         """What learners recorded of their steps in these worlds. It is kept here because it holds
         the addresses of their tensors, so that both must live equally long."""
@@ -164,8 +164,8 @@ class BatchEnv:
         self._tasks = tasks
         for name, value in self._task_values.items():
             value.copy_(values[name])
-        told = self.family.told(tasks).repeat_interleave(self.episodes_per_task, dim=0)
-        self._told.copy_(told)
+        observed = self.family.observed_task(tasks).repeat_interleave(self.episodes_per_task, dim=0)
+        self._observed_task.copy_(observed)
 
     def reset(self, generator: Generator, mask: Tensor | None = None) -> Tensor:
         """Start new episodes in the worlds of `mask` (None: all); observations (N, O).
@@ -249,14 +249,14 @@ class BatchEnv:
     def observation(self) -> Tensor:
         """What the policies get to see now: (N, O).
 
-        It is disturbed where tasks have it so; what policies are told of the task follows, which
+        It is disturbed where tasks have it so; what policies observe of the task follows, which
         nothing disturbs.
         """
         observed = self.family.robot.observation(self.engine.data)
         observed = self._disturber.observed(observed, self._task_values, self._elapsed)
-        if not self._told.shape[1]:
+        if not self._observed_task.shape[1]:
             return observed
-        return torch.cat([observed, self._told.to(observed.dtype)], dim=1)
+        return torch.cat([observed, self._observed_task.to(observed.dtype)], dim=1)
 
     def state(self) -> dict[str, Tensor]:
         """All that the worlds need to go on bit for bit in the tasks in force: copies.

@@ -58,8 +58,8 @@ class TaskFamily(PlainFields):
     quantity: str = ""
     """The robot's quantity that tells a person what the return means; "": its first one."""
     observes_task: bool = False
-    """Whether observations end with the task's features, for policies that are told the task; the
-    values of parameters that every policy is told (`Parameter.observed`) come before them."""
+    """Whether observations end with the task's features, for oracles; the values of parameters
+    that every policy observes (`Parameter.observed`) come before them."""
     markers: tuple[Marker, ...] | None = None
     """What shows the task in pictures; None: a marker for every goal in metres that has two or
     three numbers, or is named "goal"; (): nothing."""
@@ -145,7 +145,7 @@ class TaskFamily(PlainFields):
     @property
     def observation_size(self) -> int:
         """O."""
-        return self.robot.observation_size + self.told(self.nominal_tasks()).shape[1]
+        return self.robot.observation_size + self.observed_task(self.nominal_tasks()).shape[1]
 
     @property
     def termination(self) -> Callable[[Transition], Tensor]:
@@ -213,8 +213,8 @@ class TaskFamily(PlainFields):
         """
         return torch.cat([p.train.normalised(tasks.values[p.name]) for p in self.parameters], dim=1)
 
-    def told(self, tasks: Tasks) -> Tensor:
-        """What policies are told of tasks at the end of their observations: (M, F).
+    def observed_task(self, tasks: Tasks) -> Tensor:
+        """What policies observe of tasks, at the end of their observations: (M, F).
 
         The values of observed parameters, each in its own unit; then the features of all of them,
         if the family `observes_task`.

@@ -78,7 +78,7 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             width: of pictures, pixels.
             height: of pictures, pixels.
             observe_task: whether observations end with the task's features
-                (`TaskFamily.task_features`), for policies that are told the task.
+                (`TaskFamily.task_features`), for policies that observe the task.
 
         Raises:
             InputError: for an unknown family or render mode, or a size of pictures that cannot be.

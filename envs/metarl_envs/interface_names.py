@@ -32,22 +32,22 @@ def observation_names(family: TaskFamily) -> list[str]:
     """Of each entry of the observation, (O,).
 
     `qpos.JOINT` and `qvel.JOINT` for what a robot's observation copies from the state of its model,
-    by number for a joint of several; a parameter's own name where the policy is told it, `task[i]`
-    for the features that an oracle is told; `observation[i]` for what is computed, and for robots
+    by number for a joint of several; a parameter's own name where the policy observes it, `task[i]`
+    for the features that an oracle observes; `observation[i]` for what is computed, and for robots
     that are no MuJoCo model of ours.
     """
     size, robot = family.observation_size, family.robot
     found = [f"observation[{i}]" for i in range(size)]
     if isinstance(robot, MujocoRobot):
         found[: robot.observation_size] = _copied(robot, found[: robot.observation_size])
-    told = [
+    observed = [
         parameter.name + (f"[{i}]" if parameter.shape else "")
         for parameter in family.parameters
         if parameter.observed
         for i in range(parameter.shape[0] if parameter.shape else 1)
     ]
-    features = size - robot.observation_size - len(told)
-    found[robot.observation_size :] = [*told, *(f"task[{i}]" for i in range(features))]
+    features = size - robot.observation_size - len(observed)
+    found[robot.observation_size :] = [*observed, *(f"task[{i}]" for i in range(features))]
     return unique(found)
 
 

@@ -57,7 +57,7 @@ class Parameter(PlainFields):
     touch; None if there are none."""
     effect: Effect | None = None
     observed: bool = False
-    """Whether the policy is told it: observations then end with its value, in its own unit. What
+    """Whether the policy observes it: observations then end with its value, in its own unit. What
     is not observed has to be found out by adapting."""
 
     def __post_init__(self) -> None:

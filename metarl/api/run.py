@@ -69,7 +69,7 @@ def results(run: Path, config: TrainConfig) -> list[str]:
 NOT_ADAPTING = {
     "scratch": "trained on one task; it does not adapt",
     "robust": "it does not adapt: one policy for all tasks",
-    "oracle": "it does not adapt: it is told the task",
+    "oracle": "it does not adapt: it observes the task",
     "finetuned": "nothing adapts in training; fine-tuning is done on the task: metarl evaluate",
 }
 """Baselines whose training adapts to nothing, with what to know of them."""

@@ -26,7 +26,7 @@ ENV_STEPS = 2_000_000
 
 
 def robust(config: TrainConfig) -> TrainConfig:
-    """Domain randomisation: every episode meets another task, of which the policy is told nothing.
+    """Domain randomisation: every episode meets another task, of which the policy observes nothing.
 
     SB3's own settings for PPO (Raffin et al. 2021) but for 64 worlds, each with one episode of the
     family's horizon per iteration, and 32 minibatches instead of minibatches of 64 steps.
@@ -51,7 +51,7 @@ def finetuned(config: TrainConfig) -> TrainConfig:
 
 
 def oracle(config: TrainConfig) -> TrainConfig:
-    """The same, and the policy is told the task."""
+    """The same, and the policy observes the task."""
     return dataclasses.replace(robust(config), observe_task=True)
 
 
@@ -90,7 +90,7 @@ BASELINES: Mapping[str, Method] = {
     ),
     "oracle": Method(
         "Oracle PPO",
-        "nothing: it is told the task",
+        "nothing: it observes the task",
         "PPO on all training tasks",
         "Yu et al. 2017, arXiv:1702.02453",
         oracle,

@@ -30,7 +30,7 @@ class Baseline:
     ]
     """random: noise, untrained. scratch: PPO on one test task. robust: PPO on all training tasks,
     no adaptation. finetuned: the same, and PPO on the adaptation episodes of each test task.
-    oracle: robust, but told the task. PPO is Stable-Baselines3's, of the extra sb3."""
+    oracle: robust, but observes the task. PPO is Stable-Baselines3's, of the extra sb3."""
     family: Positional[str]
     """Name of a task family (`metarl families` lists them), or FILE.py:NAME."""
     env_steps: Annotated[int | None, option("N", "(default: 2,000,000)")] = None
@@ -63,7 +63,7 @@ class Baseline:
 
     def run(self) -> int:
         """Train and save; 0."""
-        from metarl.cli.closing import announcer, closing, one_after_the_other
+        from metarl.cli.closing import announcer, closing, each_seed
 
         def train(seed: int | None, folder: Path | None) -> Run:
             from metarl.api import baseline
@@ -88,10 +88,7 @@ class Baseline:
                 print("\n".join(closing(run.folder, run.config)))
             return run
 
-        if not self.seeds:
-            train(self.seed, self.run_folder)
-        else:
-            one_after_the_other(self.seeds, self.seed, self.run_folder, train, quiet=self.quiet)
+        each_seed(self.seeds, self.seed, self.run_folder, train, quiet=self.quiet)
         return 0
 
     def typed_task(self) -> Tasks | None:

@@ -104,19 +104,19 @@ def task_words(task: Mapping[str, float | list[float]]) -> list[str]:
     return [f"{name}={','.join(map(repr, entry))}" for name, entry in values.items()]
 
 
-def one_after_the_other(
+def each_seed(
     seeds: Sequence[int],
     seed: int | None,
     folder: Path | None,
-    train: Callable[[int, Path | None], Run],
+    train: Callable[[int | None, Path | None], Run],
     *,
     quiet: bool,
 ) -> None:
     """Train a run for each seed, and print the command that evaluates them together.
 
     Args:
-        seeds: of the runs.
-        seed: a single one that was given too, which is an error.
+        seeds: of the runs; none: one run.
+        seed: of that one; beside several it is an error.
         folder: of the runs, -SEED being added; None: each is named after its configuration.
         train: one of them.
         quiet: print nothing in the end.
@@ -125,6 +125,9 @@ def one_after_the_other(
         InputError: for a single seed beside them, or one twice.
         Interrupted: with what is done, and how to go on.
     """
+    if not seeds:
+        train(seed, folder)
+        return
     if seed is not None:
         raise InputError("--seed and --seeds: give one of them")
     if len(set(seeds)) < len(seeds):

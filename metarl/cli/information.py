@@ -186,7 +186,7 @@ def description(family: TaskFamily) -> str:
     parameters = [
         textwrap.indent(
             f"{p.name}{f'[{p.shape[0]}]' if p.shape else ''}, {p.unit}: {p.description}"
-            f"{', told to the policy' if p.observed else ''}\n"
+            f"{', observed by the policy' if p.observed else ''}\n"
             f"    {p.describe_range()}",
             "  ",
         )

@@ -95,7 +95,7 @@ class Train:
 
     def run(self) -> int:
         """Train; 0."""
-        from metarl.cli.closing import announcer, closing, one_after_the_other
+        from metarl.cli.closing import announcer, closing, each_seed
 
         def train(seed: int | None, folder: Path | None) -> Run:
             from metarl.api.training import train_run
@@ -113,10 +113,7 @@ class Train:
                 print("\n".join(closing(run.folder, run.config)))
             return run
 
-        if not self.seeds:
-            train(self.seed, self.run_folder)
-        else:
-            one_after_the_other(self.seeds, self.seed, self.run_folder, train, quiet=self.quiet)
+        each_seed(self.seeds, self.seed, self.run_folder, train, quiet=self.quiet)
         return 0
 
     def config(self, seed: int | None = None) -> TrainConfig:

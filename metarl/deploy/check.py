@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from torch import Tensor
 
+from metarl.deploy.collected import Collected
 from metarl.intervals import t_quantile
+from metarl.rollouts import Rollouts
 
 FALSE_ALARMS = 0.05
 """How often a check takes back an adaptation that changed nothing, where returns are normal. A
@@ -39,3 +43,32 @@ def noise_margin(before: ArrayLike, count: int, level: float = FALSE_ALARMS) -> 
     old = np.asarray(before, dtype=np.float64)
     spread = float(old.std(ddof=1)) * math.sqrt(1 / len(old) + 1 / count)
     return t_quantile(len(old) - 1, 1 - 2 * level) * spread  # one of its two tails
+
+
+def check(
+    before: Collected, after: Collected, counted_before: Rollouts, counted_after: Rollouts
+) -> dict[str, Any]:
+    """Whether the adapted policy is worse, stops and divergence first, as JSON values.
+
+    An unsafe start or an error in the check counts as a bad end: the adapted policy led there.
+    """
+    unfinished = after.error is not None
+    bad = [before.bad_share(), after.bad_share()]
+    if unfinished:
+        ends = len(after.stopped)
+        bad[1] = ((0.0 if ends == 0 else bad[1] * ends) + 1) / (ends + 1)
+    worse, margin = fell(sound_returns(counted_before), sound_returns(counted_after))
+    return {
+        "collection": after.describe(),
+        "bad_share_before": bad[0],
+        "bad_share_after": bad[1],
+        "counted_return_before": float(counted_before.task_returns()),
+        "counted_return_after": float(counted_after.task_returns()),
+        "noise_margin": margin,
+        "rolled_back": bad[1] > bad[0] or worse,
+    }
+
+
+def sound_returns(rollouts: Rollouts) -> Tensor:
+    """Returns of the episodes of one task without a fault: (<= E,)."""
+    return rollouts.returns()[~rollouts.faulted]

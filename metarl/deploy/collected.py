@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from metarl.deploy.episodes import Episode, rows
+from metarl.deploy.limits import Limits
+from metarl.deploy.stops import stop_costs
 from metarl.policies import GaussianMlpPolicy, log_prob
 from metarl.rollouts import Rollouts
 
@@ -162,3 +164,21 @@ def collected(
         faulted=torch.tensor([[episode.diverged for episode in episodes]], dtype=torch.bool),
     )
     return Collected(rollouts, tuple(episodes), error)
+
+
+def with_costs(met: Sequence[Collected], full: int, limits: Limits) -> list[Rollouts]:
+    """Collections of one adaptation with what being stopped costs, by the worst in all of them.
+
+    Args:
+        met: all that were made; a later one may have seen a worse reward, so costs are not kept.
+        full: steps of an episode that goes on.
+        limits: of which `stop_penalty` counts here.
+    """
+    costs = stop_costs(
+        [rewards for one in met for rewards in one.earned()],
+        [stopped for one in met for stopped in one.stopped],
+        full,
+        limits.stop_penalty,
+    )
+    ends = np.cumsum([len(one.stopped) for one in met])[:-1]
+    return [one.counted(own) for one, own in zip(met, np.split(costs, ends), strict=True)]

@@ -21,8 +21,9 @@ import numpy as np
 
 from metarl.advantages import policy_batch
 from metarl.deploy.check import noise_margin
-from metarl.deploy.collected import Collected
+from metarl.deploy.collected import Collected, with_costs
 from metarl.deploy.episodes import Episode
+from metarl.deploy.gradient_step import adaptation_step
 from metarl.deploy.gym_rollouts import check_env, collect_from_env, run_episode
 from metarl.deploy.interruption import AdaptationNotFiniteError
 from metarl.deploy.limits import NO_LIMITS, Limits
@@ -31,11 +32,9 @@ from metarl.deploy.policy import MetaPolicy
 from metarl.deploy.robot_adaptation import (
     NOT_FINITE,
     adaptation_generators,
-    adaptation_step,
     adapted_policy,
     check_limits,
     plain_sizes,
-    with_costs,
 )
 from metarl.deploy.step_size import step_cap
 from metarl.deploy.stops import stop_costs, time_limit

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from torch import Generator
 
-from metarl.advantages import PolicyBatch, policy_batch
-from metarl.deploy.check import fell
-from metarl.deploy.collected import Collected, Exploration, collected
+from metarl.advantages import policy_batch
+from metarl.deploy.check import check
+from metarl.deploy.collected import Collected, Exploration, collected, with_costs
 from metarl.deploy.episodes import Episode, EpisodeRecord
+from metarl.deploy.gradient_step import adaptation_step
 from metarl.deploy.gym_rollouts import check_env, explored
 from metarl.deploy.interruption import AdaptationNotFiniteError
-from metarl.deploy.limits import Limits, Step, limited_step
+from metarl.deploy.limits import Limits, Step
 from metarl.deploy.observation_check import warn_of_other_observations
 from metarl.deploy.step_size import step_cap
-from metarl.deploy.stops import stop_costs, time_limit
-from metarl.inner_loop import InnerLoopConfig, keep_finite
-from metarl.losses import InnerLoss, inner_loss
+from metarl.deploy.stops import time_limit
 from metarl.params import Params, expand
-from metarl.policies import GaussianMlpPolicy
 from metarl.policy_folder import SavedPolicy
 from metarl.rollouts import Rollouts
 from metarl_envs import InputError
@@ -308,83 +305,6 @@ def adapt_on_env(
             adapting.cut_short(error)
         adapting.learn()
     return adapting.result()
-
-
-def with_costs(met: Sequence[Collected], full: int, limits: Limits) -> list[Rollouts]:
-    """Collections of one adaptation with what being stopped costs, by the worst in all of them.
-
-    Args:
-        met: all that were made; a later one may have seen a worse reward, so costs are not kept.
-        full: steps of an episode that goes on.
-        limits: of which `stop_penalty` counts here.
-    """
-    costs = stop_costs(
-        [rewards for one in met for rewards in one.earned()],
-        [stopped for one in met for stopped in one.stopped],
-        full,
-        limits.stop_penalty,
-    )
-    ends = np.cumsum([len(one.stopped) for one in met])[:-1]
-    return [one.counted(own) for one, own in zip(met, np.split(costs, ends), strict=True)]
-
-
-def check(
-    before: Collected, after: Collected, counted_before: Rollouts, counted_after: Rollouts
-) -> dict[str, Any]:
-    """Whether the adapted policy is worse, stops and divergence first, as JSON values.
-
-    An unsafe start or an error in the check counts as a bad end: the adapted policy led there.
-    """
-    unfinished = after.error is not None
-    bad = [before.bad_share(), after.bad_share()]
-    if unfinished:
-        ends = len(after.stopped)
-        bad[1] = ((0.0 if ends == 0 else bad[1] * ends) + 1) / (ends + 1)
-    worse, margin = fell(sound_returns(counted_before), sound_returns(counted_after))
-    return {
-        "collection": after.describe(),
-        "bad_share_before": bad[0],
-        "bad_share_after": bad[1],
-        "counted_return_before": float(counted_before.task_returns()),
-        "counted_return_after": float(counted_after.task_returns()),
-        "noise_margin": margin,
-        "rolled_back": bad[1] > bad[0] or worse,
-    }
-
-
-@torch.no_grad()
-def adaptation_step(
-    policy: GaussianMlpPolicy,
-    params: Params,
-    batch: PolicyBatch,
-    how: InnerLoopConfig,
-    k: int,
-    names: list[str],
-    max_kl: float,
-    form: InnerLoss | None = None,
-) -> Step | None:
-    """The k-th step of one task, (1, ...), within the limit on its size; None if not finite.
-
-    Args:
-        policy: the policy function.
-        params: that the episodes were collected with.
-        batch: the episodes.
-        how: how the policy adapts.
-        k: 0 for the first.
-        names: the entries of a policy, without what `Adaptation.begin` adds.
-        max_kl: the most that it may move the policy, nats.
-        form: of the loss; None for that of meta-training.
-    """
-    loss = inner_loss(policy, batch, form or how.inner_loss)
-    stepped, failed = keep_finite(params, how.adaptation.step(params, loss, k))
-    if bool(failed.any()):
-        return None
-    return limited_step(policy, params, stepped, batch, names, max_kl)
-
-
-def sound_returns(rollouts: Rollouts) -> torch.Tensor:
-    """Returns of the episodes of one task without a fault: (<= E,)."""
-    return rollouts.returns()[~rollouts.faulted]
 
 
 def adaptation_generators(seed: int) -> tuple[Generator, Generator]:

@@ -14,7 +14,7 @@ FONT = 11
 HEIGHT = 3.1  # in
 THIN = 0.4
 """Opacity of single trainings."""
-FIXED = {"robust": "never adapts", "oracle": "is told the task"}
+FIXED = {"robust": "never adapts", "oracle": "observes the task"}
 """The baselines drawn, by their names, with what they are."""
 
 

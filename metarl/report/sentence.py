@@ -24,7 +24,7 @@ FRACTIONS = (
 NEARLY_NONE, NEARLY_ALL = 0.05, 0.95
 WIDE = 0.4
 """A share that is known less exactly than this is told by both of its ends."""
-ROAD = "from a policy that never adapts to one that is told the task"
+ROAD = "from a policy that never adapts to one that observes the task"
 
 
 class Outcome(NamedTuple):
@@ -110,9 +110,9 @@ def adapted_sentence(found: Outcome) -> str:
         )
     if found.share is None or math.isnan(found.share.low):
         return (
-            f"{when} has adapted: its return rises from {before} to {after}; a policy that is told "
-            "the task is not shown to return more than one that never adapts, so how much there "
-            "was to win is not known."
+            f"{when} has adapted: its return rises from {before} to {after}; a policy that "
+            "observes the task is not shown to return more than one that never adapts, so how much "
+            "there was to win is not known."
         )
     swapped = found.share_of_other.estimate if found.share_of_other else 0.0
     if not found.share.low > 0 or swapped < FRACTIONS[0][0]:
@@ -130,10 +130,10 @@ def _way(share: Interval) -> str:
     if share.low <= 0:
         return "has adapted, but is not shown to be better than a policy that never adapts"
     if share.low > 1:
-        return "has adapted, and returns more than a policy that is told the task"
+        return "has adapted, and returns more than a policy that observes the task"
     wide = share.high - share.low > WIDE
     if share.low >= NEARLY_ALL or (share.estimate >= NEARLY_ALL and not wide):
-        return "does about as well as a policy that is told the task"
+        return "does about as well as a policy that observes the task"
     if wide:
         least, most = fraction(share.low), fraction(share.high)
         return f"has come between {least} and {most} of the way {ROAD}"
@@ -166,12 +166,12 @@ def fixed_sentence(levels: Sequence[Level], gap: Interval | None, *, held_out: b
     if gap.low > 0:
         (size,) = returns_text(gap.estimate)
         return (
-            f"None of these methods adapts: {tasks}, a policy that is told the task returns {size} "
-            "more than one that never adapts, and that is what adapting could win."
+            f"None of these methods adapts: {tasks}, a policy that observes the task returns "
+            f"{size} more than one that never adapts, and that is what adapting could win."
         )
     return (
         f"None of these methods adapts, and adapting may have nothing to win: {tasks}, a policy "
-        "that is told the task is not shown to return more than one that never adapts."
+        "that observes the task is not shown to return more than one that never adapts."
     )
 
 

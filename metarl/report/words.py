@@ -143,7 +143,7 @@ def gap(study: Study) -> str:
     sizes = {split: found.size(split) for split in study.splits}
     texts = [f"{size.text('+')} on {TASKS[split]}" for split, size in sizes.items()]
     text = (
-        f"{found.oracle.label}, which is told the task, returns more than {found.robust.label}, "
+        f"{found.oracle.label}, which observes the task, returns more than {found.robust.label}, "
         f"which is not and never adapts, by {listed(texts)}: this is what adaptation can win."
     )
     unsure = [TASKS[split] for split, size in sizes.items() if not size.low > 0]

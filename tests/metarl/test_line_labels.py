@@ -57,7 +57,7 @@ def test_no_two_boxes_overlap_and_their_order_stays():
 
 def test_names_at_the_ends_of_lines_do_not_overlap_nor_leave_the_figure():
     drawn, axes = figure()
-    ends = {"oracle:\nis told the task": 3.0, "A method with a long name": 2.9, "robust": 2.95}
+    ends = {"oracle:\nobserves the task": 3.0, "A method with a long name": 2.9, "robust": 2.95}
     for height in ends.values():
         axes.plot([0, 20], [0, height])
     label_ends(axes, [LineLabel(height, text, "black") for text, height in ends.items()], 11)

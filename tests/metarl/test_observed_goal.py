@@ -96,4 +96,6 @@ def test_every_parameter_of_a_shipped_family_can_be_told():
         )
         tasks = told.sample_tasks(3, torch.Generator().manual_seed(0), "train")
         values = [v.reshape(3, -1).numpy() for v in tasks.values.values()]
-        np.testing.assert_array_equal(told.told(tasks).numpy(), np.concatenate(values, axis=1))
+        np.testing.assert_array_equal(
+            told.observed_task(tasks).numpy(), np.concatenate(values, axis=1)
+        )

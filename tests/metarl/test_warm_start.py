@@ -102,7 +102,7 @@ def test_a_context_is_not_lost():
     ("start", "changes", "message"),
     [
         ("half-cheetah-velocity", {}, "has 17 observations and actions from .*; navigation has 2"),
-        ("navigation", {"observe_task": True}, "is told the task"),
+        ("navigation", {"observe_task": True}, "observes the task"),
     ],
 )
 def test_a_policy_that_does_not_fit_is_refused(start, changes, message):

@@ -41,13 +41,13 @@ WANTED = torch.tensor([[0.25, -0.5, -1.5], [-1.0, 1.0, 0.5]], dtype=torch.float6
 
 def test_a_goal_is_hidden_unless_it_is_observed():
     assert not vary.goal("velocity", (-2.0, 2.0), nominal=1.0).observed
-    assert HIDDEN.told(HIDDEN.nominal_tasks(3)).shape == (3, 0)
+    assert HIDDEN.observed_task(HIDDEN.nominal_tasks(3)).shape == (3, 0)
     assert HIDDEN.observation_size == HALF_CHEETAH.observation_size == 17
 
 
 def test_values_follow_the_observation_in_their_own_unit_and_the_families_order():
     assert TOLD.observation_size == 20
-    assert torch.equal(TOLD.told(TASKS), WANTED)
+    assert torch.equal(TOLD.observed_task(TASKS), WANTED)
     env = BatchEnv(TOLD, 2, 3, horizon=4)
     env.set_tasks(TASKS)
     first = env.reset(Generator().manual_seed(0))
@@ -81,7 +81,7 @@ def test_a_new_task_shows_at_once():
 
 def test_an_oracle_is_told_the_features_of_all_after_them():
     oracle = dataclasses.replace(TOLD, observes_task=True)
-    told = oracle.told(TASKS)
+    told = oracle.observed_task(TASKS)
     assert torch.equal(told[:, :3], WANTED)
     assert torch.equal(told[:, 3:], TOLD.task_features(TASKS))
     assert oracle.observation_size == 20 + 5

@@ -11,7 +11,7 @@ from scenes import CAR, FLOOR, family, filmed, model, red
 from torch import Generator
 
 from metarl_envs import BatchEnv
-from metarl_envs.camera import find_subject
+from metarl_envs.camera import Camera, find_subject
 from metarl_envs.floor import FloorFinder, nice_length, strokes, text_width
 from metarl_envs.rendering import make_renderer
 
@@ -161,6 +161,12 @@ def test_a_plane_makes_way_for_our_floor_and_a_box_stays():
         assert found is not None
         assert found.origin[2] == pytest.approx(height)
         assert np.isfinite(found.high).all() == (alpha == 1.0)  # a box has an end
+
+
+@pytest.mark.render
+def test_a_floor_of_the_model_s_own_hides_nothing_from_below(tmp_path):
+    seen, *_ = filmed(family(tmp_path, model()), 0, camera=Camera(elevation_deg=20.0))
+    assert red(seen).sum() > 500
 
 
 @pytest.mark.render

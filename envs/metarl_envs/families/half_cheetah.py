@@ -173,7 +173,7 @@ REVERSED = TaskFamily(
         "Ours: each leg's motors are wired the right way round or in reverse, and each motor is "
         "2^U(-0.5, 0.5) as strong; reward = v - 0.05 |a|^2, dt 0.05 s, 100 steps. Extrapolation: "
         "every strength 2^e, |e| in [0.5, 1]. A policy that never adapts does nearly as well as "
-        "one that is told the task: how the robot moves tells it (experiments/results)."
+        "one that observes the task: how the robot moves tells it (experiments/results)."
     ),
 )
 

@@ -33,7 +33,7 @@ def goal(
         unit: SI unit.
         description: for people.
         extrapolation: values outside of `train`.
-        observed: whether the policy is told it, so that only what else varies is hidden: its value
+        observed: whether the policy observes it, so that only what else varies is hidden: its value
             then ends every observation, after those of observed parameters before it.
     """
     made = ranged(name, unit, description, nominal, train, extrapolation, None)

@@ -493,7 +493,7 @@ def test_a_policy_is_printed_as_three_lines():
     assert first.startswith("Oracle PPO baseline of half-cheetah-velocity: 17 observations")
     assert first.endswith("6 actions")
     assert second == (
-        "trained for an unknown time; acts as it is (adapts nothing: it is told the task)"
+        "trained for an unknown time; acts as it is (adapts nothing: it observes the task)"
     )
 
     def last(**report):

@@ -11,9 +11,8 @@ from tiny import tiny_policy
 from metarl import Limits
 from metarl.advantages import policy_batch
 from metarl.deploy import MetaPolicy
-from metarl.deploy.collected import Collected
+from metarl.deploy.collected import Collected, with_costs
 from metarl.deploy.gym_rollouts import collect_from_env, run_episode
-from metarl.deploy.robot_adaptation import with_costs
 from metarl.deploy.stops import stop_costs, time_limit
 from metarl.params import expand
 

@@ -155,7 +155,9 @@ def test_words_name_methods_costs_gains_and_limits(study):
     assert "Environment steps of training differ: MAML-TRPO " in said
     assert "Random untrained, with action noise" in said
     assert "Robust PPO" in baselines(study)
-    assert gap(study).startswith("Oracle PPO, which is told the task, returns more than Robust PPO")
+    assert gap(study).startswith(
+        "Oracle PPO, which observes the task, returns more than Robust PPO"
+    )
     assert gap(study).count("[") == 3
     assert any(study.comparison.intervals in note for note in notes(study))
     assert any("One seed of ProMP, Robust PPO and Oracle PPO" in note for note in notes(study))

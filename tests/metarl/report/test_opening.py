@@ -44,7 +44,7 @@ def test_the_method_that_ends_highest_is_told_of_first(study):
     # -34, -32 and -30 in the mean: 63 of 90 from -95 to -5.
     assert first_sentence(study) == (
         "After 20 episodes on a task it has never met, Meta-SGD has come about two thirds of the "
-        "way from a policy that never adapts to one that is told the task."
+        "way from a policy that never adapts to one that observes the task."
     )
     assert "the mean of 3 trainings with different seeds" in basis(study)
     assert "Of 2 methods that adapt, the one that ends highest comes first." in basis(study)
@@ -93,7 +93,7 @@ def test_the_curve_names_its_lines_at_their_ends_and_no_label_overlaps(study):
     names = [label for label in figure.findobj(Annotation) if label.get_text()]
     assert [name.get_text().replace("\n", " ") for name in names] == [
         "robust: never adapts",
-        "oracle: is told the task",
+        "oracle: observes the task",
         "Meta-SGD",
         "with another task's adaptation",
     ]

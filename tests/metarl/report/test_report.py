@@ -102,7 +102,7 @@ def test_the_page_opens_with_a_sentence_and_a_curve_and_folds_the_rest(runs, rep
     numbers = parts[0]
     for words in ("2 seeds", "million environment steps", "a gain of", "IQM"):
         assert words in numbers
-    assert "Oracle PPO, which is told the task, returns" in numbers
+    assert "Oracle PPO, which observes the task, returns" in numbers
     assert "does not adapt" in numbers and "+0.0 [+0.0, +0.0]" not in numbers
 
 

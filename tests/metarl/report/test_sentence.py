@@ -23,7 +23,7 @@ WHEN = "After 20 episodes on a task it has never met, Meta-SGD"
 SURE = Interval(90.0, 80.0, 100.0)
 UNSURE = Interval(10.0, -5.0, 25.0)
 UNKNOWN = Interval(90.0, NAN, NAN)
-WAY = "of the way from a policy that never adapts to one that is told the task"
+WAY = "of the way from a policy that never adapts to one that observes the task"
 
 
 def outcome(gain=SURE, over=SURE, other: float | None = -120.0, **changes) -> Outcome:
@@ -63,11 +63,11 @@ CASES = {
     "level with the oracle": (
         sharing(0.88, 0.98, 1.08, episodes=5),
         "After 5 episodes on a task it has never met, Meta-SGD does about as well as a policy that "
-        "is told the task.",
+        "observes the task.",
     ),
     "beyond the oracle": (
         sharing(1.02, 1.2, 1.38),
-        f"{WHEN} has adapted, and returns more than a policy that is told the task.",
+        f"{WHEN} has adapted, and returns more than a policy that observes the task.",
     ),
     "not shown to beat the robust policy": (
         sharing(-0.1, 0.2, 0.5),
@@ -80,7 +80,7 @@ CASES = {
     "no gap for sure": (
         outcome(gap=UNSURE),
         f"{WHEN} has adapted: its return rises from "
-        "-110 to -20; a policy that is told the task is not shown to return more than one that "
+        "-110 to -20; a policy that observes the task is not shown to return more than one that "
         "never adapts, so how much there was to win is not known.",
     ),
     "no baselines": (
@@ -166,16 +166,16 @@ LEVELS = [Level("Random", -230.2), Level("Robust PPO", -95.4), Level("Oracle PPO
             LEVELS,
             SURE,
             True,
-            "None of these methods adapts: on tasks they have never met, a policy that is told the "
-            "task returns 90.0 more than one that never adapts, and that is what adapting could "
-            "win.",
+            "None of these methods adapts: on tasks they have never met, a policy that observes "
+            "the task returns 90.0 more than one that never adapts, and that is what adapting "
+            "could win.",
         ),
         (
             LEVELS,
             UNSURE,
             False,
             "None of these methods adapts, and adapting may have nothing to win: on tasks they "
-            "were trained on, a policy that is told the task is not shown to return more than one "
+            "were trained on, a policy that observes the task is not shown to return more than one "
             "that never adapts.",
         ),
         (

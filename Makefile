@@ -26,13 +26,14 @@ test: export OMP_NUM_THREADS = 1
 test: lint ## lint, then the whole test suite
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
-lint: $(STAMP) ## ruff, basedpyright, codespell
+lint: $(STAMP) ## ruff, basedpyright, import-linter, codespell
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
 
-format: $(STAMP) ## let ruff mend what it can
+format: $(STAMP) ## let ruff fix what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -40,7 +41,7 @@ build: $(STAMP) ## sdist and wheel in dist/
 	$(BIN)/python -m build
 
 clean: ## remove build artefacts and caches (keeps .venv and runs)
-	rm -rf build dist .pytest_cache .ruff_cache .warp_cache MUJOCO_LOG.TXT *.egg-info envs/*.egg-info
+	rm -rf build dist .pytest_cache .ruff_cache .import_linter_cache .warp_cache MUJOCO_LOG.TXT *.egg-info envs/*.egg-info
 	find metarl envs experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch first and by its exact version: a range may pick another build of it, with its CUDA packages.

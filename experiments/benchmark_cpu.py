@@ -1,6 +1,6 @@
 """Collections and meta-iteration against the physics floor, in one process.
 
-    python -m experiments.benchmark_cpu --policy metarl/data/half-cheetah-direction
+    python -m experiments.benchmark_cpu --policy metarl/assets/half-cheetah-direction
 
 The floor is what physics alone costs: the same engine, worlds and substeps under random controls,
 with no policy, observation or reward. Random controls throw the robot about; a robot on its feet
@@ -22,15 +22,16 @@ import torch
 import tyro
 from torch import Generator, Tensor
 
-from metarl.algorithms.base import Iteration
-from metarl.checkpoint import load_policy
-from metarl.inner_loop import InnerLoop, run_inner_loop
-from metarl.params import Params, expand, learned, weights
-from metarl.policies import GaussianMlpPolicy
+from metarl.adaptation.inner_loop import InnerLoop, run_inner_loop
+from metarl.methods.families import recipe
+from metarl.outer.base import Iteration
+from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.params import Params, expand, learned, weights
 from metarl.process import available_cores, prepare_process
-from metarl.recipes import recipe
-from metarl.rollouts import Rollouts, collect
-from metarl.runtime import torch_threads
+from metarl.rollouts.collect import collect
+from metarl.rollouts.data import Rollouts
+from metarl.rollouts.threads import torch_threads
+from metarl.runs.checkpoint import load_policy
 from metarl_envs import BatchEnv, get_family
 
 

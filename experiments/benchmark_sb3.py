@@ -5,7 +5,7 @@
 
 The same algorithm with the same settings and the same number of worlds collects and learns on
 
-- `batched`: `metarl.baselines.vec_env.TaskVecEnv`, all worlds in one simulator call;
+- `batched`: `metarl.sb3.vec_env.TaskVecEnv`, all worlds in one simulator call;
 - `workers`: SB3's `SubprocVecEnv` over `gymnasium.make(...)`, one process per environment;
 - `loop`: SB3's `DummyVecEnv` over the same, one after another in this process.
 
@@ -33,8 +33,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
-from metarl.baselines.vec_env import TaskVecEnv
 from metarl.process import available_cores
+from metarl.sb3.vec_env import TaskVecEnv
 from metarl.versions import git_commit, version_of, versions
 from metarl_envs import get_family
 

@@ -31,15 +31,15 @@ from numpy.typing import NDArray
 
 from experiments.compare_report import write_figure, write_table
 from experiments.training_runs import is_trained, metarl
-from metarl.adaptation_curve import task_groups
-from metarl.captions import verdict
-from metarl.checkpoint import load_policy
-from metarl.config import TrainConfig
-from metarl.evaluation import evaluate, evaluation_generators
-from metarl.intervals import crossed_interval
-from metarl.methods import METHODS
-from metarl.recipes import recipe
-from metarl.statistics import Interval, Scores, mean_score
+from metarl.evaluation.evaluate import evaluate, evaluation_generators
+from metarl.evaluation.intervals import crossed_interval
+from metarl.evaluation.labels import verdict
+from metarl.evaluation.results import task_groups
+from metarl.evaluation.statistics import Interval, Scores, mean_score
+from metarl.methods.config import TrainConfig
+from metarl.methods.families import recipe
+from metarl.methods.meta import METHODS
+from metarl.runs.checkpoint import load_policy
 from metarl.versions import git_commit, versions
 from metarl_envs import get_family
 

@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from metarl.budgets import steps_text, unequal
-from metarl.captions import ANY_TASK
+from metarl.evaluation.budgets import steps_text, unequal
+from metarl.evaluation.labels import ANY_TASK
 
 PRE, POST = "#9aa5b1", "#1b6ca8"
 LABELS = {

@@ -26,22 +26,22 @@ from torch import Generator
 from tyro.conf import Positional
 
 import metarl
-from metarl.advantages import policy_batch
-from metarl.captions import task_text
+from metarl.adaptation.losses import inner_loss
 from metarl.cli.tasks import parse_task
 from metarl.deploy import MetaPolicy
 from metarl.deploy.continual import StreamEpisode
 from metarl.deploy.gym_rollouts import NO_LIMITS, run_episode
-from metarl.files import plain
-from metarl.losses import inner_loss
-from metarl.params import expand
-from metarl.policies import log_prob
-from metarl.rollouts import collect
+from metarl.evaluation.labels import task_text
+from metarl.policies.gaussian import log_prob
+from metarl.policies.params import expand
+from metarl.rollouts.advantages import policy_batch
+from metarl.rollouts.collect import collect
+from metarl.runs.files import plain
 from metarl.versions import git_commit, versions
 from metarl_envs import BatchEnv, TaskFamily, Tasks
-from metarl_envs.gym_env import MetaEnv
+from metarl_envs.interfaces.gym_env import MetaEnv
 
-BUNDLED = Path(metarl.__file__).parent / "data" / "half-cheetah-direction"
+BUNDLED = Path(metarl.__file__).parent / "assets" / "half-cheetah-direction"
 MEASURED = 20
 """Episodes of each measurement of the adapted policy's use for a step."""
 

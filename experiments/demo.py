@@ -64,14 +64,14 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, command: list[str]) -> None:
     """Train, evaluate, adapt, film, and say where everything is."""
-    from metarl.checkpoint import create_run, load_policy
+    from metarl.cli.demo import or_note, present, print_pairs
     from metarl.cli.tasks import parse_task
-    from metarl.demo import or_note, present, print_pairs
-    from metarl.logging import TENSORBOARD, MetricsLogger
-    from metarl.methods import METHODS
-    from metarl.recipes import recipe
-    from metarl.reporting import learning_curve
-    from metarl.trainer import initial_state, train
+    from metarl.methods.families import recipe
+    from metarl.methods.meta import METHODS
+    from metarl.report.curves import learning_curve
+    from metarl.runs.checkpoint import create_run, load_policy
+    from metarl.runs.metrics_log import TENSORBOARD, MetricsLogger
+    from metarl.training.trainer import initial_state, train
     from metarl_envs import Tasks, get_family
 
     family = get_family(FAMILY)

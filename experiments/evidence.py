@@ -26,7 +26,7 @@ from tyro.conf import Positional
 
 from experiments.summarise import summarise, write_summary
 from experiments.training_runs import is_trained, metarl_once
-from metarl.budgets import steps_text
+from metarl.evaluation.budgets import steps_text
 
 PPO = "--worlds 128 --set outer.minibatches=32 --set outer.epochs=5 --set outer.learning_rate=1e-3"
 """Of robust and oracle: larger batches than the defaults, so that their runs take minutes."""

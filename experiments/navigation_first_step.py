@@ -15,10 +15,10 @@ import torch
 from torch import Generator
 from torch.nn.functional import cosine_similarity
 
-from metarl.checkpoint import load_policy
-from metarl.inner_loop import run_inner_loop
-from metarl.params import expand
-from metarl.rollouts import collect
+from metarl.adaptation.inner_loop import run_inner_loop
+from metarl.policies.params import expand
+from metarl.rollouts.collect import collect
+from metarl.runs.checkpoint import load_policy
 from metarl_envs import BatchEnv, get_family
 
 SETTLED = 30

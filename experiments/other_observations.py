@@ -21,14 +21,15 @@ from torch import Generator
 from tyro.conf import Positional
 
 import metarl
-from metarl.checkpoint import SavedPolicy
 from metarl.deploy.observation_check import Observed, alike, differences, distances
-from metarl.observed import observation_statistics
-from metarl.params import expand
-from metarl.policies import GaussianMlpPolicy
-from metarl.recipes import recipe
-from metarl.rollouts import Rollouts, collect
-from metarl.state import initial_params
+from metarl.methods.families import recipe
+from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.params import expand
+from metarl.rollouts.collect import collect
+from metarl.rollouts.data import Rollouts
+from metarl.rollouts.observed import observation_statistics
+from metarl.runs.checkpoint import SavedPolicy
+from metarl.runs.state import initial_params
 from metarl_envs import FAMILIES, BatchEnv
 from metarl_envs.family import Split
 

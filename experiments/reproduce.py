@@ -23,7 +23,7 @@ from tyro.conf import Positional
 
 from experiments.summarise import summarise, write_summary
 from experiments.training_runs import is_trained, metarl_once
-from metarl.places import newest
+from metarl.runs.places import newest
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,12 @@ from tyro.conf import Positional
 
 from experiments.compare_methods import iterations
 from experiments.training_runs import is_trained, metarl_once
-from metarl.checkpoint import load_policy
-from metarl.config import with_settings
-from metarl.evaluation import evaluate
-from metarl.intervals import crossed_interval
-from metarl.recipes import recipe
-from metarl.statistics import mean_score
+from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.intervals import crossed_interval
+from metarl.evaluation.statistics import mean_score
+from metarl.methods.config import with_settings
+from metarl.methods.families import recipe
+from metarl.runs.checkpoint import load_policy
 from metarl_envs import load_family
 
 FAMILIES = {

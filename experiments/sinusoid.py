@@ -32,11 +32,11 @@ from metarl.adaptation.learned_optimizer import LearnedOptimizer
 from metarl.adaptation.learned_rates import LayerRates, MetaSgd
 from metarl.adaptation.proximal import ProximalStep
 from metarl.adaptation.subset import ContextStep, HeadStep
-from metarl.params import Params, detach, expand, learned, weights
-from metarl.policies import GaussianMlpPolicy, PolicyConfig
+from metarl.evaluation.statistics import Interval, bootstrap_interval
+from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.params import Params, detach, expand, learned, weights
 from metarl.process import available_cores
-from metarl.runtime import torch_threads
-from metarl.statistics import Interval, bootstrap_interval
+from metarl.rollouts.threads import torch_threads
 from metarl.versions import git_commit, versions
 
 META_BATCH_SIZE, SHOTS, QUERIES = 25, 10, 100

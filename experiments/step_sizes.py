@@ -21,14 +21,15 @@ from torch import Generator
 from tyro.conf import Positional
 
 import metarl
-from metarl.advantages import PolicyBatch, policy_batch
 from metarl.deploy.gradient_step import adaptation_step
 from metarl.deploy.step_size import training_step_kl
-from metarl.params import Params, expand
-from metarl.rollouts import Rollouts, collect
+from metarl.policies.params import Params, expand
+from metarl.rollouts.advantages import PolicyBatch, policy_batch
+from metarl.rollouts.collect import collect
+from metarl.rollouts.data import Rollouts
 from metarl_envs import BatchEnv
 
-BUNDLED = Path(metarl.__file__).parent / "data" / "half-cheetah-direction"
+BUNDLED = Path(metarl.__file__).parent / "assets" / "half-cheetah-direction"
 SHARES = (0.01, 0.03, 0.1, 0.3, 1.0, math.inf)
 MEASURED = 5
 """Episodes of the mean action per task."""

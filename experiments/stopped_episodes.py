@@ -29,7 +29,7 @@ from experiments.training_runs import is_trained, metarl_once
 from metarl.deploy import MetaPolicy
 from metarl.deploy.gym_rollouts import run_episode
 from metarl.deploy.step_size import EPISODES, training_step_kl
-from metarl.files import plain
+from metarl.runs.files import plain
 from metarl.versions import git_commit, versions
 from metarl_envs import MetaEnv, get_family
 

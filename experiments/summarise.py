@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import Positional
 
-from metarl.checkpoint import load_policy
-from metarl.places import newest
+from metarl.runs.checkpoint import load_policy
+from metarl.runs.places import newest
 
 LAST = 10
 

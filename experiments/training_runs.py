@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metarl.checkpoint import load_policy
-from metarl.logging import read_metrics
+from metarl.runs.checkpoint import load_policy
+from metarl.runs.metrics_log import read_metrics
 
 
 @dataclass(frozen=True)

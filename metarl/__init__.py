@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from metarl.versions import __version__
+
 if TYPE_CHECKING:
     from metarl.api import ComparedRuns as ComparedRuns
     from metarl.api import DiagnosedFamily as DiagnosedFamily
@@ -33,9 +35,8 @@ if TYPE_CHECKING:
     from metarl.deploy.limits import Limits as Limits
     from metarl.deploy.logged import adapt_from as adapt_from
     from metarl.deploy.session import AdaptationSession as AdaptationSession
-    from metarl.recording import Camera as Camera
+    from metarl.video import Camera as Camera
 
-__version__ = "0.1.0"
 __all__ = [
     "AdaptationSession",
     "Camera",
@@ -61,7 +62,7 @@ __all__ = [
 
 HOMES = {
     "AdaptationSession": "deploy.session",
-    "Camera": "recording",
+    "Camera": "video",
     "ComparedRuns": "api",
     "ContinualAdapter": "deploy.continual",
     "DiagnosedFamily": "api",

@@ -22,3 +22,7 @@ class FaultError(RuntimeError):
 
 class NonFiniteUpdateError(RuntimeError):
     """Several updates in a row were not finite, so none was applied and training stopped."""
+
+
+class Interrupted(Exception):  # noqa: N818 -- not an error: the run is saved and can go on
+    """Training stopped on request; the message says where the checkpoint is."""

@@ -7,8 +7,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from metarl import __version__
-
+__version__ = "0.1.0"
 DISTRIBUTIONS = ("torch", "mujoco", "gymnasium", "numpy")
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import metarl
-from metarl import methods
 from metarl.adaptation import ADAPTATIONS
-from metarl.checkpoint import create_run
-from metarl.config import with_settings
-from metarl.recipes import recipe
-from metarl.trainer import initial_state, train
+from metarl.methods import meta as methods
+from metarl.methods.config import with_settings
+from metarl.methods.families import recipe
+from metarl.runs.checkpoint import create_run
+from metarl.training.trainer import initial_state, train
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()

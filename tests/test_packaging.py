@@ -55,7 +55,7 @@ def test_wheel_holds_every_module_and_nothing_else(wheel):
     }
     expected |= {
         path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "metarl" / "data").rglob("*")
+        for path in (ROOT / "metarl" / "assets").rglob("*")
         if path.suffix in {".json", ".safetensors", ".md"}
     }
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == expected

@@ -12,7 +12,7 @@ from metarl_envs import FAMILIES, BatchEnv
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BUNDLED = ROOT / "metarl" / "data" / "half-cheetah-direction"
+BUNDLED = ROOT / "metarl" / "assets" / "half-cheetah-direction"
 
 
 def python_block(containing):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from metarl_envs.batch_env import BatchEnv, BatchStep
-from metarl_envs.camera import Camera
+from metarl_envs.builders.from_file import load_family
+from metarl_envs.builders.from_gym import family_from_gym, gym_robot
+from metarl_envs.builders.from_mjcf import mujoco_robot
 from metarl_envs.engines import ENGINES, EngineName, chosen_engine, warp_problem
+from metarl_envs.engines.garbage import without_garbage_collection
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import SPLITS, Origin, Split, TaskFamily
-from metarl_envs.family_file import load_family
-from metarl_envs.from_gym import family_from_gym, gym_robot
-from metarl_envs.garbage import without_garbage_collection
-from metarl_envs.gym_env import MetaEnv
-from metarl_envs.gym_vector import MetaVectorEnv
-from metarl_envs.markers import Marker
+from metarl_envs.interfaces.gym_env import MetaEnv
+from metarl_envs.interfaces.gym_vector import MetaVectorEnv
 from metarl_envs.parameters import ModelEffect, Parameter
 from metarl_envs.registry import (
     FAMILIES,
@@ -24,7 +23,8 @@ from metarl_envs.registry import (
 from metarl_envs.robots.base import AnalyticRobot, MujocoRobot, Transition
 from metarl_envs.robots.gym import GymRobot
 from metarl_envs.robots.kinds import Robot
-from metarl_envs.robots.own import mujoco_robot
+from metarl_envs.scene.camera import Camera
+from metarl_envs.scene.markers import Marker
 from metarl_envs.tasks import Tasks
 
 __all__ = [

@@ -14,7 +14,7 @@ from metarl_envs.disturbances import Disturbance, Disturber
 from metarl_envs.engines import EngineName, make_engine
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
-from metarl_envs.numbers import INT, INT64, shown, tensor, whole
+from metarl_envs.inputs.numbers import INT, INT64, shown, tensor, whole
 from metarl_envs.parameters import model_fields, varied_fields
 from metarl_envs.robots.base import MujocoRobot, Transition
 from metarl_envs.robots.gym import GymRobot

@@ -11,8 +11,8 @@ import torch
 from torch import Generator, Tensor
 
 from metarl_envs.errors import InputError
-from metarl_envs.numbers import whole
-from metarl_envs.plain import PlainFields
+from metarl_envs.inputs.numbers import whole
+from metarl_envs.inputs.plain import PlainFields
 
 Intervals = tuple[tuple[float, float], ...]
 """(low, high) of each, bounds included."""

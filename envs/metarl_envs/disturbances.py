@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from metarl_envs.plain import PlainFields
+from metarl_envs.inputs.plain import PlainFields
 
 
 @dataclass(frozen=True)

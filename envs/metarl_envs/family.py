@@ -11,13 +11,13 @@ from torch import Generator, Tensor
 
 from metarl_envs.distributions import Choice, within_any
 from metarl_envs.errors import InputError, unknown_name
-from metarl_envs.markers import Marker
-from metarl_envs.naming import check_family_name
-from metarl_envs.numbers import INT64, shown, tensor, whole
+from metarl_envs.inputs.naming import check_family_name
+from metarl_envs.inputs.numbers import INT64, shown, tensor, whole
+from metarl_envs.inputs.plain import PlainFields
 from metarl_envs.parameters import ModelEffect, Parameter
-from metarl_envs.plain import PlainFields
 from metarl_envs.robots.base import AnalyticRobot, MujocoRobot, Transition
 from metarl_envs.robots.kinds import Robot, check_robot
+from metarl_envs.scene.markers import Marker
 from metarl_envs.tasks import Tasks
 
 Split = Literal["train", "test", "extrapolation"]

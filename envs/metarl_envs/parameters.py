@@ -11,9 +11,9 @@ from torch import Tensor
 from metarl_envs.distributions import Distribution, overlap
 from metarl_envs.disturbances import Disturbance
 from metarl_envs.errors import InputError
-from metarl_envs.naming import check_parameter_name
-from metarl_envs.numbers import shown, wholes
-from metarl_envs.plain import PlainFields
+from metarl_envs.inputs.naming import check_parameter_name
+from metarl_envs.inputs.numbers import shown, wholes
+from metarl_envs.inputs.plain import PlainFields
 
 Fields = Mapping[str, Tensor]
 """Model fields by name, each (N, *field shape), float64."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gymnasium
 
+from metarl_envs.check.family_probe import probe
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.families import ant, half_cheetah, hopper, navigation, walker2d
 from metarl_envs.family import TaskFamily
-from metarl_envs.family_probe import probe
 
 FAMILIES: dict[str, TaskFamily] = {
     family.name: family
@@ -67,8 +67,8 @@ def register_gymnasium_ids() -> None:
         if gymnasium_id(name) not in gymnasium.registry:
             gymnasium.register(
                 gymnasium_id(name),
-                entry_point="metarl_envs.gym_env:MetaEnv",
-                vector_entry_point="metarl_envs.gym_vector:MetaVectorEnv",
+                entry_point="metarl_envs.interfaces.gym_env:MetaEnv",
+                vector_entry_point="metarl_envs.interfaces.gym_vector:MetaVectorEnv",
                 max_episode_steps=family.horizon,
                 kwargs={"family": name},
             )

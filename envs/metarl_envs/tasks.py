@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metarl_envs.errors import InputError
-from metarl_envs.numbers import tensor, whole, wholes
+from metarl_envs.inputs.numbers import tensor, whole, wholes
 
 
 @dataclass(frozen=True, eq=False)

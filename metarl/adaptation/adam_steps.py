@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metarl.adam import COUNT, FIRST, SECOND, adam_step, init_adam
+from metarl.adaptation.adam import COUNT, FIRST, SECOND, adam_step, init_adam
 from metarl.adaptation.base import Adaptation, Loss, loss_gradient
-from metarl.params import TASK, Params, weights
+from metarl.policies.params import TASK, Params, weights
 from metarl_envs import InputError
 
 

@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from metarl.params import Params, acting, detach, fixed, learned
-from metarl_envs.plain import PlainFields
+from metarl.policies.params import Params, acting, detach, fixed, learned
+from metarl_envs.inputs.plain import PlainFields
 
 Loss = Callable[[Mapping[str, Tensor]], Tensor]
 """Per-task parameters, each (M, ...), to the loss of every task, (M,). Tasks never mix."""
@@ -23,7 +23,7 @@ class Adaptation(PlainFields, ABC):
 
     A subclass is a frozen dataclass whose fields are the settings; it holds no tensors. It knows
     neither robots nor policy gradients: all that it is given are parameters (see
-    `metarl.params.Params` for what their names mean) and losses.
+    `metarl.policies.params.Params` for what their names mean) and losses.
     """
 
     moves_all_learned: ClassVar[bool] = True

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from metarl.adaptation.base import Adaptation, Loss, descend
-from metarl.params import Params, weights
+from metarl.policies.params import Params, weights
 from metarl_envs import InputError
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.adaptation.base import Adaptation, Loss, loss_gradient
-from metarl.params import ADAPTATION, TASK, Params, detach, weights
+from metarl.policies.params import ADAPTATION, TASK, Params, detach, weights
 from metarl_envs import InputError
 
 LOG_RATE = ADAPTATION + "lstm.log_rate"  # ()

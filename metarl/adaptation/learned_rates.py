@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Generator, Tensor
 
 from metarl.adaptation.base import Adaptation, Loss, descend
-from metarl.params import ADAPTATION, Params, weights
+from metarl.policies.params import ADAPTATION, Params, weights
 from metarl_envs import InputError
 
 RATE = ADAPTATION + "rate."

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from metarl.adaptation.base import Adaptation, Loss
-from metarl.params import Params
+from metarl.policies.params import Params
 
 
 @dataclass(frozen=True)

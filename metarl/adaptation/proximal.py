@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metarl.adaptation.base import Adaptation, Loss
-from metarl.params import Params, fixed, flatten, unflatten, weights
+from metarl.policies.params import Params, fixed, flatten, unflatten, weights
 from metarl_envs import InputError
 
 MIN_CURVATURE = 0.01

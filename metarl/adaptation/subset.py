@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarl.adaptation.base import Adaptation, Loss, descend
 from metarl.adaptation.gradient import check_step_sizes
-from metarl.params import Params
+from metarl.policies.params import Params
 from metarl_envs import InputError
 
 CONTEXT = "task.context"

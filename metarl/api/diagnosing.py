@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from metarl.adaptation_curve import Evaluation
 from metarl.api.families import known
 from metarl.api.results import DiagnosedFamily
 from metarl.api.run import RunLike, folder_of
 from metarl.api.training import Announce, baseline, say_nothing
-from metarl.baselines.recipes import baseline_recipe
-from metarl.baselines.start import untrained_params
-from metarl.checkpoint import SavedPolicy, load_policy
-from metarl.config import TrainConfig
-from metarl.diagnosis import diagnose as conclude
-from metarl.evaluation import adapts, evaluate
-from metarl.grouping import check_alike, labels
-from metarl.places import free_folder
-from metarl.policies import GaussianMlpPolicy
+from metarl.evaluation.diagnosis import diagnose as conclude
+from metarl.evaluation.evaluate import adapts, evaluate
+from metarl.evaluation.grouping import check_alike, labels
+from metarl.evaluation.results import Evaluation
+from metarl.methods.baselines import baseline_recipe
+from metarl.methods.config import TrainConfig
+from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.process import available_cores
+from metarl.runs.checkpoint import SavedPolicy, load_policy
+from metarl.runs.places import free_folder
+from metarl.training.baseline_start import untrained_params
 from metarl_envs import InputError, TaskFamily
-from metarl_envs.numbers import whole, wholes
+from metarl_envs.inputs.numbers import whole, wholes
 
 Trained = Literal["robust", "oracle"]
 TRAINED: tuple[Trained, ...] = ("robust", "oracle")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from metarl.checkpoint import SavedPolicy, load_policy
-from metarl.config import TrainConfig
+from metarl.methods.config import TrainConfig
+from metarl.runs.checkpoint import SavedPolicy, load_policy
 from metarl_envs import FAMILIES, InputError, TaskFamily, load_family, register_family
 
 

@@ -9,13 +9,13 @@ from typing import overload
 from metarl.api.families import policies_of
 from metarl.api.results import ComparedRuns, EvaluatedRun
 from metarl.api.run import Run, RunLike, folder_of
-from metarl.config import Device
-from metarl.evaluation import evaluate as measure
-from metarl.grouping import check_alike
+from metarl.evaluation.evaluate import evaluate as measure
+from metarl.evaluation.grouping import check_alike
+from metarl.methods.config import Device
 from metarl.process import available_cores
-from metarl.runtime import device_named
+from metarl.rollouts.threads import device_named
 from metarl_envs import EngineName, InputError, Split, TaskFamily
-from metarl_envs.numbers import whole
+from metarl_envs.inputs.numbers import whole
 
 
 @overload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from metarl.config import TrainConfig
+from metarl.methods.config import TrainConfig
 from metarl_envs import InputError
 
 

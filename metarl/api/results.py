@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metarl.adaptation_curve import Evaluation
-from metarl.checkpoint import SavedPolicy
-from metarl.comparison import Comparison
-from metarl.curve_table import curve_table
-from metarl.diagnosis import Diagnosis
-from metarl.files import plain, replace_file
-from metarl.gap import Gap
-from metarl.grouping import compare
-from metarl.places import free_folder, output
+from metarl.evaluation.comparison import Comparison
+from metarl.evaluation.curve_table import curve_table
+from metarl.evaluation.diagnosis import Diagnosis
+from metarl.evaluation.gap import Gap
+from metarl.evaluation.grouping import compare
+from metarl.evaluation.results import Evaluation
 from metarl.process import command_line
-from metarl.reporting import write_comparison, write_evaluation
+from metarl.report.curves import write_comparison, write_evaluation
+from metarl.runs.checkpoint import SavedPolicy
+from metarl.runs.files import plain, replace_file
+from metarl.runs.places import free_folder, output
 from metarl.versions import git_commit, versions
 
 

@@ -17,13 +17,13 @@ from metarl.api.training import (
     require_sb3,
     say_nothing,
 )
-from metarl.baselines.recipes import BASELINES, RANDOM
-from metarl.checkpoint import checkpoints, load_checkpoint, load_policy
-from metarl.config import Device, TrainConfig
 from metarl.errors import RunError
+from metarl.methods.baselines import BASELINES, RANDOM
+from metarl.methods.config import Device, TrainConfig
 from metarl.process import command_line
-from metarl.run_folder import load_run_config, locked, update_run
-from metarl.trainer import initial_state
+from metarl.runs.checkpoint import checkpoints, load_checkpoint, load_policy
+from metarl.runs.run_folder import load_run_config, locked, update_run
+from metarl.training.trainer import initial_state
 from metarl_envs import EngineName, InputError, TaskFamily
 
 

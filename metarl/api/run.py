@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metarl.baselines.recipes import origins
-from metarl.checkpoint import load_policy
-from metarl.config import TrainConfig
 from metarl.deploy import MetaPolicy
-from metarl.logging import read_metrics
-from metarl.places import free_folder
-from metarl.run_folder import load_run_config
+from metarl.methods.baselines import origins
+from metarl.methods.config import TrainConfig
+from metarl.runs.checkpoint import load_policy
+from metarl.runs.metrics_log import read_metrics
+from metarl.runs.places import free_folder
+from metarl.runs.run_folder import load_run_config
 
 LAST = 10
 """Iterations whose mean is told as what a run reached."""

@@ -10,28 +10,26 @@ from typing import Any, NamedTuple
 
 from torch import Generator
 
-from metarl import wandb_logging
+from metarl.adaptation.losses import InnerLoss
 from metarl.api.families import family_words, known
 from metarl.api.memory import check_memory
 from metarl.api.run import Run, RunLike, default_folder, folder_of
-from metarl.baselines.recipes import ENV_STEPS, RANDOM, baseline_recipe, iterations
-from metarl.baselines.start import load_start, untrained_params
-from metarl.checkpoint import (
-    save_checkpoint,
-    save_policy_checkpoint,
-)
-from metarl.config import Device, TrainConfig, with_settings
-from metarl.losses import InnerLoss
+from metarl.errors import Interrupted
+from metarl.methods.baselines import ENV_STEPS, RANDOM, baseline_recipe, iterations
+from metarl.methods.config import Device, TrainConfig, with_settings
+from metarl.methods.families import recipe
+from metarl.methods.settings import BASELINE_SETTINGS, SETTINGS
 from metarl.process import command_line, typed
-from metarl.recipes import recipe
-from metarl.run_folder import create_run, locked
-from metarl.settings import BASELINE_SETTINGS, SETTINGS
-from metarl.state import TrainState
-from metarl.trainer import Interrupted, initial_state
-from metarl.trainer import train as train_loop
-from metarl.warm_start import state_from
+from metarl.runs import wandb_logging
+from metarl.runs.checkpoint import save_checkpoint, save_policy_checkpoint
+from metarl.runs.run_folder import create_run, locked
+from metarl.runs.state import TrainState
+from metarl.training.baseline_start import load_start, untrained_params
+from metarl.training.trainer import initial_state
+from metarl.training.trainer import train as train_loop
+from metarl.training.warm_start import state_from
 from metarl_envs import EngineName, InputError, TaskFamily, Tasks, unknown_name
-from metarl_envs.numbers import whole
+from metarl_envs.inputs.numbers import whole
 
 Number = float | Sequence[float]
 
@@ -83,7 +81,7 @@ def train(
     """Meta-train a policy on a task family into a new run folder: `metarl train`.
 
     Several seeds: `[metarl.train(family, seed=seed) for seed in (0, 1, 2)]`. Ctrl-C stops after
-    the iteration, once it is saved, by raising `metarl.trainer.Interrupted`; `metarl.resume` goes
+    the iteration, once it is saved, by raising `metarl.errors.Interrupted`; `metarl.resume` goes
     on.
 
     Args:
@@ -113,7 +111,7 @@ def train(
     Raises:
         InputError: for a value that is not allowed, before anything is written.
         RunError: if the folder cannot be made.
-        Interrupted, NonFiniteUpdateError, FaultError: as `metarl.trainer.train`.
+        Interrupted, NonFiniteUpdateError, FaultError: as `metarl.training.trainer.train`.
     """
     given = {
         "iterations": iterations,
@@ -340,7 +338,7 @@ def baseline_trained(
     resume: bool = False,
 ) -> Run:
     """Train a baseline to the end, from its newest checkpoint with `resume`, in a locked folder."""
-    from metarl.baselines.training import train_baseline  # an extra, and slow to import
+    from metarl.sb3.training import train_baseline  # an extra, and slow to import
 
     announce(Beginning(folder, config, done, task))
     with _saying_how_to_go_on(folder, config):

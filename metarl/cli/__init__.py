@@ -14,9 +14,9 @@ import warnings
 from collections.abc import Sequence
 from enum import IntEnum
 
-from metarl import __version__
 from metarl.cli.parser import UsageError, parse
 from metarl.process import prepare_process
+from metarl.versions import __version__
 
 
 class ExitCode(IntEnum):
@@ -75,8 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def explain(error: Exception) -> tuple[ExitCode, str]:
     """The exit code of an error, and what to tell a person: one or two lines."""
     # Only on failure, because metarl_envs and the trainer bring torch with them.
-    from metarl.errors import FaultError, NonFiniteUpdateError, RunError
-    from metarl.trainer import Interrupted
+    from metarl.errors import FaultError, Interrupted, NonFiniteUpdateError, RunError
     from metarl_envs import InputError
 
     text = str(error)

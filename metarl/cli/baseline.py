@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from metarl.cli.policies import TaskTexts, joined
-from metarl.cli.settings import parse_settings
+from metarl.cli.adapt import TaskTexts, joined
+from metarl.cli.options import parse_settings
 from metarl.cli.tasks import parse_task
-from metarl.cli.training import Seeds, Settings, option
+from metarl.cli.train import Seeds, Settings, option
 
 if TYPE_CHECKING:
     from metarl.api import Run

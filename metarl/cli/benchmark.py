@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from metarl.cli.training import Device, Engine, option
+from metarl.cli.train import Device, Engine, option
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Benchmark:
         """Measure; 0."""
         import json
 
-        from metarl import benchmark as figures
-        from metarl.config import with_settings
-        from metarl.files import replace_file
-        from metarl.recipes import recipe
+        from metarl.methods.config import with_settings
+        from metarl.methods.families import recipe
+        from metarl.runs.files import replace_file
+        from metarl.training import benchmark as figures
         from metarl_envs import chosen_engine, load_family
 
         given = {

@@ -28,8 +28,8 @@ class Check:
     def run(self) -> int:
         """Check; 0 if nothing failed, else 1."""
         from metarl_envs import InputError, load_family
-        from metarl_envs.checking import check
-        from metarl_envs.contact_sheet import contact_sheet
+        from metarl_envs.check.checks import check
+        from metarl_envs.check.contact_sheet import contact_sheet
 
         family = load_family(self.family)
         failed = notes = 0

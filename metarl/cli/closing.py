@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from metarl.api.families import family_words
 from metarl.api.run import results
-from metarl.baselines.recipes import BASELINES, origins
-from metarl.captions import task_text
-from metarl.checkpoint import load_policy
 from metarl.cli.tasks import example_task
-from metarl.config import TrainConfig
-from metarl.logging import TENSORBOARD, read_metrics
+from metarl.errors import Interrupted
+from metarl.evaluation.labels import task_text
+from metarl.methods.baselines import BASELINES, origins
+from metarl.methods.config import TrainConfig
 from metarl.process import typed
-from metarl.run_folder import BEST
-from metarl.trainer import Interrupted
+from metarl.runs.checkpoint import load_policy
+from metarl.runs.metrics_log import TENSORBOARD, read_metrics
+from metarl.runs.run_folder import BEST
 from metarl_envs import InputError, chosen_engine
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from metarl.cli.policies import RunOrPolicy
+from metarl.cli.adapt import RunOrPolicy
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Export:
     def run(self) -> int:
         """Export; 0."""
         import metarl
-        from metarl.deploy.onnx_export import export_onnx
+        from metarl.deploy.onnx import export_onnx
 
         policy = metarl.load(self.run_folder)
         done = export_onnx(policy, self.out)

@@ -13,16 +13,16 @@ from typing import Annotated, Protocol
 import tyro
 from tyro.conf import subcommand
 
+from metarl.cli.adapt import Adapt, Record
 from metarl.cli.baseline import Baseline
 from metarl.cli.benchmark import Benchmark
 from metarl.cli.check import Check
-from metarl.cli.diagnosis import Diagnose
-from metarl.cli.evaluation import Evaluate
+from metarl.cli.diagnose import Diagnose
+from metarl.cli.evaluate import Evaluate
 from metarl.cli.export import Export
-from metarl.cli.information import Demo, Doctor, Families, Methods
-from metarl.cli.policies import Adapt, Record
+from metarl.cli.listing import Demo, Doctor, Families, Methods
 from metarl.cli.report import Report
-from metarl.cli.training import Resume, Train
+from metarl.cli.train import Resume, Train
 
 DESCRIPTION = """Meta-reinforcement learning for robotics: policies that adapt to a new task.
 

@@ -9,10 +9,10 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from metarl.cli.families import OwnFamily
-from metarl.cli.policies import ALL_CORES, TRAINED, at_least_one, threads
-from metarl.cli.training import option
-from metarl.places import free_folder, output
+from metarl.cli.adapt import ALL_CORES, TRAINED, at_least_one, threads
+from metarl.cli.family_files import OwnFamily
+from metarl.cli.train import option
+from metarl.runs.places import free_folder, output
 
 BUDGETS = (1, 2, 5, 10)
 """Adaptation episodes of the points before the last, if not told otherwise."""
@@ -58,10 +58,10 @@ class Report:
     def run(self) -> int:
         """Measure, film, write; 0."""
         from metarl.api.families import policies_of
-        from metarl.grouping import check_alike, run_name
+        from metarl.evaluation.grouping import check_alike, run_name
         from metarl.report import gather, study, write_report
-        from metarl.report.films import film_methods
-        from metarl.report.subject import Sizes, slug
+        from metarl.report.clips import film_methods
+        from metarl.report.measured_run import Sizes, slug
         from metarl_envs import InputError
 
         if not self.runs:

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from metarl.deploy.collected import Collected
-from metarl.intervals import t_quantile
-from metarl.rollouts import Rollouts
+from metarl.evaluation.intervals import t_quantile
+from metarl.rollouts.data import Rollouts
 
 FALSE_ALARMS = 0.05
 """How often a check takes back an adaptation that changed nothing, where returns are normal. A

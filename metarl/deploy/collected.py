@@ -14,8 +14,9 @@ from torch import Generator, Tensor
 from metarl.deploy.episodes import Episode, rows
 from metarl.deploy.limits import Limits
 from metarl.deploy.stops import stop_costs
-from metarl.policies import GaussianMlpPolicy, log_prob
-from metarl.rollouts import Rollouts
+from metarl.policies.gaussian import log_prob
+from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.rollouts.data import Rollouts
 
 
 class Exploration:
@@ -29,7 +30,7 @@ class Exploration:
         horizon: int,
         generator: Generator,
     ) -> None:
-        """Draws the noise of all episodes: that of `metarl.rollouts.collect`.
+        """Draws the noise of all episodes: that of `metarl.rollouts.collect.collect`.
 
         Args:
             policy: the policy function.

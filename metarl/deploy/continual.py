@@ -19,7 +19,13 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 
-from metarl.advantages import policy_batch
+from metarl.deploy.adapt import (
+    NOT_FINITE,
+    adaptation_generators,
+    adapted_policy,
+    check_limits,
+    plain_sizes,
+)
 from metarl.deploy.check import noise_margin
 from metarl.deploy.collected import Collected, with_costs
 from metarl.deploy.episodes import Episode
@@ -29,19 +35,13 @@ from metarl.deploy.interruption import AdaptationNotFiniteError
 from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.deploy.observation_check import warn_of_other_observations
 from metarl.deploy.policy import MetaPolicy
-from metarl.deploy.robot_adaptation import (
-    NOT_FINITE,
-    adaptation_generators,
-    adapted_policy,
-    check_limits,
-    plain_sizes,
-)
 from metarl.deploy.step_size import step_cap
 from metarl.deploy.stops import stop_costs, time_limit
-from metarl.params import Params, expand
-from metarl.rollouts import joined_episodes
+from metarl.policies.params import Params, expand
+from metarl.rollouts.advantages import policy_batch
+from metarl.rollouts.data import joined_episodes
 from metarl_envs import InputError
-from metarl_envs.numbers import real, whole
+from metarl_envs.inputs.numbers import real, whole
 
 REFERENCE = 5
 """Acting episodes that a deviation of the next one is told from."""

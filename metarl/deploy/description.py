@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from metarl.baselines.recipes import BASELINES, origins
-from metarl.policy_folder import SavedPolicy
+from metarl.methods.baselines import BASELINES, origins
+from metarl.runs.policy_folder import SavedPolicy
 
 
 def describe_policy(saved: SavedPolicy) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from metarl.deploy.episodes import ARRAYS, Episode, read_episodes
 from metarl.errors import RunError
-from metarl.files import replace_file
+from metarl.runs.files import replace_file
 from metarl_envs import InputError
 
 FLAGS = ("terminated", "truncated", "stopped", "diverged")

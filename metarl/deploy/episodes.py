@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metarl.policies import GaussianMlpPolicy
+from metarl.policies.mlp import GaussianMlpPolicy
 from metarl_envs import InputError, unknown_name
-from metarl_envs.numbers import shown, tensor
+from metarl_envs.inputs.numbers import shown, tensor
 
 FORMS = {
     "observations": "(T + 1, O), with the one after the last step",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from metarl.advantages import PolicyBatch
+from metarl.adaptation.inner_loop import InnerLoopConfig, keep_finite
+from metarl.adaptation.losses import InnerLoss, inner_loss
 from metarl.deploy.limits import Step, limited_step
-from metarl.inner_loop import InnerLoopConfig, keep_finite
-from metarl.losses import InnerLoss, inner_loss
-from metarl.params import Params
-from metarl.policies import GaussianMlpPolicy
+from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.params import Params
+from metarl.rollouts.advantages import PolicyBatch
 
 
 @torch.no_grad()

@@ -16,9 +16,9 @@ from metarl.deploy.collected import Collected, Exploration, collected
 from metarl.deploy.episode_so_far import EpisodeSoFar
 from metarl.deploy.episodes import Episode
 from metarl.deploy.limits import NO_LIMITS, Limits
-from metarl.policies import GaussianMlpPolicy
+from metarl.policies.mlp import GaussianMlpPolicy
 from metarl_envs import InputError
-from metarl_envs.gym_calls import AskedEnv
+from metarl_envs.gym_worlds.calls import AskedEnv
 
 
 class HasSpaces(Protocol):

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.advantages import PolicyBatch
-from metarl.params import Params
-from metarl.policies import GaussianMlpPolicy, kl_divergence
+from metarl.policies.gaussian import kl_divergence
+from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.params import Params
+from metarl.rollouts.advantages import PolicyBatch
 from metarl_envs import InputError
-from metarl_envs.numbers import real, reals, whole
+from metarl_envs.inputs.numbers import real, reals, whole
 
 Bound = float | Sequence[float]
 HALVINGS = 30

@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metarl.deploy.adapt import RobotAdaptation, check_limits, plain_sizes
 from metarl.deploy.episodes import Episode, read_episodes
 from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.deploy.policy import MetaPolicy, load
-from metarl.deploy.robot_adaptation import RobotAdaptation, check_limits, plain_sizes
-from metarl.params import Params
-from metarl.policies import LOG_2PI, Gaussian, GaussianMlpPolicy
+from metarl.policies.gaussian import LOG_2PI, Gaussian
+from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.params import Params
 from metarl_envs import InputError
-from metarl_envs.numbers import whole
+from metarl_envs.inputs.numbers import whole
 
 LIVE_LIMITS = ("unsafe", "min_return", "check_episodes")
 """Those that act while a robot moves."""

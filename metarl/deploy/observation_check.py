@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.deploy.episodes import Episode
-from metarl.policy_folder import SavedPolicy
+from metarl.runs.policy_folder import SavedPolicy
 from metarl_envs import InputError
-from metarl_envs.numbers import reals
+from metarl_envs.inputs.numbers import reals
 
 SHIFT, SPREAD = 40.0, 30.0
 """An entry is another one where its mean is off by so many standard deviations of training, or its

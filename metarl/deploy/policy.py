@@ -14,8 +14,16 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Generator
 
-from metarl.captions import quantity_label, task_text
-from metarl.checkpoint import SavedPolicy, load_policy, save_policy
+from metarl.adaptation.inner_loop import run_inner_loop
+from metarl.deploy.adapt import (
+    NOT_FINITE,
+    adapt_on_env,
+    adaptation_generators,
+    adapted_policy,
+    check_callback,
+    check_limits,
+    plain_sizes,
+)
 from metarl.deploy.description import describe_policy
 from metarl.deploy.episode_so_far import UnsafeStartError
 from metarl.deploy.episodes import Episode, EpisodeRecord
@@ -25,24 +33,16 @@ from metarl.deploy.interruption import (
     AdaptationInterruptedError,
 )
 from metarl.deploy.limits import NO_LIMITS, Limits
-from metarl.deploy.robot_adaptation import (
-    NOT_FINITE,
-    adapt_on_env,
-    adaptation_generators,
-    adapted_policy,
-    check_callback,
-    check_limits,
-    plain_sizes,
-)
 from metarl.errors import NonFiniteUpdateError
-from metarl.evaluation import CPU, mean_quantity, mean_returns
-from metarl.inner_loop import run_inner_loop
-from metarl.params import Params, expand
-from metarl.rollouts import collect
-from metarl.runtime import torch_threads
+from metarl.evaluation.evaluate import CPU, mean_quantity, mean_returns
+from metarl.evaluation.labels import quantity_label, task_text
+from metarl.policies.params import Params, expand
+from metarl.rollouts.collect import collect
+from metarl.rollouts.threads import torch_threads
+from metarl.runs.checkpoint import SavedPolicy, load_policy, save_policy
 from metarl_envs import BatchEnv, EngineName, InputError, TaskFamily, Tasks
-from metarl_envs.gym_calls import plain_array
-from metarl_envs.numbers import whole
+from metarl_envs.gym_worlds.calls import plain_array
+from metarl_envs.inputs.numbers import whole
 
 
 def load(path: str | Path) -> MetaPolicy:

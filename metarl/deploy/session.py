@@ -9,19 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from metarl.deploy.adapt import RobotAdaptation, check_callback, check_limits, plain_sizes
 from metarl.deploy.collected import Exploration
 from metarl.deploy.episode_so_far import EpisodeSoFar, UnsafeStartError
 from metarl.deploy.episodes import Episode, EpisodeRecord
 from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.deploy.policy import MetaPolicy
-from metarl.deploy.robot_adaptation import (
-    RobotAdaptation,
-    check_callback,
-    check_limits,
-    plain_sizes,
-)
 from metarl_envs import InputError
-from metarl_envs.numbers import is_number, shown, tensor, whole
+from metarl_envs.inputs.numbers import is_number, shown, tensor, whole
 
 
 class AdaptationSession:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from metarl.checkpoint import SavedPolicy
+from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.deploy.limits import Limits
-from metarl.inner_loop import run_inner_loop
-from metarl.params import expand
-from metarl.policies import kl_divergence
+from metarl.policies.gaussian import kl_divergence
+from metarl.policies.params import expand
+from metarl.runs.checkpoint import SavedPolicy
 from metarl_envs import BatchEnv, InputError
 
 TASKS = 20

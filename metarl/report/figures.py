@@ -11,10 +11,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from metarl.budgets import steps_text
-from metarl.gap import percent
-from metarl.line_labels import episode_axis, thin_ticks
-from metarl.report.drawing import (
+from metarl.evaluation.budgets import steps_text
+from metarl.evaluation.gap import percent
+from metarl.report.curves import smooth
+from metarl.report.line_labels import episode_axis, thin_ticks
+from metarl.report.measured_run import Subject
+from metarl.report.study import Group, Row, Study
+from metarl.report.style import (
     FAINT,
     FONT,
     GREY,
@@ -27,9 +30,6 @@ from metarl.report.drawing import (
     legend,
     legend_shape,
 )
-from metarl.report.groups import Group, Row, Study
-from metarl.report.subject import Subject
-from metarl.reporting import smooth
 from metarl_envs import Split
 
 DOTTED = "; dotted: with another task's adapted parameters"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from metarl.line_labels import LineLabel, episode_axis, label_ends, thin_ticks
-from metarl.report.drawing import INK, Picture, Plate, canvas
-from metarl.report.groups import Group, Row, Study
-from metarl.report.sentence import met, returns_text
+from metarl.report.headline import met, returns_text
+from metarl.report.line_labels import LineLabel, episode_axis, label_ends, thin_ticks
+from metarl.report.study import Group, Row, Study
+from metarl.report.style import INK, Picture, Plate, canvas
 
 FONT = 11
 HEIGHT = 3.1  # in

@@ -6,19 +6,13 @@ import base64
 import html
 from collections.abc import Sequence
 
-from metarl.report import words
-from metarl.report.drawing import Plate
-from metarl.report.films import Film, fitting
-from metarl.report.groups import Study
-from metarl.report.picture import inline
-from metarl.report.subject import Subject
-from metarl.report.tables import (
-    cost_table,
-    gain_table,
-    parameter_table,
-    points_table,
-    return_table,
-)
+from metarl.report import sentences as words
+from metarl.report.clips import Film, fitting
+from metarl.report.measured_run import Subject
+from metarl.report.study import Study
+from metarl.report.style import Plate
+from metarl.report.svg import inline
+from metarl.report.tables import cost_table, gain_table, parameter_table, points_table, return_table
 from metarl.versions import git_commit, versions
 
 STYLE = """

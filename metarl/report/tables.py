@@ -6,12 +6,12 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from metarl.budgets import steps_text
-from metarl.captions import DOES_NOT_ADAPT
-from metarl.comparison import seeds_text
-from metarl.gap import percent
-from metarl.report.groups import Group, Study
-from metarl.report.subject import Subject
+from metarl.evaluation.budgets import steps_text
+from metarl.evaluation.comparison import seeds_text
+from metarl.evaluation.gap import percent
+from metarl.evaluation.labels import DOES_NOT_ADAPT
+from metarl.report.measured_run import Subject
+from metarl.report.study import Group, Study
 from metarl_envs import Split
 
 NONE = "–"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from metarl.files import replace_file
-from metarl.logging import log_images
-from metarl.report.drawing import Plate
+from metarl.report.clips import Film
+from metarl.report.csv_files import curve_csv, learning_csv, method_csv, task_csv
 from metarl.report.figures import adaptation, learning, shares
-from metarl.report.films import Film
-from metarl.report.groups import Group, Study
 from metarl.report.opening import opening
 from metarl.report.page import page
-from metarl.report.picture import write_picture
-from metarl.report.spreadsheets import curve_csv, learning_csv, method_csv, task_csv
-from metarl.report.taskfigures import changes, gain
+from metarl.report.study import Group, Study
+from metarl.report.style import Plate
+from metarl.report.svg import write_picture
+from metarl.report.task_figures import changes, gain
+from metarl.runs.files import replace_file
+from metarl.runs.metrics_log import log_images
 
 
 def write_report(study: Study, folder: Path, films: Sequence[Film] = ()) -> list[Path]:

@@ -7,13 +7,13 @@ import json
 import math
 
 import pytest
-from tiny_runs import TINY, run_with
+from support.tiny_runs import TINY, run_with
 
 from experiments import compare_methods
 from experiments.compare_methods import Options, main, run_one, summarise, tasks_text
 from experiments.compare_report import remarks, write_figure, write_table
 from experiments.training_runs import Finished
-from metarl.captions import ANY_TASK
+from metarl.evaluation.labels import ANY_TASK
 
 NOTHING = [math.nan, math.nan]
 

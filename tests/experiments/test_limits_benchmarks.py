@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import tiny_policy
+from support.tiny import tiny_policy
 
 from experiments import step_sizes, stopped_episodes
 from metarl.deploy import MetaPolicy

@@ -15,7 +15,7 @@ from experiments.sinusoid import (
     sample_losses,
 )
 from metarl.adaptation.base import adapt
-from metarl.params import expand
+from metarl.policies.params import expand
 from metarl.versions import versions
 
 BY_NAME = {method.name: method for method in METHODS}

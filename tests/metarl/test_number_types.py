@@ -10,27 +10,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from number_types import WRAPS, Wrap, swapped
-from own_robot import SOURCE
-from tiny import tiny_policy
-from tiny_runs import TINY, run_with
+from support.number_types import WRAPS, Wrap, swapped
+from support.own_robot import SOURCE
+from support.tiny import tiny_policy
+from support.tiny_runs import TINY, run_with
 
 from metarl.adaptation import ADAPTATIONS
-from metarl.algorithms import META_OBJECTIVES
-from metarl.baselines.recipes import baseline_recipe
-from metarl.benchmark import benchmark
-from metarl.checkpoint import create_run, load_checkpoint, load_policy, save_policy
-from metarl.config import from_json, settings, to_json, with_settings
-from metarl.evaluation import evaluate
-from metarl.files import sealed_json
-from metarl.methods import METHODS
-from metarl.policies import GaussianMlpPolicy, PolicyConfig
-from metarl.policy_folder import describe_family
-from metarl.recipes import recipe
-from metarl.recording import record
-from metarl.run_folder import load_run_config
+from metarl.evaluation.evaluate import evaluate
+from metarl.methods.baselines import baseline_recipe
+from metarl.methods.config import from_json, settings, to_json, with_settings
+from metarl.methods.families import recipe
+from metarl.methods.meta import METHODS
+from metarl.outer import META_OBJECTIVES
+from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.runs.checkpoint import create_run, load_checkpoint, load_policy, save_policy
+from metarl.runs.files import sealed_json
+from metarl.runs.policy_folder import describe_family
+from metarl.runs.run_folder import load_run_config
+from metarl.training.benchmark import benchmark
+from metarl.video import record
 from metarl_envs import FAMILIES, InputError, TaskFamily, mujoco_robot, register_family, vary
-from metarl_envs.plain import PlainFields
+from metarl_envs.inputs.plain import PlainFields
 
 every_wrap = pytest.mark.parametrize("wrap", WRAPS, ids=lambda wrap: wrap.__name__)
 PARTS = (

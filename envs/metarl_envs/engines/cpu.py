@@ -14,8 +14,8 @@ from torch import Tensor
 
 from metarl_envs.engines.keyframes import held_data
 from metarl_envs.errors import InputError
-from metarl_envs.mujoco_log import ignore_mujoco_warnings
-from metarl_envs.outputs import check_outputs, need_forward
+from metarl_envs.mjcf.log import ignore_mujoco_warnings
+from metarl_envs.mjcf.outputs import check_outputs, need_forward
 
 
 class CpuEngine:

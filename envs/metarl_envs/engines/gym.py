@@ -15,9 +15,9 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from metarl_envs.errors import InputError
-from metarl_envs.gym_bundle import Bundle
-from metarl_envs.numbers import shown
-from metarl_envs.probe import described
+from metarl_envs.gym_worlds.bundle import Bundle
+from metarl_envs.inputs.numbers import shown
+from metarl_envs.inputs.user_functions import described
 
 if TYPE_CHECKING:
     from metarl_envs.robots.gym import GymRobot

@@ -12,6 +12,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from metarl_envs.engines.garbage import without_garbage_collection
 from metarl_envs.engines.keyframes import held_data
 from metarl_envs.engines.warp_controls import note_bad_controls
 from metarl_envs.engines.warp_model import (
@@ -22,9 +23,8 @@ from metarl_envs.engines.warp_model import (
 )
 from metarl_envs.engines.warp_outputs import live_outputs
 from metarl_envs.errors import InputError
-from metarl_envs.garbage import without_garbage_collection
-from metarl_envs.mujoco_log import ignore_mujoco_warnings
-from metarl_envs.outputs import STATE, check_outputs, need_forward
+from metarl_envs.mjcf.log import ignore_mujoco_warnings
+from metarl_envs.mjcf.outputs import STATE, check_outputs, need_forward
 
 KEYFRAME = ("time", "ctrl", "act", "mocap_pos", "mocap_quat", "history")
 """What a keyframe holds beside positions and velocities."""

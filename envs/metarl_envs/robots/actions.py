@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl_envs.elements import actuator_of, control_names, names
 from metarl_envs.errors import InputError
-from metarl_envs.numbers import is_number, real, reals
+from metarl_envs.inputs.numbers import is_number, real, reals
+from metarl_envs.mjcf.names import actuator_of, control_names, names
 from metarl_envs.robots.base import MujocoRobot
 
 STRAIGHT = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)

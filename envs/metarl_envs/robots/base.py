@@ -14,12 +14,12 @@ import mujoco
 import torch
 from torch import Generator, Tensor
 
-from metarl_envs.camera import Camera
 from metarl_envs.errors import InputError
-from metarl_envs.mujoco_log import ignore_mujoco_warnings
-from metarl_envs.muscles import fixed_muscle_forces
-from metarl_envs.numbers import real
-from metarl_envs.plain import PlainFields
+from metarl_envs.inputs.numbers import real
+from metarl_envs.inputs.plain import PlainFields
+from metarl_envs.mjcf.log import ignore_mujoco_warnings
+from metarl_envs.mjcf.muscles import fixed_muscle_forces
+from metarl_envs.scene.camera import Camera
 
 State = Mapping[str, Tensor]
 """Read-only view of an engine's named tensors, each (N, ...)."""

@@ -11,9 +11,9 @@ import torch
 from torch import Generator, Tensor
 
 from metarl_envs.errors import InputError, unknown_name
-from metarl_envs.gym_bundle import Row
-from metarl_envs.gym_worlds import ATTRIBUTE, Source, World, opened
-from metarl_envs.plain import PlainFields
+from metarl_envs.gym_worlds.bundle import Row
+from metarl_envs.gym_worlds.worlds import ATTRIBUTE, Source, World, opened
+from metarl_envs.inputs.plain import PlainFields
 from metarl_envs.robots.base import Camera, State, Transition
 
 MAX_SEED = 2**31

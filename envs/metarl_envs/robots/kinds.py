@@ -3,7 +3,7 @@
 import mujoco
 
 from metarl_envs.errors import InputError
-from metarl_envs.numbers import shown
+from metarl_envs.inputs.numbers import shown
 from metarl_envs.robots.base import AnalyticRobot, MujocoRobot
 from metarl_envs.robots.gym import GymRobot
 

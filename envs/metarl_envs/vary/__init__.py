@@ -6,17 +6,9 @@ several of these, such as [(-2, -1), (1, 2)], or any distribution of `metarl_env
 """
 
 from metarl_envs.vary.actuator_faults import dead_actuator, reversed_actuator
-from metarl_envs.vary.actuators import (
-    force_limit,
-    gain,
-    gear,
-    servo_damping,
-    stiffness,
-    strength,
-)
+from metarl_envs.vary.actuators import force_limit, gain, gear, servo_damping, stiffness, strength
 from metarl_envs.vary.attribute import attribute
-from metarl_envs.vary.interface import action_delay, goal, observation_bias, observation_noise
-from metarl_envs.vary.model import (
+from metarl_envs.vary.bodies import (
     armature,
     centre_of_mass,
     damping,
@@ -26,6 +18,7 @@ from metarl_envs.vary.model import (
     joint_range,
     mass,
 )
+from metarl_envs.vary.sensing import action_delay, goal, observation_bias, observation_noise
 
 __all__ = [
     "action_delay",

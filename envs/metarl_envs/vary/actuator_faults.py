@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from metarl_envs.distributions import Choice
-from metarl_envs.elements import Patterns, find, texts
 from metarl_envs.errors import InputError
-from metarl_envs.numbers import wholes
+from metarl_envs.inputs.numbers import wholes
+from metarl_envs.mjcf.names import Patterns, find, texts
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
 from metarl_envs.robots.kinds import ModelledRobot, model_of
 from metarl_envs.vary.actuator_kinds import Actuator, Kind, actuators, entries_of
-from metarl_envs.vary.change import ranged
+from metarl_envs.vary.apply import ranged
 from metarl_envs.vary.owners import Entries, multiplied, owners
 
 NO_REVERSE: Mapping[Kind, str] = {

@@ -13,9 +13,9 @@ from typing import Literal
 
 import mujoco
 
-from metarl_envs.elements import Patterns, find
-from metarl_envs.elements import names as names_of
 from metarl_envs.errors import InputError
+from metarl_envs.mjcf.names import Patterns, find
+from metarl_envs.mjcf.names import names as names_of
 from metarl_envs.vary.owners import Entries
 
 Kind = Literal[

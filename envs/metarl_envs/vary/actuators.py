@@ -1,4 +1,4 @@
-"""What varies in actuators. The arguments are those of `metarl_envs.vary.model`.
+"""What varies in actuators. The arguments are those of `metarl_envs.vary.bodies`.
 
 Every parameter is a factor with one meaning, whatever kind of actuator it is on:
 
@@ -44,13 +44,13 @@ from collections.abc import Sequence
 import mujoco
 from torch import Tensor
 
-from metarl_envs.elements import Patterns, listed
-from metarl_envs.elements import names as names_of
 from metarl_envs.errors import InputError
+from metarl_envs.mjcf.names import Patterns, listed
+from metarl_envs.mjcf.names import names as names_of
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
 from metarl_envs.robots.kinds import ModelledRobot, model_of
 from metarl_envs.vary.actuator_kinds import TRANSMISSION, Actuator, Factor, actuators, entries_of
-from metarl_envs.vary.change import Range, check_not_negative, name_from, ranged
+from metarl_envs.vary.apply import Range, check_not_negative, name_from, ranged
 from metarl_envs.vary.owners import Entries, multiplied, owners
 
 WITH_TARGET = (

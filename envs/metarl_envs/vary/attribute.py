@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from metarl_envs.errors import InputError
-from metarl_envs.gym_worlds import ATTRIBUTE
+from metarl_envs.gym_worlds.worlds import ATTRIBUTE
+from metarl_envs.inputs.plain import as_annotated
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
-from metarl_envs.plain import as_annotated
 from metarl_envs.robots.gym import GymRobot
-from metarl_envs.vary.change import WORDS, How, Range, apply, check_how, nominal_of, ranged
+from metarl_envs.vary.apply import WORDS, How, Range, apply, check_how, nominal_of, ranged
 
 
 def attribute(

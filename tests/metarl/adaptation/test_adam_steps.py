@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from adaptation_checks import check_tasks_never_mix
-from helpers import double_params, random_batch, small_policy
+from support.adaptation_checks import check_tasks_never_mix
+from support.helpers import double_params, random_batch, small_policy
 
 from metarl.adaptation.adam_steps import AdamSteps
 from metarl.adaptation.base import adapt
+from metarl.adaptation.losses import CLIP, inner_loss
 from metarl.adaptation.none import Unadapted
-from metarl.losses import CLIP, inner_loss
-from metarl.params import expand, weights
-from metarl.policies import log_prob
+from metarl.policies.gaussian import log_prob
+from metarl.policies.params import expand, weights
 from metarl_envs import InputError
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from adaptation_checks import (
+from support.adaptation_checks import (
     check_jacobian_products,
     check_meta_gradient,
     check_tasks_never_mix,
@@ -30,7 +30,7 @@ from metarl.adaptation.learned_optimizer import (
     lstm_cell,
     preprocess,
 )
-from metarl.params import ADAPTATION, Params, expand, flatten, learned, unflatten, weights
+from metarl.policies.params import ADAPTATION, Params, expand, flatten, learned, unflatten, weights
 from metarl_envs import InputError
 
 M = 3

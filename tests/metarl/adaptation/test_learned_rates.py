@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from adaptation_checks import (
+from support.adaptation_checks import (
     check_jacobian_products,
     check_meta_gradient,
     check_tasks_never_mix,
@@ -13,7 +13,7 @@ from torch import Tensor
 from metarl.adaptation.base import adapt
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_rates import LayerRates, MetaSgd
-from metarl.params import acting, expand, learned, weights
+from metarl.policies.params import acting, expand, learned, weights
 from metarl_envs import InputError
 
 FORMS = ("log_prob", "ratio")

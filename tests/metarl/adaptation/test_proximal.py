@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import torch
-from adaptation_checks import (
+from support.adaptation_checks import (
     check_jacobian_products,
     check_meta_gradient,
     check_tasks_never_mix,
@@ -17,7 +17,7 @@ from torch import Tensor
 from metarl.adaptation.base import Adaptation, Loss, adapt, linearise, loss_gradient
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.proximal import ProximalStep
-from metarl.params import Params, acting, expand, flatten, learned, weights
+from metarl.policies.params import Params, acting, expand, flatten, learned, weights
 from metarl_envs import InputError
 
 M, D = 3, 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adaptation_checks import problem
+from support.adaptation_checks import problem
 
 from metarl.adaptation.adam_steps import AdamSteps
 from metarl.adaptation.base import adapt
@@ -13,10 +13,10 @@ from metarl.adaptation.learned_optimizer import LearnedOptimizer
 from metarl.adaptation.learned_rates import LayerRates, MetaSgd
 from metarl.adaptation.proximal import ProximalStep
 from metarl.adaptation.subset import ContextStep, HeadStep
-from metarl.config import settings, with_settings
-from metarl.methods import METHODS
-from metarl.params import acting, expand, weights
-from metarl.recipes import recipe
+from metarl.methods.config import settings, with_settings
+from metarl.methods.families import recipe
+from metarl.methods.meta import METHODS
+from metarl.policies.params import acting, expand, weights
 
 SCALED = (
     GradientStep(inner_lr=0.2),

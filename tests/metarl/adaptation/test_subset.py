@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from adaptation_checks import (
+from support.adaptation_checks import (
     check_jacobian_products,
     check_meta_gradient,
     check_tasks_never_mix,
@@ -12,7 +12,7 @@ from adaptation_checks import (
 from metarl.adaptation.base import adapt
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.subset import ContextStep, HeadStep
-from metarl.params import expand, learned
+from metarl.policies.params import expand, learned
 from metarl_envs import InputError
 
 FORMS = ("log_prob", "ratio")

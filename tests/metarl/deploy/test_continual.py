@@ -6,21 +6,21 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from point_robot import Robot
-from tiny import tiny_policy
+from support.point_robot import Robot
+from support.tiny import tiny_policy
 
 import metarl
 from metarl import ContinualAdapter, Limits
-from metarl.advantages import policy_batch
+from metarl.adaptation.losses import inner_loss
 from metarl.deploy import MetaPolicy, continual
 from metarl.deploy.continual import off_usual, worse_than_probing
 from metarl.errors import NonFiniteUpdateError
-from metarl.losses import inner_loss
-from metarl.params import expand
-from metarl.rollouts import joined_episodes
+from metarl.policies.params import expand
+from metarl.rollouts.advantages import policy_batch
+from metarl.rollouts.data import joined_episodes
 from metarl_envs import InputError
 
-BUNDLED = Path(metarl.__file__).parent / "data" / "half-cheetah-direction"
+BUNDLED = Path(metarl.__file__).parent / "assets" / "half-cheetah-direction"
 
 
 @pytest.fixture

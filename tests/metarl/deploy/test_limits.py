@@ -6,16 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from point_robot import Robot
-from tiny import tiny_policy
+from support.point_robot import Robot
+from support.tiny import tiny_policy
 
 import metarl
 from metarl import Limits
 from metarl.deploy import MetaPolicy
 from metarl.deploy.step_size import training_step_kl
 from metarl.errors import RunError
-from metarl.params import expand
-from metarl.rollouts import collect
+from metarl.policies.params import expand
+from metarl.rollouts.collect import collect
 from metarl_envs import BatchEnv, InputError, get_family
 
 FLAT = {"reached_good_return": False, "step_scale": [1.0], "steps_taken": 1}
@@ -53,8 +53,8 @@ def test_without_limits_steps_are_capped_by_those_of_training_tasks(policy):
 
 def test_the_size_of_training_steps_is_the_largest_of_their_tasks(policy):
     """By the inner loop itself, one task after the other."""
-    from metarl.inner_loop import run_inner_loop
-    from metarl.policies import kl_divergence
+    from metarl.adaptation.inner_loop import run_inner_loop
+    from metarl.policies.gaussian import kl_divergence
 
     saved, family = policy.saved, get_family("navigation")
     env = BatchEnv(family, 20, 3, horizon=10)
@@ -121,7 +121,7 @@ def test_later_bounds_only_narrow_earlier_ones(policy):
 
 
 def test_a_policy_folder_with_impossible_bounds_is_refused(policy, tmp_path):
-    from tiny_runs import edit_json
+    from support.tiny_runs import edit_json
 
     folder = policy.adapt(Robot(), episodes=2, limits=Limits(action_high=0.05)).save(tmp_path / "p")
     spaces = {"observation_size": 2, "action_low": [-0.1] * 2, "action_high": [0.1] * 2}

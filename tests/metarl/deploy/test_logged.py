@@ -8,15 +8,15 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_policy
+from support.tiny import tiny_policy
 
 import metarl
 from metarl import Episode, Limits
-from metarl.checkpoint import save_policy
 from metarl.deploy import AdaptationNotFiniteError, MetaPolicy
 from metarl.deploy.limits import NO_LIMITS
 from metarl.deploy.logged import cut_moments, with_outputs
-from metarl.params import expand
+from metarl.policies.params import expand
+from metarl.runs.checkpoint import save_policy
 from metarl_envs import InputError
 
 UNCAPPED = Limits(max_step_kl=math.inf)

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.wrappers import NormalizeObservation, TransformObservation
-from tiny import tiny_policy
+from support.tiny import tiny_policy
 
 import metarl
 from metarl import Limits
 from metarl.deploy import MetaPolicy
 from metarl.deploy.observation_check import Observed, alike, differences, observed_in_training
-from metarl.observed import observation_statistics
-from metarl.params import expand
-from metarl.rollouts import collect
+from metarl.policies.params import expand
+from metarl.rollouts.collect import collect
+from metarl.rollouts.observed import observation_statistics
 from metarl_envs import BatchEnv, get_family
 
 UNCAPPED = Limits(max_step_kl=math.inf)
@@ -68,7 +68,7 @@ def test_statistics_come_from_what_was_saved_or_from_the_normaliser():
     assert (found.mean.tolist(), found.std_within.tolist()) == ([1, 2], [5, 6])
     for broken in ({}, {"mean": [1, 2]}, noted | {"std": "wide"}, noted | {"std": [1.0]}, None, 3):
         assert observed_in_training(replace(saved, metadata={"observations": broken})) is None
-    bundled = metarl.load(metarl.__file__.replace("__init__.py", "data/half-cheetah-direction"))
+    bundled = metarl.load(metarl.__file__.replace("__init__.py", "assets/half-cheetah-direction"))
     found = observed_in_training(bundled.saved)
     assert found is not None
     np.testing.assert_allclose(found.std**2, bundled.saved.params["obs_var"], rtol=1e-5)

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
-from helpers import Momentum
-from tiny import tiny_policy
+from support.helpers import Momentum
+from support.tiny import tiny_policy
 
 import metarl
 from metarl import Limits
 from metarl.adaptation.gradient import GradientStep
+from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.adaptation.learned_rates import MetaSgd
-from metarl.baselines.recipes import baseline_recipe
-from metarl.checkpoint import SavedPolicy, save_policy
+from metarl.adaptation.losses import inner_loss
 from metarl.deploy import (
     AdaptationCancelled,
     AdaptationExit,
@@ -25,18 +25,18 @@ from metarl.deploy import (
     MetaPolicy,
     adapt_to_task,
 )
-from metarl.deploy.robot_adaptation import adaptation_generators
+from metarl.deploy.adapt import adaptation_generators
 from metarl.errors import NonFiniteUpdateError
-from metarl.inner_loop import run_inner_loop
-from metarl.losses import inner_loss
-from metarl.params import expand
-from metarl.policies import GaussianMlpPolicy
-from metarl.rollouts import Rollouts
-from metarl.state import initial_params
+from metarl.methods.baselines import baseline_recipe
+from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.params import expand
+from metarl.rollouts.data import Rollouts
+from metarl.runs.checkpoint import SavedPolicy, save_policy
+from metarl.runs.state import initial_params
 from metarl_envs import BatchEnv, InputError, get_family
 
 UNCAPPED = Limits(max_step_kl=math.inf)
-BUNDLED = Path(metarl.__file__).parent / "data" / "half-cheetah-direction"
+BUNDLED = Path(metarl.__file__).parent / "assets" / "half-cheetah-direction"
 
 
 class Replay(gymnasium.Env):
@@ -388,7 +388,7 @@ def test_what_was_gathered_before_an_error_is_adapted_from(error, raised, where)
     # It is the step that the four make: the noise of five is drawn, so not that of four drawn.
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        from metarl.deploy import robot_adaptation
+        from metarl.deploy import adapt as robot_adaptation
 
         made = robot_adaptation.policy_batch
         patch.setattr(

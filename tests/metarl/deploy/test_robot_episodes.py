@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_policy
+from support.tiny import tiny_policy
 
 import metarl
 from metarl import Episode

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_policy
+from support.tiny import tiny_policy
 
 import metarl
 from metarl import AdaptationSession, Limits

@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.wrappers import TimeLimit
-from point_robot import Robot
-from tiny import tiny_policy
+from support.point_robot import Robot
+from support.tiny import tiny_policy
 
 from metarl import Limits
-from metarl.advantages import policy_batch
 from metarl.deploy import MetaPolicy
 from metarl.deploy.collected import Collected, with_costs
 from metarl.deploy.gym_rollouts import collect_from_env, run_episode
 from metarl.deploy.stops import stop_costs, time_limit
-from metarl.params import expand
+from metarl.policies.params import expand
+from metarl.rollouts.advantages import policy_batch
 
 
 def arrays(*episodes):

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_study import adapting, fixed, made
 from matplotlib.text import Annotation, Text
+from support.made_study import adapting, fixed, made
 
-from metarl.line_labels import box_of
-from metarl.report.films import Film
+from metarl.report.clips import Film
+from metarl.report.line_labels import box_of
 from metarl.report.opening import opening
 from metarl.report.page import page
-from metarl.report.words import basis, first_sentence
+from metarl.report.sentences import basis, first_sentence
 from metarl.report.writer import draw
 
 

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from report_runs import SIZES, SMALL, make_baselines, make_runs, studied
+from support.report_runs import SIZES, SMALL, make_baselines, make_runs, studied
+from support.tiny_runs import TINY, run_with
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_runs import TINY, run_with
 
 from experiments.page_load import dump, find_browser, load_seconds
-from metarl.adaptation_curve import SplitEvaluation
-from metarl.checkpoint import load_policy
 from metarl.cli import main
+from metarl.evaluation.results import SplitEvaluation
 from metarl.report import write_report
-from metarl.report.films import film_methods
-from metarl.report.taskspace import task_axes
-from metarl.report.words import first_sentence, other_sentences
+from metarl.report.clips import film_methods
+from metarl.report.sentences import first_sentence, other_sentences
+from metarl.report.task_axes import task_axes
+from metarl.runs.checkpoint import load_policy
 from metarl_envs import get_family
 
 BROWSER = find_browser()

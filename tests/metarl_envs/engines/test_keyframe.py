@@ -5,9 +5,9 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
-import rich_world as rich
 import torch
-from warp_worlds import needs_warp
+from support import rich_world as rich
+from support.warp_worlds import needs_warp
 
 from metarl_envs.engines import CpuEngine
 

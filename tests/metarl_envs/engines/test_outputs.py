@@ -7,12 +7,12 @@ import re
 import mujoco
 import mujoco.batch
 import pytest
-import rich_world as rich
 import torch
+from support import rich_world as rich
 
 from metarl_envs import InputError
 from metarl_envs.engines import CpuEngine
-from metarl_envs.outputs import REFUSED
+from metarl_envs.mjcf.outputs import REFUSED
 from metarl_envs.robots.ant import ANT
 
 ALLOWED = sorted(mujoco.batch.DATA_FIELDS - REFUSED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from warp_worlds import DEVICES, needs_warp
+from support.warp_worlds import DEVICES, needs_warp
 
 from metarl_envs import mujoco_robot, vary
 from metarl_envs.engines import CpuEngine

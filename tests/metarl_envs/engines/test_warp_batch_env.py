@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.warp_worlds import needs_warp
 from torch import Generator
-from warp_worlds import needs_warp
 
 from metarl_envs import BatchEnv, get_family
 

@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 import pytest
 import torch
-from warp_worlds import (
+from support.warp_worlds import (
     DEVICES,
     VARIED,
     WORLDS,

@@ -6,13 +6,13 @@ import functools
 
 import mujoco.batch
 import pytest
-import rich_world as rich
 import torch
-from warp_worlds import needs_warp
+from support import rich_world as rich
+from support.warp_worlds import needs_warp
 
 from metarl_envs import InputError
 from metarl_envs.engines import CpuEngine
-from metarl_envs.outputs import REFUSED
+from metarl_envs.mjcf.outputs import REFUSED
 
 pytestmark = [needs_warp, pytest.mark.slow]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
-from actuated import KINDS, moving, robot_of, robot_with, settled, with_value
+from support.actuated import KINDS, moving, robot_of, robot_with, settled, with_value
 
 from metarl_envs import InputError, vary
 from metarl_envs.distributions import Choice

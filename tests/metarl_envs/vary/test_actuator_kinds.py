@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mujoco
 import pytest
-from actuated import KINDS, ORDER, model_text
+from support.actuated import KINDS, ORDER, model_text
 
 from metarl_envs.vary.actuator_kinds import actuators
 

@@ -6,13 +6,13 @@ import mujoco
 import numpy as np
 import pytest
 import torch
-from own_robot import SOURCE
+from support.own_robot import SOURCE
 from torch import Tensor
 
 from metarl_envs import InputError, Parameter, get_family, mujoco_robot, vary
 from metarl_envs.distributions import Choice, LogUniform
 from metarl_envs.parameters import model_fields, varied_fields
-from metarl_envs.vary.change import name_from
+from metarl_envs.vary.apply import name_from
 
 ARM = mujoco_robot(SOURCE / "arm.xml", frame_skip=10)
 MODEL = ARM.load_model()

@@ -1,0 +1,1 @@
+"""Families from an MJCF file, a Gymnasium environment or a Python file."""

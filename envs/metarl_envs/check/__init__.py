@@ -1,0 +1,1 @@
+"""What `metarl check` tries on a family before anyone trains on it."""

@@ -1,0 +1,167 @@
+"""Checks of task parameters: each changes something, and no value makes an impossible robot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from metarl_envs.batch_env import BatchEnv
+from metarl_envs.check.contacts import idle_friction
+from metarl_envs.check.episodes import many_tasks
+from metarl_envs.check.extremes import Extremes, extremes
+from metarl_envs.check.finding import ROUNDING, Finding, described_task, size, spread
+from metarl_envs.check.motion import Motion, motion
+from metarl_envs.disturbances import Disturbance
+from metarl_envs.family import TaskFamily
+from metarl_envs.parameters import ModelEffect, Parameter, model_fields, varied_fields
+from metarl_envs.robots.gym import GymRobot
+from metarl_envs.tasks import Tasks
+
+
+def parameters(family: TaskFamily) -> Iterator[Finding]:
+    """Every parameter changes the motion, what is observed of it, or the reward."""
+    found = extremes(family)
+    ends = [task for extreme in found for task in (extreme.low, extreme.high)]
+    tasks = Tasks.concatenate([family.nominal_tasks(), *ends])
+    seen = motion(family, tasks)
+    for parameter in family.parameters:
+        own = {i: extreme for i, extreme in enumerate(found) if extreme.parameter is parameter}
+        what = f"{parameter.name} in {parameter.train.describe()}"
+        flaw = _changed_at_nominal(family, parameter) or _diverged(seen, tasks, own)
+        yield Finding(what, "FAILED", flaw) if flaw else _effect(family, parameter, seen, own, what)
+
+
+def _effect(
+    family: TaskFamily, parameter: Parameter, seen: Motion, own: dict[int, Extremes], what: str
+) -> Finding:
+    """What a parameter changes between its ends and the nominal value."""
+    worlds = {extreme.entry: [0, 2 * i + 1, 2 * i + 2] for i, extreme in own.items()}
+    when = f"within {len(seen.rewards)} steps"
+    for kind, record in _records(family, parameter, seen).items():
+        sizes = {entry: _change(record[:, among]) for entry, among in worlds.items()}
+        if not any(sizes.values()):
+            continue
+        text = f"changes the {kind}"
+        if kind != "termination":
+            text += f" by up to {max(sizes.values()):.2g}"
+        text = f"{text} {when}"
+        if kind == "motion" and not any(_change(seen.observations[:, w]) for w in worlds.values()):
+            hidden = "but nothing that is observed, so no policy can find it out from observations"
+            return Finding(what, "note", f"{text}, {hidden}; observe what moves")
+        idle = [f"[{entry}]" for entry, changed in sizes.items() if not changed]
+        return Finding(what, "ok", text + (f"; not so {', '.join(idle)}" if idle else ""))
+    return Finding(what, "FAILED", f"changes nothing {when}: {_fix(family, parameter, seen, own)}")
+
+
+def _records(family: TaskFamily, parameter: Parameter, seen: Motion) -> dict[str, Tensor]:
+    """What a parameter of this kind may change, in the order in which it is looked at."""
+    if parameter.effect is None:
+        return {"reward": seen.rewards, "termination": seen.terminated}
+    if isinstance(parameter.effect, Disturbance):
+        return {"motion": seen.states, "observation": seen.observations}
+    if isinstance(family.robot, GymRobot):  # its own reward and end may read what varies
+        return {"motion": seen.states, "reward": seen.rewards, "termination": seen.terminated}
+    return {"motion": seen.states}
+
+
+def _fix(family: TaskFamily, parameter: Parameter, seen: Motion, own: dict[int, Extremes]) -> str:
+    if parameter.effect is None:
+        return f"the reward has to read transition.task['{parameter.name}']"
+    if isinstance(parameter.effect, Disturbance):
+        return "its range ought to hold values away from 0"
+    both = [task for extreme in own.values() for task in (extreme.low, extreme.high)]
+    ends = Tasks.concatenate(both)
+    return idle_friction(family, parameter, ends, seen.states[:, 0]) or (
+        "what it names should move, touch or carry something, and its range be wide enough"
+    )
+
+
+def _change(record: Tensor) -> float:
+    """The largest difference between worlds of a record (T, worlds, ...); 0 if it is rounding.
+
+    What is not a number is no change.
+    """
+    found = float(spread(record, 1).max())
+    return found if found > ROUNDING * size(record) else 0.0
+
+
+def _diverged(seen: Motion, tasks: Tasks, own: dict[int, Extremes]) -> str:
+    """An end of a parameter's range that the simulation does not bear; "" if it bears both.
+
+    Where the nominal robot diverges as well, it is not this parameter's doing.
+    """
+    wrong = seen.faulted | ~torch.isfinite(seen.states).all(dim=2)  # (T, worlds)
+    if bool(wrong[:, 0].any()):
+        return ""
+    for i in own:
+        for world in (2 * i + 1, 2 * i + 2):
+            if bool(wrong[:, world].any()):
+                step = int(wrong[:, world].long().argmax()) + 1
+                states = seen.states[:, world]
+                what = "reward or observation is not finite, or MuJoCo warns,"
+                if not bool(torch.isfinite(states).all()):
+                    what = f"simulation diverges ({'NaN' if states.isnan().any() else 'infinite'})"
+                return (
+                    f"{what} at step {step} in the task {described_task(tasks, world)}: narrow the "
+                    "range, or shorten the model's timestep"
+                )
+    return ""
+
+
+def _changed_at_nominal(family: TaskFamily, parameter: Parameter) -> str:
+    """A model field that a parameter changes though it is nominal; "" if there is none."""
+    if not isinstance(parameter.effect, ModelEffect):
+        return ""
+    base = BatchEnv(family, 1, 1).engine.base_fields()
+    base = {name: base[name] for name in parameter.effect.fields}
+    made = model_fields([parameter], base, family.nominal_tasks().values)
+    for name, plain in base.items():
+        if not torch.allclose(made[name][0], plain, rtol=1e-9, atol=ROUNDING * size(plain)):
+            return f"{name} changes even at the nominal value; there the plain model must result"
+    return ""
+
+
+def physics(family: TaskFamily) -> Finding:
+    """Masses, inertias and coefficients that can exist, in tasks of every split."""
+    name, varied = "physics", varied_fields(family.parameters)
+    tasks = many_tasks(family)
+    if not varied:
+        return Finding(name, "ok", "no parameter changes the model")
+    base = BatchEnv(family, 1, 1).engine.base_fields()
+    fields = model_fields(family.parameters, base, tasks.values)
+    for field, value in fields.items():
+        flaw = _flaw(field, value, base[field])
+        if flaw is not None:
+            world = int(flaw[1].reshape(len(tasks), -1).any(dim=1).long().argmax())
+            where = described_task(tasks, world)
+            return Finding(name, "FAILED", f"{field} {flaw[0]} in the task {where}")
+    return Finding(name, "ok", f"values can exist in {len(tasks)} tasks ({', '.join(fields)})")
+
+
+NOT_NEGATIVE = ("body_mass", "geom_friction", "dof_damping", "dof_armature", "dof_frictionloss")
+FORCE_LIMITS = ("actuator_forcerange", "jnt_actfrcrange", "tendon_actfrcrange")
+
+
+def _flaw(field: str, value: Tensor, base: Tensor) -> tuple[str, Tensor] | None:
+    """What is wrong with a field's values (N, ...), and where."""
+    if not bool(torch.isfinite(value).all()):
+        return "is not finite", ~torch.isfinite(value)
+    if field in NOT_NEGATIVE and bool((value < 0).any()):
+        return "is negative; narrow the range", value < 0
+    if field == "body_mass" and bool(((value == 0) & (base > 0)).any()):
+        return "is 0; narrow the range", (value == 0) & (base > 0)
+    if field == "body_inertia":
+        moments = value.sort(dim=-1).values
+        broken = moments[..., 0] + moments[..., 1] < moments[..., 2] * (1 - 1e-6)
+        if bool(broken.any()):
+            return "breaks A + B >= C: scale a body's inertia with its mass (vary.mass)", broken
+    if field in ("jnt_range", *FORCE_LIMITS):
+        low, high = value.unbind(dim=-1)
+        # A joint needs room; a force that can only be 0 is that of a dead actuator.
+        empty = low > high if field in FORCE_LIMITS else low >= high
+        crossed = empty & (base[..., 0] < base[..., 1])
+        if bool(crossed.any()):
+            return "is empty; narrow the parameter's range", crossed
+    return None

@@ -1,0 +1,1 @@
+"""Other people's Gymnasium environments, in workers, with their faults told apart from ours."""

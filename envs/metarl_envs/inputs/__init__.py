@@ -1,0 +1,1 @@
+"""Values, names and functions from outside, turned into plain ones or refused."""

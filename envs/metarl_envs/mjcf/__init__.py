@@ -1,0 +1,1 @@
+"""Facts of a MuJoCo model: names of its elements, muscles, outputs, its log."""

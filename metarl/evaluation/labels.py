@@ -1,0 +1,83 @@
+"""Tasks, physical quantities and verdicts in words, for tables, figures and videos."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import numpy as np
+
+from metarl.evaluation.statistics import Interval
+from metarl_envs import TaskFamily, Tasks
+
+UNIT_SUFFIXES = {
+    "_m_per_s": "m/s",
+    "_rad_per_s": "rad/s",
+    "_rad": "rad",
+    "_kg": "kg",
+    "_m": "m",
+    "_n": "N",
+    "_s": "s",
+    "_w": "W",
+}
+LONG_VECTOR = 3
+"""Parameters of this length or longer are shown by the range of their entries."""
+
+
+def quantity_label(name: str) -> tuple[str, str]:
+    """What a quantity's name says: "forward_velocity_m_per_s" -> ("forward velocity", "m/s")."""
+    for suffix, unit in UNIT_SUFFIXES.items():
+        if name.endswith(suffix):
+            return name.removesuffix(suffix).replace("_", " "), unit
+    return name.replace("_", " "), ""
+
+
+def task_text(
+    family: TaskFamily, tasks: Tasks, index: int, only: Collection[str] | None = None
+) -> str:
+    """One task as a person would type it, with units: "velocity = 1.5 m/s, mass_scale = 0.8".
+
+    A long vector is shown by its length and the range of its entries: "gear[6] = 0.5 ... 1.2".
+    `only`: the parameters that are shown; None: all.
+    """
+    values = tasks.describe(index)
+    texts = []
+    for parameter in family.parameters:
+        if only is not None and parameter.name not in only:
+            continue
+        entries = np.asarray(values[parameter.name], dtype=np.float64)
+        name = parameter.name
+        if entries.ndim == 0:
+            text = f"{entries:.3g}"
+        elif len(entries) < LONG_VECTOR:
+            text = "(" + ", ".join(f"{entry:.3g}" for entry in entries) + ")"
+        else:
+            name = f"{name}[{len(entries)}]"
+            text = f"{entries.min():.2g} ... {entries.max():.2g}"
+        texts.append(f"{name} = {text}{'' if parameter.unit == '1' else f' {parameter.unit}'}")
+    return ", ".join(texts)
+
+
+DOES_NOT_ADAPT = "does not adapt"
+"""Stands where others have their gain."""
+ANY_TASK = "not shown to be adaptation to the task: another task's may bring as much"
+NO_CONTROL = "no control: every task needs another one to take adapted parameters from"
+
+
+def verdict(gain: Interval, over_other: Interval | None) -> str:
+    """What a gain is: found out about the task, or what any adapted parameters bring.
+
+    Args:
+        gain: return after adaptation less that before.
+        over_other: return with a task's own adapted parameters less that with another task's;
+            None where there is no other task.
+    """
+    if over_other is None:
+        return NO_CONTROL
+    if math.isnan(gain.low) or math.isnan(over_other.low):
+        return "no verdict without intervals: use more tasks"
+    if not gain.low > 0:
+        return "no gain is shown: its interval holds zero"
+    if not over_other.low > 0:
+        return ANY_TASK
+    return "adaptation to the task (another task's adapted parameters return less)"

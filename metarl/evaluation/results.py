@@ -1,0 +1,302 @@
+"""The adaptation curve: what an evaluation measured, with its intervals, and as records."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metarl.evaluation.labels import verdict
+from metarl.evaluation.statistics import Interval, bootstrap_interval, iqm
+from metarl.policies.params import Params
+from metarl_envs import SPLITS, Split, TaskFamily, Tasks
+
+Array = NDArray[np.float64]
+MeasuredBy = Literal["mean action", "with action noise"]
+"""What acts in the episodes that returns are stated of; those adapted on always have noise."""
+
+
+class Control(NamedTuple):
+    """What tasks reach with adapted parameters that are not their own."""
+
+    returns: Interval
+    """Mean return over tasks."""
+    gain_over: Interval
+    """Mean over tasks of the return with their own adapted parameters less this."""
+
+
+class Point(NamedTuple):
+    """One point of an adaptation curve."""
+
+    gradient_steps: int
+    adaptation_episodes: int
+    returns: Interval
+    """Mean return over tasks."""
+    gain: Interval
+    """Mean over tasks of the return minus the same task's return before adaptation."""
+    other: Control | None
+    """With another task's adapted parameters; None before adaptation, and where there are none."""
+    averaged: Control | None
+    """With the mean of all tasks' adapted parameters, likewise."""
+
+    @property
+    def verdict(self) -> str:
+        """What the gain is, in words."""
+        return verdict(self.gain, self.other and self.other.gain_over)
+
+
+class Controls(NamedTuple):
+    """Returns with parameters adapted to another task (see `metarl.evaluation.controls`)."""
+
+    other: Array  # (P, M) another task's; NaN in the row before adaptation
+    averaged: Array  # (P, M) the mean of all tasks', likewise
+
+    def rows(self, kept: list[int]) -> Controls:
+        """Some of the points."""
+        return Controls(self.other[kept], self.averaged[kept])
+
+
+class Adapted(NamedTuple):
+    """The parameters that a few of the tasks ended with."""
+
+    tasks: Tasks
+    params: Params
+    """After all K steps on all episodes, each (number of these tasks, ...), on the CPU."""
+
+
+def task_groups(tasks: Tasks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which of the distinct tasks each task is, (M,), and where each first appears."""
+    rows = np.concatenate(
+        [value.reshape(len(tasks), -1).numpy() for value in tasks.values.values()], axis=1
+    )
+    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return inverse.reshape(-1), first
+
+
+@dataclass(frozen=True)
+class SplitEvaluation:
+    """Collections on M tasks of one split, before and after adaptation, P in all."""
+
+    split: Split
+    tasks: Tasks
+    returns: Array  # (P, M) mean over episodes; NaN where all of them diverged
+    quantity: Array  # (P, M) the family's physical quantity, likewise
+    faulted_episodes: int
+    """Of those adapted on and those measured, without the controls'."""
+    failed_adaptations: int
+    """Tasks whose gradient step was not finite, so that they kept their parameters."""
+    controls: Controls | None = None
+    """None for a policy that does not adapt, and where one task fills more than half of the M."""
+    adapted: Adapted | None = None
+    """Of the first tasks that did adapt; None for a policy that does not, and where none did."""
+
+    @cached_property
+    def groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of the distinct tasks each task is, (M,), and where each first appears."""
+        return task_groups(self.tasks)
+
+    @property
+    def repeated(self) -> bool:
+        """Whether tasks are there several times, as a finite family's are."""
+        return len(self.groups[1]) < len(self.tasks)
+
+    @property
+    def gains(self) -> Array:
+        """Return at each point minus before, task by task: (P, M)."""
+        return self.returns - self.returns[:1]
+
+    def rows(self, kept: list[int]) -> SplitEvaluation:
+        """Some of the points."""
+        return dataclasses.replace(
+            self,
+            returns=self.returns[kept],
+            quantity=self.quantity[kept],
+            controls=self.controls and self.controls.rows(kept),
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The adaptation curve of one policy on one or more splits of its family."""
+
+    family: TaskFamily
+    splits: tuple[SplitEvaluation, ...]
+    horizon: int
+    episodes_per_step: int
+    seed: int
+    metadata: dict[str, Any]
+    """Of the policy."""
+    adapts: bool = True
+    """False for a policy that stays as it is: its curve is one measurement, repeated."""
+    points: tuple[tuple[int, int], ...] = ()
+    """(gradient steps, adaptation episodes) of each row of returns, by rising episodes. (): row k
+    is k steps, each on all `episodes_per_step`."""
+    measured_by: MeasuredBy = "mean action"
+    policy: str = ""
+    """Which of its run's policies it is, in words."""
+
+    @property
+    def schedule(self) -> list[tuple[int, int]]:
+        """(gradient steps, adaptation episodes) of each point, the first one without any."""
+        if self.points:
+            return list(self.points)
+        return [(k, k * self.episodes_per_step) for k in range(len(self.splits[0].returns))]
+
+    def over_steps(self) -> Evaluation:
+        """The points of 0..K steps that saw all their episodes."""
+        full = self.episodes_per_step
+        return self._rows([i for i, (k, used) in enumerate(self.schedule) if used == k * full])
+
+    def over_episodes(self) -> Evaluation:
+        """The points of all K steps, and the one before adaptation."""
+        last = self.schedule[-1][0]
+        return self._rows([i for i, (k, _) in enumerate(self.schedule) if k in (0, last)])
+
+    def _rows(self, kept: list[int]) -> Evaluation:
+        splits = tuple(result.rows(kept) for result in self.splits)
+        return dataclasses.replace(
+            self, splits=splits, points=tuple(self.schedule[i] for i in kept)
+        )
+
+    @property
+    def note(self) -> str:
+        """What the splits hold out."""
+        if not self.family.is_finite:
+            return "test: tasks not trained on, from the same ranges"
+        note = f"{self.family.name} trains on finitely many tasks: nothing held out"
+        if any(result.split == "extrapolation" for result in self.splits):
+            note += " but the tasks of extrapolation"
+        return note
+
+    @property
+    def intervals(self) -> str:
+        """What the intervals cover; never the luck of training, as this is one run."""
+        first = self.splits[0]
+        repeated = len(first.groups[1]) < len(first.tasks)
+        tasks = "repetitions of the same tasks" if repeated else "tasks"
+        return f"95 % bootstrap over {tasks} only (one seed)"
+
+    def curve(self, result: SplitEvaluation) -> list[Point]:
+        """The curve with 95 % bootstrap intervals over tasks.
+
+        A finite family's tasks are all there, each run several times: its intervals resample the
+        runs of each task and say how sure its mean is, nothing about further tasks.
+        """
+        rng = np.random.default_rng([self.seed, SPLITS.index(result.split)])
+        strata = result.groups[0] if result.repeated else None
+
+        def interval(values: Array) -> Interval:
+            sound = np.isfinite(values)
+            return bootstrap_interval(
+                values[sound], rng, strata=None if strata is None else strata[sound]
+            )
+
+        def control(point: int, returns: Array | None) -> Control | None:
+            if returns is None or self.schedule[point][0] == 0:
+                return None
+            own = result.returns[point]
+            return Control(interval(returns[point]), interval(own - returns[point]))
+
+        other, averaged = result.controls or (None, None)
+        return [
+            Point(
+                *self.schedule[point],
+                interval(result.returns[point]),
+                interval(result.gains[point]),
+                control(point, other),
+                control(point, averaged),
+            )
+            for point in range(len(self.schedule))
+        ]
+
+    def records(self) -> list[dict[str, float | int | str]]:
+        """Tidy rows, one per split, task and number of gradient steps."""
+        rows = []
+        for result in self.splits:
+            nothing = np.full_like(result.returns, math.nan)
+            other, averaged = result.controls or (nothing, nothing)
+            for index in range(len(result.tasks)):
+                parameters = _columns(result.tasks.describe(index))
+                rows += [
+                    {"split": result.split, "task": index}
+                    | parameters
+                    | {
+                        "gradient_steps": steps,
+                        "adaptation_episodes": episodes,
+                        "return": float(result.returns[k, index]),
+                        "return_of_another_task": float(other[k, index]),
+                        "return_of_mean": float(averaged[k, index]),
+                        self.family.quantity: float(result.quantity[k, index]),
+                    }
+                    for k, (steps, episodes) in enumerate(self.schedule)
+                ]
+        return rows
+
+    def summary(self) -> dict[str, Any]:
+        """Plain JSON values; intervals are [mean, low, high], null where undefined.
+
+        What does not adapt has no gain.
+        """
+        return {
+            "family": self.family.name,
+            "note": self.note,
+            "horizon": self.horizon,
+            "episodes_per_step": self.episodes_per_step,
+            "seed": self.seed,
+            "interval": f"{self.intervals}; percentiles of 2000 resamples",
+            "adapts": self.adapts,
+            "measured_by": self.measured_by,
+            "measured_policy": self.policy,
+            "policy": self.metadata,
+            "splits": {result.split: self._split_summary(result) for result in self.splits},
+        }
+
+    def _split_summary(self, result: SplitEvaluation) -> dict[str, Any]:
+        gains = result.gains[-1]
+        sound = gains[np.isfinite(gains)]
+        curve = self.curve(result)
+        return {
+            "tasks": len(result.tasks),
+            "distinct_tasks": len(result.groups[1]),
+            "curve": [
+                {
+                    "gradient_steps": point.gradient_steps,
+                    "adaptation_episodes": point.adaptation_episodes,
+                    "return": _plain(point.returns),
+                    "gain": _plain(point.gain) if self.adapts else None,
+                    "another_task": _plain_control(point.other),
+                    "mean_of_tasks": _plain_control(point.averaged),
+                }
+                for point in curve
+            ],
+            "verdict": curve[-1].verdict if self.adapts else None,
+            "iqm_gain": iqm(sound) if self.adapts and len(sound) else None,
+            "faulted_episodes": result.faulted_episodes,
+            "failed_adaptations": result.failed_adaptations,
+        }
+
+
+def _columns(values: dict[str, float | list[float]]) -> dict[str, float]:
+    """Vectors become one column per entry: goal_0, goal_1."""
+    columns: dict[str, float] = {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            columns |= {f"{name}_{i}": entry for i, entry in enumerate(value)}
+        else:
+            columns[name] = value
+    return columns
+
+
+def _plain(interval: Interval) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in interval]
+
+
+def _plain_control(control: Control | None) -> dict[str, list[float | None]] | None:
+    if control is None:
+        return None
+    return {"return": _plain(control.returns), "gain_over": _plain(control.gain_over)}

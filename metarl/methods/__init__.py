@@ -1,0 +1,1 @@
+"""Named methods and baselines, with settings that work; what a family changes in them."""

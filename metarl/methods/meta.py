@@ -1,0 +1,288 @@
+"""The methods: named pairs of an adaptation and a meta-objective, with settings that work.
+
+A method changes a family's recipe (`metarl.methods.families`) in what its paper changes, no more.
+Where a paper leaves the outer step open, or leaves it to TRPO, the adaptations beside plain
+MAML's learn by PPO's clipped surrogate. `experiments/compare_methods.py` compares them all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from metarl.adaptation.learned_optimizer import LearnedOptimizer
+from metarl.adaptation.learned_rates import LayerRates, MetaSgd
+from metarl.adaptation.proximal import ProximalStep
+from metarl.adaptation.subset import ContextStep, HeadStep
+from metarl.methods.config import TrainConfig, with_settings
+from metarl.outer.cma_es import CmaEs
+from metarl.outer.es import EvolutionStrategy
+from metarl.outer.ppo import Ppo
+from metarl.outer.reptile import Reptile
+from metarl_envs import AnalyticRobot
+
+Recipe = Callable[[TrainConfig], TrainConfig]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to meta-train: what adapts, how the meta-parameters learn, who proposed it."""
+
+    title: str
+    """As people write it."""
+    adapts: str
+    """What changes on a task, and how."""
+    learns: str
+    """How the meta-parameters learn."""
+    paper: str
+    recipe: Recipe
+    """A family's configuration -> the same with this method."""
+    learns_nothing_on: tuple[str, ...] = ()
+    """Shipped families on which no setting that was tried learned to adapt."""
+
+
+ONE_STEP = Ppo(minibatches=1, learning_rate=5e-3, inner_kl_penalty=0.0)
+"""A step of Adam on all of the data, with nothing clipped or penalised: all ratios are 1."""
+
+
+def maml_trpo(config: TrainConfig) -> TrainConfig:
+    """The family's recipe as it is."""
+    return config
+
+
+def fomaml_trpo(config: TrainConfig) -> TrainConfig:
+    """MAML-TRPO without second derivatives."""
+    return with_settings(config, {"inner.first_order": True})
+
+
+def maml_adam(config: TrainConfig) -> TrainConfig:
+    """One step of Adam on the surrogate, which is then the plain policy gradient."""
+    return dataclasses.replace(config, outer=ONE_STEP)
+
+
+def promp(config: TrainConfig) -> TrainConfig:
+    """One pass over the data at twice the usual rate; observations standardised as in Meta-SGD.
+
+    With raw observations and the usual rate (`--set policy.normalize_observations=false
+    --set outer.learning_rate=0.001`) half-cheetah-direction learns faster at first, and stands at
+    217 after 24 million steps; with these settings at 250 (seed 0).
+    """
+    outer = Ppo(learning_rate=2e-3)
+    return dataclasses.replace(_standardised(config), inner_loss="ratio", outer=outer)
+
+
+def e_maml(config: TrainConfig) -> TrainConfig:
+    """ProMP's outer step with log-likelihoods inside and credit for exploration."""
+    return dataclasses.replace(config, outer=Ppo(exploration=1.0))
+
+
+PATIENT = Ppo(epochs=3, adaptation_lr=2e-3, final_rate=0.0)
+"""Three passes over the data, for adaptations with meta-parameters of their own to learn, by steps
+that shrink to nothing, so that the final policy is one that has settled: with constant ones, rates
+go on growing, and of three Meta-SGD runs on a boat that is paid for speed all fell in the
+last 40 of 200 iterations, from 197, 181 and 179 on validation tasks to 170, 169 and 151. With
+shrinking ones two of the three end at their best, 202 and 187, and one at 166 after 184. Runs of a
+few dozen iterations learn faster with `--set outer.final_rate=1`."""
+
+
+def meta_sgd(config: TrainConfig) -> TrainConfig:
+    """A learned rate for every weight; the rates take Adam's steps with the weights."""
+    config = _standardised(config)
+    return dataclasses.replace(config, inner_loss="ratio", inner=MetaSgd(), outer=PATIENT)
+
+
+def maml_plus_plus(config: TrainConfig) -> TrainConfig:
+    """Two steps with rates of their own; both count while a third of meta-training lasts."""
+    return dataclasses.replace(
+        config,
+        adaptation_steps=2,
+        inner_loss="ratio",
+        inner=LayerRates(steps=2, first_order_until=0.1),
+        outer=dataclasses.replace(PATIENT, multi_step_until=0.33),
+    )
+
+
+def anil(config: TrainConfig) -> TrainConfig:
+    """The last layer and the exploration noise adapt, by steps ten times as large as MAML's.
+
+    They move fewer weights: on half-cheetah-direction after 1.2 million steps a rate of 0.1 gained
+    3, 0.3 gained 57, 1 gained 72 and 3 gained 56 (seed 0, raw observations).
+    """
+    inner = HeadStep(inner_lr=1.0)
+    return dataclasses.replace(config, inner_loss="ratio", inner=inner, outer=PATIENT)
+
+
+def cavia(config: TrainConfig) -> TrainConfig:
+    """Five context parameters adapt, at the paper's rate of 1.
+
+    They learn on navigation. On half-cheetahs rates of 1, 10 and 50 (direction, dynamics; 1.2
+    million steps) and 1 (payload and velocity; 0.8 million) gained nothing over another task's
+    adaptation; the MAML paper's policy that adapts a context vector failed there, too.
+    """
+    policy = dataclasses.replace(config.policy, context_size=5)
+    inner = ContextStep()
+    return dataclasses.replace(
+        config, policy=policy, inner_loss="ratio", inner=inner, outer=PATIENT
+    )
+
+
+def imaml(config: TrainConfig) -> TrainConfig:
+    """The quadratic term weighs as much as MAML's step size of 0.1; one step of Adam.
+
+    The problem is posed with -log pi A: likelihood ratios vanish two standard deviations from the
+    policy that acted, and with them the pull to go further. With ratios and `PATIENT`, navigation
+    returned -17 after one step; with these settings -14 (`experiments.compare_methods`).
+    """
+    return dataclasses.replace(config, inner=ProximalStep(iterations=3), outer=ONE_STEP)
+
+
+def learned_optimizer(config: TrainConfig) -> TrainConfig:
+    """An LSTM emits the update, beginning as MAML's step."""
+    return dataclasses.replace(config, inner_loss="ratio", inner=LearnedOptimizer(), outer=PATIENT)
+
+
+def reptile(config: TrainConfig) -> TrainConfig:
+    """Two steps of six times MAML's size: with one, Reptile is joint training.
+
+    It has no derivative that makes policies sensitive to steps, so steps must be larger.
+    """
+    chosen = {"inner.first_order": True, "inner.inner_lr": 0.6, "adaptation_steps": 2}
+    return dataclasses.replace(with_settings(config, chosen), outer=Reptile(outer_lr=2.5))
+
+
+def es_maml(config: TrainConfig) -> TrainConfig:
+    """The paper's linear policy, whose few entries 20 pairs can tell apart."""
+    return dataclasses.replace(_linear(config, 40, 10), outer=EvolutionStrategy())
+
+
+def cma_es(config: TrainConfig) -> TrainConfig:
+    """ES-MAML's policy and inner step; 10 candidates that meet the same eight tasks."""
+    return dataclasses.replace(_linear(config, 80, 5), outer=CmaEs())
+
+
+def _standardised(config: TrainConfig) -> TrainConfig:
+    """Observations standardised, where there are angles of 1 rad beside velocities of 10 rad/s."""
+    chosen = not isinstance(config.task_family().robot, AnalyticRobot)
+    return with_settings(config, {"policy.normalize_observations": chosen})
+
+
+def _linear(config: TrainConfig, meta_batch_size: int, episodes_per_task: int) -> TrainConfig:
+    """A policy small enough to be searched, without derivatives of its step.
+
+    No hidden layer amplifies that step, so it is ten times MAML's: 100 iterations of ES-MAML on
+    navigation returned -17 after adaptation, with a rate of 0.1 -39 (learning rate 0.03).
+    """
+    chosen = {
+        "policy.hidden_sizes": [],
+        "inner.inner_lr": 1.0,
+        "inner.first_order": True,
+        "meta_batch_size": meta_batch_size,
+        "episodes_per_task": episodes_per_task,
+    }
+    return with_settings(config, chosen)
+
+
+METHODS: Mapping[str, Method] = {
+    "maml-trpo": Method(
+        "MAML-TRPO",
+        "all weights, by a policy-gradient step",
+        "TRPO through the step, second order",
+        "Finn et al. 2017, arXiv:1703.03400",
+        maml_trpo,
+    ),
+    "fomaml-trpo": Method(
+        "FOMAML-TRPO",
+        "all weights, by a policy-gradient step",
+        "TRPO, first order",
+        "Finn et al. 2017, arXiv:1703.03400, section 5.2",
+        fomaml_trpo,
+    ),
+    "maml-adam": Method(
+        "MAML-Adam",
+        "all weights, by a policy-gradient step",
+        "one step of Adam on the surrogate, second order",
+        "Finn et al. 2017, arXiv:1703.03400, Algorithm 3",
+        maml_adam,
+    ),
+    "promp": Method(
+        "ProMP",
+        "all weights, by a policy-gradient step",
+        "clipped surrogate, low-variance curvature, inner KL penalty",
+        "Rothfuss et al. 2019, arXiv:1810.06784",
+        promp,
+    ),
+    "e-maml": Method(
+        "E-MAML",
+        "all weights, by a policy-gradient step",
+        "clipped surrogate with credit for exploration",
+        "Stadie et al. 2018, arXiv:1803.01118",
+        e_maml,
+    ),
+    "meta-sgd": Method(
+        "Meta-SGD",
+        "all weights, by a policy-gradient step with a learned rate for each",
+        "clipped surrogate, low-variance curvature, inner KL penalty",
+        "Li et al. 2017, arXiv:1707.09835",
+        meta_sgd,
+    ),
+    "maml++": Method(
+        "MAML++",
+        "all weights, by two policy-gradient steps with a learned rate per layer and step",
+        "clipped surrogate after each step, weights annealed",
+        "Antoniou et al. 2019, arXiv:1810.09502",
+        maml_plus_plus,
+    ),
+    "anil": Method(
+        "ANIL",
+        "the last layer, by a policy-gradient step",
+        "clipped surrogate, low-variance curvature, inner KL penalty",
+        "Raghu et al. 2020, arXiv:1909.09157",
+        anil,
+    ),
+    "cavia": Method(
+        "CAVIA",
+        "five context parameters, by a policy-gradient step",
+        "clipped surrogate, low-variance curvature, inner KL penalty",
+        "Zintgraf et al. 2019, arXiv:1810.03642",
+        cavia,
+        ("half-cheetah-direction", "half-cheetah-dynamics", "half-cheetah-payload-velocity"),
+    ),
+    "imaml": Method(
+        "iMAML",
+        "all weights, to the optimum of a proximal problem",
+        "one step of Adam on the surrogate, implicit gradient",
+        "Rajeswaran et al. 2019, arXiv:1909.04630",
+        imaml,
+    ),
+    "learned-optimizer": Method(
+        "Learned optimiser",
+        "all weights, by an LSTM that reads each one's gradient",
+        "clipped surrogate, first order, inner KL penalty",
+        "Andrychowicz et al. 2016, arXiv:1606.04474; Ravi and Larochelle 2017",
+        learned_optimizer,
+    ),
+    "reptile": Method(
+        "Reptile",
+        "all weights, by two large policy-gradient steps",
+        "a move towards the adapted weights",
+        "Nichol et al. 2018, arXiv:1803.02999",
+        reptile,
+    ),
+    "es-maml": Method(
+        "ES-MAML",
+        "all weights, by a policy-gradient step",
+        "evolution strategies on the return after adaptation",
+        "Song et al. 2020, arXiv:1910.01215",
+        es_maml,
+        ("half-cheetah-payload-velocity",),
+    ),
+    "cma-es": Method(
+        "CMA-ES",
+        "all weights, by a policy-gradient step",
+        "CMA-ES on the return after adaptation",
+        "Hansen 2016, arXiv:1604.00772",
+        cma_es,
+        ("half-cheetah-payload-velocity",),
+    ),
+}

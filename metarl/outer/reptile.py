@@ -1,0 +1,63 @@
+"""Reptile: the meta-parameters move towards the adapted ones (Nichol, Achiam, Schulman 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metarl.adaptation.base import Adaptation
+from metarl.outer.base import Iteration, MetaObjective, Update
+from metarl.outer.sound_tasks import mean_over_tasks
+from metarl.policies.gaussian import entropy
+from metarl.policies.params import Params, flatten, weights
+from metarl_envs import InputError
+
+
+@dataclass(frozen=True)
+class Reptile(MetaObjective):
+    """theta + rate * mean over tasks of (phi_K - theta): Algorithm 2, "Reptile, batched".
+
+    Needs no derivative of the adaptation and no post-adaptation data; with one step (K = 1) it is
+    joint training on the mean of all tasks, so it wants K >= 2.
+    """
+
+    outer_lr: float = 1.0
+    """Share of the way to the mean of the adapted parameters at the start, > 0; falls linearly to
+    zero at the end of meta-training, as in the paper's experiments."""
+
+    def __post_init__(self) -> None:
+        if not self.outer_lr > 0:
+            raise InputError(f"outer_lr = {self.outer_lr}: must be greater than 0")
+
+    def check(self, adaptation: Adaptation) -> None:
+        if not adaptation.moves_all_learned:
+            name = type(adaptation).__name__
+            raise InputError(
+                f"outer = Reptile with inner = {name}: Reptile learns only what a step moves, and "
+                f"{name} leaves weights or meta-parameters of its own where they are; use "
+                "GradientStep or ProximalStep (inner.kind gradient, proximal), or another outer"
+            )
+
+    def update(
+        self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration
+    ) -> Update:
+        theta, adapted = weights(params), iteration.inner.adapted
+        rate = self.outer_lr * (1 - iteration.progress)
+        step = {
+            name: rate * mean_over_tasks(adapted[name] - value, iteration.inner.failed)
+            for name, value in theta.items()
+        }
+        moved = {name: value + step[name] for name, value in theta.items()}
+        with torch.no_grad():
+            dist = iteration.policy.distribution(
+                iteration.inner.policies[0], iteration.inner.batches[0].observations[:, :1]
+            )
+        metrics = {
+            "train/step_norm": float(flatten(step).norm()),
+            "train/entropy": float(entropy(dist).mean()),
+            "train/std": float(moved["log_std"].exp().mean()),
+        }
+        return Update(params | moved, dict(optimizer), metrics)

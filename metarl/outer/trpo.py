@@ -1,0 +1,242 @@
+"""TRPO as meta-optimiser: a trust-region step on the post-adaptation objective (MAML-TRPO).
+
+Finn, Abbeel, Levine 2017, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks",
+section 4.2 and appendix A.2, with TRPO (Schulman et al. 2015) as meta-optimiser:
+
+    maximise   mean over tasks of  E[ pi_phi(a|s) / pi_phi_old(a|s) A(s, a) ]
+    subject to mean over tasks of  KL(pi_phi_old || pi_phi) <= max_kl
+
+with phi = adapt(theta) and data collected by pi_phi_old. Gradient and curvature differentiate
+through `adapt`, whatever it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import grad, jvp, vjp
+
+from metarl.adaptation.adam import adam_step, init_adam
+from metarl.adaptation.base import LinearisedAdaptation, adapt, linearise
+from metarl.adaptation.losses import inner_losses, mean_kl, surrogate
+from metarl.outer.base import Iteration, MetaObjective, Update
+from metarl.outer.sound_tasks import mean_over_tasks, sum_over_tasks
+from metarl.outer.trust_region import Objective, conjugate_gradient, line_search
+from metarl.policies.gaussian import Gaussian, entropy
+from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.params import ADAPTATION, Params, expand, fixed, flatten, learned, unflatten
+from metarl.policies.params import statistics as statistics_of
+from metarl.rollouts.advantages import PolicyBatch, first_episodes
+from metarl_envs import InputError
+
+
+@dataclass(frozen=True)
+class Trpo(MetaObjective):
+    """One trust-region step per meta-iteration.
+
+    The adaptation's own meta-parameters (learned rates) are not in the trust region: a change of
+    a rate moves the policies far more than one of a weight, and the line search would fail for
+    all because of them. They take a step of Adam on the same gradient instead.
+    """
+
+    max_kl: float = 0.01
+    """Radius of the trust region, nats, > 0."""
+    cg_iterations: int = 10
+    """Conjugate-gradient iterations, >= 1."""
+    cg_damping: float = 1e-5
+    """Added to the curvature's diagonal, >= 0."""
+    backtrack_ratio: float = 0.8
+    """Step shrinkage per line-search try, in (0, 1)."""
+    max_backtracks: int = 15
+    """Line-search tries, >= 1."""
+    curvature_fraction: float = 0.1
+    """Share of the episodes that Fisher-vector products are computed on, in (0, 1]. The direction
+    needs less data than the gradient; the line search checks the true KL on all of it."""
+    adaptation_lr: float = 1e-3
+    """Adam's step size for the adaptation's own meta-parameters, > 0."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_kl", "adaptation_lr"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} = {getattr(self, name)}: must be greater than 0")
+        if not 0 < self.backtrack_ratio < 1:
+            raise InputError(f"backtrack_ratio = {self.backtrack_ratio}: must be between 0 and 1")
+        if not 0 < self.curvature_fraction <= 1:
+            raise InputError(
+                f"curvature_fraction = {self.curvature_fraction}: must be greater than 0, at most 1"
+            )
+        for name in ("cg_iterations", "max_backtracks"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} = {getattr(self, name)}: must be at least 1")
+        if self.cg_damping < 0:
+            raise InputError(f"cg_damping = {self.cg_damping}: must be at least 0")
+
+    def init(self, learned: Params) -> Params:
+        _, own = partition(learned)
+        return init_adam(own) if own else {}
+
+    def update(
+        self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration
+    ) -> Update:
+        """As in `MetaObjective`; the weights stay where the line search finds no improvement."""
+        policy, adaptation = iteration.policy, iteration.adaptation
+        batches, form = iteration.inner.batches, iteration.inner_loss
+        theta, own = partition(learned(params))
+        rest = fixed(params) | own
+        post = batches[-1]
+        failed = iteration.inner.failed
+        M = len(failed)
+        task_params = expand(params, M)
+        task_statistics = statistics_of(task_params)
+
+        linear = linearise(adaptation, task_params, iteration.losses())
+        adapted = linear.adapted
+        gradient, before, old = surrogate_gradient(policy, adapted, task_statistics, post, failed)
+        meta_gradient = sum_tasks(linear.transpose_product(gradient), failed)
+        del linear  # frees the graph over all samples before the next one is built
+        ascent = flatten({name: meta_gradient[name] for name in theta})
+
+        few = [first_episodes(b, iteration.horizon, self.curvature_fraction) for b in batches]
+        product = fisher_vector_product(
+            policy,
+            linearise(adaptation, task_params, inner_losses(policy, few[:-1], form)),
+            adapted,
+            task_statistics,
+            few[-1],
+            failed,
+        )
+        still = {name: torch.zeros_like(value) for name, value in own.items()}
+
+        def damped_product(vector: Tensor) -> Tensor:
+            image = product(unflatten(vector, theta) | still)
+            return flatten({name: image[name] for name in theta}) + self.cg_damping * vector
+
+        direction, curvature = conjugate_gradient(damped_product, ascent, self.cg_iterations)
+        length = torch.sqrt(2 * self.max_kl / curvature)
+        step = torch.where(curvature == 0, direction, direction * length)
+
+        @torch.no_grad()
+        def objective(point: Tensor) -> Objective:
+            start = expand(unflatten(point, theta) | rest, M)
+            phi = adapt(adaptation, start, iteration.losses())
+            return evaluate(policy, phi, post, old, failed)
+
+        point, share, after = line_search(
+            objective,
+            flatten(theta),
+            step,
+            Objective(before, torch.zeros_like(before)),
+            self.max_kl,
+            self.backtrack_ratio,
+            self.max_backtracks,
+        )
+        if own:
+            loss_gradient = {name: -meta_gradient[name] for name in own}
+            own, optimizer = adam_step(
+                own, loss_gradient, optimizer, self.adaptation_lr, self.adaptation_lr
+            )
+        metrics = {
+            "train/policy_loss": -float(before),
+            "train/improvement": float(after.surrogate - before),
+            "train/approx_kl": float(after.kl),
+            "train/grad_norm": float(ascent.norm()),
+            "train/step_norm": float(step.norm()),
+            "train/step_share": share,
+            "train/entropy": float(mean_over_tasks(entropy(old), failed)),
+            "train/std": float(theta["log_std"].exp().mean()),
+        }
+        moved = unflatten(point, theta) | own
+        return Update(
+            {name: moved.get(name, v) for name, v in params.items()}, dict(optimizer), metrics
+        )
+
+
+def partition(learned: Mapping[str, Tensor]) -> tuple[Params, Params]:
+    """(weights of the policy, meta-parameters of the adaptation's own)."""
+    own = {name: value for name, value in learned.items() if name.startswith(ADAPTATION)}
+    return {name: value for name, value in learned.items() if name not in own}, own
+
+
+def evaluate(
+    policy: GaussianMlpPolicy,
+    adapted: Mapping[str, Tensor],
+    post: PolicyBatch,
+    old: Gaussian,
+    failed: Tensor,
+) -> Objective:
+    """Surrogate and divergence of per-task parameters (M, ...) on post-adaptation data."""
+    new = policy.distribution(adapted, post.observations)
+    return Objective(
+        surrogate=mean_over_tasks(surrogate(new, post), failed),
+        kl=mean_over_tasks(mean_kl(old, new, post), failed),
+    )
+
+
+def surrogate_gradient(
+    policy: GaussianMlpPolicy,
+    adapted: Params,
+    statistics: Params,
+    post: PolicyBatch,
+    failed: Tensor,
+) -> tuple[Params, Tensor, Gaussian]:
+    """Gradient (M, ...) of the surrogate at the adapted entries, its value, and the policy."""
+
+    def value_and_policy(adapted: Params) -> tuple[Tensor, tuple[Tensor, Gaussian]]:
+        dist = policy.distribution(adapted | statistics, post.observations)
+        value = mean_over_tasks(surrogate(dist, post), failed)
+        return value, (value, dist)
+
+    gradient, (value, dist) = grad(value_and_policy, has_aux=True)(adapted)
+    return gradient, value, dist
+
+
+def fisher_vector_product(
+    policy: GaussianMlpPolicy,
+    linear: LinearisedAdaptation,
+    at: Params,
+    statistics: Params,
+    post: PolicyBatch,
+    failed: Tensor,
+) -> Callable[[Params], Params]:
+    """v -> J^T F J v, the Hessian of the mean KL at theta, on learned entries without axis M.
+
+    At the sampling policy the KL's gradient vanishes, so its Hessian is exactly J^T F J, with J
+    the Jacobian of the adaptation and F the Fisher matrix of the adapted policies.
+
+    Args:
+        policy: the policy function.
+        linear: the adaptation, linearised.
+        at: adapted entries at which F is taken, (M, ...).
+        statistics: the normaliser's entries, (M, ...).
+        post: the post-adaptation batch.
+        failed: (M,), tasks that do not count.
+    """
+    M = len(failed)
+    # An entry that no step moves is still a view of `expand`, which forward mode cannot write to.
+    at = {name: value.contiguous() for name, value in at.items()}
+
+    def distribution(weights: Params) -> tuple[Tensor, Tensor]:
+        dist = policy.distribution(weights | statistics, post.observations)
+        return dist.mean, dist.log_std
+
+    (_, log_std), pullback = vjp(distribution, at)  # pyright: ignore[reportAssignmentType]
+    share = post.weights.unsqueeze(-1) / (~failed).sum()
+    mean_metric = share * torch.exp(-2 * log_std)  # Fisher metric of a Gaussian: 1/std^2
+    log_std_metric = 2 * share.sum(1, keepdim=True)  # and 2 for the logarithm of std
+
+    def product(vector: Params) -> Params:
+        change = linear.jacobian_product(expand(vector, M))
+        _, tangents = jvp(distribution, (at,), (change,))[:2]
+        mean_dot, log_std_dot = tangents
+        (pulled,) = pullback((mean_metric * mean_dot, log_std_metric * log_std_dot))
+        return sum_tasks(linear.transpose_product(pulled), failed)
+
+    return product
+
+
+def sum_tasks(params: Mapping[str, Tensor], failed: Tensor) -> Params:
+    """Sum over the tasks that count, the transpose of `expand`: (M, ...) -> (...)."""
+    return {name: sum_over_tasks(value, failed) for name, value in params.items()}

@@ -1,0 +1,1 @@
+"""What acts: policies as pure functions of named parameters."""

@@ -1,0 +1,89 @@
+"""Parameter dicts as points of a vector space: expand, flatten, combine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+Params = dict[str, Tensor]
+"""Parameters by name; with per-task parameters every tensor has a leading axis M.
+
+The name says whose an entry is, and so what may change it:
+
+| name | what it is | meta-learned | adapted |
+|-|-|-|-|
+| `obs_*` | statistics of the observations | no | no |
+| `adaptation.*` | the adaptation's own: learned rates, a learned optimiser | yes | no |
+| `task.*` | per-task inputs and memory, the same at the start of every task | no | yes |
+| all others | weights of the policy | yes | yes |
+"""
+STATISTICS, ADAPTATION, TASK = "obs_", "adaptation.", "task."
+
+
+def learned(params: Mapping[str, Tensor]) -> Params:
+    """What the outer loop changes: weights and the adaptation's own entries."""
+    return _without(params, STATISTICS, TASK)
+
+
+def fixed(params: Mapping[str, Tensor]) -> Params:
+    """What it does not: statistics and per-task entries."""
+    return {name: value for name, value in params.items() if name.startswith((STATISTICS, TASK))}
+
+
+def weights(params: Mapping[str, Tensor]) -> Params:
+    """The policy's weights alone: what a gradient step of the inner loop changes."""
+    return _without(params, STATISTICS, TASK, ADAPTATION)
+
+
+def acting(params: Mapping[str, Tensor]) -> Params:
+    """What the policy acts by, its statistics left out: weights and per-task entries."""
+    return _without(params, STATISTICS, ADAPTATION)
+
+
+def statistics(params: Mapping[str, Tensor]) -> Params:
+    """The observation normaliser's entries."""
+    return {name: value for name, value in params.items() if name.startswith(STATISTICS)}
+
+
+def _without(params: Mapping[str, Tensor], *prefixes: str) -> Params:
+    return {name: value for name, value in params.items() if not name.startswith(prefixes)}
+
+
+def expand(params: Mapping[str, Tensor], num_tasks: int) -> Params:
+    """The same parameters for every task, as views: each (...) -> (M, ...)."""
+    return {name: value.expand(num_tasks, *value.shape) for name, value in params.items()}
+
+
+def detach(params: Mapping[str, Tensor]) -> Params:
+    """The same values without gradient history."""
+    return {name: value.detach() for name, value in params.items()}
+
+
+def to(params: Mapping[str, Tensor], device: torch.device) -> Params:
+    """The same values on another device."""
+    return {name: value.to(device) for name, value in params.items()}
+
+
+def flatten(params: Mapping[str, Tensor]) -> Tensor:
+    """All entries as one vector, in the order of the dict: (D,)."""
+    return torch.cat([value.reshape(-1) for value in params.values()])
+
+
+def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> Params:
+    """The inverse of `flatten` for parameters shaped as `like`: copies, not views.
+
+    A view's address in memory is less aligned than that of a tensor read from a checkpoint, and
+    alignment may choose another kernel; copies keep a resumed run bit-identical.
+    """
+    parts = vector.split([value.numel() for value in like.values()])
+    return {
+        name: part.reshape(value.shape).clone()
+        for (name, value), part in zip(like.items(), parts, strict=True)
+    }
+
+
+def is_finite(params: Mapping[str, Tensor]) -> bool:
+    """Whether every entry is a finite number."""
+    return bool(torch.stack([torch.isfinite(value).all() for value in params.values()]).all())

@@ -1,8 +1,0 @@
-"""Before/after videos: the same task from the same start, without and with adaptation."""
-
-from __future__ import annotations
-
-from metarl.recording.film import record, weights_sha256
-from metarl_envs import Camera
-
-__all__ = ["Camera", "record", "weights_sha256"]

@@ -1,0 +1,61 @@
+"""Rollouts: what M policies saw and did in M x E worlds.
+
+Axes, here and everywhere: M tasks, E episodes per task, T steps, O observation, A action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """E episodes of each of M tasks. Where `valid` is false, values are finite and mean nothing."""
+
+    observations: Tensor  # (M, E, T, O)
+    actions: Tensor  # (M, E, T, A) policy outputs, before scaling and clipping
+    log_probs: Tensor  # (M, E, T) of the policy that acted
+    rewards: Tensor  # (M, E, T) zero where not valid
+    terminated: Tensor  # (M, E, T)
+    truncated: Tensor  # (M, E, T)
+    valid: Tensor  # (M, E, T) false after an episode's end, and in all of a faulted episode
+    final_observations: Tensor  # (M, E, O) after each episode's last step
+    quantity: Tensor  # (M, E) the family's physical quantity, averaged over the episode
+    faulted: Tensor  # (M, E)
+
+    def to(self, device: torch.device) -> Rollouts:
+        """The same rollouts on another device."""
+        return Rollouts(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    def returns(self) -> Tensor:
+        """Undiscounted return of every episode: (M, E); NaN for faulted episodes."""
+        return torch.where(self.faulted, torch.nan, self.rewards.sum(-1))
+
+    def task_returns(self) -> Tensor:
+        """Mean return over the sound episodes of each task: (M,)."""
+        return self.returns().nanmean(dim=1)
+
+    def first_episodes(self, count: int) -> Rollouts:
+        """The first `count` of every task's E episodes: views."""
+        return Rollouts(**{f.name: getattr(self, f.name)[:, :count] for f in fields(self)})
+
+    def num_steps(self) -> int:
+        """Environment steps simulated, those of faulted episodes included."""
+        ended = (self.terminated | self.truncated).any(-1)
+        length = (self.terminated | self.truncated).float().argmax(-1) + 1
+        horizon = self.rewards.shape[-1]
+        return int(torch.where(ended, length, horizon).sum())
+
+
+def joined_episodes(parts: Sequence[Rollouts]) -> Rollouts:
+    """Episodes of the same tasks, one collection after the other: (M, E1 + E2 + ..., ...)."""
+    return Rollouts(
+        **{
+            f.name: torch.cat([getattr(part, f.name) for part in parts], 1)
+            for f in fields(Rollouts)
+        }
+    )

@@ -1,0 +1,1 @@
+"""What is on disk: run folders, checkpoints, policies and metrics, written atomically."""

@@ -1,0 +1,270 @@
+"""Run folders and their checkpoints: written whole or not at all, checked when read.
+
+RUN/config.json                      the configuration, and the commands that led here
+RUN/checkpoints/latest               name of the newest checkpoint, for people and scripts
+RUN/checkpoints/000150/              a policy folder (see `metarl.runs.policy_folder`) with also
+    training.safetensors, .json      what training goes on from (see `metarl.runs.training_files`)
+RUN/best/                            a policy folder: the best so far on the validation tasks
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from metarl.methods.config import TrainConfig
+from metarl.errors import RunError
+from metarl.runs.files import (publish, read_json, remove_folder, replace_file, temporary_folder)
+from metarl.policies.params import Params, learned
+from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.runs.policy_folder import (CONFIG, SavedPolicy, is_policy, read_policy, save_policy, write_policy)
+from metarl.process import typed
+from metarl.runs.run_folder import (BEST, CHECKPOINTS, check_run, create_run, load_run_config, locked, update_run)
+from metarl.runs.state import Generators, TrainState
+from metarl.runs.training_files import TRAINING_STATE, Stored, read_training, write_training
+from metarl_envs.inputs.numbers import whole
+
+__all__ = [
+    "SavedPolicy",
+    "checkpoints",
+    "create_run",
+    "drop_best_after",
+    "load_baseline_checkpoint",
+    "load_checkpoint",
+    "load_policy",
+    "load_run_config",
+    "locked",
+    "save_best",
+    "save_checkpoint",
+    "save_policy",
+    "save_policy_checkpoint",
+    "update_run",
+]
+
+TRAINING_FORMAT, BASELINE_FORMAT = "metarl-training", "metarl-baseline-training"
+LATEST = "latest"
+STREAM, OPTIMIZER = "generator.", "optimizer."
+COUNTERS = ("iteration", "env_steps", "refused_in_a_row", "refused")
+
+T = TypeVar("T")
+Training = tuple[Mapping[str, int], Mapping[str, Tensor]]
+"""Counters and tensors that training goes on from."""
+
+
+def save_checkpoint(run: Path, config: TrainConfig, state: TrainState, *, keep: int = 5) -> Path:
+    """Write RUN/checkpoints/<iteration>/, atomically, and drop all but the newest `keep`.
+
+    A crash at any moment leaves the checkpoints that were there, or those and this one.
+    """
+    counters: dict[str, Any] = {name: getattr(state, name) for name in COUNTERS}
+    noted: dict[str, Any] = {name: counters[name] for name in ("iteration", "env_steps")}
+    noted |= {"observations": state.observed} if state.observed else {}
+    with _new_checkpoint(run, state.iteration, keep) as folder:
+        digest = write_policy(folder, config, _policy_for(config), state.params, noted)
+        write_training(folder, TRAINING_FORMAT, counters, training_tensors(state), digest)
+    return run / CHECKPOINTS / f"{state.iteration:06d}"
+
+
+def save_policy_checkpoint(
+    run: Path,
+    config: TrainConfig,
+    params: Params,
+    noted: Mapping[str, Any],
+    training: Training | None = None,
+    *,
+    keep: int = 5,
+) -> Path:
+    """As `save_checkpoint`, of a baseline.
+
+    Args:
+        run: the run's folder.
+        config: of the run.
+        params: one policy's parameters.
+        noted: metadata with at least `iteration`, which names the checkpoint.
+        training: what its training needs to go on; None: nothing trains it.
+        keep: how many of the newest stay.
+    """
+    with _new_checkpoint(run, int(noted["iteration"]), keep) as folder:
+        digest = write_policy(folder, config, _policy_for(config), params, noted)
+        if training is not None:
+            write_training(folder, BASELINE_FORMAT, *training, digest)
+    return run / CHECKPOINTS / f"{noted['iteration']:06d}"
+
+
+def load_baseline_checkpoint(
+    run: Path, counters: tuple[str, ...], like: Callable[[SavedPolicy], Mapping[str, Tensor]]
+) -> Stored:
+    """The newest checkpoint of a baseline that is whole, with what its training needs to go on.
+
+    Args:
+        run: the run's folder.
+        counters: that training keeps.
+        like: from the policy to tensors of the names, shapes and types that training keeps.
+
+    Raises:
+        RunError: if there is no run, or no checkpoint that training can go on from.
+    """
+    check_run(run)
+    return _newest(run, lambda folder: read_training(folder, BASELINE_FORMAT, counters, like))
+
+
+def save_best(run: Path, config: TrainConfig, state: TrainState, return_post: float) -> Path:
+    """Write RUN/best/, atomically, over what was the best before.
+
+    Args:
+        run: the run's folder.
+        config: of the run.
+        state: whose parameters are the best so far.
+        return_post: what they reach after adaptation on the validation tasks.
+    """
+    finite = config.task_family().is_finite
+    tasks = "its training tasks (none is held out)" if finite else "validation tasks"
+    noted = {
+        "iteration": state.iteration,
+        "env_steps": state.env_steps,
+        "chosen": f"best on {tasks}, iteration {state.iteration}",
+        "eval_return_post": return_post,
+        "observations": state.observed,
+    }
+    with _new_folder(run / BEST) as folder:
+        write_policy(folder, config, _policy_for(config), state.params, noted)
+    return run / BEST
+
+
+def drop_best_after(run: Path, iteration: int) -> None:
+    """Delete RUN/best/ if it is of a later iteration, which the run will come to again.
+
+    Such a one is left by a crash between the evaluation and the next checkpoint.
+    """
+    if (run / BEST / CONFIG).is_file():
+        noted = read_json(run / BEST / CONFIG).get("metadata")
+        reached = noted.get("iteration") if isinstance(noted, dict) else None
+        if not isinstance(reached, int) or reached > iteration:
+            remove_folder(run / BEST)
+
+
+@contextmanager
+def _new_checkpoint(run: Path, iteration: int, keep: int) -> Iterator[Path]:
+    """A folder to fill, which becomes the newest checkpoint when the block ends without error."""
+    folder = run / CHECKPOINTS / f"{iteration:06d}"
+    with _new_folder(folder) as temporary:
+        yield temporary
+    replace_file(run / CHECKPOINTS / LATEST, f"{folder.name}\n".encode())
+    _prune(folder, keep)
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its place when the block ends without error."""
+    temporary = temporary_folder(folder)
+    try:
+        yield temporary
+        publish(temporary, folder)
+    except OSError:
+        remove_folder(temporary)
+        raise
+
+
+def load_checkpoint(run: Path, iteration: int | None = None) -> tuple[TrainConfig, TrainState]:
+    """The state of a run after `iteration` iterations; without it, the newest one that is whole.
+
+    Damaged checkpoints are passed over with a warning where a good one is left.
+
+    Raises:
+        RunError: if there is no run, no such checkpoint, or none that can be read.
+        InputError: if the robot's actions now have another middle.
+    """
+    check_run(run)
+    if iteration is None:
+        return _newest(run, _read_checkpoint)
+    folder = run / CHECKPOINTS / f"{whole('iteration', iteration):06d}"
+    if not folder.is_dir():
+        names = ", ".join(path.name for path in checkpoints(run)) or "none"
+        raise RunError(f"{run}: no checkpoint of iteration {iteration}; there are: {names}")
+    return _read_checkpoint(folder)
+
+
+def load_policy(path: Path) -> SavedPolicy:
+    """The policy in a policy folder, or in the newest whole checkpoint of a run.
+
+    Raises:
+        RunError: in one line, for anything that is not a sound policy.
+    """
+    if is_policy(path):
+        return read_policy(path)
+    check_run(path)
+    return _newest(path, read_policy)
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoint folders of a run, newest first; none of them is looked into."""
+    folder = run / CHECKPOINTS
+    found = folder.iterdir() if folder.is_dir() else ()
+    named = [path for path in found if re.fullmatch(r"\d{6,}", path.name) and path.is_dir()]
+    return sorted(named, key=lambda path: int(path.name), reverse=True)
+
+
+def _newest(run: Path, read: Callable[[Path], T]) -> T:
+    problems = []
+    for folder in checkpoints(run):
+        try:
+            found = read(folder)
+        except RunError as error:
+            problems.append(str(error))
+            continue
+        for problem in problems:
+            warnings.warn(f"skipped a damaged checkpoint: {problem}", stacklevel=3)
+        return found
+    if problems:
+        raise RunError(f"{run}: none of its checkpoints can be used; the newest: {problems[0]}")
+    anew = typed("metarl", "resume", run)
+    raise RunError(f"{run}: holds no finished checkpoint yet; `{anew}` starts it anew")
+
+
+def _read_checkpoint(folder: Path) -> tuple[TrainConfig, TrainState]:
+    def like(saved: SavedPolicy) -> dict[str, Tensor]:
+        optimizer = saved.config.outer.init(learned(saved.params))
+        return training_tensors(TrainState(saved.params, Generators.from_seed(0), optimizer))
+
+    saved, counters, tensors = read_training(folder, TRAINING_FORMAT, COUNTERS, like)
+    try:
+        generators = Generators.from_state(_named(tensors, STREAM))
+    except RuntimeError as error:
+        raise RunError(f"{folder / TRAINING_STATE}: {error}") from None
+    return saved.config, replace(
+        TrainState(saved.params, generators, _named(tensors, OPTIMIZER)), **counters
+    )
+
+
+def training_tensors(state: TrainState) -> dict[str, Tensor]:
+    """All of a training state that is not a policy or a counter, by name."""
+    streams = {STREAM + name: value for name, value in state.generators.state().items()}
+    return streams | {OPTIMIZER + name: value for name, value in state.optimizer.items()}
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those of a prefix, without it."""
+    return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
+
+
+def _prune(newest: Path, keep: int) -> None:
+    """Drop old checkpoints. Higher numbers are left alone: damaged ones that a resume went past."""
+    older = [path for path in checkpoints(newest.parents[1]) if int(path.name) < int(newest.name)]
+    for path in older[max(keep, 1) - 1 :]:
+        # Renamed first, so that a crash leaves no half-deleted folder with a checkpoint's name.
+        doomed = path.rename(path.with_name(f"{path.name}.old.tmp"))
+        remove_folder(doomed)
+    for leftover in newest.parent.glob("*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _policy_for(config: TrainConfig) -> GaussianMlpPolicy:
+    return GaussianMlpPolicy.for_family(config.task_family(), config.policy)

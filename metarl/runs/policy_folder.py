@@ -1,0 +1,302 @@
+"""A policy as a folder that can be shared: weights, what they mean, and a model card."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import safetensors.torch
+import torch
+from torch import Generator, Tensor
+
+from metarl.versions import __version__
+from metarl.methods.baselines import origins
+from metarl.methods.config import TrainConfig, from_json, to_json, upgraded
+from metarl.errors import RunError
+from metarl.runs.files import (check_seal, plain, publish, read_json, read_tensors, remove_folder, sealed_json, sha256, temporary_folder, write_synced)
+from metarl.runs.model_card import model_card
+from metarl.policies.params import Params
+from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.runs.state import initial_params
+from metarl.versions import git_commit, versions
+from metarl_envs import FAMILIES, InputError, TaskFamily, unknown_name
+from metarl_envs.interfaces.entry_names import action_names, observation_names
+
+SCHEMA = 2
+"""Version of every file that this module and `metarl.runs.checkpoint` write."""
+FORMAT = "metarl-policy"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class SavedPolicy:
+    """A policy read from disk."""
+
+    policy: GaussianMlpPolicy
+    params: Params
+    """Float32, on the CPU, without axis M."""
+    config: TrainConfig
+    """How it was trained."""
+    metadata: dict[str, Any]
+    """What its writer noted, with `versions`, `commit` and `sha256` of the weights."""
+    family: dict[str, Any] = field(default_factory=dict)
+    """Its family as `describe_family` gives it, whether or not the family itself is at hand."""
+
+
+def save_policy(
+    folder: Path,
+    config: TrainConfig,
+    policy: GaussianMlpPolicy,
+    params: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+    family: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a policy folder, whole or not at all, over an older policy of that name.
+
+    Args:
+        folder: what to make; its parents are made too.
+        config: how the policy was trained.
+        policy: the policy function.
+        params: one policy's parameters, without axis M.
+        metadata: JSON values worth keeping: iteration, returns, the task adapted to.
+        family: the description of its task family, for where the family itself is not at hand.
+
+    Raises:
+        RunError: if `folder` is there and holds anything but a policy's files.
+    """
+    # What replaces a folder deletes what is in it.
+    if folder.exists() and not (folder.is_dir() and _names(folder) <= {WEIGHTS, CONFIG, CARD}):
+        raise RunError(f"{folder}: exists and holds other files; choose another folder")
+    temporary = temporary_folder(folder)
+    try:
+        write_policy(temporary, config, policy, params, metadata, family)
+        publish(temporary, folder)
+    except OSError:
+        remove_folder(temporary)  # a full disk must not stay full of half a policy
+        raise
+    return folder
+
+
+def write_policy(
+    folder: Path,
+    config: TrainConfig,
+    policy: GaussianMlpPolicy,
+    params: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+    family: Mapping[str, Any] | None = None,
+) -> str:
+    """Write a policy's files into an existing folder; the SHA-256 of the weights."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in params.items()}
+    content = safetensors.torch.save(tensors)
+    digest, metadata = sha256(content), plain(metadata)
+    if not family or config.family in FAMILIES:
+        family = describe_family(config.task_family())
+    data = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "versions": versions(),
+        "commit": git_commit(),
+        "sha256": digest,
+        "config": to_json(config),
+        "spaces": {
+            "observation_size": policy.observation_size,
+            "action_low": policy.action_low,
+            "action_high": policy.action_high,
+            "control_limits": policy.control_limits,
+            "action_middle": policy.action_middle,
+        },
+        "family": family,
+        "metadata": metadata,
+    }
+    write_synced(folder / WEIGHTS, content)
+    write_synced(folder / CONFIG, sealed_json(data))
+    write_synced(folder / CARD, model_card(config, family, metadata).encode())
+    return digest
+
+
+def read_policy(folder: Path) -> SavedPolicy:
+    """The policy in a folder. Nothing in the files can run code, and all of them are checked.
+
+    Raises:
+        RunError: in one line, for a folder that is not a policy, is damaged, or is too new.
+    """
+    path = folder / CONFIG
+    data = read_json(path)
+    check_format(path, data, FORMAT)
+    config = read_config(path, data)
+    policy = _read_spaces(path, data, config)
+    try:
+        with torch.device("meta"):  # names, shapes and dtypes without memory
+            like = initial_params(config, policy, Generator("cpu"))
+    except (RuntimeError, OverflowError) as error:
+        raise RunError(f"{path}: impossible network ({str(error).splitlines()[0]})") from None
+    params = read_tensors(folder / WEIGHTS, like, str(data.get("sha256")))
+    noted = data.get("metadata")
+    metadata = dict(noted) if isinstance(noted, dict) else {}
+    metadata |= {key: data.get(key) for key in ("versions", "commit", "sha256")}
+    family = data.get("family")
+    return SavedPolicy(policy, params, config, metadata, family if _is_described(family) else {})
+
+
+def check_middle(saved: SavedPolicy, family: TaskFamily) -> None:
+    """Refuse to train a policy further whose outputs mean other controls than the family's now do.
+
+    Raises:
+        InputError: with either middle, and how to keep the policy's.
+    """
+    policy = saved.policy
+    if policy.action_middle == family.action_middle():
+        return
+    central = [(a + b) / 2 for a, b in zip(policy.action_low, policy.action_high, strict=True)]
+    theirs, ours = (list(m or central) for m in (policy.action_middle, family.action_middle()))
+    raise InputError(
+        f"the policy's output 0 means the controls {theirs}, that of {family.name} now {ours}: "
+        f"give the robot action_middle={theirs}, or train from scratch"
+    )
+
+
+def check_format(path: Path, data: dict[str, Any], expected: str) -> None:
+    """Refuse a JSON file of another kind, from a newer version, or damaged.
+
+    Raises:
+        RunError: naming the file, and for a newer schema the version that wrote it.
+    """
+    if data.get("format") != expected:
+        raise RunError(f"{path}: not a {expected} file")
+    schema = data.get("schema")
+    if not isinstance(schema, int) or schema < 1:
+        raise RunError(f"{path}: schema = {schema!r} is not a version; the file is corrupt")
+    if schema > SCHEMA:  # before the checksum, which a newer version may form differently
+        wrote = data.get("versions")
+        version = wrote.get("metarl", "unknown") if isinstance(wrote, dict) else "unknown"
+        raise RunError(
+            f"{path}: written by metarl {version} with schema {schema}; this metarl "
+            f"{__version__} reads up to {SCHEMA}: pip install -U metarl-robotics"
+        )
+    check_seal(path, data)
+
+
+def read_config(path: Path, data: dict[str, Any]) -> TrainConfig:
+    """The training configuration in a file's object.
+
+    Raises:
+        RunError: if it is missing or holds values that this version does not allow.
+    """
+    try:
+        config = data.get("config", {})
+        read = from_json(upgraded(config) if data["schema"] == 1 else config)
+        if read.method not in (known := origins()):
+            raise unknown_name("method", read.method, known)
+    except InputError as error:
+        raise RunError(f"{path}: {error}") from None
+    return read
+
+
+def is_policy(folder: Path) -> bool:
+    """Whether the folder looks like a policy: nothing is checked."""
+    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
+
+
+def describe_family(family: TaskFamily) -> dict[str, Any]:
+    """A task family in JSON: what a reader needs to know what the policy was trained on."""
+    return {
+        "name": family.name,
+        "robot": family.robot.name,
+        "horizon": family.horizon,
+        "dt_s": family.dt_s,
+        "quantity": family.quantity,
+        "observation_names": observation_names(family),
+        "action_names": action_names(family),
+        "parameters": [
+            {
+                "name": parameter.name,
+                "unit": parameter.unit,
+                "description": parameter.description,
+                "nominal": parameter.nominal,
+                "train": parameter.train.describe(),
+                "extrapolation": parameter.extrapolation and parameter.extrapolation.describe(),
+            }
+            for parameter in family.parameters
+        ],
+    }
+
+
+def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> GaussianMlpPolicy:
+    spaces: Any = data.get("spaces")
+    try:
+        policy = GaussianMlpPolicy(
+            config.policy,
+            int(spaces["observation_size"]),
+            tuple(float(low) for low in spaces["action_low"]),
+            tuple(float(high) for high in spaces["action_high"]),
+            _read_limits(spaces.get("control_limits"), len(spaces["action_low"])),
+            _read_middle(spaces.get("action_middle"), spaces["action_low"], spaces["action_high"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise RunError(f"{path}: spaces = {spaces!r} is not readable") from None
+    if config.family in FAMILIES:
+        _warn_of_another_file(path, config)
+        current = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
+        # Its middle is the policy's own: what its outputs mean does not change with the family.
+        if current != replace(policy, control_limits=None, action_middle=current.action_middle):
+            raise RunError(
+                f"{path}: the spaces of {config.family} have changed since this policy was "
+                f"written ({policy.observation_size} observations and {policy.action_size} "
+                f"actions, now {current.observation_size} and {current.action_size})"
+            )
+    return policy
+
+
+def _read_limits(
+    limits: Any,  # noqa: ANN401
+    size: int,
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if limits is None:
+        return None
+    low, high = (tuple(float(value) for value in bounds) for bounds in limits)
+    if not len(low) == len(high) == size or not all(a <= b for a, b in zip(low, high, strict=True)):
+        raise ValueError(limits)
+    return low, high
+
+
+def _read_middle(middle: Any, low: Any, high: Any) -> tuple[float, ...] | None:  # noqa: ANN401
+    """None in folders from before there was a middle: that of the range."""
+    if middle is None:
+        return None
+    values = tuple(float(value) for value in middle)
+    if not all(a <= value <= b for a, value, b in zip(low, values, high, strict=True)):
+        raise ValueError(middle)
+    return values
+
+
+def _is_described(family: Any) -> TypeGuard[dict[str, Any]]:  # noqa: ANN401
+    """Whether it is what `describe_family` writes, as far as a model card reads it."""
+    if not isinstance(family, dict) or not isinstance(family.get("parameters"), list):
+        return False
+    texts = [family.get("name")]
+    for parameter in family["parameters"]:
+        if not isinstance(parameter, dict):
+            return False
+        texts += [parameter.get(key) for key in ("name", "unit", "train", "description")]
+        texts.append(parameter.get("extrapolation") or "")
+    return all(isinstance(text, str) for text in texts)
+
+
+def _warn_of_another_file(path: Path, config: TrainConfig) -> None:
+    """A family's file may change between training and use, and results with it."""
+    current = FAMILIES[config.family].origin
+    if config.origin.sha256 and current.sha256 != config.origin.sha256:
+        warnings.warn(
+            f"{path.parent}: {current.reference or config.family} or its model has changed since "
+            "this policy was trained on it; results may differ",
+            stacklevel=5,
+        )
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}

@@ -1,0 +1,118 @@
+"""A run's folder: made, opened and locked. Its checkpoints are in `metarl.runs.checkpoint`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from metarl.methods.config import TrainConfig, to_json
+from metarl.errors import RunError
+from metarl.runs.files import read_json, replace_file, sealed_json
+from metarl.runs.policy_folder import CONFIG, SCHEMA, check_format, read_config
+from metarl.process import typed
+from metarl.versions import git_commit, versions
+
+RUN_FORMAT = "metarl-run"
+CHECKPOINTS = "checkpoints"
+BEST = "best"
+LOCK = ".lock"
+MIN_FREE_BYTES = 100_000_000
+"""A run needs less; a disk that is nearly full had better be noticed before hours of training."""
+
+
+def create_run(run: Path, config: TrainConfig, command: list[str]) -> None:
+    """Make a run folder with its `config.json`.
+
+    Raises:
+        RunError: if the folder holds something already, cannot be written, or the disk is full.
+    """
+    if (run / CONFIG).exists() or (run / CHECKPOINTS).exists():
+        raise RunError(
+            f"{run}: already holds a run; continue it with `{typed('metarl', 'resume', run)}`, or "
+            "choose another --run"
+        )
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise RunError(f"{run}: exists and is not an empty folder; choose another --run")
+    existing = next(path for path in (run, *run.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(existing).free
+    if free < MIN_FREE_BYTES:
+        raise RunError(
+            f"{run}: {free / 1e6:.0f} MB free on this disk, a run wants "
+            f"{MIN_FREE_BYTES / 1e6:.0f} MB; free some space or choose another --run"
+        )
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        _write_run_config(run, config, [command])
+    except OSError as error:
+        raise RunError(f"{run}: cannot write ({error.strerror}); choose another --run") from error
+
+
+def update_run(run: Path, config: TrainConfig, command: list[str]) -> None:
+    """Note a resumption in `config.json`: its configuration, and its command after the others."""
+    data = read_json(run / CONFIG) if (run / CONFIG).exists() else {}
+    commands = data.get("commands")
+    _write_run_config(run, config, [*(commands if isinstance(commands, list) else []), command])
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keep other processes from training in the same run; the lock of a killed one is gone.
+
+    Raises:
+        RunError: if there is no run, or another process trains in it.
+    """
+    check_run(run)
+    if sys.platform == "win32":  # no flock
+        yield
+        return
+    import fcntl
+
+    with (run / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"{run}: another process is training in it; wait for it, or stop it"
+            ) from None
+        yield
+
+
+def load_run_config(run: Path) -> TrainConfig:
+    """The configuration in a run's `config.json`.
+
+    Raises:
+        RunError: if it is missing, damaged, or too new.
+    """
+    check_run(run)
+    path = run / CONFIG
+    data = read_json(path)
+    check_format(path, data, RUN_FORMAT)
+    return read_config(path, data)
+
+
+def check_run(run: Path) -> None:
+    """Refuse a folder that is missing or holds no run.
+
+    Raises:
+        RunError: saying which of the two.
+    """
+    if not run.exists():
+        making = typed("metarl", "train", "FAMILY", "--run", run)
+        raise RunError(f"{run}: no such folder; `{making}` would make it")
+    if not (run / CONFIG).is_file() and not (run / CHECKPOINTS).is_dir():
+        raise RunError(f"{run}: neither a run nor a policy folder (no {CONFIG} in it)")
+
+
+def _write_run_config(run: Path, config: TrainConfig, commands: list[list[str]]) -> None:
+    data = {
+        "format": RUN_FORMAT,
+        "schema": SCHEMA,
+        "versions": versions(),
+        "commit": git_commit(),
+        "commands": commands,
+        "config": to_json(config),
+    }
+    replace_file(run / CONFIG, sealed_json(data))

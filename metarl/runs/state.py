@@ -1,0 +1,80 @@
+"""The state of a training run: one object that holds everything a checkpoint needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from metarl.methods.config import TrainConfig
+from metarl.policies.params import Params, weights
+from metarl.policies.mlp import GaussianMlpPolicy
+
+
+@dataclass(frozen=True)
+class Generators:
+    """One random stream per purpose, spawned from one seed; nothing uses a global generator."""
+
+    init: Generator
+    tasks: Generator
+    resets: Generator
+    actions: Generator
+    evaluation: Generator
+    """Validation tasks and what happens in them. Read from copies, so that it stays as it is and
+    every evaluation meets the same."""
+    search: Generator
+    """Perturbations of the meta-parameters, where the outer loop searches by them."""
+
+    @staticmethod
+    def from_seed(seed: int) -> Generators:
+        """Independent streams from `numpy.random.SeedSequence(seed)`."""
+        children = np.random.SeedSequence(seed).spawn(len(fields(Generators)))
+        roots = [int(child.generate_state(1, np.uint64)[0] >> np.uint64(1)) for child in children]
+        return Generators(*(Generator().manual_seed(root) for root in roots))
+
+    def state(self) -> dict[str, Tensor]:
+        """Each stream's state as a byte tensor, by name: copies."""
+        return {f.name: getattr(self, f.name).get_state().clone() for f in fields(self)}
+
+    @staticmethod
+    def from_state(state: Mapping[str, Tensor]) -> Generators:
+        """The inverse of `state`."""
+        made = {}
+        for f in fields(Generators):
+            made[f.name] = Generator()
+            made[f.name].set_state(state[f.name].to(torch.uint8))
+        return Generators(**made)
+
+
+def initial_params(config: TrainConfig, policy: GaussianMlpPolicy, generator: Generator) -> Params:
+    """Fresh meta-parameters: the policy's and the adaptation's own."""
+    params = policy.init(generator)
+    return params | config.inner.init(weights(params), generator)
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """A run between two iterations.
+
+    `generators` advance in place while an iteration runs, so a state is saved only between them.
+    """
+
+    params: Params
+    """Meta-parameters, the adaptation's own included, with the normaliser; float32, on the CPU."""
+    generators: Generators
+    optimizer: Params = field(default_factory=dict)
+    """What the meta-objective remembers between iterations, on the CPU."""
+    iteration: int = 0
+    """Meta-iterations finished."""
+    env_steps: int = 0
+    """Environment steps simulated, over all tasks and collections."""
+    refused_in_a_row: int = 0
+    """Updates refused since the last accepted one, because they were not finite."""
+    refused: int = 0
+    """Updates refused in all."""
+    observed: dict[str, list[float]] = field(default_factory=dict)
+    """Statistics of the last iteration's observations, noted with the policy; nothing needs them to
+    go on."""

@@ -1,0 +1,124 @@
+"""The files beside a policy that training goes on from: named tensors, and counters.
+
+training.safetensors             every random stream, the optimiser, running worlds
+training.json                    counters, and the checksums that tie the files together
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+from torch import Tensor
+
+from metarl.errors import RunError
+from metarl.runs.files import read_json, read_tensors, sealed_json, sha256, write_synced
+from metarl.runs.policy_folder import SCHEMA, SavedPolicy, check_format, check_middle, read_policy
+from metarl.versions import versions
+from metarl_envs import FAMILIES
+
+TRAINING_STATE = "training.safetensors"
+TRAINING = "training.json"
+
+
+class Stored(NamedTuple):
+    """A checkpoint as it was read."""
+
+    policy: SavedPolicy
+    counters: dict[str, int]
+    tensors: dict[str, Tensor]
+
+
+def write_training(
+    folder: Path,
+    kind: str,
+    counters: Mapping[str, int],
+    tensors: Mapping[str, Tensor],
+    weights_digest: str,
+) -> None:
+    """Write both files into a folder whose policy is there.
+
+    Args:
+        folder: a checkpoint that is being made.
+        kind: the format's name, such as "metarl-training".
+        counters: `iteration` and others.
+        tensors: what is not a policy or a counter.
+        weights_digest: SHA-256 of the policy's weights.
+    """
+    content = safetensors.torch.save(dict(tensors))
+    write_synced(folder / TRAINING_STATE, content)
+    training = {
+        "format": kind,
+        "schema": SCHEMA,
+        "versions": versions(),
+        **counters,
+        "sha256": sha256(content),
+        "weights_sha256": weights_digest,
+    }
+    write_synced(folder / TRAINING, sealed_json(training))
+
+
+def read_training(
+    folder: Path,
+    kind: str,
+    counters: tuple[str, ...],
+    like: Callable[[SavedPolicy], Mapping[str, Tensor]],
+) -> Stored:
+    """What `write_training` wrote, with the policy beside it; everything is checked.
+
+    Args:
+        folder: a checkpoint.
+        kind: the format's name.
+        counters: which ones there must be; `iteration` is one of them.
+        like: from the policy to tensors with the expected names, shapes and types.
+
+    Raises:
+        RunError: in one line, for what is missing, damaged, too new or too old.
+        InputError: if the robot's actions now have another middle.
+    """
+    saved = read_policy(folder)
+    path = folder / TRAINING
+    if not path.exists():
+        raise RunError(
+            f"{folder}: holds no {TRAINING} (an older metarl wrote none for baselines): its policy "
+            "can be evaluated and adapted, but training cannot go on"
+        )
+    data = read_json(path)
+    check_format(path, data, kind)
+    if data["schema"] < SCHEMA:
+        raise RunError(
+            f"{path}: begun by an older metarl: its policy can be evaluated and adapted, but "
+            "training cannot go on"
+        )
+    if data.get("weights_sha256") != saved.metadata["sha256"]:
+        raise RunError(f"{path}: belongs to other weights than {folder.name} holds")
+    counts: dict[str, Any] = {name: data.get(name) for name in counters}
+    for name, value in counts.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise RunError(f"{path}: {name} = {value!r} is not a count")
+    if counts["iteration"] != int(folder.name):
+        raise RunError(f"{path}: of iteration {counts['iteration']}, but in {folder.name}")
+    tensors = read_tensors(folder / TRAINING_STATE, like(saved), str(data.get("sha256")))
+    if saved.config.family in FAMILIES:
+        check_middle(saved, saved.config.task_family())
+    _warn_of_other_versions(path, data)
+    return Stored(saved, counts, tensors)
+
+
+def _warn_of_other_versions(path: Path, data: dict[str, Any]) -> None:
+    """Physics and arithmetic change between releases, so a run would not go on bit for bit."""
+    wrote = data.get("versions")
+    if not isinstance(wrote, dict):
+        return
+    changed = [
+        f"{name} {wrote.get(name)} (now {current})"
+        for name, current in versions().items()
+        if wrote.get(name) != current
+    ]
+    if changed:
+        warnings.warn(
+            f"{path}: written with {', '.join(changed)}; results may differ", stacklevel=5
+        )

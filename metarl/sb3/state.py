@@ -1,0 +1,121 @@
+"""What a baseline's training needs to go on: all of Stable-Baselines3's PPO as named tensors.
+
+Bit for bit, but for Gymnasium environments in the middle of an episode (`TaskVecEnv.state`): their
+episodes begin again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+from torch import Tensor
+
+from metarl.sb3.vec_env import TaskVecEnv
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""What Adam remembers of each parameter."""
+STATISTICS = ("mean", "var", "count")
+
+
+@contextmanager
+def global_generators_kept() -> Iterator[None]:
+    """Give torch's and NumPy's global generators, which SB3 seeds and draws from, back as found."""
+    numpy_state = np.random.get_state()  # noqa: NPY002 - SB3 draws from it
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def training_tensors(model: PPO, normaliser: VecNormalize) -> dict[str, Tensor]:
+    """The state between two iterations, as copies.
+
+    Args:
+        model: of `make_ppo`, which has begun (its worlds have been reset).
+        normaliser: its environment.
+    """
+    monitor, env = _environments(normaliser)
+    policy = model.policy
+    assert isinstance(policy, ActorCriticPolicy)
+    moments = policy.optimizer.state
+    saved: dict[str, Any] = {
+        f"policy.{name}": value.detach().clone() for name, value in policy.state_dict().items()
+    }
+    for name, parameter in policy.named_parameters():
+        for moment in MOMENTS:  # Adam has none before its first step
+            value = moments[parameter].get(moment) if parameter in moments else None
+            nothing = torch.zeros(()) if moment == "step" else torch.zeros_like(parameter)
+            saved[f"adam.{name}.{moment}"] = nothing if value is None else value.clone()
+    for label, statistics in _statistics(normaliser).items():
+        for name in STATISTICS:
+            saved[f"{label}.{name}"] = np.asarray(vars(statistics)[name], dtype=np.float64)
+    starts = model._last_episode_starts
+    _, keys, position, *_ = np.random.get_state(legacy=True)  # noqa: NPY002
+    saved |= {
+        "discounted_returns": normaliser.returns,
+        "episode_returns": monitor.episode_returns,
+        "episode_lengths": monitor.episode_lengths,
+        "episode_starts": starts,
+        "torch_generator": torch.random.get_rng_state(),
+        "numpy_generator": np.append(keys, position).astype(np.int64),
+    }
+    tensors = {name: torch.as_tensor(value).contiguous() for name, value in saved.items()}
+    return {n: t.clone() for n, t in tensors.items()} | {
+        f"env.{name}": value.contiguous() for name, value in env.state().items()
+    }
+
+
+def restore(model: PPO, normaliser: VecNormalize, state: Mapping[str, Tensor]) -> int:
+    """Put a saved state into a model that has just been made from the same configuration.
+
+    Returns:
+        How many worlds were in the middle of an episode that begins again: 0, but of Gymnasium
+        environments.
+    """
+    monitor, env = _environments(normaliser)
+    policy = model.policy
+    assert isinstance(policy, ActorCriticPolicy)
+    policy.load_state_dict({name: state[f"policy.{name}"] for name in policy.state_dict()})
+    for name, parameter in policy.named_parameters():
+        if state[f"adam.{name}.step"] > 0:
+            remembered = {moment: state[f"adam.{name}.{moment}"].clone() for moment in MOMENTS}
+            policy.optimizer.state[parameter] = remembered
+    for label, statistics in _statistics(normaliser).items():
+        mean, var, count = (state[f"{label}.{name}"].numpy().copy() for name in STATISTICS)
+        statistics.mean, statistics.var, statistics.count = mean, var, float(count)
+    again = env.set_state({n[4:]: value for n, value in state.items() if n.startswith("env.")})
+    going_on = ~again.numpy()
+    normaliser.returns = state["discounted_returns"].numpy() * going_on
+    monitor.episode_returns = state["episode_returns"].numpy() * going_on
+    monitor.episode_lengths = state["episode_lengths"].numpy() * going_on
+    model._last_obs = normaliser.normalize_obs(env.last_observations)
+    model._last_episode_starts = state["episode_starts"].numpy() | again.numpy()
+    torch.random.set_rng_state(state["torch_generator"])
+    *keys, position = state["numpy_generator"].tolist()
+    np.random.set_state(("MT19937", np.array(keys, np.uint32), position, 0, 0.0))  # noqa: NPY002
+    return int(again.sum())
+
+
+def _environments(normaliser: VecNormalize) -> tuple[VecMonitor, TaskVecEnv]:
+    monitor = normaliser.venv
+    assert isinstance(monitor, VecMonitor)
+    env = monitor.venv
+    assert isinstance(env, TaskVecEnv)
+    return monitor, env
+
+
+def _statistics(normaliser: VecNormalize) -> dict[str, RunningMeanStd]:
+    found = {"returns": normaliser.ret_rms}
+    if normaliser.norm_obs:
+        assert isinstance(normaliser.obs_rms, RunningMeanStd)
+        found["observations"] = normaliser.obs_rms
+    return found

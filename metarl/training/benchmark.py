@@ -1,0 +1,237 @@
+"""How fast an engine and the learner are here: physics alone, with a policy, and meta-training.
+
+Physics alone is the floor: the same worlds and substeps under random controls, without policy,
+observation or reward. Every figure is the median of a few rounds after a warm-up, which pays for
+compiling kernels and recording graphs and is reported apart.
+"""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from metarl.adaptation.inner_loop import run_inner_loop
+from metarl.methods.config import TrainConfig
+from metarl.outer.base import Iteration
+from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.params import expand, learned, to
+from metarl.rollouts.collect import collect
+from metarl.rollouts.threads import torch_threads
+from metarl.runs.state import initial_params
+from metarl.versions import git_commit, versions
+from metarl_envs import BatchEnv, InputError, chosen_engine
+from metarl_envs.inputs.numbers import whole, wholes
+
+GPU_WORLDS = (256, 1024, 4096, 8192, 16384, 32768)
+CPU_WORLDS = (256, 1024)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured with one number of worlds. Rates are per second of wall-clock time."""
+
+    worlds: int
+    tasks: int
+    physics_steps_per_s: float
+    """Simulator substeps of all worlds, random controls, nothing else."""
+    raw_env_steps_per_s: float
+    """The same in control steps."""
+    policy_env_steps_per_s: float
+    """Collection: policy, sampling, physics, rewards, records."""
+    collect_over_physics: float
+    """Seconds of a collection over seconds of its physics alone."""
+    iteration_s: float
+    """A whole meta-iteration: its K + 1 collections, adaptation and update."""
+    tasks_s: float
+    """Drawing tasks, writing them into the models, refreshing derived constants."""
+    collect_s: float
+    adapt_s: float
+    """Advantages and inner gradients."""
+    update_s: float
+    """The outer loop."""
+    train_env_steps_per_s: float
+    """Environment steps of a meta-iteration over its seconds."""
+    warm_up_s: float
+    memory_gb: float
+    """On a GPU what is taken of its memory, by whomever; on a CPU the process's peak so far."""
+
+
+def benchmark(config: TrainConfig, worlds: Sequence[int], rounds: int) -> Iterator[Row]:
+    """Measure with each number of worlds in turn.
+
+    Args:
+        config: family, method, device, engine, horizon, and M; E follows from the worlds.
+        worlds: each a multiple of M.
+        rounds: measurements of each figure, >= 1.
+
+    Raises:
+        InputError: for numbers that are not allowed, before anything is measured.
+    """
+    M, rounds = config.meta_batch_size, whole("--rounds", rounds, least=1)
+    worlds = wholes("--worlds", worlds)
+    for count in worlds:
+        if count < 1 or count % M:
+            raise InputError(
+                f"--worlds {count}: must be a multiple of the {M} tasks (--meta-batch-size)"
+            )
+    config.check_machine()
+    return (_measure(config, count, rounds) for count in worlds)
+
+
+def report(config: TrainConfig, rows: Sequence[Row]) -> dict[str, Any]:
+    """The figures with what is needed to read them, as JSON values."""
+    device = config.torch_device()
+    return {
+        "family": config.family,
+        "method": config.method,
+        "horizon": config.horizon,
+        "engine": chosen_engine(config.engine, device),
+        "device": device_name(device),
+        "sim_threads": config.sim_threads,
+        "torch_threads": torch.get_num_threads(),
+        "versions": versions(),
+        "commit": git_commit(),
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    ("worlds", lambda r: f"{r.worlds:,}"),
+    ("physics steps/s", lambda r: f"{r.physics_steps_per_s:,.0f}"),
+    ("env steps/s", lambda r: f"{r.raw_env_steps_per_s:,.0f}"),
+    ("with policy", lambda r: f"{r.policy_env_steps_per_s:,.0f}"),
+    ("ratio", lambda r: f"{r.collect_over_physics:.2f}"),
+    ("training", lambda r: f"{r.train_env_steps_per_s:,.0f}"),
+    ("iteration s", lambda r: f"{r.iteration_s:.3f}"),
+    ("tasks", lambda r: f"{r.tasks_s:.3f}"),
+    ("collect", lambda r: f"{r.collect_s:.3f}"),
+    ("adapt", lambda r: f"{r.adapt_s:.3f}"),
+    ("update", lambda r: f"{r.update_s:.3f}"),
+    ("GB", lambda r: f"{r.memory_gb:.2f}"),
+)
+HEADER = [name for name, _ in COLUMNS]
+
+
+def cells(row: Row) -> list[str]:
+    """A row of the table under `HEADER`."""
+    return [form(row) for _, form in COLUMNS]
+
+
+def device_name(device: torch.device) -> str:
+    """Such as "NVIDIA H200", or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
+    M, K, device = config.meta_batch_size, config.adaptation_steps, config.torch_device()
+    began = time.perf_counter()
+    family = config.task_family()
+    env = BatchEnv(
+        family,
+        M,
+        worlds // M,
+        horizon=config.horizon,
+        sim_threads=config.sim_threads,
+        engine=config.engine,
+        device=device,
+    )
+    policy = GaussianMlpPolicy.for_family(family, config.policy)
+    init, tasks, resets, actions, search = (Generator().manual_seed(seed) for seed in range(5))
+    theta = to(initial_params(config, policy, init), device)
+    optimizer = to(config.outer.init(learned(theta)), device)
+    how, start = config.inner_loop(progress=0.0), expand(theta, M)
+    slots = torch.arange(M) % config.outer.num_distinct_tasks(M)
+    random_controls = _random_controls(env, Generator().manual_seed(5))
+
+    def physics() -> None:
+        for t in range(env.horizon):
+            env.engine.data["ctrl"].copy_(random_controls[t % len(random_controls)])
+            env.engine.step(family.robot.frame_skip)
+
+    def meta_iteration() -> tuple[float, float, float, float]:
+        """Seconds of tasks, collections, adaptation and update."""
+        stamps = [time.perf_counter()]
+        drawn = family.sample_tasks(config.outer.num_distinct_tasks(M), tasks, "train")
+        env.set_tasks(drawn[slots])
+        _wait(device)
+        stamps.append(time.perf_counter())
+        slot_start = config.outer.propose(theta, optimizer, M, search)
+        inner = run_inner_loop(env, policy, slot_start, how, K, resets, actions, device)
+        _wait(device)
+        stamps.append(time.perf_counter())
+        seen = Iteration(policy, how.adaptation, how.inner_loss, inner, config.horizon, 0.0)
+        config.outer.update(theta, optimizer, seen)
+        _wait(device)
+        stamps.append(time.perf_counter())
+        tasks_s, inner_s, update_s = (b - a for a, b in itertools.pairwise(stamps))
+        return tasks_s, inner.collect_s, inner_s - inner.collect_s, update_s
+
+    meta_iteration()
+    env.reset(resets)
+    physics()
+    _wait(device)
+    warm_up_s = time.perf_counter() - began
+    physics_s, collect_s, phases = [], [], []
+    for _ in range(rounds):  # interleaved: a machine's speed may drift
+        env.reset(resets)
+        physics_s.append(_seconds(device, physics))
+        collect_s.append(_seconds(device, lambda: collect(env, policy, start, resets, actions)))
+        phases.append(meta_iteration())
+    medians = [statistics.median(column) for column in zip(*phases, strict=True)]
+    physics_median, collect_median = statistics.median(physics_s), statistics.median(collect_s)
+    iteration_s = statistics.median(sum(phase) for phase in phases)
+    steps = worlds * env.horizon
+    return Row(
+        worlds,
+        M,
+        physics_steps_per_s=steps * family.robot.frame_skip / physics_median,
+        raw_env_steps_per_s=steps / physics_median,
+        policy_env_steps_per_s=steps / collect_median,
+        collect_over_physics=collect_median / physics_median,
+        iteration_s=iteration_s,
+        tasks_s=medians[0],
+        collect_s=medians[1],
+        adapt_s=medians[2],
+        update_s=medians[3],
+        train_env_steps_per_s=(K + 1) * steps / iteration_s,
+        warm_up_s=warm_up_s,
+        memory_gb=_memory_gb(device),
+    )
+
+
+def _random_controls(env: BatchEnv, generator: Generator) -> Tensor:
+    """A few steps of uniform controls, (few, N, A), on the engine's device."""
+    span = env.action_high - env.action_low
+    draws = torch.rand((16, env.num_worlds, len(span)), generator=generator)
+    return (env.action_low + span * draws).to(env.device, env.engine.dtype)
+
+
+def _seconds(device: torch.device, work: Callable[[], object]) -> float:
+    _wait(device)
+    began = time.perf_counter()
+    with torch_threads(1):
+        work()
+    _wait(device)
+    return time.perf_counter() - began
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _memory_gb(device: torch.device) -> float:
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return (total - free) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -1,0 +1,111 @@
+"""Signs that a training goes wrong, read from its metrics, and what to do about them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from metarl.methods.config import TrainConfig, settings
+
+FAR_NATS = 10.0
+"""Inner steps that move a policy further than this have to pay.
+
+Far steps alone are no fault: a Meta-SGD policy whose return rises from -1 to 412 on
+half-cheetah-direction (the bundled one, 20 episodes) moves by 130 to 300 nats.
+"""
+EXPLODED_IN_A_ROW = 3
+"""Iterations after which steps that are far and do not pay are reported."""
+WORSE_IN_A_ROW = 2
+"""Evaluations after which a return that is clearly below the best is reported; where inner steps
+go far, which is then what is wrong, one is enough."""
+STANDARD_ERRORS = 2.0
+INNER_PENALTY = "outer.inner_kl_penalty"
+INNER_RATES = ("inner.inner_lr", "inner.init_rate")
+OUTER_RATES = ("outer.learning_rate", "outer.outer_lr", "outer.max_kl", "outer.sigma")
+"""Settings that make steps smaller; the first of them that a method has."""
+
+
+def health_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Flags, 1.0 or 0.0, of one iteration.
+
+    `health/exploded`: inner steps go further than `FAR_NATS` and the adapted policies return less
+    than the one that they come from. `health/worse`, where validation tasks were met: the policy is
+    clearly below the best so far.
+    """
+    pays = metrics["rollout/adaptation_gain"] > 0
+    flags = {"health/exploded": float(is_far(metrics["inner/kl"]) and not pays)}
+    if "eval/return_post" in metrics:
+        flags["health/worse"] = float(clearly_below_best(metrics))
+    return flags
+
+
+def is_far(kl: float | None) -> bool:
+    """Whether inner steps go far: beyond all measure where their length is not finite (None)."""
+    return kl is None or not kl <= FAR_NATS
+
+
+def clearly_below_best(metrics: Mapping[str, float]) -> bool:
+    """Whether validation tasks return less than the best so far, by more than two standard errors.
+
+    The error is that of a difference between two sets of tasks. Both policies meet the same set, so
+    the limit is a cautious one where tasks differ much. With a single task there is no error to go
+    by, and nothing is clearly below.
+    """
+    best, found = metrics["eval/best_return_post"], metrics["eval/return_post"]
+    if math.isnan(found):  # all episodes of a task diverged
+        return math.isfinite(best)
+    return best - found > STANDARD_ERRORS * math.sqrt(2) * metrics["eval/standard_error"]
+
+
+class Watch:
+    """Follows the flags of a run, and reports each trouble once when it begins."""
+
+    def __init__(self, config: TrainConfig, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Continues after the iterations that these lines were logged of."""
+        self._config = config
+        self._exploded, self._worse = 0, 0
+        for line in lines:
+            self._count(line)
+
+    def reports(self, iteration: int, metrics: Mapping[str, float]) -> list[str]:
+        """Count an iteration; a line for each trouble that has just begun."""
+        worse_before = self._worse
+        self._count(metrics)
+        found = []
+        if self._exploded == EXPLODED_IN_A_ROW:
+            found.append(
+                f"iteration {iteration}: the inner step has exploded: it moves policies "
+                f"by {metrics['inner/kl']:.0f} nats, and they return "
+                f"{metrics['rollout/return_post']:.1f} after it, "
+                f"{metrics['rollout/return_pre']:.1f} before; {self._advice(inner=True)}"
+            )
+        if worse_before < WORSE_IN_A_ROW <= self._worse:
+            found.append(
+                f"iteration {iteration}: training gets worse: on validation tasks the "
+                f"policy returns {metrics['eval/return_post']:.1f} after adaptation, that of "
+                f"iteration {metrics['eval/best_iteration']:.0f} (kept in best/) "
+                f"{metrics['eval/best_return_post']:.1f}; inner steps move it by "
+                f"{metrics['inner/kl']:.1f} nats; {self._advice(inner=is_far(metrics['inner/kl']))}"
+            )
+        return found
+
+    def _count(self, metrics: Mapping[str, Any]) -> None:
+        exploded, worse = metrics.get("health/exploded"), metrics.get("health/worse")
+        if exploded is not None:
+            self._exploded = self._exploded + 1 if exploded else 0
+        if worse is not None:
+            weight = WORSE_IN_A_ROW if is_far(metrics["inner/kl"]) else 1
+            self._worse = self._worse + weight if worse else 0
+
+    def _advice(self, *, inner: bool) -> str:
+        """Settings of this method with values that make its inner or its outer steps smaller."""
+        known = settings(self._config)
+        if not inner:
+            rate = next(name for name in OUTER_RATES if name in known)
+            return f"a smaller outer step may help: --set {rate}={known[rate] / 3:.2g}"
+        smaller = [f"{name}={known[name] / 3:.2g}" for name in INNER_RATES if name in known]
+        if INNER_PENALTY in known:
+            smaller.insert(0, f"{INNER_PENALTY}={max(10 * known[INNER_PENALTY], 5e-3):g}")
+        named = f": --set {' or --set '.join(smaller)}" if smaller else ""
+        return f"smaller inner steps may help{named}"

@@ -1,0 +1,124 @@
+"""Evaluation during training: the same few tasks every time, and the best policy on them."""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Generator
+
+from metarl.adaptation.inner_loop import run_inner_loop
+from metarl.evaluation.controls import exchanged, other_tasks
+from metarl.methods.config import TrainConfig
+from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.params import Params, expand
+from metarl.rollouts.collect import collect
+from metarl.rollouts.threads import torch_threads
+from metarl.runs.checkpoint import drop_best_after, save_best
+from metarl.runs.metrics_log import read_metrics
+from metarl.runs.state import TrainState
+from metarl_envs import BatchEnv
+
+NO_BEST = {"eval/best_return_post": -math.inf, "eval/best_iteration": 0.0}
+
+
+class Validation:
+    """Measures a run on validation tasks now and then, and keeps its best policy in RUN/best.
+
+    Tasks, resets and action noise come from the run's stream `evaluation`, which nothing else draws
+    from and which is read from a copy: they are the same at every evaluation, and training goes on
+    as if there were none. Tasks are held out, of the split `test`, but not those that
+    `metarl evaluate` draws, so that a best chosen here can be reported there. A finite family holds
+    nothing out: its validation tasks are its training tasks, and `chosen` in the metadata says so.
+    """
+
+    def __init__(
+        self, run: Path, config: TrainConfig, policy: GaussianMlpPolicy, state: TrainState
+    ) -> None:
+        """Continues where the run stood after `state.iteration` iterations."""
+        self._run, self._config, self._policy = run, config, policy
+        stream = Generator()
+        stream.set_state(state.generators.evaluation.get_state())
+        family = config.task_family()
+        split = "train" if family.is_finite else "test"
+        self._tasks = family.sample_tasks(config.evaluation_tasks, stream, split)
+        self._seeds: list[int] = torch.randint(2**62, (3,), generator=stream).tolist()
+        distinct = list(dict.fromkeys(self._tasks))
+        self._others = other_tasks(np.array([distinct.index(task) for task in self._tasks]))
+        drop_best_after(run, state.iteration)
+        lines = [line for line in read_metrics(run) if line["iteration"] <= state.iteration]
+        found = [line for line in lines if line.get("eval/best_return_post") is not None]
+        self._best = {name: found[-1][name] for name in NO_BEST} if found else NO_BEST
+
+    def after(self, state: TrainState) -> dict[str, float]:
+        """What the policy after an iteration reaches, where an evaluation is due; else nothing."""
+        every = self._config.evaluate_every
+        if not every or state.iteration % every:
+            return {}
+        measured = self.measure(state.params)
+        if measured["eval/return_post"] > self._best["eval/best_return_post"]:  # never a NaN
+            self._best = {
+                "eval/best_return_post": measured["eval/return_post"],
+                "eval/best_iteration": float(state.iteration),
+            }
+            save_best(self._run, self._config, state, measured["eval/return_post"])
+        return measured | self._best
+
+    @torch.no_grad()
+    def measure(self, params: Params) -> dict[str, float]:
+        """Adapt as in training, then measure by the mean action, each time from the same starts.
+
+        Before adaptation, after it, and with the parameters that another task adapted to: means
+        over the tasks, NaN if one of them has no sound episode or there is no other task.
+        """
+        began = time.perf_counter()
+        config, env = self._config, self._env
+        start, how = expand(params, config.evaluation_tasks), config.inner_loop(progress=1.0)
+        resets, actions, starts = self._seeds
+        streams = Generator().manual_seed(resets), Generator().manual_seed(actions)
+        M, K, device = env.num_tasks, config.adaptation_steps, config.torch_device()
+        inner = run_inner_loop(
+            env, self._policy, start, how, K, *streams, device, collect_last=False
+        )
+        tried = [start, inner.adapted]
+        if self._others is not None:
+            tried.append(exchanged(inner.adapted, self._others))
+        with torch_threads(1):
+            acted = [
+                collect(
+                    env, self._policy, p, Generator().manual_seed(starts), streams[1], explore=False
+                )
+                for p in tried
+            ]
+        pre, post, *others = (rollouts.task_returns().double() for rollouts in acted)
+        other = others[0] if others else torch.full_like(post, torch.nan)
+        return {
+            "eval/return_pre": float(pre.mean()),
+            "eval/return_post": float(post.mean()),
+            "eval/return_other": float(other.mean()),
+            "eval/gain": float((post - pre).mean()),
+            "eval/gain_over_other": float((post - other).mean()),
+            "eval/standard_error": float(post.std()) / math.sqrt(M) if M > 1 else math.nan,
+            "eval/env_steps": float(sum(r.num_steps() for r in [*inner.rollouts, *acted])),
+            "time/eval_s": time.perf_counter() - began,
+        }
+
+    @cached_property
+    def _env(self) -> BatchEnv:
+        """Worlds of its own, so that nothing of them reaches training; made when first needed."""
+        config = self._config
+        env = BatchEnv(
+            config.task_family(),
+            config.evaluation_tasks,
+            config.episodes_per_task,
+            horizon=config.horizon,
+            sim_threads=config.sim_threads,
+            engine=config.engine,
+            device=config.torch_device(),
+        )
+        env.set_tasks(self._tasks)
+        return env

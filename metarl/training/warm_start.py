@@ -1,0 +1,112 @@
+"""Meta-training that begins with a policy that is there: a baseline, a meta-trained one, SB3's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metarl.methods.config import TrainConfig
+from metarl.methods.meta import METHODS
+from metarl.policies.mlp import GaussianMlpPolicy, folded_context
+from metarl.policies.params import ADAPTATION, Params, learned
+from metarl.runs.checkpoint import SavedPolicy, load_policy
+from metarl.runs.policy_folder import check_middle
+from metarl.runs.state import Generators, TrainState, initial_params
+from metarl_envs import InputError
+
+NETWORK = ("hidden_sizes", "activation", "action_scale", "normalize_observations")
+"""Settings of the policy that its weights have been made for."""
+
+
+def state_from(
+    start: Path, config: TrainConfig, given: Collection[str] = ()
+) -> tuple[TrainConfig, TrainState]:
+    """`begun` with the policy in a folder.
+
+    Args:
+        start: a run or policy folder.
+        config: of the training.
+        given: names of settings that a person chose.
+
+    Raises:
+        InputError: see `begun`; for a chosen setting that only a fresh network can have; for an
+            archive of Stable-Baselines3, with what to do about it.
+        RunError: if there is no sound policy.
+    """
+    for name in given:
+        if name.removeprefix("policy.") in NETWORK:
+            raise InputError(f"--set {name}: the network is that of --start {start}")
+    if start.suffix == ".zip":
+        raise InputError(
+            f"--start {start}: reading an archive of Stable-Baselines3 can run code in it; if you "
+            f'trust it, convert it in Python: metarl.sb3.from_ppo(PPO.load("{start}"), FAMILY)'
+            '.save("FOLDER"), and --start FOLDER'
+        )
+    return begun(load_policy(start), config)
+
+
+def begun(saved: SavedPolicy, config: TrainConfig) -> tuple[TrainConfig, TrainState]:
+    """A fresh training state that acts as the policy does, and `config` for its network.
+
+    Of the configuration the policy keeps network and observation normaliser. One that was never
+    meta-trained is written in other units: so that its noise is the recipe's `init_std`, which the
+    size of the inner step is meant for. That changes no action. What the adaptation needs beside
+    the weights is taken over where it was learned for the same adaptation, and fresh otherwise.
+
+    Raises:
+        InputError: if the policy has other spaces than the family, or another middle of its
+            actions, or observes the task.
+    """
+    given, family = saved.config, config.task_family()
+    if given.observe_task:
+        raise InputError("the policy to start from observes the task; start from one that is not")
+    _check_spaces(saved, config)
+    params = folded_context(saved.params)
+    scale = 1.0
+    if given.method not in METHODS:
+        log_std = saved.policy.log_std(params).mean()
+        scale = config.policy.init_std / float(log_std.exp())
+        params = _scaled(params, saved.policy.num_layers - 1, scale)
+    network = {name: getattr(given.policy, name) for name in NETWORK}
+    network["action_scale"] *= scale
+    config = dataclasses.replace(config, policy=dataclasses.replace(config.policy, **network))
+    generators = Generators.from_seed(config.seed)
+    policy = GaussianMlpPolicy.for_family(family, config.policy)
+    fresh = initial_params(config, policy, generators.init)
+    same = type(given.inner) is type(config.inner)
+    params = {n: v for n, v in params.items() if same or not n.startswith(ADAPTATION)}
+    params = {name: _kept(params.get(name), value) for name, value in fresh.items()}
+    return config, TrainState(params, generators, config.outer.init(learned(params)))
+
+
+def _kept(own: Tensor | None, fresh: Tensor) -> Tensor:
+    return fresh if own is None or own.shape != fresh.shape else own.clone()
+
+
+@torch.no_grad()
+def _scaled(params: Mapping[str, Tensor], last: int, scale: float) -> Params:
+    """Outputs times `scale`, with their noise."""
+    return dict(params) | {
+        f"weight_{last}": params[f"weight_{last}"] * scale,
+        f"bias_{last}": params[f"bias_{last}"] * scale,
+        "log_std": params["log_std"] + torch.tensor(scale).log(),
+    }
+
+
+def _check_spaces(saved: SavedPolicy, config: TrainConfig) -> None:
+    wanted = GaussianMlpPolicy.for_family(config.task_family(), saved.config.policy)
+    if wanted != dataclasses.replace(saved.policy, action_middle=wanted.action_middle):
+        theirs, ours = (
+            f"{p.observation_size} observations and actions from {list(p.action_low)} to "
+            f"{list(p.action_high)}"
+            for p in (saved.policy, wanted)
+        )
+        raise InputError(
+            f"the policy to start from has {theirs}; {config.family} has {ours}: start from a "
+            "policy of this robot"
+        )
+    check_middle(saved, config.task_family())

@@ -1,0 +1,210 @@
+"""The commands as functions: same names, same defaults, same files; nothing printed."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+from support.tiny_runs import TINY, TINY_FLAGS, run_with
+
+import metarl
+from metarl.cli import main
+from metarl.cli.baseline import Baseline
+from metarl.cli.diagnose import Diagnose
+from metarl.cli.evaluate import Evaluate
+from metarl.cli.train import Resume, Train
+from metarl.errors import RunError
+from metarl.runs.checkpoint import load_policy, load_run_config
+from metarl_envs import InputError, get_family, register_family
+
+SIZES = {
+    "meta_batch_size": 3,
+    "episodes_per_task": 3,
+    "horizon": 8,
+    "sim_threads": 1,
+    "iterations": 2,
+}
+MEASURING = {"tasks": 3, "episodes": 2, "sim_threads": 1}
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def fields(command: type) -> dict[str, object]:
+    """Options of a command and what holds without them; `inspect.Parameter.empty`: required."""
+    found = {}
+    for field in dataclasses.fields(command):
+        required = field.default is dataclasses.MISSING
+        found[field.name] = inspect.Parameter.empty if required else field.default
+    return found
+
+
+@pytest.mark.parametrize(
+    ("function", "command", "elsewhere", "renamed"),
+    [
+        # Several seeds are a list of calls; `settings` is a mapping, of texts on a command line.
+        (metarl.train, Train, {"seeds", "settings", "quiet"}, {"run_folder": "run"}),
+        (metarl.baseline, Baseline, {"seeds", "seed", "settings", "quiet", "task"},
+         {"run_folder": "run"}),
+        (metarl.resume, Resume, {"quiet"}, {"run_folder": "run"}),
+        # What is measured is written by `save(folder)` of what is returned.
+        (metarl.evaluate, Evaluate, {"out", "quiet"}, {"run_folders": "runs"}),
+        (metarl.compare, Evaluate, {"out", "quiet"}, {"run_folders": "runs"}),
+        (metarl.diagnose, Diagnose, {"quiet"}, {"run_folders": "runs"}),
+    ],
+)  # fmt: skip
+def test_a_function_has_the_names_and_defaults_of_its_command(
+    function, command, elsewhere, renamed
+):
+    options = {
+        renamed.get(name, name): default
+        for name, default in fields(command).items()
+        if name not in elsewhere
+    }
+    parameters = inspect.signature(function).parameters
+    own = {"progress", "announce", *(elsewhere - {"quiet", "out", "seeds"})}
+    assert [name for name in parameters if name not in own] == [
+        name for name in options if name not in own
+    ]
+    for name, default in options.items():
+        found = parameters[name].default
+        if name != "run" or default is not inspect.Parameter.empty:
+            assert found == default or (name == "runs" and command is Evaluate), name
+    assert parameters["progress"].default is False
+
+
+def test_every_public_name_is_listed_and_there():
+    assert dir(metarl) == sorted(metarl.__all__)
+    for name in metarl.__all__:
+        assert getattr(metarl, name) is not None
+    assert {"train", "evaluate", "diagnose", "compare", "load"} <= set(dir(metarl))
+
+
+def test_train_is_what_the_command_trains_and_prints_nothing(capfd):
+    run = metarl.train("navigation", seed=3, **SIZES)
+    assert capfd.readouterr() == ("", "")
+    assert run.folder == Path("runs/navigation-maml-trpo-3")
+    arguments = ["train", "navigation", *TINY_FLAGS, "--iterations", "2", "--seed", "3"]
+    assert main([*arguments, "--run", "typed"]) == 0
+    shown = capfd.readouterr().out
+    first, second = load_policy(run.folder), load_policy(Path("typed"))
+    assert first.metadata["sha256"] == second.metadata["sha256"]
+    assert load_run_config(run.folder) == load_run_config(Path("typed"))
+    assert run.trained == 2 and len(run.metrics) == 2
+    assert run.policy.saved.metadata["sha256"] == first.metadata["sha256"]
+    # It prints as the command ends.
+    header, *lines = str(run).splitlines()
+    assert header == "navigation | MAML-TRPO | seed 3 | runs/navigation-maml-trpo-3"
+    assert "\n".join(lines) in shown
+
+
+def test_settings_are_those_of_set():
+    chosen = {"outer.clip": 0.2, "policy.hidden_sizes": [4]}
+    run = metarl.train("navigation", method="promp", settings=chosen, run="r", **SIZES)
+    assert run.config.outer.clip == 0.2
+    assert run.config.policy.hidden_sizes == (4,)
+    with pytest.raises(InputError, match=r"unknown setting of promp 'outer.clop': did you mean"):
+        metarl.train("navigation", method="promp", settings={"outer.clop": 1})
+    with pytest.raises(RunError, match="already holds a run"):
+        metarl.train("navigation", run="r", **SIZES)
+
+
+def test_resume_goes_on_and_says_when_nothing_is_left():
+    run = metarl.train("navigation", **SIZES)
+    again = metarl.resume(run)
+    assert (again.folder, again.trained) == (run.folder, 0)
+    longer = metarl.resume(run, iterations=3)
+    assert longer.trained == 1 and len(longer.metrics) == 3
+    with pytest.raises(InputError, match="--env-steps: for baselines"):
+        metarl.resume(run, env_steps=9)
+
+
+def test_a_family_may_be_an_object():
+    plain = get_family("navigation")
+    mine = dataclasses.replace(plain, name="my-navigation")
+    run = metarl.train(mine, **SIZES)
+    assert run.folder == Path("runs/my-navigation-maml-trpo-0")
+    assert metarl.evaluate(run, family=mine, **MEASURING).evaluation.family is mine
+    other = dataclasses.replace(plain, name="another")
+    register_family(other)
+    with pytest.raises(InputError, match="defines 'another', but this run was trained on"):
+        metarl.evaluate(run, family=other, **MEASURING)
+
+
+def test_evaluate_measures_what_the_command_measures_and_writes_on_request(tmp_path, capfd):
+    run = run_with(tmp_path / "run", 1)
+    found = metarl.evaluate(run, splits=["test"], **MEASURING)
+    assert capfd.readouterr() == ("", "")
+    assert not (run / "evaluation").exists()
+    sizes = ["--tasks", "3", "--episodes", "2", "--sim-threads", "1", "--splits", "test"]
+    assert main(["evaluate", str(run), *sizes]) == 0
+    assert str(found) in capfd.readouterr().out
+    written = json.loads((run / "evaluation" / "evaluation.json").read_text())
+    assert written["splits"] == json.loads(json.dumps(found.summary()["splits"]))
+    # A second one is beside the first.
+    before = (run / "evaluation" / "evaluation.json").read_bytes()
+    assert found.save()[0].parent == run / "evaluation-2"
+    assert (run / "evaluation" / "evaluation.json").read_bytes() == before
+    assert found.save("here")[0].parent == Path("here")
+
+
+def test_several_runs_are_evaluated_in_order_and_compared(tmp_path):
+    runs = [run_with(tmp_path / name, 1) for name in ("a", "b")]
+    runs.append(run_with(tmp_path / "c", 1, config=dataclasses.replace(TINY, discount=0.5)))
+    found = metarl.evaluate([str(run) for run in runs], splits=["test"], **MEASURING)
+    assert [one.folder for one in found] == runs
+    compared = metarl.compare(runs, splits=["test"], **MEASURING)
+    assert [method.label for method in compared.comparison.methods] == [
+        "maml-trpo (a)",
+        "maml-trpo (c)",
+    ]
+    assert str(compared) == compared.comparison.table()
+    assert compared.summary()["gap"] is None
+    (path,) = compared.save()
+    assert path == tmp_path / "comparison" / "comparison.json"
+    assert compared.save()[0].parent == tmp_path / "comparison-2"
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"tasks": 0}, "tasks = 0: must be at least 1"),
+        ({"episodes": 2.5}, "episodes = 2.5: must be a whole number"),
+        ({"sim_threads": 0}, "sim_threads = 0: must be at least 1"),
+        ({"device": "gpu"}, "device = 'gpu': allowed are auto, cpu, cuda"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(tmp_path, given, complaint):
+    run = run_with(tmp_path / "run", 1)
+    with pytest.raises(InputError, match=complaint):
+        metarl.evaluate(run, **given)
+
+
+def test_baseline_and_diagnose(capfd):
+    pytest.importorskip("stable_baselines3")
+    small = {"worlds": 3, "horizon": 8, "sim_threads": 1, "settings": {"outer.minibatches": 2}}
+    task = {"goal": (0.3, -0.2)}
+    run = metarl.baseline("scratch", "navigation", env_steps=30, task=task, **small)
+    assert run.policy.saved.metadata["task"] == {"goal": [0.3, -0.2]}
+    assert run.trained == 2
+    assert str(run).splitlines()[-1] == "  trained on one task; it does not adapt"
+    assert "gain" not in str(run)
+    with pytest.raises(InputError, match="--task: for the baseline scratch, not for robust"):
+        metarl.baseline("robust", "navigation", task=task)
+    ends = {
+        f"{name}": [metarl.baseline(name, "navigation", env_steps=30, **small)]
+        for name in ("robust", "oracle")
+    }
+    found = metarl.diagnose("navigation", **ends, **MEASURING, out="d")
+    assert capfd.readouterr() == ("", "")
+    assert found.diagnosis.verdict("test") in " ".join(str(found).split())
+    assert not Path("d").exists()
+    (path,) = found.save()
+    written = json.loads(path.read_text())
+    assert written["runs"]["robust"] == ["runs/navigation-robust-0"]
+    assert (written["episodes"], written["gradient_steps"]) == (2, 1)

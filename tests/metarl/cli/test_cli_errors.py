@@ -1,0 +1,361 @@
+"""What the command line refuses takes one or two lines, and an exit code of its own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import tyro
+from support.tiny_runs import TINY_FLAGS, edit_json, run_with
+
+from metarl import api, cli
+from metarl.api.training import Beginning
+from metarl.cli import ExitCode, explain, main, missing_module
+from metarl.errors import FaultError, RunError
+from metarl.methods.config import TrainConfig
+from metarl.outer.trpo import Trpo
+from metarl.runs import checkpoint, files, run_folder
+from metarl.runs.checkpoint import load_policy
+from metarl.training import trainer
+from metarl_envs import InputError
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("METARL_DEBUG", raising=False)
+
+
+def refused(capsys, *arguments, code=ExitCode.USAGE):
+    """What a command says when it ends with an error."""
+    assert main([str(argument) for argument in arguments]) == code
+    shown = capsys.readouterr()
+    lines = shown.err.strip().splitlines()
+    assert 1 <= len(lines) <= 2, shown.err
+    assert all(line.startswith("metarl: ") for line in lines), shown.err
+    assert "Traceback" not in shown.err
+    return shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("", "a command is missing: families, methods, train"),
+        ("trainn navigation", "unknown command 'trainn': did you mean train?"),
+        ("fly", "unknown command 'fly': there are families"),
+        ("--bogus", "--bogus"),
+        ("train", "FAMILY is missing"),
+        ("train navigatoin", "unknown task family 'navigatoin': did you mean navigation?"),
+        ("train navigation --iteratons 3", "did you mean --iterations?"),
+        ("train navigation --iter 3", "--iter"),
+        ("train navigation --iterations", "--iterations"),
+        ("train navigation --iterations 3.5", "--iterations = 3.5: must be a whole number"),
+        ("train navigation --iterations 0", "iterations = 0: must be at least 1"),
+        ("train navigation --horizon 0", "horizon = 0"),
+        ("train navigation --meta-batch-size -2", "meta_batch_size = -2"),
+        ("train navigation --episodes-per-task 0", "episodes_per_task = 0"),
+        ("train navigation --adaptation-steps 0", "adaptation_steps = 0"),
+        ("train navigation --checkpoint-every 0", "checkpoint_every = 0"),
+        ("train navigation --sim-threads 0", "sim_threads = 0"),
+        ("train navigation --seed -1", "seed = -1"),
+        ("train navigation --inner-lr fast", "--inner-lr = fast: must be a number"),
+        ("train navigation --inner-lr 0", "inner_lr = 0"),
+        ("train navigation --inner-lr nan", "inner_lr = nan"),
+        ("train navigation --max-kl -1", "max_kl = -1"),
+        ("train navigation --gae-lambda 1.5", r"gae_lambda = 1.5: must be in \[0, 1\]"),
+        ("train navigation --device gpu", "--device = 'gpu': allowed are auto, cpu, cuda"),
+        (
+            "train navigation --inner-loss mse",
+            "--inner-loss = 'mse': allowed are clipped, log_prob, ratio",
+        ),
+        ("train navigation --meta-batch-size 1000000000", r"need more than \d+ GB, this machine"),
+        ("train navigation extra", "extra"),
+        ("train navigation --method", "--method"),
+        ("train navigation --method prompt", "unknown method 'prompt': did you mean promp"),
+        ("train navigation --method x", "unknown method 'x': known: .*maml-trpo.*promp"),
+        (
+            "train navigation --method reptile --max-kl 0.1",
+            "unknown setting of reptile 'outer.max_kl'",
+        ),
+        (
+            "train navigation --method meta-sgd --inner-lr 0.1",
+            "unknown setting of meta-sgd 'inner.inner_lr'",
+        ),
+        (
+            "train navigation --method learned-optimizer --inner-lr 0.1",
+            "unknown setting of learned-optimizer 'inner.inner_lr'",
+        ),
+        ("train navigation --set outer.clip=0.2", "unknown setting of maml-trpo 'outer.clip'"),
+        ("train navigation --set nonsense=1", "unknown setting of maml-trpo 'nonsense': "),
+        ("train navigation --set outer.maxkl=1", "'outer.maxkl': did you mean outer.max_kl"),
+        ("train navigation --set outer.max_kl", "--set outer.max_kl: must be NAME=VALUE"),
+        ("train navigation --set", "--set"),
+        ("train navigation --set =1", "unknown setting of maml-trpo ''"),
+        ("train navigation --set outer.max_kl=", r"config.outer.max_kl = '': must be a number"),
+        ("train navigation --set outer.max_kl=-1", "max_kl = -1.0: must be greater than 0"),
+        ("train navigation --set outer.max_kl=NaN", "max_kl = nan: must be a finite number"),
+        (
+            "train navigation --set outer.cg_iterations=x",
+            "config.outer.cg_iterations = 'x': must be a whole number",
+        ),
+        (
+            "train navigation --set policy.activation=gelu",
+            r"config.policy.activation = 'gelu': allowed are tanh, relu",
+        ),
+        ("train navigation --set policy.hidden_sizes=8", "must be a list or a tuple"),
+        ("train navigation --set policy.hidden_sizes=[8,-1]", "each must be at least 1"),
+        ("train navigation --set family=ant", "unknown setting of maml-trpo 'family'"),
+        ("methods prompt", "unknown method 'prompt': did you mean promp"),
+        ("methods promp navigatoin", "did you mean navigation"),
+        ("methods promp navigation extra", "metarl methods: nothing is expected at 'extra'"),
+        ("methods robus", "unknown method 'robus': did you mean robust"),
+        # Of options that other commands have, none is offered.
+        ("export run --family=x.py:f", r"metarl export has no option --family \(see"),
+        ("record run --iterations 3", r"metarl record has no option --iterations \(see"),
+        ("methods --tasks 3", r"metarl methods has no option --tasks \(see"),
+        ("baseline robust navigation --steps 3", "baseline has no option --steps; did you mean"),
+        ("families navigatoin", "did you mean navigation"),
+        ("evaluate run --splits tset", "--splits = 'tset': allowed are extrapolation, test, train"),
+        ("evaluate run --tasks x", "--tasks = x: must be a whole number"),
+        ("evaluate run --tasks 0", "tasks = 0: must be at least 1"),
+        ("evaluate run --episodes 0", "episodes = 0: must be at least 1"),
+        ("evaluate run --sim-threads 0", "sim.threads = 0"),
+        ("evaluate run --steps 0", "steps = 0"),
+        ("adapt run", "--task is missing; for navigation such as: --task goal="),
+        ("adapt run --task goal=9,9", r"goal = \[9.0, 9.0\]: allowed in navigation"),
+        ("adapt run --task goal=0,0 --episodes 0", "episodes = 0"),
+        ("record run --tasks 0", "tasks = 0: must be at least 1"),
+        ("resume run --iterations 0", "iterations = 0: run has done 1 already"),
+        (
+            "resume run --meta-batch-size 5",
+            "--meta-batch-size: fixed when the run began; resume can change --device, --engine, "
+            "--env-steps, --iterations, --sim-threads. For other settings begin a new run",
+        ),
+        ("resume run --set outer.max_kl=1", "--set: fixed when the run began"),
+        ("resume run --worlds=5", "--worlds: fixed when the run began"),
+        ("resume run --iteratons 5", "did you mean --iterations?"),
+        ("train navigation --seed 0 --seeds 1 2", "--seed and --seeds: give one of them"),
+        ("train navigation --seeds 1 1", "--seeds 1 1: each seed once"),
+        ("train navigation --wandb=", "wandb = '': must be a project's name"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    capsys, tmp_path, monkeypatch, arguments, complaint
+):
+    # What is not refused must not train for minutes.
+    monkeypatch.setattr(api.training, "train_loop", None)
+    if " run" in arguments:
+        run_with(tmp_path / "run", 1)
+    message = refused(capsys, *arguments.split())
+    assert re.search(complaint, message), message
+
+
+def test_no_cuda_is_said_before_anything_is_made(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "--device cpu" in refused(capsys, "train", "navigation", "--device", "cuda")
+    assert list(tmp_path.iterdir()) == []
+    run_with(tmp_path / "run", 1)
+    assert "--device cpu" in refused(capsys, "evaluate", "run", "--device", "cuda")
+    refused(capsys, "resume", "run", "--iterations", 2, "--device", "cuda")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "adapt", "record", "resume"])
+def test_a_missing_run_is_named(capsys, command):
+    message = refused(capsys, command, "nowhere", code=ExitCode.ERROR)
+    assert "nowhere: no such folder" in message
+
+
+@pytest.mark.parametrize("command", ["evaluate", "adapt", "record", "resume"])
+def test_a_folder_without_a_run_is_left_as_it_is(capsys, tmp_path, command):
+    (tmp_path / "x").mkdir()
+    assert "neither a run" in refused(capsys, command, "x", code=ExitCode.ERROR)
+    assert list((tmp_path / "x").iterdir()) == []
+
+
+def test_a_damaged_run_is_named(capsys, tmp_path):
+    run = run_with(tmp_path / "run", 1)
+    (run / "checkpoints" / "000001" / "model.safetensors").write_bytes(b"")
+    for command in ("evaluate", "resume"):
+        assert "truncated" in refused(capsys, command, run, code=ExitCode.ERROR)
+
+
+def test_a_run_of_an_older_version_is_said_to_be_one(capsys, tmp_path):
+    run = run_with(tmp_path / "run", 1)
+    edit_json(run / "checkpoints" / "000001" / "training.json", schema=1)
+    message = refused(capsys, "resume", run, "--iterations", 2, code=ExitCode.ERROR)
+    assert "begun by an older metarl: its policy can be evaluated and adapted, but" in message
+    assert main(["adapt", str(run), "--task", "goal=0,0.3", "--episodes", "2"]) == 0
+
+
+def test_a_run_is_never_overwritten(capsys, tmp_path):
+    run = run_with(tmp_path / "run", 1)
+    message = refused(capsys, "train", "navigation", "--run", run, code=ExitCode.ERROR)
+    assert f"metarl resume {run}" in message
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_training(capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    message = refused(capsys, "train", "navigation", "--run", "file/run", code=ExitCode.ERROR)
+    assert "choose another --run" in message
+
+    def read_only(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(run_folder, "replace_file", read_only)
+    message = refused(capsys, "train", "navigation", "--run", "new", code=ExitCode.ERROR)
+    assert "Read-only file system" in message
+
+
+def test_a_disk_that_fills_up_keeps_what_was_saved(capsys, tmp_path, monkeypatch):
+    real, calls = os.fsync, []
+
+    def fills_up(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 30:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", fills_up)
+    arguments = [
+        "--iterations",
+        50,
+        *TINY_FLAGS,
+        "--checkpoint-every",
+        1,
+        "--run",
+        "run",
+        "--quiet",
+    ]
+    message = refused(capsys, "train", "navigation", *arguments, code=ExitCode.ERROR)
+    assert "No space left on device; free some space" in message
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    reached = int(checkpoint.checkpoints(Path("run"))[0].name)
+    assert reached >= 1
+    assert main(["resume", "run", "--iterations", str(reached + 1), "--quiet"]) == 0
+
+
+def test_updates_that_stay_non_finite_exit_with_3_and_keep_the_last_good_state(capsys, monkeypatch):
+    real = Trpo.update
+
+    def poisoned(self, *arguments):
+        update = real(self, *arguments)
+        nan = {name: torch.full_like(value, torch.nan) for name, value in update.params.items()}
+        return update._replace(params=nan)
+
+    monkeypatch.setattr(Trpo, "update", poisoned)
+    arguments = ["--iterations", 9, *TINY_FLAGS, "--run", "run", "--quiet"]
+    message = refused(capsys, "train", "navigation", *arguments, code=ExitCode.NON_FINITE)
+    assert "not finite" in message
+    assert all(
+        bool(torch.isfinite(value).all()) for value in load_policy(Path("run")).params.values()
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_usage_errors_read_the_same_in_every_encoding(monkeypatch, capsys, encoding):
+    with monkeypatch.context() as patch:
+        patch.setattr(tyro._fmtlib, "_FORCE_UTF8_BOXES", encoding == "utf-8")
+        message = refused(capsys, "train", "navigation", "--iteratons", 3)
+    expected = "metarl: error: metarl train has no option --iteratons; did you mean --iterations? "
+    assert message == f"{expected}(see metarl train --help)\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "complaint"),
+    [
+        (RunError("x: gone"), 1, "x: gone"),
+        (FaultError("half of them"), 1, "half of them"),
+        (InputError("k = 3: no"), 2, "k = 3: no"),
+        (trainer.Interrupted("SIGTERM"), 75, "SIGTERM"),
+        (OSError(errno.ENOSPC, "No space left", "f"), 1, "f: No space left; free some space"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "f"),
+            1,
+            "f: Permission denied; choose",
+        ),
+        (MemoryError(), 1, "out of memory.*smaller --meta-batch-size"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "out of memory"),
+        (ModuleNotFoundError("No module", name="matplotlib.pyplot"), 1, r"robotics\[plot\]'"),
+        (ValueError("first\nsecond"), 1, "unexpected ValueError: first\nmetarl: .*METARL_DEBUG=1"),
+        (AssertionError(), 1, "unexpected AssertionError: no details"),
+    ],
+)
+def test_every_error_has_a_code_and_words(error, code, complaint):
+    found, message = explain(error)
+    assert found == code
+    assert re.search(complaint, message), message
+    assert len(message.splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("imageio_ffmpeg", "pip install 'metarl-robotics[video]'"),
+        ("matplotlib", "pip install 'metarl-robotics[plot]'"),
+        ("stable_baselines3", "pip install 'metarl-robotics[sb3]'"),
+        ("torch", "pip install 'metarl-robotics'"),
+    ],
+)
+def test_a_missing_package_is_named_with_the_command_that_installs_it(module, command):
+    assert command in missing_module(module)
+
+
+def test_a_traceback_is_shown_only_when_asked_for(capsys, monkeypatch):
+    monkeypatch.setenv("METARL_DEBUG", "1")
+    assert main(["train", "navigatoin"]) == ExitCode.USAGE
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("families", "stopped; nothing was written beyond what is named above"),
+        ("evaluate", "stopped; nothing was written beyond what is named above"),
+        ("report", "stopped; nothing was written beyond what is named above"),
+        ("train", "stopped at once; nothing was saved since the last checkpoint"),
+        ("resume", "stopped at once; nothing was saved since the last checkpoint"),
+    ],
+)
+def test_ctrl_c_says_in_one_line_what_is_kept(capsys, monkeypatch, command, said):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "parse", interrupted)
+    assert main([command]) == ExitCode.KILLED
+    assert capsys.readouterr().err == f"metarl: {said}\n"
+
+
+def test_ctrl_c_in_diagnose_says_what_can_be_used_again(capsys, monkeypatch):
+    def interrupted(*_, announce, **__):
+        config = TrainConfig(family="navigation", method="robust", horizon=8)
+        announce(Beginning(Path("d/robust-0"), config, 0))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "diagnose", interrupted)
+    assert main(["diagnose", "navigation", "--oracle", "my oracle"]) == ExitCode.KILLED
+    assert capsys.readouterr().err == (
+        "metarl: use what is trained with: metarl diagnose navigation --robust d/robust-0 "
+        "--oracle 'my oracle'\n"
+    )
+
+
+def test_warp_without_a_gpu_is_warned_of_before_training(capsys, monkeypatch):
+    pytest.importorskip("mujoco_warp")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    def at_once(*_, **__):
+        raise InputError("collected")
+
+    monkeypatch.setattr(trainer, "run_inner_loop", at_once)
+    arguments = ["--engine", "warp", *TINY_FLAGS, "--run", "run", "--quiet"]
+    assert main(["train", "half-cheetah-direction", *map(str, arguments)]) == ExitCode.USAGE
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning.startswith("metarl: warning: engine warp without a GPU: Warp's CPU device is ")
+    assert "--engine cpu" in warning
+    assert error == "metarl: error: collected"

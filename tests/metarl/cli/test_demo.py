@@ -1,0 +1,119 @@
+import os
+import re
+import sys
+
+import pytest
+from support.tiny import tiny_policy
+
+import metarl
+from experiments import demo as experiment
+from metarl.cli import demo
+from metarl.process import use_headless_gl
+from metarl.runs.checkpoint import save_policy
+from metarl_envs import InputError
+
+
+@pytest.fixture
+def policy(tmp_path):
+    saved = tiny_policy("half-cheetah-direction", horizon=6)
+    return save_policy(tmp_path / "policy", saved.config, saved.policy, saved.params, {})
+
+
+def test_without_opengl_the_rest_is_shown(policy, tmp_path, monkeypatch, capsys):
+    def no_gl(*args, **kwargs):
+        raise InputError("cannot render without OpenGL: set MUJOCO_GL=egl")
+
+    monkeypatch.setattr(demo, "record", no_gl)
+    shown = demo.main(tmp_path / "out", policy=policy, runs=4, episodes=2)
+    printed = capsys.readouterr().out
+    assert "no video: cannot render without OpenGL: set MUJOCO_GL=egl" in printed
+    assert shown.videos == []
+    assert "+1 runs forward, -1 backward" in printed
+    assert "2 tasks, 4 runs in all" in printed
+    assert "measured by: mean action" in printed
+    assert "over another task's adaptation" in shown.gain_text()
+    assert re.search(r"direction = -1: return \S+ -> \S+, forward velocity \S+ -> \S+ m/s", printed)
+    for path in (*shown.figures, shown.adapted):
+        assert path.exists()
+    last = "\n".join(printed.splitlines()[-10:])
+    assert str(tmp_path / "out" / "evaluation" / "adaptation_curve.png") in last
+    assert metarl.load(shown.adapted).adapted["task"] == {"direction": -1.0}
+
+
+@pytest.mark.render
+def test_video_is_written_beside_the_rest(policy, tmp_path, capsys):
+    shown = demo.main(tmp_path, policy=policy, runs=2, episodes=2, width=128)
+    assert [path.suffix for path in shown.videos] == [".mp4", ".gif", ".json"]
+    assert f"{shown.videos[0]} (and .gif)" in capsys.readouterr().out
+
+
+def test_missing_policy_is_an_error_that_names_the_folder(tmp_path):
+    with pytest.raises(RuntimeError, match="nowhere"):
+        demo.main(tmp_path, policy=tmp_path / "nowhere")
+
+
+def test_new_runs_do_not_touch_old_ones(tmp_path):
+    wanted = tmp_path / "demo"
+    assert experiment.new_folder(wanted) == wanted
+    wanted.mkdir()
+    assert experiment.new_folder(wanted).name == "demo-2"
+    (tmp_path / "demo-2").mkdir()
+    assert experiment.new_folder(wanted).name == "demo-3"
+
+
+@pytest.mark.render
+def test_training_demo_ends_with_what_was_gained_and_where_it_is(tmp_path, monkeypatch, capsys):
+    short = tiny_policy("half-cheetah-direction", horizon=6).config
+    monkeypatch.setattr("metarl.methods.families.recipe", lambda family, method: short)
+    arguments = ["--iterations", "2", "--meta-batch-size", "2", "--width", "96"]
+    assert experiment.main([*arguments, "--runs", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    last = dict(line.split("  ", 1) for line in printed.splitlines()[-10:] if "  " in line)
+    run = tmp_path / "demo"
+    assert "return" in last["gain"] and "m/s" in last["told task"]
+    assert (run / "evaluation" / "adaptation_curve.png").exists()
+    assert str(run / "evaluation" / "adaptation_curve.png") in last["adaptation curve"]
+    assert (run / "learning_curve.png").exists()
+    assert f"resume {run} --iterations 4" in last["go on training"]
+    assert str(run / "tensorboard") in last["TensorBoard"]
+    assert len(list((run / "videos").glob("*.mp4"))) == 2  # both directions
+    assert len(list((run / "videos").glob("*.gif"))) == 2
+
+
+def test_wrong_task_is_answered_in_one_line(tmp_path, capsys):
+    assert experiment.main(["--task", "direktion=1", "--runs", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "did you mean direction?" in error
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("platform", "given", "missing", "expected"),
+    [
+        ("linux", {}, [], "egl"),
+        ("linux", {"MUJOCO_GL": "osmesa"}, [], "osmesa"),
+        ("linux", {"DISPLAY": ":0"}, ["libEGL"], None),
+        ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, [], None),
+        ("darwin", {}, ["libEGL"], None),
+        # Importing MuJoCo fails with a backend that is not there.
+        ("linux", {}, ["libEGL"], "disable"),
+        ("linux", {"MUJOCO_GL": "egl", "DISPLAY": ":0"}, ["libEGL"], "disable"),
+        ("linux", {"MUJOCO_GL": "osmesa"}, ["libOSMesa"], "disable"),
+        ("linux", {"MUJOCO_GL": "glfw"}, ["libEGL"], "glfw"),
+    ],
+)
+def test_gl_backend_is_one_that_mujoco_can_be_imported_with(
+    monkeypatch, platform, given, missing, expected
+):
+    def load(name):
+        if any(name.startswith(library) for library in missing):
+            raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr("ctypes.CDLL", load)
+    for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    use_headless_gl()
+    assert os.environ.get("MUJOCO_GL") == expected

@@ -1,0 +1,76 @@
+"""Every pair of an adaptation and a meta-objective learns, or is refused by name."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from metarl.adaptation import ADAPTATIONS
+from metarl.adaptation.learned_rates import MetaSgd
+from metarl.adaptation.subset import ContextStep
+from metarl.methods.config import TrainConfig
+from metarl.outer import META_OBJECTIVES
+from metarl.outer.cma_es import CmaEs
+from metarl.outer.reptile import Reptile
+from metarl.policies.mlp import PolicyConfig
+from metarl.policies.params import learned
+from metarl.runs.checkpoint import create_run
+from metarl.training.trainer import initial_state, train
+from metarl_envs import InputError
+
+REFUSED = {
+    ("meta-sgd", "reptile"),
+    ("layer-rates", "reptile"),
+    ("learned-optimizer", "reptile"),
+    ("head", "reptile"),
+    ("context", "reptile"),
+    ("none", "reptile"),
+}
+SMALL = {"learned-optimizer": {"hidden_size": 4}, "adam": {"epochs": 2}}
+"""CMA-ES searches few entries; derivatives of 20 Adam steps take their time."""
+
+
+def pair(inner, outer, **changes):
+    return TrainConfig(
+        family="navigation",
+        method="maml-trpo",
+        horizon=4,
+        iterations=2,
+        meta_batch_size=8,
+        episodes_per_task=5,
+        device="cpu",
+        sim_threads=1,
+        policy=PolicyConfig(
+            hidden_sizes=(4,),
+            action_scale=1.0,
+            context_size=2 if isinstance(inner, ContextStep) else 0,
+        ),
+        inner=inner,
+        outer=outer,
+        **changes,
+    )
+
+
+@pytest.mark.parametrize(("inner", "outer"), itertools.product(ADAPTATIONS, META_OBJECTIVES))
+def test_a_pair_moves_all_that_it_is_to_learn_or_is_refused(inner, outer, tmp_path):
+    objective = CmaEs(population=4) if outer == "cma-es" else META_OBJECTIVES[outer]()
+    if (inner, outer) in REFUSED:
+        with pytest.raises(InputError, match=f"Reptile with inner = {ADAPTATIONS[inner].__name__}"):
+            pair(ADAPTATIONS[inner](), objective)
+        return
+    config = pair(ADAPTATIONS[inner](**SMALL.get(inner, {})), objective)
+    create_run(tmp_path / "run", config, ["metarl", "train"])
+    start = initial_state(config)
+    end = train(config, start, tmp_path / "run", quiet=True)
+    assert end.refused == 0
+    still = [n for n, v in learned(start.params).items() if torch.equal(v, end.params[n])]
+    assert not still
+
+
+def test_the_refusal_says_what_to_use_instead():
+    with pytest.raises(InputError, match="use GradientStep or ProximalStep"):
+        pair(MetaSgd(), Reptile())
+    with pytest.raises(InputError, match="Reptile learns only what a step moves"):
+        pair(ContextStep(), Reptile(), adaptation_steps=2)

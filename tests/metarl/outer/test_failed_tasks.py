@@ -1,0 +1,118 @@
+"""A task whose adaptation was not finite has no part in an update, and does not spoil it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from support.helpers import one_task
+from support.meta_problem import meta_problem
+
+from metarl.adaptation.gradient import GradientStep
+from metarl.adaptation.learned_optimizer import LearnedOptimizer
+from metarl.adaptation.learned_rates import LayerRates, MetaSgd
+from metarl.adaptation.proximal import ProximalStep
+from metarl.adaptation.subset import ContextStep, HeadStep
+from metarl.outer.ppo import Ppo, credit
+from metarl.outer.reptile import Reptile
+from metarl.outer.sound_tasks import cut_gradients, mean_over_tasks
+from metarl.outer.trpo import Trpo
+from metarl.policies.params import is_finite, learned
+from metarl.rollouts.advantages import PolicyBatch
+
+OBJECTIVES = [
+    Trpo(curvature_fraction=1.0),
+    Ppo(epochs=2, minibatches=3, inner_kl_penalty=0.1),
+    Ppo(minibatches=1, exploration=0.5, multi_step_until=0.5),
+    Reptile(0.5),
+]
+ADAPTATIONS = [
+    GradientStep(0.3),
+    GradientStep(0.3, first_order=True),
+    MetaSgd(0.3),
+    LayerRates(0.3, steps=2),
+    HeadStep(0.3),
+    ContextStep(0.5),
+    LearnedOptimizer(hidden_size=3, init_rate=0.3),
+    ProximalStep(),
+]
+
+
+def poisoned(given, *tasks):
+    """The problem with first episodes of these tasks from which no finite step can be taken."""
+    first, *rest = given.batches
+    advantages = first.advantages.clone()
+    advantages[list(tasks)] = torch.inf
+    first = dataclasses.replace(first, advantages=advantages)
+    return dataclasses.replace(given, batches=[first, *rest], failures=tasks)
+
+
+def without_second(given):
+    """The problem of the first and the third task."""
+    batches = [
+        PolicyBatch(*(torch.cat(pair) for pair in zip(*map(vars_of, pairs), strict=True)))
+        for pairs in ((one_task(batch, 0), one_task(batch, 2)) for batch in given.batches)
+    ]
+    policies = [{name: v[[0, 2]] for name, v in phi.items()} for phi in given.policies]
+    return dataclasses.replace(given, batches=batches, policies=policies)
+
+
+def vars_of(batch):
+    return [getattr(batch, field.name) for field in dataclasses.fields(batch)]
+
+
+def update(outer, given, returns):
+    optimizer = outer.init(learned(given.theta))
+    return outer.update(given.theta, optimizer, given.iteration(returns, progress=0.2))
+
+
+@pytest.mark.parametrize("adaptation", ADAPTATIONS, ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("outer", OBJECTIVES, ids=["trpo", "promp", "e-maml++", "reptile"])
+def test_an_update_is_that_of_the_batch_without_the_task(outer, adaptation):
+    given = meta_problem(adaptation, "log_prob", 2, context_size=2)
+    spoiled = poisoned(given, 1)
+    if not isinstance(adaptation, ProximalStep):  # whose solver skips what is not finite
+        adapted = spoiled.adapted(spoiled.theta)
+        assert [is_finite({n: v[m] for n, v in adapted.items()}) for m in range(3)] == [1, 0, 1]
+    found = update(outer, spoiled, (1.0, 9.0, 4.0))
+    expected = update(outer, without_second(given), (1.0, 4.0))
+    torch.testing.assert_close(found.params, expected.params, rtol=1e-7, atol=1e-10)
+    torch.testing.assert_close(found.optimizer, expected.optimizer, rtol=1e-7, atol=1e-10)
+    # Some numbers are of all policies that collected, which stay finite.
+    assert found.metrics == pytest.approx(expected.metrics, rel=1e-6, abs=1e-9)
+    moved = [n for n, v in given.theta.items() if not torch.equal(found.params[n], v)]
+    assert moved or isinstance(adaptation, ContextStep)  # Reptile moves no context
+    assert is_finite(found.params | found.optimizer)
+
+
+@pytest.mark.parametrize("outer", OBJECTIVES, ids=["trpo", "promp", "e-maml++", "reptile"])
+def test_if_all_tasks_failed_an_update_is_not_finite_and_so_refused(outer):
+    given = poisoned(meta_problem(GradientStep(0.3), "log_prob", 1), 0, 1, 2)
+    found = update(outer, given, (1.0, 2.0, 4.0))
+    numbers = found.metrics.values()
+    assert not (is_finite(found.params) and all(map(math.isfinite, numbers)))
+
+
+def test_credit_is_standardised_over_the_tasks_that_did_not_fail():
+    given = meta_problem(GradientStep(0.3), "log_prob", 1)
+    given = dataclasses.replace(given, failures=(1,))
+    found = credit(given.iteration(returns=(1.0, 100.0, 4.0)))
+    assert found.tolist() == pytest.approx([-1.0, 0.0, 1.0])
+
+
+def test_a_mean_over_tasks_by_hand():
+    values = torch.tensor([[1.0, 2.0], [torch.nan, torch.inf], [3.0, 6.0]])
+    assert mean_over_tasks(values, torch.tensor([False, True, False])).tolist() == [2.0, 4.0]
+    assert mean_over_tasks(values, torch.tensor([True, True, True])).isnan().all()
+
+
+def test_no_gradient_comes_back_from_a_failed_task():
+    shared = torch.ones(2, requires_grad=True)
+    failed = torch.tensor([False, True, False])
+    each = cut_gradients({"w": shared.expand(3, 2)}, failed)["w"]
+    assert torch.equal(each, shared.expand(3, 2))
+    sizes = torch.tensor([[2.0], [torch.inf], [3.0]])
+    (gradient,) = torch.autograd.grad((sizes * each).sum(), shared)
+    assert gradient.tolist() == [5.0, 5.0]

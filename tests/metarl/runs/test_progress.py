@@ -1,0 +1,99 @@
+"""A bar on a terminal, lines elsewhere, nothing if quiet."""
+
+from __future__ import annotations
+
+import sys
+
+from metarl.runs.progress import Bar, Progress
+
+METRICS = {
+    "rollout/return_pre": -9.04,
+    "rollout/return_post": -7.7,
+    "rollout/adaptation_gain": 1.34,
+    "time/fps": 12345.6,
+}
+
+
+def test_without_a_terminal_the_first_and_the_last_iteration_are_lines(capsys):
+    with Progress(5, interval_s=1e9) as progress:
+        for _ in range(5):
+            progress.update(METRICS)
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("iteration 1/5  pre -9.0  post -7.7  gain +1.3  fps 12,346  left ")
+    assert last.startswith("iteration 5/5 ")
+    assert last.endswith("left 0:00")
+
+
+def test_without_a_terminal_there_is_a_line_per_interval(capsys):
+    with Progress(5, initial=2, interval_s=0) as progress:
+        for _ in range(3):
+            progress.update(METRICS)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == ["3/5", "4/5", "5/5"]
+
+
+def test_quiet_prints_nothing(capfd):
+    with Progress(2, quiet=True, interval_s=0) as progress:
+        progress.update(METRICS)
+        progress.print("unheard")
+        progress.update({})
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_a_bar_and_lines_go_through_it(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress(4, initial=1) as progress:
+        progress.update(METRICS)
+        progress.print("a line of its own")
+        progress.update(METRICS)
+    shown = capsys.readouterr().err
+    assert "a line of its own\n" in shown
+    assert "3/4" in shown
+    assert "gain=+1.3" in shown
+    assert "fps=12,346" in shown
+
+
+def test_the_newest_evaluation_stays_beside_the_returns_with_its_control(capsys):
+    found = {"eval/return_post": -61.96, "eval/return_other": -110.04}
+    with Progress(3, interval_s=0) as progress:
+        progress.update(METRICS)
+        progress.update(METRICS | found)
+        progress.update(METRICS)
+    first, *others = capsys.readouterr().err.splitlines()
+    assert "validation" not in first
+    assert all("  validation -62.0 (other task's -110.0)  left " in line for line in others)
+
+
+def test_a_single_validation_task_has_no_other(capsys):
+    with Progress(1) as progress:
+        progress.update(METRICS | {"eval/return_post": 1.0, "eval/return_other": float("nan")})
+    assert "validation 1.0 (other task's none)" in capsys.readouterr().err
+
+
+def test_missing_metrics_are_left_out(capsys):
+    with Progress(1) as progress:
+        progress.update({"time/fps": 10.0})
+    assert "pre" not in capsys.readouterr().err
+
+
+def test_what_does_not_adapt_shows_one_return(capsys):
+    with Progress(1, adapts=False) as progress:
+        progress.update(METRICS)
+    assert capsys.readouterr().err == "iteration 1/1  return -9.0  fps 12,346  left 0:00\n"
+
+
+def test_a_bar_counts_parts_of_anything(capsys, monkeypatch):
+    with Bar("evaluate runs/x", 4, interval_s=0) as bar:
+        bar.advance({"measured": "test"})
+        bar.advance(parts=3)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("evaluate runs/x 1/4  measured test  left 0:")
+    assert lines[1] == "evaluate runs/x 4/4  left 0:00"
+    with Bar("evaluate runs/x", 1, quiet=True) as bar:
+        bar.advance()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Bar("evaluate runs/x", 2) as bar:
+        bar.advance({"measured": "test"})
+    shown = capsys.readouterr().err
+    assert "evaluate runs/x" in shown and "1/2" in shown and "measured=test" in shown

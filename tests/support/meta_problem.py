@@ -1,0 +1,126 @@
+"""One meta-iteration in float64 that tests of meta-objectives share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from support.helpers import random_batch
+from torch import Tensor
+
+from metarl.adaptation.base import Adaptation, Loss, adapt
+from metarl.adaptation.inner_loop import InnerLoop
+from metarl.adaptation.losses import InnerLoss, inner_losses
+from metarl.outer.base import Iteration
+from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.params import Params, expand, weights
+from metarl.rollouts.advantages import PolicyBatch
+from metarl.rollouts.data import Rollouts
+
+HORIZON = 5
+
+
+@dataclass(frozen=True)
+class MetaProblem:
+    """Meta-parameters and what their inner loop collected: batch k by the policies after k steps.
+
+    Batches are data: they stay what they are when the parameters move.
+    """
+
+    policy: GaussianMlpPolicy
+    adaptation: Adaptation
+    form: InnerLoss
+    theta: Params  # without axis M
+    batches: list[PolicyBatch]  # K + 1
+    policies: list[Params]  # K + 1, each (M, ...)
+    failures: tuple[int, ...] = ()  # tasks whose adaptation was not finite
+
+    @property
+    def failed(self) -> Tensor:
+        return torch.tensor([m in self.failures for m in range(self.num_tasks)])
+
+    @property
+    def num_tasks(self) -> int:
+        return len(self.batches[0].weights)
+
+    @property
+    def losses(self) -> list[Loss]:
+        return inner_losses(self.policy, self.batches[:-1], self.form)
+
+    def adapted(self, theta: Params) -> Params:
+        """The adapted policies of other meta-parameters: (...) -> (M, ...)."""
+        return adapt(self.adaptation, expand(theta, self.num_tasks), self.losses)
+
+    def iteration(self, returns: Sequence[float] = (1, 2, 4), progress: float = 0.0) -> Iteration:
+        """What a meta-objective gets to see; `returns` are those of each task after adaptation."""
+        after = rollouts_with(torch.tensor(returns, dtype=torch.float64))
+        rollouts = [after] * len(self.batches)
+        inner = InnerLoop(rollouts, self.batches, self.policies, self.failed, 0.0)
+        return Iteration(self.policy, self.adaptation, self.form, inner, HORIZON, progress)
+
+
+def meta_problem(
+    adaptation: Adaptation,
+    form: InnerLoss,
+    num_steps: int,
+    *,
+    num_tasks: int = 3,
+    episodes: int = 6,
+    num_invalid: int = 4,
+    context_size: int = 0,
+    seed: int = 0,
+) -> MetaProblem:
+    """A small policy, away from symmetric points, with normalised observations."""
+    generator = torch.Generator().manual_seed(seed)
+    config = PolicyConfig(
+        hidden_sizes=(4, 3), normalize_observations=True, context_size=context_size
+    )
+    policy = GaussianMlpPolicy(config, 3, (-1.0, -1.0), (1.0, 1.0))
+    params = policy.init(generator)
+    params |= adaptation.init(weights(params), generator)
+    theta = {}
+    for name, value in params.items():
+        spread = 0.0 if name.startswith(("obs_", "task.", "adaptation.")) else 0.1
+        noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        theta[name] = value.double() + spread * noise
+
+    state = adaptation.begin(expand(theta, num_tasks))
+    batches, policies = [], []
+    for k in range(num_steps + 1):
+        policies.append({name: state[name].detach() for name in theta})
+        samples, own_seed = episodes * HORIZON, 100 * seed + k
+        batch = random_batch(policy, policies[-1], num_tasks, samples, own_seed, num_invalid)
+        batches.append(batch)
+        if k < num_steps:
+            (loss,) = inner_losses(policy, batches[-1:], form)
+            state = adaptation.step(state, loss, k)
+    return MetaProblem(policy, adaptation, form, theta, batches, policies)
+
+
+def rollouts_with(returns: Tensor) -> Rollouts:
+    """One episode of one step for each task, with these returns, (M,); NaN: it diverged."""
+    M = len(returns)
+    faulted = returns.isnan().view(M, 1)
+    flags = torch.zeros(M, 1, 1, dtype=torch.bool)
+    return Rollouts(
+        observations=torch.zeros(M, 1, 1, 1),
+        actions=torch.zeros(M, 1, 1, 1),
+        log_probs=torch.zeros(M, 1, 1),
+        rewards=torch.nan_to_num(returns).view(M, 1, 1),
+        terminated=flags,
+        truncated=~flags,
+        valid=~faulted.unsqueeze(-1),
+        final_observations=torch.zeros(M, 1, 1),
+        quantity=torch.zeros(M, 1),
+        faulted=faulted,
+    )
+
+
+def finite_difference(
+    function: Callable[[Tensor], Tensor], at: Tensor, eps: float = 1e-5
+) -> Tensor:
+    """Central differences of a scalar function at every coordinate: (D,) -> (D,)."""
+    shifts = eps * torch.eye(len(at), dtype=at.dtype)
+    values = torch.vmap(function)(torch.cat([at + shifts, at - shifts]))
+    return (values[: len(at)] - values[len(at) :]) / (2 * eps)

@@ -1,0 +1,270 @@
+"""What must hold on a GPU, checked on a pretended one; and faults, which the checks must find."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import pytest
+import torch
+from pretended_device import GPU, NOTES, of_kind
+from pretended_worlds import noted_twice, use_pretended_gpu
+from torch import Generator
+
+from metarl.deploy import adapt_to_task
+from metarl.evaluation.evaluate import evaluate
+from metarl.methods.config import TrainConfig
+from metarl.methods.meta import METHODS
+from metarl.outer import ppo, trpo
+from metarl.outer.ppo import Ppo
+from metarl.outer.trpo import Trpo
+from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.params import expand, to
+from metarl.rollouts.collect import collect
+from metarl.runs.checkpoint import create_run, load_checkpoint, load_policy
+from metarl.training import trainer
+from metarl_envs import FAMILIES, BatchEnv, get_family, vary
+
+NETWORK = PolicyConfig(hidden_sizes=(8,), normalize_observations=True, context_size=2)
+
+
+@pytest.fixture(autouse=True)
+def on_pretended_gpu(monkeypatch):
+    use_pretended_gpu(monkeypatch)
+    NOTES.clear()
+
+
+# ---- recorded steps ------------------------------------------------------------------------------
+
+
+def disturbed(family):
+    """With late actions, noisy and biased observations, and the task told."""
+    robot = family.robot
+    return dataclasses.replace(
+        family,
+        observes_task=True,
+        parameters=(
+            *family.parameters,
+            vary.action_delay(2),
+            vary.observation_noise(robot, (0.0, 0.1)),
+            vary.observation_bias(robot, (-0.1, 0.1), entries=[1]),
+        ),
+    )
+
+
+def verify_step(family):
+    """Both parts of a time step note nothing; a whole collection waits for one complaint."""
+    policy = GaussianMlpPolicy.for_family(family, NETWORK)
+    params = to(expand(policy.init(Generator().manual_seed(0)), 4), GPU)
+    env = BatchEnv(family, 4, 3, horizon=5, engine="warp", device=GPU)
+    env.set_tasks(family.sample_tasks(4, Generator().manual_seed(1), "train"))
+    streams, parts = [Generator().manual_seed(seed) for seed in (2, 3)], []
+    collect(env, policy, params, *streams, record=noted_twice(parts))
+    assert len(parts) == 2
+    for part in parts:
+        assert not part, dict(part)
+    NOTES.clear()
+    found = collect(env, policy, params, *streams, record=noted_twice(parts))
+    assert len(parts) == 2
+    for field in dataclasses.fields(found):
+        value = getattr(found, field.name)
+        assert value.device.type == "gpu", field.name
+        assert torch.isfinite(value.cpu()).all(), field.name
+    assert not of_kind("mixed", NOTES)
+    assert {n.place for n in NOTES if n.kind == "wait"} <= {"warp.py:WarpEngine.complaint"}, dict(
+        NOTES
+    )
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def check_a_step_of_every_family(name):
+    verify_step(get_family(name))
+
+
+@pytest.mark.parametrize("name", ["navigation", "ant-crippled"])
+def check_a_step_with_disturbances(name):
+    verify_step(disturbed(get_family(name)))
+
+
+def rewarded(reward):
+    return dataclasses.replace(get_family("half-cheetah-velocity"), reward=reward)
+
+
+FAULTY_FAMILIES = {
+    "flag on the host": (
+        "mixed",
+        dataclasses.replace(
+            get_family("half-cheetah-velocity"),
+            terminated=lambda t: torch.zeros(len(t.action), dtype=torch.bool),
+        ),
+    ),
+    "list as index": ("copy", rewarded(lambda t: t.after["qpos"][:, [0, 1]].sum(1))),
+    "constant on the host": (
+        "mixed",
+        rewarded(lambda t: (t.after["qpos"][:, :2] * torch.tensor([1.0, 0.0])).sum(1)),
+    ),
+    "constant copied to the GPU": (
+        "copy",
+        rewarded(lambda t: (t.after["qpos"][:, :2] * torch.tensor([1.0, 0.0], device=GPU)).sum(1)),
+    ),
+    "value asked for": (
+        "wait",
+        rewarded(lambda t: t.after["qpos"][:, 0] * float(t.after["qpos"].max())),
+    ),
+    "mask as index": (
+        "wait",
+        rewarded(lambda t: t.after["qpos"][:, 0] + t.action[t.action > 0].sum()),
+    ),
+    "numpy": (
+        "copy",
+        rewarded(
+            lambda t: torch.as_tensor(t.after["qpos"][:, 0].cpu().numpy()).to(t.action.device)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "family"), FAULTY_FAMILIES.values(), ids=FAULTY_FAMILIES)
+def check_that_a_faulty_family_is_found(kind, family):
+    with pytest.raises(AssertionError, match=f"kind='{kind}'"):
+        verify_step(family)
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+WAITS = {"maml-trpo": 8, "meta-sgd": 9, "promp": 9, "cavia": 9}
+"""How often an update asks for a value: one decision (a try of the line search, of which there is
+one here; whether PPO's last step led too far) and the numbers that it logs, when all is done."""
+
+
+def tiny(method, iterations=2):
+    config = TrainConfig(
+        family="half-cheetah-payload-velocity",
+        method=method,
+        horizon=6,
+        policy=NETWORK,
+        engine="warp",
+        device="cpu",  # where the checkpoint of the pretended device is read again
+    )
+    config = METHODS[method].recipe(config)
+    outer = config.outer
+    if isinstance(outer, Trpo):
+        outer = dataclasses.replace(outer, max_backtracks=1)
+    return dataclasses.replace(
+        config,
+        horizon=6,
+        iterations=iterations,
+        meta_batch_size=4,
+        episodes_per_task=5,
+        outer=outer,
+        checkpoint_every=1,
+    )
+
+
+def verify_training(method, iterations, folder, monkeypatch):
+    """In training nothing is mixed, updates wait no more than they may, the state is on the CPU."""
+    config, waits = tiny(method, iterations), []
+    update = type(config.outer).update
+
+    def noted(self, *arguments):
+        before = Counter(of_kind("wait", NOTES))
+        result = update(self, *arguments)
+        waits.append(Counter(of_kind("wait", NOTES)) - before)
+        return result
+
+    monkeypatch.setattr(type(config.outer), "update", noted)
+    create_run(folder, config, ["test"])
+    state = trainer.train(config, trainer.initial_state(config), folder, quiet=True)
+    assert not of_kind("mixed", NOTES), of_kind("mixed", NOTES)
+    for found in waits:
+        assert found.total() <= WAITS[method], found
+    assert (state.iteration, state.refused) == (iterations, 0)
+    for name, value in (state.params | state.optimizer).items():
+        assert value.device.type == "cpu", f"{name} in {value.device}"
+
+
+@pytest.mark.parametrize("method", WAITS)
+def check_training_of_a_method(method, tmp_path, monkeypatch):
+    verify_training(method, 2, tmp_path / "run", monkeypatch)
+
+
+def check_resuming_evaluation_and_adaptation(tmp_path, monkeypatch):
+    run, config = tmp_path / "run", tiny("maml-trpo")
+    create_run(run, config, ["test"])
+    once = dataclasses.replace(config, iterations=1)
+    trainer.train(once, trainer.initial_state(config), run, quiet=True)
+    state = trainer.train(config, load_checkpoint(run)[1], run, quiet=True)
+    assert (state.iteration, state.refused) == (2, 0)
+    saved = load_policy(run)
+    sizes = {"num_tasks": 4, "episodes_per_step": 4, "steps": 2, "budgets": (2,)}
+    evaluation = evaluate(saved, splits=["test"], **sizes, engine="warp", device=GPU)
+    assert torch.isfinite(torch.as_tensor(evaluation.splits[0].returns)).all()
+    task = saved.config.task_family().nominal_tasks()
+    adapted = adapt_to_task(saved, task, episodes=4, engine="warp", device=GPU)
+    assert {value.device.type for value in adapted.params.values()} == {"cpu"}
+    assert not of_kind("mixed", NOTES), of_kind("mixed", NOTES)
+
+
+def asking_in_every_product(monkeypatch):
+    healthy = trpo.conjugate_gradient
+
+    def faulty(product, *arguments):
+        def asking(vector):
+            assert bool(torch.isfinite(vector).all())
+            return product(vector)
+
+        return healthy(asking, *arguments)
+
+    monkeypatch.setattr(trpo, "conjugate_gradient", faulty)
+
+
+def asking_for_the_number_of_steps(monkeypatch):
+    healthy = ppo.adam_step
+
+    def faulty(params, gradient, state, *rates):
+        float(state["adam.count"])
+        return healthy(params, gradient, state, *rates)
+
+    monkeypatch.setattr(ppo, "adam_step", faulty)
+
+
+def asking_for_every_divergence(monkeypatch):
+    healthy = Ppo.too_far
+
+    def faulty(self, kl, trail):
+        kl.item()
+        return healthy(self, kl, trail)
+
+    monkeypatch.setattr(Ppo, "too_far", faulty)
+
+
+def with_advantages_on_the_host(monkeypatch):
+    for objective in (trpo, ppo):
+        healthy = objective.surrogate
+
+        def faulty(dist, batch, *clip, healthy=healthy):
+            return healthy(dist, batch, *clip) * torch.ones(4)
+
+        monkeypatch.setattr(objective, "surrogate", faulty)
+
+
+def leaving_the_state_on_the_gpu(monkeypatch):
+    monkeypatch.setattr(trainer, "CPU", GPU)
+    monkeypatch.setattr(trainer, "save_checkpoint", lambda run, config, state: run)
+
+
+@pytest.mark.parametrize(
+    ("method", "fault", "found"),
+    [
+        ("maml-trpo", asking_in_every_product, "conjugate_gradient': 10"),
+        ("maml-trpo", with_advantages_on_the_host, "mul in trpo.py:evaluate"),
+        ("promp", asking_for_the_number_of_steps, "Ppo.step': 5"),
+        ("promp", asking_for_every_divergence, "Ppo.update': 15"),
+        ("promp", with_advantages_on_the_host, "mul in ppo.py:Ppo.loss"),
+        ("cavia", leaving_the_state_on_the_gpu, "weight_0 in gpu"),
+    ],
+)
+def check_that_a_faulty_update_is_found(method, fault, found, tmp_path, monkeypatch):
+    fault(monkeypatch)
+    with pytest.raises(AssertionError, match=found):
+        verify_training(method, 1, tmp_path / "run", monkeypatch)

@@ -1,0 +1,80 @@
+"""Tiny runs for tests of checkpoints, logs and the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+
+from metarl.methods.config import TrainConfig
+from metarl.policies.mlp import PolicyConfig
+from metarl.runs import files
+from metarl.runs.checkpoint import create_run, save_checkpoint
+from metarl.runs.state import TrainState
+from metarl.training.trainer import initial_state
+
+TINY = TrainConfig(
+    family="navigation",
+    method="maml-trpo",
+    horizon=8,
+    iterations=10,
+    meta_batch_size=3,
+    episodes_per_task=3,
+    device="cpu",
+    sim_threads=1,
+    checkpoint_every=1,
+    policy=PolicyConfig(hidden_sizes=(4,), action_scale=1.0),
+)
+TINY_FLAGS = [
+    "--meta-batch-size",
+    "3",
+    "--episodes-per-task",
+    "3",
+    "--horizon",
+    "8",
+    "--sim-threads",
+    "1",
+]
+
+
+def state_at(iteration: int, config: TrainConfig = TINY) -> TrainState:
+    """A state that differs from every other iteration's in each of its parts."""
+    state = initial_state(dataclasses.replace(config, seed=iteration))
+    torch.rand(iteration, generator=state.generators.tasks)
+    return dataclasses.replace(
+        state,
+        optimizer={name: value + iteration for name, value in state.optimizer.items()},
+        iteration=iteration,
+        env_steps=100 * iteration,
+        refused=iteration,
+    )
+
+
+def run_with(folder: Path, *iterations: int, config: TrainConfig = TINY) -> Path:
+    """A run folder that holds these checkpoints."""
+    create_run(folder, config, ["metarl", "train"])
+    for iteration in iterations:
+        save_checkpoint(folder, config, state_at(iteration, config))
+    return folder
+
+
+def assert_same_state(found: TrainState, expected: TrainState) -> None:
+    """Bit for bit: parameters, optimiser, random streams, counters."""
+    for part in ("params", "optimizer"):
+        tensors = getattr(expected, part)
+        for name, value in tensors.items():
+            assert torch.equal(getattr(found, part)[name], value), name
+        # Sums over all of them depend on the order.
+        assert list(getattr(found, part)) == list(tensors)
+    for name, value in expected.generators.state().items():
+        assert torch.equal(found.generators.state()[name], value), name
+    for name in ("iteration", "env_steps", "refused", "refused_in_a_row"):
+        assert getattr(found, name) == getattr(expected, name), name
+
+
+def edit_json(path, reseal=True, **changes):
+    """Change a file's object the way another version of this code might have written it."""
+    data = {k: v for k, v in json.loads(path.read_bytes()).items() if k != files.SEAL} | changes
+    path.write_bytes(files.sealed_json(data) if reseal else json.dumps(data).encode())

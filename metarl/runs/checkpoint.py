@@ -20,14 +20,29 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from metarl.methods.config import TrainConfig
 from metarl.errors import RunError
-from metarl.runs.files import (publish, read_json, remove_folder, replace_file, temporary_folder)
-from metarl.policies.params import Params, learned
+from metarl.methods.config import TrainConfig
 from metarl.policies.mlp import GaussianMlpPolicy
-from metarl.runs.policy_folder import (CONFIG, SavedPolicy, is_policy, read_policy, save_policy, write_policy)
+from metarl.policies.params import Params, learned
 from metarl.process import typed
-from metarl.runs.run_folder import (BEST, CHECKPOINTS, check_run, create_run, load_run_config, locked, update_run)
+from metarl.runs.files import publish, read_json, remove_folder, replace_file, temporary_folder
+from metarl.runs.policy_folder import (
+    CONFIG,
+    SavedPolicy,
+    is_policy,
+    read_policy,
+    save_policy,
+    write_policy,
+)
+from metarl.runs.run_folder import (
+    BEST,
+    CHECKPOINTS,
+    check_run,
+    create_run,
+    load_run_config,
+    locked,
+    update_run,
+)
 from metarl.runs.state import Generators, TrainState
 from metarl.runs.training_files import TRAINING_STATE, Stored, read_training, write_training
 from metarl_envs.inputs.numbers import whole

@@ -12,16 +12,26 @@ import safetensors.torch
 import torch
 from torch import Generator, Tensor
 
-from metarl.versions import __version__
+from metarl.errors import RunError
 from metarl.methods.baselines import origins
 from metarl.methods.config import TrainConfig, from_json, to_json, upgraded
-from metarl.errors import RunError
-from metarl.runs.files import (check_seal, plain, publish, read_json, read_tensors, remove_folder, sealed_json, sha256, temporary_folder, write_synced)
-from metarl.runs.model_card import model_card
-from metarl.policies.params import Params
 from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.params import Params
+from metarl.runs.files import (
+    check_seal,
+    plain,
+    publish,
+    read_json,
+    read_tensors,
+    remove_folder,
+    sealed_json,
+    sha256,
+    temporary_folder,
+    write_synced,
+)
+from metarl.runs.model_card import model_card
 from metarl.runs.state import initial_params
-from metarl.versions import git_commit, versions
+from metarl.versions import __version__, git_commit, versions
 from metarl_envs import FAMILIES, InputError, TaskFamily, unknown_name
 from metarl_envs.interfaces.entry_names import action_names, observation_names
 

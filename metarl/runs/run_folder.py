@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from metarl.methods.config import TrainConfig, to_json
 from metarl.errors import RunError
+from metarl.methods.config import TrainConfig, to_json
+from metarl.process import typed
 from metarl.runs.files import read_json, replace_file, sealed_json
 from metarl.runs.policy_folder import CONFIG, SCHEMA, check_format, read_config
-from metarl.process import typed
 from metarl.versions import git_commit, versions
 
 RUN_FORMAT = "metarl-run"

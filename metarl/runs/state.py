@@ -10,8 +10,8 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.methods.config import TrainConfig
-from metarl.policies.params import Params, weights
 from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.params import Params, weights
 
 
 @dataclass(frozen=True)

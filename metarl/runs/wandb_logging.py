@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metarl.methods.config import TrainConfig, settings
 from metarl.errors import RunError
+from metarl.methods.config import TrainConfig, settings
 from metarl.runs.files import read_json, replace_file, sealed_json
 from metarl_envs import InputError
 

@@ -13,11 +13,11 @@ import safetensors.torch
 import torch
 from support.tiny_runs import TINY, assert_same_state, edit_json, run_with, state_at
 
-from metarl.runs import checkpoint, files, policy_folder, training_files
 from metarl.adaptation.learned_rates import MetaSgd
-from metarl.outer.ppo import Ppo
-from metarl.runs.checkpoint import (load_checkpoint, load_policy, load_run_config, save_checkpoint)
 from metarl.errors import RunError
+from metarl.outer.ppo import Ppo
+from metarl.runs import checkpoint, files, policy_folder, training_files
+from metarl.runs.checkpoint import load_checkpoint, load_policy, load_run_config, save_checkpoint
 
 RATES_AND_ADAM = dataclasses.replace(TINY, inner=MetaSgd(), outer=Ppo())
 FILES = ("model.safetensors", "config.json", "training.safetensors", "training.json")

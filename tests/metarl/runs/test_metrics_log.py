@@ -11,9 +11,9 @@ import warnings
 
 import pytest
 from PIL import Image
+from support.tiny_runs import TINY
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
-from support.tiny_runs import TINY
 
 from metarl.runs.metrics_log import MetricsLogger, cut_metrics, flatten, read_metrics
 

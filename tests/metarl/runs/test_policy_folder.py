@@ -13,14 +13,14 @@ import safetensors.torch
 import torch
 from support.tiny_runs import TINY, edit_json, state_at
 
-from metarl.runs import files
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_rates import MetaSgd
-from metarl.outer.trpo import Trpo
-from metarl.runs.checkpoint import load_policy, save_policy
-from metarl.methods.config import TrainConfig, to_json
 from metarl.errors import RunError
+from metarl.methods.config import TrainConfig, to_json
+from metarl.outer.trpo import Trpo
 from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.runs import files
+from metarl.runs.checkpoint import load_policy, save_policy
 from metarl_envs import get_family
 
 POLICY = GaussianMlpPolicy.for_family(get_family("navigation"), TINY.policy)

@@ -11,9 +11,16 @@ from collections import namedtuple
 import pytest
 from support.tiny_runs import TINY, run_with
 
-from metarl.runs import run_folder
-from metarl.runs.checkpoint import (create_run, load_checkpoint, load_policy, load_run_config, locked, update_run)
 from metarl.errors import RunError
+from metarl.runs import run_folder
+from metarl.runs.checkpoint import (
+    create_run,
+    load_checkpoint,
+    load_policy,
+    load_run_config,
+    locked,
+    update_run,
+)
 
 
 def test_a_run_keeps_its_configuration_and_every_command(tmp_path):

@@ -19,7 +19,7 @@ from metarl.runs.checkpoint import SavedPolicy, load_policy
 from metarl.video import record
 from metarl_envs import InputError, Tasks, get_family
 
-BUNDLED = Path(__file__).parent / "assets" / "half-cheetah-direction"
+BUNDLED = Path(__file__).parents[1] / "assets" / "half-cheetah-direction"
 TOLD = {"direction": -1.0}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from metarl.evaluation.labels import task_text
 from metarl.report.measured_run import Sizes
-from metarl.report.study import Group, Study, held_out
+from metarl.report.studies import Group, Study, held_out
 from metarl_envs import InputError
 
 SIZE = (320, 240)

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from metarl.report.study import Study
+from metarl.report.studies import Study
 
 CURVE_COLUMNS = (
     *("run", "method", "split", "tasks", "gradient_steps", "adaptation_episodes"),

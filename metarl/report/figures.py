@@ -16,7 +16,7 @@ from metarl.evaluation.gap import percent
 from metarl.report.curves import smooth
 from metarl.report.line_labels import episode_axis, thin_ticks
 from metarl.report.measured_run import Subject
-from metarl.report.study import Group, Row, Study
+from metarl.report.studies import Group, Row, Study
 from metarl.report.style import (
     FAINT,
     FONT,

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from metarl.report.headline import met, returns_text
 from metarl.report.line_labels import LineLabel, episode_axis, label_ends, thin_ticks
-from metarl.report.study import Group, Row, Study
+from metarl.report.studies import Group, Row, Study
 from metarl.report.style import INK, Picture, Plate, canvas
 
 FONT = 11

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from metarl.report import sentences as words
 from metarl.report.clips import Film, fitting
 from metarl.report.measured_run import Subject
-from metarl.report.study import Study
+from metarl.report.studies import Study
 from metarl.report.style import Plate
 from metarl.report.svg import inline
 from metarl.report.tables import cost_table, gain_table, parameter_table, points_table, return_table

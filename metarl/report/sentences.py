@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from metarl.evaluation.gap import percent
 from metarl.evaluation.labels import ANY_TASK
 from metarl.report.headline import Level, Outcome, adapted_sentence, fixed_sentence
-from metarl.report.study import Group, Study
+from metarl.report.studies import Group, Study
 from metarl_envs import Split
 
 MAX_NAMED = 3

@@ -11,7 +11,7 @@ from metarl.evaluation.comparison import seeds_text
 from metarl.evaluation.gap import percent
 from metarl.evaluation.labels import DOES_NOT_ADAPT
 from metarl.report.measured_run import Subject
-from metarl.report.study import Group, Study
+from metarl.report.studies import Group, Study
 from metarl_envs import Split
 
 NONE = "–"

@@ -9,7 +9,7 @@ from metarl.evaluation.labels import task_text
 from metarl.evaluation.results import SplitEvaluation
 from metarl.policies.params import TASK
 from metarl.report.parameter_change import Change
-from metarl.report.study import Group
+from metarl.report.studies import Group
 from metarl.report.style import (
     FAINT,
     FONT,

@@ -10,7 +10,7 @@ from metarl.report.csv_files import curve_csv, learning_csv, method_csv, task_cs
 from metarl.report.figures import adaptation, learning, shares
 from metarl.report.opening import opening
 from metarl.report.page import page
-from metarl.report.study import Group, Study
+from metarl.report.studies import Group, Study
 from metarl.report.style import Plate
 from metarl.report.svg import write_picture
 from metarl.report.task_figures import changes, gain

@@ -233,7 +233,7 @@ def _kinds(given: Any) -> str:  # noqa: ANN401 - whatever an environment gives
 
 def _entered(error: BaseException) -> str:
     """Where an error entered an installed package that is neither Gymnasium nor ours."""
-    ours = tuple(str(Path(package).parent) for package in (__file__, gymnasium.__file__))
+    ours = str(Path(__file__).parents[1]), str(Path(gymnasium.__file__).parent)
     python, installed = (sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib"))
     for frame in traceback.extract_tb(error.__traceback__):
         name = frame.filename

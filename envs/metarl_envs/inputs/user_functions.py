@@ -18,7 +18,7 @@ from metarl_envs.errors import InputError
 PROBED = 2
 """Worlds that functions are tried on: with one, a wrong axis would not show."""
 NOT_OWN = (
-    f"{Path(__file__).parent}{os.sep}",
+    f"{Path(__file__).parents[1]}{os.sep}",
     *(sysconfig.get_paths()[kind] for kind in ("stdlib", "platlib", "purelib")),
 )
 """Where the files of Python, of installed packages and of this package are."""

@@ -79,7 +79,7 @@ def test_numbers_that_an_environment_keeps_may_be_of_any_type(monkeypatch):
         vary.attribute(robot, "loaded", (0, 1))
 
 
-POINT = "somebody:Somebody/Point-v0"
+POINT = "support.somebody:Somebody/Point-v0"
 
 
 def test_numbers_of_the_class_vary_and_outlive_a_reset_that_sets_them_anew():
@@ -103,7 +103,7 @@ def test_a_step_s_length_is_dt_or_what_the_clock_shows_or_a_frame(monkeypatch):
     assert gym_robot(POINT).dt_s == 0.25
     assert gym_robot(POINT, dt_s=np.float32(0.5)).dt_s == 0.5
     monkeypatch.setattr(point, "dt", 0.0)
-    with pytest.raises(InputError, match=r"dt of somebody.* = 0: .*give dt_s= to gym_robot"):
+    with pytest.raises(InputError, match=r"dt of support.somebody.* = 0: .*give dt_s= to gym_robot"):
         gym_robot(POINT)
     monkeypatch.setattr(pole, "step", lambda self, a: (self.observe(), 0, False, False, {}))
     monkeypatch.delattr(pole, "dt")

@@ -78,7 +78,7 @@ def test_one_output_needs_no_list():
         ({"remembered": ["site_xpos"]}, "add it to outputs"),
         ({"observation": lambda state: state["qpos"][:, 0]}, r"shape \(2,\) .* must be \(N, O\)"),
         ({"observation": lambda state: state["qpos"][0]}, r"must be \(N, O\)"),
-        ({"observation": lambda state: state["xpos"]}, "reads 'xpos' .test_own.py, line "),
+        ({"observation": lambda state: state["xpos"]}, "reads 'xpos' .test_from_mjcf.py, line "),
         ({"observation": lambda state: state["qpos"] @ torch.ones(5)}, "failed: RuntimeError"),
         ({"observation": lambda state: None}, "must be a torch tensor"),
     ],

@@ -130,7 +130,7 @@ def test_each_fault_is_found_and_the_fix_named(broken, name, fix):
 
 
 def test_an_attribute_that_the_environment_s_own_reward_reads_is_a_change():
-    robot = gym_robot("somebody:Somebody/Point-v0")
+    robot = gym_robot("support.somebody:Somebody/Point-v0")
     mark = vary.attribute(robot, "mark", (-1.0, 1.0), how="set")
     unread = vary.attribute(robot, "mass", (0.5, 2.0))
     found = list(check(family_from_gym(robot, [mark, unread])))

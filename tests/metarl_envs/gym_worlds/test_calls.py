@@ -12,7 +12,7 @@ from torch import Generator
 from metarl_envs import BatchEnv, InputError, TaskFamily, family_from_gym, gym_robot, vary
 from metarl_envs.gym_worlds.calls import AskedEnv
 
-ID = "somebody:Somebody/Point-v0"
+ID = "support.somebody:Somebody/Point-v0"
 
 
 def family(habit: str, **how) -> TaskFamily:

@@ -1,7 +1,11 @@
+import os
+
 import pytest
 
 from metarl.process import prepare_process
 
+# Before NumPy: by more threads the eigenvectors of CMA-ES have other bits than those recorded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 prepare_process()  # before any test imports torch or mujoco
 
 

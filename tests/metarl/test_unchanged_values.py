@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 import pytest
-from unchanged_values import CASES, RECORDED, compute, differences, digest, digests, machine
+from support.unchanged_values import CASES, RECORDED, compute, differences, digest, digests, machine
 
 WRITTEN = json.loads(RECORDED.read_text())
 

@@ -103,7 +103,7 @@ def test_a_step_s_length_is_dt_or_what_the_clock_shows_or_a_frame(monkeypatch):
     assert gym_robot(POINT).dt_s == 0.25
     assert gym_robot(POINT, dt_s=np.float32(0.5)).dt_s == 0.5
     monkeypatch.setattr(point, "dt", 0.0)
-    with pytest.raises(InputError, match=r"dt of support.somebody.* = 0: .*give dt_s= to gym_robot"):
+    with pytest.raises(InputError, match=r"dt of support.somebody.* = 0: .*give dt_s="):
         gym_robot(POINT)
     monkeypatch.setattr(pole, "step", lambda self, a: (self.observe(), 0, False, False, {}))
     monkeypatch.delattr(pole, "dt")

@@ -1,6 +1,6 @@
 """Values that no change of the code's form may change, as digests: `unchanged_values.json`.
 
-    OPENBLAS_NUM_THREADS=1 python tests/metarl/unchanged_values.py
+    OPENBLAS_NUM_THREADS=1 python tests/support/unchanged_values.py
 
 computes them with the code at hand and writes the file anew. Record before a rewrite, never to make
 a red test green: then say in the commit which values changed, and why. Names of entries are no
@@ -28,10 +28,10 @@ import torch
 
 import metarl
 from metarl.cli import main
-from metarl.methods import METHODS
+from metarl.methods.meta import METHODS
 
 RECORDED = Path(__file__).with_suffix(".json")
-BUNDLED = Path(metarl.__file__).parent / "data" / "half-cheetah-direction"
+BUNDLED = Path(metarl.__file__).parent / "assets" / "half-cheetah-direction"
 HORIZONS = {"navigation": 20, "half-cheetah-direction": 30}
 POPULATION = 10
 """Of CMA-ES; a divisor of the meta-batch's size."""

@@ -21,6 +21,8 @@ def prepare_process() -> None:
     # Torch's idle threads spin before they sleep. 10,000 turns instead of libgomp's 300,000 cost
     # nothing on an idle machine and halve an update's time where other processes want the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # NumPy's: by more threads the eigenvectors of CMA-ES's covariance (114 x 114) have other bits.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     keep_freed_memory()
 
 

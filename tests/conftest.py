@@ -1,12 +1,8 @@
-import os
-
 import pytest
 
 from metarl.process import prepare_process
 
-# Before NumPy: by more threads the eigenvectors of CMA-ES have other bits than those recorded.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-prepare_process()  # before any test imports torch or mujoco
+prepare_process()  # before any test imports numpy, torch or mujoco
 
 
 def known_families_again():

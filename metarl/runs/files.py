@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and reading files that nobody vouches for."""
+"""Atomic writes, and checked reads of untrusted files."""
 
 from __future__ import annotations
 
@@ -20,16 +20,6 @@ from metarl.errors import RunError
 from metarl.policies.params import Params
 
 MAX_JSON_BYTES = 4_000_000
-SEAL = "checksum"
-DTYPES = {
-    "F32": torch.float32,
-    "F64": torch.float64,
-    "U8": torch.uint8,
-    "I32": torch.int32,
-    "I64": torch.int64,
-    "BOOL": torch.bool,
-}
-"""The tensor types that our files hold, by their names in safetensors headers."""
 
 
 def write_synced(path: Path, content: bytes) -> None:
@@ -109,15 +99,13 @@ def plain(value: Any) -> Any:  # noqa: ANN401
     return value
 
 
-def sealed_json(data: Mapping[str, Any]) -> bytes:
-    """A JSON file that knows its own checksum, so that one changed digit is found."""
-    content = plain(data)
-    text = json.dumps(content | {SEAL: _seal(content)}, indent=2, ensure_ascii=False)
-    return f"{text}\n".encode()
+def json_bytes(data: Mapping[str, Any]) -> bytes:
+    """Data as the content of a JSON file that people read: NaN and infinities as null."""
+    return f"{json.dumps(plain(data), indent=2, ensure_ascii=False)}\n".encode()
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file, its checksum not yet looked at.
+    """The object in a JSON file.
 
     Raises:
         RunError: if the file is missing, oversized or not a JSON object.
@@ -135,21 +123,10 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def check_seal(path: Path, data: dict[str, Any]) -> None:
-    """Refuse an object whose checksum is missing or wrong.
-
-    Raises:
-        RunError: naming the file.
-    """
-    content = {key: value for key, value in data.items() if key != SEAL}
-    if data.get(SEAL) != _seal(content):
-        raise RunError(f"{path}: the checksum does not fit; the file is corrupt or was edited")
-
-
 def read_tensors(path: Path, like: Mapping[str, Tensor], digest: str) -> Params:
     """The tensors of a safetensors file, which must be exactly those that are expected.
 
-    Everything that the header says is checked before any memory is taken for it.
+    Names and shapes are checked before any memory is taken for them.
 
     Args:
         path: the file.
@@ -159,58 +136,31 @@ def read_tensors(path: Path, like: Mapping[str, Tensor], digest: str) -> Params:
     Raises:
         RunError: naming the file, and the tensor where one is at fault.
     """
-    header_bytes, header = _read_header(path)
-    if missing := sorted(set(like) - set(header)):
-        raise RunError(f"{path}: tensors {missing} are missing; it belongs to another policy")
-    if unknown := sorted(set(header) - set(like)):
-        raise RunError(f"{path}: unexpected tensors {unknown}; it belongs to another policy")
-    total = 0
-    for name, tensor in like.items():
-        entry = header[name] if isinstance(header[name], dict) else {}
-        if entry.get("shape") != list(tensor.shape):
-            raise RunError(
-                f"{path}: {name} has shape {entry.get('shape')}, expected {list(tensor.shape)}"
-            )
-        dtype = entry.get("dtype")
-        if not isinstance(dtype, str) or DTYPES.get(dtype) != tensor.dtype:
-            raise RunError(f"{path}: {name} has dtype {dtype}, expected {tensor.dtype}")
-        total += tensor.numel() * tensor.element_size()
-    size = path.stat().st_size
-    if size != header_bytes + total:
-        raise RunError(f"{path}: {size} bytes, expected {header_bytes + total}; it is truncated")
-    content = path.read_bytes()
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            if missing := sorted(set(like) - names):
+                raise RunError(f"{path}: tensors {missing} are missing; of another policy?")
+            if unknown := sorted(names - set(like)):
+                raise RunError(f"{path}: unexpected tensors {unknown}; of another policy?")
+            for name, tensor in like.items():
+                if (shape := file.get_slice(name).get_shape()) != list(tensor.shape):
+                    raise RunError(
+                        f"{path}: {name} has shape {shape}, expected {list(tensor.shape)}"
+                    )
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file") from None
+    except safetensors.SafetensorError as error:
+        raise RunError(f"{path}: {error}; it is truncated or corrupt") from None
     if sha256(content) != digest:
         raise RunError(f"{path}: its sha256 is not the recorded one; it is corrupt or was swapped")
-    try:
-        tensors = safetensors.torch.load(content)
-    except safetensors.SafetensorError as error:
-        raise RunError(f"{path}: {error}; it is corrupt") from None
+    tensors = safetensors.torch.load(content)
     for name, tensor in tensors.items():
+        if tensor.dtype != like[name].dtype:
+            raise RunError(f"{path}: {name} has dtype {tensor.dtype}, expected {like[name].dtype}")
         if not bool(torch.isfinite(tensor).all()):
             raise RunError(f"{path}: {name} holds NaN or infinite values")
     # In the expected order: sums over flattened parameters depend on it in their last bits. Copies,
     # because views into a file's bytes are not aligned, on which the last bits may depend too.
     return {name: tensors[name].clone() for name in like}
-
-
-def _read_header(path: Path) -> tuple[int, dict[str, Any]]:
-    """(bytes before the data, the header without its metadata) of a safetensors file."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if size < 8 or length > min(size - 8, MAX_JSON_BYTES):
-                raise RunError(f"{path}: its header does not fit into the file; it is truncated")
-            header = json.loads(file.read(length))
-    except FileNotFoundError:
-        raise RunError(f"{path}: no such file") from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: unreadable header ({error}); it is corrupt") from None
-    if not isinstance(header, dict):
-        raise RunError(f"{path}: unreadable header; it is corrupt")
-    header.pop("__metadata__", None)
-    return 8 + length, header
-
-
-def _seal(content: Mapping[str, Any]) -> str:
-    return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())

@@ -18,13 +18,12 @@ from metarl.methods.config import TrainConfig, from_json, to_json, upgraded
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params
 from metarl.runs.files import (
-    check_seal,
+    json_bytes,
     plain,
     publish,
     read_json,
     read_tensors,
     remove_folder,
-    sealed_json,
     sha256,
     temporary_folder,
     write_synced,
@@ -124,7 +123,7 @@ def write_policy(
         "metadata": metadata,
     }
     write_synced(folder / WEIGHTS, content)
-    write_synced(folder / CONFIG, sealed_json(data))
+    write_synced(folder / CONFIG, json_bytes(data))
     write_synced(folder / CARD, model_card(config, family, metadata).encode())
     return digest
 
@@ -181,14 +180,13 @@ def check_format(path: Path, data: dict[str, Any], expected: str) -> None:
     schema = data.get("schema")
     if not isinstance(schema, int) or schema < 1:
         raise RunError(f"{path}: schema = {schema!r} is not a version; the file is corrupt")
-    if schema > SCHEMA:  # before the checksum, which a newer version may form differently
+    if schema > SCHEMA:
         wrote = data.get("versions")
         version = wrote.get("metarl", "unknown") if isinstance(wrote, dict) else "unknown"
         raise RunError(
             f"{path}: written by metarl {version} with schema {schema}; this metarl "
             f"{__version__} reads up to {SCHEMA}: pip install -U metarl-robotics"
         )
-    check_seal(path, data)
 
 
 def read_config(path: Path, data: dict[str, Any]) -> TrainConfig:

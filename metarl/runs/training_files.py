@@ -15,7 +15,7 @@ import safetensors.torch
 from torch import Tensor
 
 from metarl.errors import RunError
-from metarl.runs.files import read_json, read_tensors, sealed_json, sha256, write_synced
+from metarl.runs.files import json_bytes, read_json, read_tensors, sha256, write_synced
 from metarl.runs.policy_folder import SCHEMA, SavedPolicy, check_format, check_middle, read_policy
 from metarl.versions import versions
 from metarl_envs import FAMILIES
@@ -58,7 +58,7 @@ def write_training(
         "sha256": sha256(content),
         "weights_sha256": weights_digest,
     }
-    write_synced(folder / TRAINING, sealed_json(training))
+    write_synced(folder / TRAINING, json_bytes(training))
 
 
 def read_training(

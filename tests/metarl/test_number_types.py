@@ -24,7 +24,7 @@ from metarl.methods.meta import METHODS
 from metarl.outer import META_OBJECTIVES
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
 from metarl.runs.checkpoint import create_run, load_checkpoint, load_policy, save_policy
-from metarl.runs.files import sealed_json
+from metarl.runs.files import json_bytes
 from metarl.runs.policy_folder import describe_family
 from metarl.runs.run_folder import load_run_config
 from metarl.training.benchmark import benchmark
@@ -133,7 +133,7 @@ def test_results_of_numpy_and_torch_are_written_as_numbers():
         "c": torch.tensor([[1.5]]),
         "d": np.bool_(True),
     }
-    read = json.loads(sealed_json(data | {"e": np.float64("nan")}))
+    read = json.loads(json_bytes(data | {"e": np.float64("nan")}))
     assert [read[name] for name in "abcde"] == [0.5, [0, 1], [[1.5]], True, None]
 
 

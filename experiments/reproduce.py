@@ -46,10 +46,10 @@ WIDE = "--set policy.action_scale=3.3333"
 REPRODUCTIONS = {
     "navigation": Reproduction(
         train="navigation",
-        evaluate="--tasks 200 --episodes 40 --steps 3",
+        evaluate="--tasks 100 --episodes 40 --steps 3",
         published="-40.4, -11.7, -3.3, -3.2 after 0, 1, 2, 3 steps; up to 40 M environment steps",
         source="Finn et al. 2017 (MAML), table 4",
-        differs="200 goals instead of 40; 20 tasks per meta-batch",
+        differs="100 goals instead of 40; 20 tasks per meta-batch",
     ),
     "half-cheetah-direction": Reproduction(
         train="half-cheetah-direction",
@@ -94,7 +94,11 @@ REPRODUCTIONS = {
         differs="model-free; 200 steps of 0.05 s, there 1,000 of 0.02 s; leg 3 is held out in both",
     ),
 }
-SPLIT_TITLES = {"train": "training tasks", "test": "held-out tasks", "extrapolation": "beyond"}
+SPLIT_TITLES = {
+    "train": "training tasks",
+    "test": "held-out tasks",
+    "extrapolation": "extrapolation",
+}
 
 
 @dataclass(frozen=True)
@@ -134,9 +138,9 @@ def table(folder: Path) -> str:
         "# Published results beside ours",
         "",
         "Means over seeds of the final policy's return after 0, 1, ... adaptation steps, measured "
-        "by its mean action; in brackets the gain of the last step over none, of the worst and the "
-        "best seed; then what the same tasks return with another task's adapted parameters, and "
-        "the gain of their own over that, of the worst and the best seed.",
+        "by its mean action; in brackets the gain of the last step over no step, for the worst and "
+        "the best seed. Then the control, the return of the same tasks with another task's adapted "
+        "parameters, and in brackets how far their own exceed it, for the worst and the best seed.",
         "",
         "| name | published | ours | seeds, steps each | what differs | trained by (seed 0) |",
         "|---|---|---|---|---|---|",

@@ -62,9 +62,3 @@ def test_the_example_trains_and_adapts(sign_sgd, tmp_path):
 
 def test_the_page_keeps_its_promise_of_one_short_file(sign_sgd):
     assert len(block("class SignStep").splitlines()) < 200
-
-
-def test_every_file_that_the_page_names_exists():
-    example = {"metarl/adaptation/sign.py", "tests/metarl/adaptation/test_sign.py"}
-    for name in set(re.findall(r"`((?:metarl|tests|envs|experiments)/[\w/.]+)`", PAGE)) - example:
-        assert (ROOT / name).exists(), name

@@ -1,24 +1,73 @@
-"""The README's Python runs as printed, and its commands, targets and files exist."""
+"""The README is short, its code runs as printed, and what the pages name and measured is there."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from metarl.cli import main
 from metarl.cli.parser import COMMANDS
-from metarl_envs import FAMILIES, BatchEnv
+from metarl.methods.meta import METHODS
+from metarl_envs import FAMILIES, BatchEnv, load_family
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+RESULTS = ROOT / "experiments" / "results"
 BUNDLED = ROOT / "metarl" / "assets" / "half-cheetah-direction"
+MAX_WORDS = 1000
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "videos" / "README.md",
+    *sorted((ROOT / "experiments").glob("*/*.md")),
+]
+EXAMPLES = {"metarl/adaptation/sign.py", "tests/metarl/adaptation/test_sign.py"}
+"""Files that CONTRIBUTING.md shows how to write."""
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def python_block(containing):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (block,) = [block for block in blocks if containing in block]
     return block
+
+
+def section(title):
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def first_column(title):
+    """Names in the first column of a section's table."""
+    rows = re.findall(r"^\| (`.*?) \|", section(title), re.MULTILINE)
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+
+
+def minus(text):
+    return text.replace("-", "−")
+
+
+def interval(values, sign=""):
+    return minus("**{:{s}.0f}** [{:.0f}, {:.0f}]".format(*values, s=sign))
+
+
+def share(values, bold=""):
+    return "{b}{:.0f} %{b} [{:.0f}, {:.0f}]".format(*(100 * value for value in values), b=bold)
+
+
+def read(name):
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def curve(evaluation, split):
+    return evaluation["splits"][split]["curve"]
+
+
+def test_it_fits_on_two_screens():
+    assert len(README.split()) <= MAX_WORDS
 
 
 def test_the_six_lines_adapt_a_policy_and_act():
@@ -31,36 +80,99 @@ def test_the_six_lines_adapt_a_policy_and_act():
     assert names["adapted"].adapted["episodes"] == 3
 
 
-def test_the_family_of_your_own_runs_and_its_parameter_reaches_the_model():
-    names = {}
-    exec(python_block("half-cheetah-payload"), names)
-    family = names["payload"]
+@pytest.fixture
+def own_robot(tmp_path, monkeypatch):
+    """`my_arm.py:family`, the printed file, in a folder that has the robot's model."""
+    model = Path("experiments/own_robot/arm.xml")
+    (tmp_path / model).parent.mkdir(parents=True)
+    shutil.copy(ROOT / model, tmp_path / model)
+    (tmp_path / "my_arm.py").write_text(python_block("mujoco_robot"))
+    monkeypatch.chdir(tmp_path)
+    return "my_arm.py:family"
+
+
+def test_your_robot_has_eight_lines_and_its_parameters_reach_the_model(own_robot):
+    assert sum(bool(line) for line in python_block("mujoco_robot").splitlines()) == 8
+    family = load_family(own_robot)
     env = BatchEnv(family, 2, 1)
     env.set_tasks(family.sample_tasks(2, torch.Generator().manual_seed(0), "extrapolation"))
     model, _ = env.engine.host_world(0)
     nominal = family.robot.load_model()
-    scale = env.tasks.values["torso_mass_scale"][0].item()
-    assert scale > 2
-    assert model.body_mass[1] == pytest.approx(scale * nominal.body_mass[1])
-    assert model.body_mass[2] == nominal.body_mass[2]
+    task = {name: values[0].item() for name, values in env.tasks.values.items()}
+    hand, forearm = (nominal.body(name).id for name in ("hand", "forearm"))
+    assert 3.0 < task["hand_mass"] <= 4.0
+    assert model.body_mass[hand] == pytest.approx(task["hand_mass"] * nominal.body_mass[hand])
+    assert model.body_mass[forearm] == nominal.body_mass[forearm]
+    assert model.actuator_gear[:, 0] == pytest.approx(
+        task["motor_gear"] * nominal.actuator_gear[:, 0]
+    )
+    observations = env.reset(torch.Generator())
+    assert observations[0, -1].item() == pytest.approx(task["height"])
 
 
-def test_every_shipped_family_is_in_the_readme():
-    table = README[README.index("## Task families") : README.index("Each has three splits")]
-    for name in FAMILIES:
-        robot, _, variation = name.rpartition("-")
-        assert f"`{name}`" in table or (f"`{robot}-" in table and f"`-{variation}`" in table)
+def test_your_robot_is_checked_and_trained_as_printed(own_robot, capsys):
+    commands = re.findall(r"^metarl (\w+) (my_arm\S+)(.*)$", README, re.MULTILINE)
+    check, train = [[name, file, *rest.split("#")[0].split()] for name, file, rest in commands]
+    assert (check[0], train[0]) == ("check", "train")
+    assert main(check) == 0
+    assert "arm is ready" in capsys.readouterr().out
+    sizes = ["--iterations", "1", "--meta-batch-size", "2", "--episodes-per-task", "2"]
+    assert main([*train, *sizes, "--run", "run", "--quiet"]) == 0
+    assert json.loads(Path("run/config.json").read_text())["config"]["method"] == "meta-sgd"
 
 
-def test_commands_and_files_that_the_readme_names_exist():
-    for name in re.findall(r"`metarl (\w+)", README):
+def test_every_shipped_family_and_method_is_in_its_table_and_no_other():
+    assert sorted(first_column("Task families")) == sorted(FAMILIES)
+    names = [name for name in first_column("Methods") if name != "--method"]
+    assert sorted(names) == sorted(METHODS)
+
+
+@each_page
+def test_links_files_and_commands_of_a_page_exist(page):
+    text = page.read_text()
+    for link in re.findall(r"\]\(([^)#\s]+)", text):
+        assert "://" in link or (page.parent / link).exists(), link
+    for name in re.findall(r"`((?:metarl|tests|envs|experiments|videos)/[\w/.-]+)`", text):
+        assert name in EXAMPLES or (ROOT / name).exists(), name
+    for name in re.findall(r"(?:`|^)metarl (\w+)", text, re.MULTILINE):
         assert name in COMMANDS, name
-    for link in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
+    for name in re.findall(r"python -m experiments\.(\w+)", text):
+        assert (ROOT / "experiments" / f"{name}.py").is_file(), name
+    for name in re.findall(r"pytest (tests/[\w/.]+)", text):
+        assert (ROOT / name).exists(), name
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^make (\S+)", README, re.MULTILINE):
+    shell = "".join(re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    for target in re.findall(r"^make (\S+)", shell, re.MULTILINE):
         assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), target
 
 
-def test_the_evidence_is_what_was_measured():
-    assert (ROOT / "experiments" / "results" / "evidence.md").read_text().strip() in README
+def test_the_five_results_are_what_was_measured():
+    results = section("Results")
+    (navigation,) = read("navigation")["runs"]
+    before, *after = curve(navigation["evaluation"], "test")
+    returns = ", ".join(f"{point['return'][0]:.1f}" for point in after)
+    assert minus(f"{before['return'][0]:.1f} → **{returns}**") in results
+    assert minus(f"control {after[-1]['another_task']['return'][0]:.1f}.") in results
+
+    before, after = curve(read("bundled-policy"), "train")
+    assert minus(f"{before['return'][0]:.1f} → ") + interval(after["return"]) in results
+    assert minus(f"control {after['another_task']['return'][0]:.0f}.") in results
+
+    gap = read("evidence-payload-velocity")["gap"]
+    held_out, beyond = (
+        next(p for p in gap[split]["closed"]["meta-sgd"] if p["adaptation_episodes"] == 5)
+        for split in ("test", "extrapolation")
+    )
+    assert share(held_out["share"], "**") in results
+    assert share(beyond["share"]) in results
+    controls = (100 * point["share_of_another_task"][0] for point in (held_out, beyond))
+    assert minus("control {:.0f} %, {:.0f} %.".format(*controls)) in results
+
+    (boat,) = [run for run in read("own-robot")["runs"] if run["config"]["family"] == "boat"]
+    before, after = curve(boat["evaluation"], "test")
+    assert f"gain {interval(after['gain'], '+')}" in results
+    said = f"return {before['return'][0]:.0f} → {after['return'][0]:.0f}; "
+    assert minus(f"{said}control {after['another_task']['return'][0]:.0f}.") in results
+
+    models = re.match(r"\d+ of \d+", (RESULTS / "public_models.md").read_text())
+    assert models and f"[{models[0]} public robot models]" in results

@@ -37,8 +37,3 @@ def test_the_guide_runs_as_printed(tmp_path, monkeypatch, capsys):
     phases = [kinds[i : i + 12] for i in (0, 12, 24)]
     assert phases[0] == ["probe"] * 5 + ["act"] * 7
     assert phases[1] == phases[2] == ["act"] * 2 + ["probe"] * 5 + ["act"] * 5
-
-
-def test_every_file_that_the_guide_names_exists():
-    for link in re.findall(r"\]\(([^)#]+)\)", GUIDE.read_text()):
-        assert (GUIDE.parent / link).exists(), link

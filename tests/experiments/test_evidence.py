@@ -67,7 +67,7 @@ def test_the_table_is_read_from_the_comparisons(tmp_path):
         "| `boat`, held out | 8 M, 2 M, 2 M | 7 | 7 | 0, 10, 50, 200 | 7 | **50% [-25%, 100%]** "
         "| 25%, 75% | 10% [0%, 20%] |"
     ) in text
-    assert len(text.splitlines()) == 4
+    assert text.count("| `boat`, ") == 2
     point |= dict.fromkeys(("share", "share_by_run", "share_of_another_task"))  # no gap
     (tmp_path / "evidence-boat.json").write_text(json.dumps(comparison))
     assert evidence.table(tmp_path).count("| **-** | - | - |") == 2

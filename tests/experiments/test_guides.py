@@ -119,20 +119,25 @@ def test_the_robots_code_is_as_short_as_promised():
 @pytest.mark.slow
 @needs_sb3
 def test_two_methods_are_compared(tmp_path):
-    trained, compared, chances, baseline = walk_through("compare_two_methods.md", tmp_path)
+    trained, compared, chances, in_python, baseline = walk_through(
+        "compare_two_methods.md", tmp_path
+    )
     # Equal environment steps, as the guide says.
     steps = re.findall(r"collections = ([\d,]+) steps", trained)
     assert len(steps) == 4 and len(set(steps)) == 1
     assert re.search(r"promp +2 +0 ", compared) and re.search(r"reptile +2 +0 ", compared)
     assert re.findall(r"(\w+): ProMP beats", chances) == ["test", "extrapolation"]
+    assert re.search(r"navigation +2 +0 |promp +2 +0 ", in_python)
     assert re.search(r"robust +1 +0 ", baseline)
 
 
-@pytest.mark.parametrize("guide", sorted(path.name for path in GUIDES.glob("*.md")))
-def test_what_a_guide_links_to_exists(guide):
-    page = (GUIDES / guide).read_text()
-    links = re.findall(r"\]\(([^)#]+)\)", page)
-    for link in links:
-        assert (GUIDES / link).exists(), link
-    for name in re.findall(r"`((?:metarl|tests|envs|experiments)/[\w/.]+)`", page):
-        assert (ROOT / name).exists(), name
+def test_the_first_step_towards_a_gpu(tmp_path):
+    (found,) = walk_through("gpu.md", tmp_path)
+    assert "engine" in found
+
+
+def test_every_guide_with_blocks_is_run():
+    with_blocks = {path.name for path in GUIDES.glob("*.md") if blocks(path.name)}
+    run_elsewhere = {"deploy.md"}  # test_deploy_guide.py
+    walked = set(re.findall(r'walk_through\(\s*"(\w+\.md)"', Path(__file__).read_text()))
+    assert with_blocks == walked | run_elsewhere

@@ -24,7 +24,7 @@ from torch import Generator, Tensor
 
 from metarl.adaptation.inner_loop import InnerLoop, run_inner_loop
 from metarl.methods.families import recipe
-from metarl.outer.base import Iteration
+from metarl.outer.meta_gradient import Iteration
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params, expand, learned, weights
 from metarl.process import available_cores, prepare_process

@@ -59,8 +59,8 @@ class LayerRates(Adaptation):
     Antoniou et al. 2019, "How to train your MAML" (MAML++), section 4. Of its parts,
 
     - the rates of each layer and step, and derivative-order annealing, are here;
-    - the multi-step loss, whose weights are annealed, belongs to the meta-objective (PPO);
-    - cosine annealing of the outer rate, too (`Ppo.final_rate`);
+    - the multi-step loss, whose weights are annealed, belongs to the outer update (`MamlPlusPlus`);
+    - cosine annealing of the outer rate, too (`MamlPlusPlus.final_rate`);
     - batch normalisation with statistics and biases of each step has no meaning for these
       policies, which have none.
     """

@@ -34,7 +34,7 @@ def health_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     clearly below the best so far.
     """
     pays = metrics["rollout/adaptation_gain"] > 0
-    flags = {"health/exploded": float(is_far(metrics["inner/kl"]) and not pays)}
+    flags = {"health/exploded": float(is_far(metrics.get("inner/kl", 0.0)) and not pays)}
     if "eval/return_post" in metrics:
         flags["health/worse"] = float(clearly_below_best(metrics))
     return flags
@@ -95,7 +95,7 @@ class Watch:
         if exploded is not None:
             self._exploded = self._exploded + 1 if exploded else 0
         if worse is not None:
-            weight = WORSE_IN_A_ROW if is_far(metrics["inner/kl"]) else 1
+            weight = WORSE_IN_A_ROW if is_far(metrics.get("inner/kl", 0.0)) else 1
             self._worse = self._worse + weight if worse else 0
 
     def _advice(self, *, inner: bool) -> str:

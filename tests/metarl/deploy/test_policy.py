@@ -28,11 +28,11 @@ from metarl.deploy import (
 from metarl.deploy.adapt import adaptation_generators
 from metarl.errors import NonFiniteUpdateError
 from metarl.methods.baselines import baseline_recipe
+from metarl.outer.state import initial_params
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
 from metarl.rollouts.data import Rollouts
 from metarl.runs.checkpoint import SavedPolicy, save_policy
-from metarl.runs.state import initial_params
 from metarl_envs import BatchEnv, InputError, get_family
 
 UNCAPPED = Limits(max_step_kl=math.inf)
@@ -92,7 +92,7 @@ def test_one_world_at_a_time_gives_the_parameters_of_the_batched_path(inner, ste
     # The point starts at the origin without noise, so both paths see the same episodes.
     saved = tiny_policy("navigation", horizon=100)
     config = replace(saved.config, inner=inner)
-    params = initial_params(config, saved.policy, torch.Generator().manual_seed(0))
+    params = initial_params(saved.policy, config.inner, torch.Generator().manual_seed(0))
     saved = replace(saved, config=config, params=params)
     task = get_family("navigation").make_task({"goal": (0.3, -0.2)})
     batched = adapt_to_task(saved, task, episodes=4, steps=steps, seed=5)

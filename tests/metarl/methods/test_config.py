@@ -16,9 +16,9 @@ from metarl.methods.families import recipe
 from metarl.outer import META_OBJECTIVES
 from metarl.outer.ppo import Ppo
 from metarl.outer.reptile import Reptile
+from metarl.outer.state import Generators
 from metarl.outer.trpo import Trpo
 from metarl.policies.mlp import PolicyConfig
-from metarl.runs.state import Generators
 from metarl_envs import InputError
 
 

@@ -14,11 +14,11 @@ from metarl.cli import main
 from metarl.methods.baselines import baseline_recipe
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
+from metarl.outer.state import Generators
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
 from metarl.runs.checkpoint import SavedPolicy, load_checkpoint, load_policy, save_policy
 from metarl.runs.metrics_log import read_metrics
-from metarl.runs.state import Generators
 from metarl.training.warm_start import begun, state_from
 from metarl_envs import BatchEnv, InputError, get_family
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from torch import Generator, Tensor
 
-from metarl.adaptation.base import Adaptation, Loss
+from metarl.adaptation.base import Adaptation, Batch
 from metarl.adaptation.inner_loop import InnerLoop
-from metarl.adaptation.losses import InnerLoss, inner_losses
+from metarl.adaptation.losses import InnerLoss, inner_batches
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params, expand
 from metarl_envs.inputs.plain import PlainFields
@@ -27,14 +27,12 @@ class Iteration:
     """Form of the loss that the adaptation descends."""
     inner: InnerLoop
     """The collections, and what each task's policy became."""
-    horizon: int
-    """T, so that whole episodes can be left out where fewer will do."""
     progress: float
     """Share of meta-training that is over, in [0, 1)."""
 
-    def losses(self) -> list[Loss]:
-        """The loss that each adaptation step descended."""
-        return inner_losses(self.policy, self.inner.batches[:-1], self.inner_loss)
+    def inner_batches(self) -> list[Batch]:
+        """The batch that each adaptation step learned from."""
+        return inner_batches(self.policy, self.inner.batches[:-1], self.inner_loss)
 
 
 class Update(NamedTuple):

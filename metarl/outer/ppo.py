@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from metarl.adaptation.adam import adam_step, init_adam
-from metarl.adaptation.base import Loss, loss_gradient
-from metarl.adaptation.losses import inner_losses, mean_kl, plus_linear, surrogate
+from metarl.adaptation.base import Batch, loss_gradient
+from metarl.adaptation.losses import inner_batches, mean_kl, plus_linear, surrogate
 from metarl.outer.base import Iteration, MetaObjective, Update
 from metarl.outer.sound_tasks import cut_gradients, mean_over_tasks
 from metarl.outer.trail import Trail
@@ -41,8 +41,8 @@ class Minibatch:
     """Some episodes of every task, from each of the K + 1 collections."""
 
     batches: list[PolicyBatch]
-    losses: list[Loss]
-    """What each of the K adaptation steps descends."""
+    steps: list[Batch]
+    """What each of the K adaptation steps learns from."""
     old: list[Gaussian]
     """The policies that acted, on the batches."""
 
@@ -54,30 +54,30 @@ def minibatches(iteration: Iteration, count: int) -> list[Minibatch]:
     are those that collected them; only the step's derivative is estimated on the part.
     """
     inner, policy = iteration.inner, iteration.policy
-    count = min(count, inner.batches[0].weights.shape[1] // iteration.horizon)
+    count = min(count, inner.batches[0].weights.shape[1])
     made = []
     for first in range(count):
         which = slice(first, None, count)
-        batches = [one_part(b, iteration.horizon, which, count) for b in inner.batches]
-        losses = inner_losses(policy, batches[:-1], iteration.inner_loss)
+        batches = [one_part(b, which, count) for b in inner.batches]
+        steps = inner_batches(policy, batches[:-1], iteration.inner_loss)
         with torch.no_grad():
             old = [
-                policy.distribution(phi, batch.observations)
+                policy.distribution(phi, batch.rollouts)
                 for phi, batch in zip(inner.policies, batches, strict=True)
             ]
-        made.append(Minibatch(batches, losses, old))
+        made.append(Minibatch(batches, steps, old))
     for k, phi in enumerate(inner.policies[:-1]):
-        own = [loss_gradient(phi, list(acting(phi)), part.losses[k]) for part in made]
+        own = [loss_gradient(phi, list(acting(phi)), part.steps[k].loss) for part in made]
         whole = {name: torch.stack([g[name] for g in own]).mean(0) for name in own[0]}
         for part, gradient in zip(made, own, strict=True):
             slope = {name: whole[name] - value for name, value in gradient.items()}
-            part.losses[k] = plus_linear(part.losses[k], slope)
+            part.steps[k] = plus_linear(part.steps[k], slope)
     return made
 
 
-def one_part(batch: PolicyBatch, horizon: int, which: slice, count: int) -> PolicyBatch:
+def one_part(batch: PolicyBatch, which: slice, count: int) -> PolicyBatch:
     """Some episodes, weighted so that the mean over the `count` parts is the whole batch."""
-    part = some_episodes(batch, horizon, which)
+    part = some_episodes(batch, which)
     return replace(part, weights=count * part.weights)
 
 
@@ -204,15 +204,15 @@ class Ppo(MetaObjective):
             iteration: policy and adaptation.
             data: what it is evaluated on.
         """
-        K, failed = len(data.losses), iteration.inner.failed
+        K, failed = len(data.steps), iteration.inner.failed
         counts = self.step_weights(K, iteration.progress)
         state = iteration.adaptation.begin(cut_gradients(expand(params, len(failed)), failed))
         total, kl = torch.zeros(()), torch.zeros(())
         for k, (batch, behaviour) in enumerate(zip(data.batches, data.old, strict=True)):
-            dist = iteration.policy.distribution(state, batch.observations)
+            dist = iteration.policy.distribution(state, batch.rollouts)
             kl = mean_over_tasks(mean_kl(behaviour, dist, batch), failed)
             if k == 0 and self.exploration:
-                score = (log_prob(dist, batch.actions) * batch.weights).sum(-1)
+                score = batch.mean(log_prob(dist, batch.rollouts.actions))
                 credited = mean_over_tasks(credit(iteration).to(score) * score, failed)
                 total = total - self.exploration * credited
             if counts[k]:
@@ -220,7 +220,7 @@ class Ppo(MetaObjective):
                 total = total - counts[k] * gain
             if k < K:
                 total = total + self.inner_kl_penalty / K * kl
-                state = iteration.adaptation.step(state, data.losses[k], k)
+                state = iteration.adaptation.step(state, data.steps[k], k)
         return total, kl
 
     def pace(self, progress: float) -> float:

@@ -53,7 +53,8 @@ class Reptile(MetaObjective):
         moved = {name: value + step[name] for name, value in theta.items()}
         with torch.no_grad():
             dist = iteration.policy.distribution(
-                iteration.inner.policies[0], iteration.inner.batches[0].observations[:, :1]
+                iteration.inner.policies[0],
+                iteration.inner.batches[0].rollouts.some_episodes(slice(1)),
             )
         metrics = {
             "train/step_norm": float(flatten(step).norm()),

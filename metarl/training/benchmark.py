@@ -168,7 +168,7 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
         inner = run_inner_loop(env, policy, slot_start, how, K, resets, actions, device)
         _wait(device)
         stamps.append(time.perf_counter())
-        seen = Iteration(policy, how.adaptation, how.inner_loss, inner, config.horizon, 0.0)
+        seen = Iteration(policy, how.adaptation, how.inner_loss, inner, 0.0)
         config.outer.update(theta, optimizer, seen)
         _wait(device)
         stamps.append(time.perf_counter())

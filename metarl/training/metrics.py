@@ -1,4 +1,4 @@
-"""What an iteration is logged as: pure functions from an inner loop to named numbers."""
+"""Metrics of an iteration, by name: pure functions of an inner loop."""
 
 from __future__ import annotations
 
@@ -6,24 +6,15 @@ import torch
 from torch import Tensor
 
 from metarl.adaptation.inner_loop import InnerLoop
-from metarl.methods.config import TrainConfig
-from metarl.policies.gaussian import kl_divergence
+from metarl.adaptation.losses import mean_kl
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import acting
 from metarl.rollouts.advantages import first_episodes
 
 
-def iteration_metrics(
-    policy: GaussianMlpPolicy, inner: InnerLoop, config: TrainConfig
-) -> dict[str, float]:
-    """All of an iteration but its update and its time.
-
-    Args:
-        policy: the policy function.
-        inner: what an inner loop left behind.
-        config: of the run.
-    """
-    return rollout_metrics(inner) | inner_metrics(policy, inner, config)
+def iteration_metrics(policy: GaussianMlpPolicy, inner: InnerLoop) -> dict[str, float]:
+    """Return, adaptation and fault metrics of one iteration."""
+    return rollout_metrics(inner) | inner_metrics(policy, inner)
 
 
 def rollout_metrics(inner: InnerLoop) -> dict[str, float]:
@@ -47,14 +38,12 @@ def rollout_metrics(inner: InnerLoop) -> dict[str, float]:
 
 
 @torch.no_grad()
-def inner_metrics(
-    policy: GaussianMlpPolicy, inner: InnerLoop, config: TrainConfig
-) -> dict[str, float]:
+def inner_metrics(policy: GaussianMlpPolicy, inner: InnerLoop) -> dict[str, float]:
     """How far adaptation moved: KL on a few pre-adaptation episodes, and the distance."""
     start, adapted = inner.policies[0], inner.adapted
-    batch = first_episodes(inner.batches[0], config.horizon, 0.1)
-    before, after = (policy.distribution(p, batch.observations) for p in (start, adapted))
-    kl = (kl_divergence(before, after) * batch.weights).sum(-1)
+    batch = first_episodes(inner.batches[0], 0.1)
+    before, after = (policy.distribution(p, batch.rollouts) for p in (start, adapted))
+    kl = mean_kl(before, after, batch)
     moved: list[Tensor] = [
         (adapted[name] - value).flatten(1) for name, value in acting(start).items()
     ]

@@ -85,9 +85,9 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
             )
 
             # Update the meta-parameters from all that was collected.
-            seen = Iteration(policy, how.adaptation, how.inner_loss, inner, config.horizon, over)
+            seen = Iteration(policy, how.adaptation, how.inner_loss, inner, over)
             update = outer.update(theta, optimizer, seen)
-            metrics = update.metrics | iteration_metrics(policy, inner, config)
+            metrics = update.metrics | iteration_metrics(policy, inner)
             state = next_state(state, with_statistics(policy, update, inner), metrics, inner)
 
             # Now and then, evaluate on validation tasks and keep the best policy.

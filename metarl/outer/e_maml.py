@@ -40,7 +40,7 @@ class EMaml(ClippedSteps):
     def loss(self, policies: AdaptedPolicies) -> Tensor:
         K, before, batch = policies.num_steps, policies.on_batches[0], policies.data.batches[0]
         penalty = sum(self.inner_kl_penalty / K * policies.kl(k) for k in range(K))
-        score = (log_prob(before, batch.actions) * batch.weights).sum(-1)
+        score = batch.mean(log_prob(before, batch.rollouts.actions))
         weighted = credit(policies.iteration).to(score) * score
         credited = mean_over_tasks(weighted, policies.iteration.inner.failed)
         return penalty - self.exploration * credited - policies.surrogate(K, self.clip)

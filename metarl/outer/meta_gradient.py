@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from metarl.adaptation.base import Adaptation, Loss
+from metarl.adaptation.base import Adaptation, Batch
 from metarl.adaptation.inner_loop import InnerLoop, InnerLoopConfig, run_inner_loop
-from metarl.adaptation.losses import InnerLoss, inner_losses
+from metarl.adaptation.losses import InnerLoss, inner_batches, mean_kl
 from metarl.outer.learner import Learner, LearnerParts, LearnerSettings, Update
 from metarl.outer.state import Generators, TrainState, initial_params
-from metarl.policies.gaussian import kl_divergence
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params, acting, expand, learned, to
 from metarl.rollouts.advantages import first_episodes
@@ -37,14 +36,12 @@ class Iteration:
     """Form of the loss that the adaptation descends."""
     inner: InnerLoop
     """The collections, and the policies of every task."""
-    horizon: int
-    """T, so that whole episodes can be left out where fewer will do."""
     progress: float
     """Share of meta-training that is over, in [0, 1)."""
 
-    def losses(self) -> list[Loss]:
-        """The loss that each adaptation step descended."""
-        return inner_losses(self.policy, self.inner.batches[:-1], self.inner_loss)
+    def inner_batches(self) -> list[Batch]:
+        """The batch that each adaptation step learned from."""
+        return inner_batches(self.policy, self.inner.batches[:-1], self.inner_loss)
 
 
 @dataclass(frozen=True)
@@ -114,13 +111,12 @@ class MetaLearner(Learner[InnerLoop]):
         )
 
     def update(self, state: TrainState, experience: InnerLoop) -> Update:
-        inner_loop, horizon = self._inner_loop(state), experience.rollouts[0].rewards.shape[-1]
+        inner_loop = self._inner_loop(state)
         iteration = Iteration(
             self.policy,
             inner_loop.adaptation,
             inner_loop.inner_loss,
             experience,
-            horizon,
             self._progress(state),
         )
         params, optimizer, metrics = self._outer.update(*self._on_device(state), iteration)
@@ -161,13 +157,12 @@ def update_normaliser(
 def inner_metrics(policy: GaussianMlpPolicy, inner: InnerLoop) -> dict[str, float]:
     """The adaptation's length, as KL on a few pre-adaptation episodes and as a distance."""
     start, adapted = inner.policies[0], inner.adapted
-    batch = first_episodes(inner.batches[0], inner.rollouts[0].rewards.shape[-1], 0.1)
-    before, after = (policy.distribution(p, batch.observations) for p in (start, adapted))
-    kl = (kl_divergence(before, after) * batch.weights).sum(-1)
+    batch = first_episodes(inner.batches[0], 0.1)
+    before, after = (policy.distribution(p, batch.rollouts) for p in (start, adapted))
     moved = [(adapted[name] - value).flatten(1) for name, value in acting(start).items()]
     distance = torch.cat(moved, dim=1).norm(dim=1)
     return {
-        "inner/kl": float(kl.mean()),
+        "inner/kl": float(mean_kl(before, after, batch).mean()),
         "inner/step_norm": float(distance.mean()),
         "train/explained_variance": float(inner.batches[-1].explained_variance.mean()),
         "health/failed_adaptations": float(inner.failed.sum()),

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from metarl.adaptation.base import Loss, loss_gradient
-from metarl.adaptation.losses import inner_losses, mean_kl, plus_linear, surrogate
+from metarl.adaptation.base import Batch, loss_gradient
+from metarl.adaptation.losses import inner_batches, mean_kl, plus_linear, surrogate
 from metarl.distributed import mean_over_tasks
 from metarl.outer.meta_gradient import Iteration
 from metarl.policies.gaussian import Gaussian
@@ -22,8 +22,8 @@ class Minibatch:
     """Some episodes of every task, from each of the K + 1 collections."""
 
     batches: Sequence[PolicyBatch]
-    losses: Sequence[Loss]
-    """Descended by each of the K adaptation steps."""
+    steps: Sequence[Batch]
+    """What each of the K adaptation steps learns from."""
     old: Sequence[Gaussian]
     """The policies that acted, on the batches."""
 
@@ -31,43 +31,43 @@ class Minibatch:
 def minibatches(iteration: Iteration, count: int) -> list[Minibatch]:
     """The data of an iteration in `count` parts of whole episodes; fewer if there are fewer."""
     inner, policy = iteration.inner, iteration.policy
-    count = min(count, inner.batches[0].weights.shape[1] // iteration.horizon)
+    count = min(count, inner.batches[0].weights.shape[1])
     parts = [
-        [one_part(b, iteration.horizon, slice(first, None, count), count) for b in inner.batches]
+        [one_part(b, slice(first, None, count), count) for b in inner.batches]
         for first in range(count)
     ]
     with torch.no_grad():
         old = [
             [
-                policy.distribution(phi, batch.observations)
+                policy.distribution(phi, batch.rollouts)
                 for phi, batch in zip(inner.policies, part, strict=True)
             ]
             for part in parts
         ]
-    return list(map(Minibatch, parts, adaptation_losses(iteration, parts), old))
+    return list(map(Minibatch, parts, adaptation_batches(iteration, parts), old))
 
 
-def adaptation_losses(
+def adaptation_batches(
     iteration: Iteration, parts: Sequence[Sequence[PolicyBatch]]
-) -> list[list[Loss]]:
-    """The loss of each adaptation step on each part, with the gradient of the loss on all parts.
+) -> list[list[Batch]]:
+    """The batch of each adaptation step on each part, with the loss's gradient on all parts.
 
     So the adaptation steps as it did when it collected, as long as the meta-parameters are those
     that it started from, and only the derivative of the step is estimated on the part.
     """
-    losses = [inner_losses(iteration.policy, part[:-1], iteration.inner_loss) for part in parts]
+    steps = [inner_batches(iteration.policy, part[:-1], iteration.inner_loss) for part in parts]
     for k, phi in enumerate(iteration.inner.policies[:-1]):
-        gradients = [loss_gradient(phi, list(acting(phi)), own[k]) for own in losses]
+        gradients = [loss_gradient(phi, list(acting(phi)), own[k].loss) for own in steps]
         whole = {name: torch.stack([g[name] for g in gradients]).mean(0) for name in gradients[0]}
-        for own, gradient in zip(losses, gradients, strict=True):
+        for own, gradient in zip(steps, gradients, strict=True):
             slope: Params = {name: whole[name] - value for name, value in gradient.items()}
             own[k] = plus_linear(own[k], slope)
-    return losses
+    return steps
 
 
-def one_part(batch: PolicyBatch, horizon: int, which: slice, count: int) -> PolicyBatch:
+def one_part(batch: PolicyBatch, which: slice, count: int) -> PolicyBatch:
     """Some episodes, weighted so that the mean over the `count` parts is the whole batch."""
-    part = some_episodes(batch, horizon, which)
+    part = some_episodes(batch, which)
     return replace(part, weights=count * part.weights)
 
 
@@ -83,7 +83,7 @@ class AdaptedPolicies:
     @property
     def num_steps(self) -> int:
         """K."""
-        return len(self.data.losses)
+        return len(self.data.steps)
 
     def surrogate(self, k: int, clip: float | None = None) -> Tensor:
         """Importance-weighted advantage of phi_k, clipped if asked, a mean over tasks: ()."""
@@ -100,7 +100,7 @@ def adapted_policies(iteration: Iteration, data: Minibatch, start: Params) -> Ad
     """Adapt on a minibatch, each task from its own parameters, (M, ...): differentiable."""
     params, on_batches = iteration.adaptation.begin(start), []
     for k, batch in enumerate(data.batches):
-        on_batches.append(iteration.policy.distribution(params, batch.observations))
-        if k < len(data.losses):
-            params = iteration.adaptation.step(params, data.losses[k], k)
+        on_batches.append(iteration.policy.distribution(params, batch.rollouts))
+        if k < len(data.steps):
+            params = iteration.adaptation.step(params, data.steps[k], k)
     return AdaptedPolicies(iteration, data, on_batches)

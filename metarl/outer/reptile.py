@@ -54,7 +54,7 @@ class Reptile(OuterUpdate):
         moved = {name: value + step[name] for name, value in theta.items()}
         with torch.no_grad():
             dist = iteration.policy.distribution(
-                inner.policies[0], inner.batches[0].observations[:, :1]
+                inner.policies[0], inner.batches[0].rollouts.some_episodes(slice(1))
             )
         metrics = {
             "train/step_norm": float(flatten(step).norm()),

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from support.helpers import one_task
+from support.helpers import some_tasks
 from support.meta_problem import meta_problem
 
 from metarl.adaptation.gradient import GradientStep
@@ -20,7 +20,6 @@ from metarl.outer.reptile import Reptile
 from metarl.outer.sound_tasks import cut_gradients, mean_over_tasks
 from metarl.outer.trpo import Trpo
 from metarl.policies.params import is_finite, learned
-from metarl.rollouts.advantages import PolicyBatch
 
 OBJECTIVES = [
     Trpo(curvature_fraction=1.0),
@@ -51,16 +50,9 @@ def poisoned(given, *tasks):
 
 def without_second(given):
     """The problem of the first and the third task."""
-    batches = [
-        PolicyBatch(*(torch.cat(pair) for pair in zip(*map(vars_of, pairs), strict=True)))
-        for pairs in ((one_task(batch, 0), one_task(batch, 2)) for batch in given.batches)
-    ]
+    batches = [some_tasks(batch, [0, 2]) for batch in given.batches]
     policies = [{name: v[[0, 2]] for name, v in phi.items()} for phi in given.policies]
     return dataclasses.replace(given, batches=batches, policies=policies)
-
-
-def vars_of(batch):
-    return [getattr(batch, field.name) for field in dataclasses.fields(batch)]
 
 
 def update(outer, given, returns):

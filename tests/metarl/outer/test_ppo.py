@@ -7,7 +7,8 @@ import math
 
 import pytest
 import torch
-from support.meta_problem import HORIZON, finite_difference, meta_problem, rollouts_with
+from support.helpers import batch_of, rollouts_of
+from support.meta_problem import finite_difference, meta_problem, rollouts_with
 
 from metarl.adaptation.base import adapt, linearise
 from metarl.adaptation.gradient import GradientStep
@@ -20,7 +21,6 @@ from metarl.outer.trpo import surrogate_gradient
 from metarl.policies.gaussian import log_prob
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
 from metarl.policies.params import expand, flatten, learned, statistics, unflatten
-from metarl.rollouts.advantages import PolicyBatch
 
 FORMS = ("log_prob", "ratio")
 PLAIN = Ppo(minibatches=1, inner_kl_penalty=0.0)
@@ -53,10 +53,10 @@ def gradient_of(outer, theta, given, data, progress=0.0):
 def ratios(given, theta):
     """pi / pi_old on the valid steps after each adaptation step."""
     state, found = expand(given.theta | theta, given.num_tasks), []
-    for k, (loss, batch) in enumerate(zip(given.losses, given.batches[1:], strict=True)):
-        state = given.adaptation.step(state, loss, k)
-        dist = given.policy.distribution(state, batch.observations)
-        log_ratios = log_prob(dist, batch.actions) - batch.log_probs
+    for k, (step, batch) in enumerate(zip(given.steps, given.batches[1:], strict=True)):
+        state = given.adaptation.step(state, step, k)
+        dist = given.policy.distribution(state, batch.rollouts)
+        log_ratios = log_prob(dist, batch.rollouts.actions) - batch.rollouts.log_probs
         found.append(log_ratios[batch.weights > 0].exp())
     return torch.cat(found).detach()
 
@@ -146,20 +146,20 @@ def hand_made_iteration(form):
     """One task, one step, three transitions before and after it, of a linear policy."""
     policy = GaussianMlpPolicy(PolicyConfig(hidden_sizes=()), 1, (-1.0,), (1.0,))
     batches = [
-        PolicyBatch(
-            observations=double(*OBSERVATIONS[k]).view(1, 3, 1),
-            actions=double(*ACTIONS[k]).view(1, 3, 1),
-            log_probs=double(*map(log_density, [who] * 3, OBSERVATIONS[k], ACTIONS[k])).view(1, 3),
-            advantages=double(*ADVANTAGES[k]).view(1, 3),
-            weights=torch.full((1, 3), 1 / 3, dtype=torch.float64),
-            explained_variance=torch.zeros(1),
+        batch_of(
+            rollouts_of(
+                double(*OBSERVATIONS[k]).view(1, 1, 3, 1),
+                double(*ACTIONS[k]).view(1, 1, 3, 1),
+                double(*map(log_density, [who] * 3, OBSERVATIONS[k], ACTIONS[k])).view(1, 1, 3),
+            ),
+            advantages=double(*ADVANTAGES[k]).view(1, 1, 3),
         )
         for k, who in enumerate((BEHAVIOUR, ADAPTED_THEN))
     ]
     policies = [expand(as_params(who), 1) for who in (BEHAVIOUR, ADAPTED_THEN)]
     rollouts = [rollouts_with(double(1.0))] * 2
     inner = InnerLoop(rollouts, batches, policies, torch.zeros(1, dtype=torch.bool), 0.0)
-    return Iteration(policy, GradientStep(LR), form, inner, horizon=3, progress=0.0)
+    return Iteration(policy, GradientStep(LR), form, inner, progress=0.0)
 
 
 def as_params(policy):
@@ -202,18 +202,19 @@ def test_the_penalty_is_a_mean_over_the_steps_of_the_inner_loop():
         for penalty in (0.0, 1.0)
     ]
     policies = [expand(theta, 3)]
-    policies.append(given.adaptation.step(policies[0], given.losses[0], 0))
+    policies.append(given.adaptation.step(policies[0], given.steps[0], 0))
     total = 0.0
     for k in range(2):
-        observations, weights = given.batches[k].observations, given.batches[k].weights
+        batch = given.batches[k]
         p, q = (
             torch.distributions.Normal(dist.mean, dist.log_std.exp())
             for dist in (
-                given.policy.distribution(given.policies[k], observations),
-                given.policy.distribution(policies[k], observations),
+                given.policy.distribution(given.policies[k], batch.rollouts),
+                given.policy.distribution(policies[k], batch.rollouts),
             )
         )
-        total += (torch.distributions.kl_divergence(p, q).sum(-1) * weights).sum(-1).mean()
+        kl = torch.distributions.kl_divergence(p, q).sum(-1)
+        total += (kl * batch.weights).sum((1, 2)).mean()
     torch.testing.assert_close(losses[1] - losses[0], total / 2, rtol=1e-10, atol=1e-12)
 
 
@@ -225,7 +226,7 @@ def test_the_penalty_is_a_mean_over_the_steps_of_the_inner_loop():
 def test_the_first_step_of_adam_follows_the_gradient_of_trpos_surrogate(adaptation, form):
     given = meta_problem(adaptation, form, 2)
     start, theta = expand(given.theta, 3), learned(given.theta)
-    linear = linearise(adaptation, start, given.losses)
+    linear = linearise(adaptation, start, given.steps)
     gradient, _, _ = surrogate_gradient(
         given.policy, linear.adapted, statistics(start), given.batches[-1], given.failed
     )
@@ -357,7 +358,7 @@ def test_every_minibatch_adapts_as_all_of_the_data_did(adaptation, form):
     given = meta_problem(adaptation, form, 2, context_size=2)
     whole = given.adapted(given.theta)
     for part in minibatches(given.iteration(), 3):
-        found = adapt(adaptation, expand(given.theta, 3), part.losses)
+        found = adapt(adaptation, expand(given.theta, 3), part.steps)
         for name, value in whole.items():
             torch.testing.assert_close(found[name], value, rtol=0, atol=1e-12)
 
@@ -365,21 +366,21 @@ def test_every_minibatch_adapts_as_all_of_the_data_did(adaptation, form):
 def test_every_episode_is_in_one_minibatch():
     given = meta_problem(GradientStep(0.3), "ratio", 1, episodes=6)
     parts = minibatches(given.iteration(), 4)
-    assert [len(part.batches[0].weights[0]) // HORIZON for part in parts] == [2, 2, 1, 1]
+    assert [part.batches[0].weights.shape[1] for part in parts] == [2, 2, 1, 1]
     for k, whole in enumerate(given.batches):
-        seen = torch.cat([part.batches[k].observations for part in parts], dim=1)
+        seen = torch.cat([part.batches[k].rollouts.observations for part in parts], dim=1)
         for m in range(3):
-            expected = {tuple(o) for o in whole.observations[m].tolist()}
-            assert {tuple(o) for o in seen[m].tolist()} == expected
-            assert len(seen[m]) == len(expected)
+            expected = {tuple(o) for o in whole.rollouts.observations[m].flatten(0, 1).tolist()}
+            assert {tuple(o) for o in seen[m].flatten(0, 1).tolist()} == expected
+            assert seen[m][..., 0].numel() == len(expected)
     for part in parts:
         for k, batch in enumerate(part.batches):
-            dist = given.policy.distribution(given.policies[k], batch.observations)
+            dist = given.policy.distribution(given.policies[k], batch.rollouts)
             torch.testing.assert_close(part.old[k].mean, dist.mean, rtol=0, atol=1e-14)
     # The mean over the parts of a weighted sum is that of all of the data.
     for k, whole in enumerate(given.batches):
-        found = [(p.batches[k].weights * p.batches[k].advantages).sum(-1) for p in parts]
-        expected = (whole.weights * whole.advantages).sum(-1)
+        found = [(p.batches[k].weights * p.batches[k].advantages).sum((1, 2)) for p in parts]
+        expected = (whole.weights * whole.advantages).sum((1, 2))
         torch.testing.assert_close(torch.stack(found).mean(0), expected)
 
 
@@ -426,7 +427,7 @@ def test_exploration_credits_the_episodes_adapted_on_and_no_others():
         for weight in (0.0, 2.0)
     ]
     batch = given.batches[0]
-    scores = log_prob(given.policy.distribution(theta, batch.observations), batch.actions)
+    scores = log_prob(given.policy.distribution(theta, batch.rollouts), batch.rollouts.actions)
     valid = [scores[m][batch.weights[m] > 0].mean() for m in range(3)]
     # Returns 1, 2, 4: mean 7/3, root of the mean square sqrt(42 / 27).
     weights = [value / math.sqrt(42 / 27) for value in (-4 / 3, -1 / 3, 5 / 3)]
@@ -462,13 +463,13 @@ def test_the_multi_step_loss_is_that_of_every_policy_by_its_weight():
     for k, weight in ((0, 0.0), (1, 0.3), (2, 0.7)):
         batch = given.batches[k]
         r = torch.exp(
-            log_prob(given.policy.distribution(state, batch.observations), batch.actions)
-            - batch.log_probs
+            log_prob(given.policy.distribution(state, batch.rollouts), batch.rollouts.actions)
+            - batch.rollouts.log_probs
         )
         gain = torch.minimum(r * batch.advantages, r.clamp(0.8, 1.2) * batch.advantages)
-        by_hand -= weight * (gain * batch.weights).sum(-1).mean()
+        by_hand -= weight * (gain * batch.weights).sum((1, 2)).mean()
         if k < 2:
-            state = given.adaptation.step(state, given.losses[k], k)
+            state = given.adaptation.step(state, given.steps[k], k)
     outer = dataclasses.replace(PLAIN, clip=0.2, multi_step_until=0.5)
     loss, _ = outer.loss(theta, given.iteration(progress=0.2), data)
     torch.testing.assert_close(loss, by_hand, rtol=1e-10, atol=1e-12)

@@ -41,8 +41,8 @@ def robust_policy(family_name: str, std: float = 0.3, **changes: object) -> Save
 
 
 def controls(policy: GaussianMlpPolicy, params, observations):
-    dist = policy.distribution(params, observations)
-    return policy.controls(dist.mean), dist.log_std.exp() / policy.config.action_scale
+    std = policy.log_std(params).exp()
+    return policy.controls(policy.mean(params, observations)), std / policy.config.action_scale
 
 
 @pytest.mark.parametrize("method", ["maml-trpo", "promp", "meta-sgd", "cavia", "maml++"])

@@ -190,8 +190,8 @@ def surrogate_gradient(
         return surrogate(dist, post), dist
 
     values, pullback, dist = vjp(values_and_policy, adapted, has_aux=True)  # pyright: ignore[reportAssignmentType]
-    share = torch.where(failed, 0.0, 1.0) / count_tasks(failed)
-    (gradient,) = pullback(share.to(values))
+    share = torch.where(failed, 0.0, torch.ones_like(values)) / count_tasks(failed)
+    (gradient,) = pullback(share)
     return gradient, mean_over_tasks(values, failed), dist
 
 

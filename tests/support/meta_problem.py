@@ -1,4 +1,4 @@
-"""One meta-iteration in float64 that tests of meta-objectives share."""
+"""One meta-iteration in float64 that tests of outer updates share."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from metarl.adaptation.base import Adaptation, Batch, adapt
 from metarl.adaptation.inner_loop import InnerLoop
 from metarl.adaptation.losses import InnerLoss, inner_batches
-from metarl.outer.base import Iteration
+from metarl.outer.meta_gradient import Iteration
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
-from metarl.policies.params import Params, expand, weights
+from metarl.policies.params import Params, expand, learned, weights
 from metarl.rollouts.advantages import PolicyBatch
 from metarl.rollouts.data import Rollouts
 
@@ -51,7 +51,7 @@ class MetaProblem:
         return adapt(self.adaptation, expand(theta, self.num_tasks), self.steps)
 
     def iteration(self, returns: Sequence[float] = (1, 2, 4), progress: float = 0.0) -> Iteration:
-        """What a meta-objective gets to see; `returns` are those of each task after adaptation."""
+        """Input of an outer update; `returns` are those of each task after adaptation."""
         after = rollouts_with(torch.tensor(returns, dtype=torch.float64))
         rollouts = [after] * len(self.batches)
         inner = InnerLoop(rollouts, self.batches, self.policies, self.failed, 0.0)
@@ -110,3 +110,16 @@ def finite_difference(
     shifts = eps * torch.eye(len(at), dtype=at.dtype)
     values = torch.vmap(function)(torch.cat([at + shifts, at - shifts]))
     return (values[: len(at)] - values[len(at) :]) / (2 * eps)
+
+
+def displaced(given: MetaProblem, size: float = 0.1) -> Params:
+    """Meta-parameters some way from those that collected the data."""
+    generator = torch.Generator().manual_seed(3)
+    return given.theta | {
+        name: value + size * torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        for name, value in learned(given.theta).items()
+    }
+
+
+def double(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What tests of evolutionary meta-objectives share: iterations whose fitness is known."""
+"""Iterations whose fitness is known, for tests of evolutionary outer updates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import InnerLoop
-from metarl.outer.base import Iteration, MetaObjective
+from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
 from metarl.policies.params import Params, flatten, learned
 
@@ -35,7 +35,7 @@ def iteration_of(start: Params, returns: Tensor) -> Iteration:
 
 
 def maximise(
-    outer: MetaObjective,
+    outer: OuterUpdate,
     params: Params,
     fitness: Callable[[Tensor, Tensor], Tensor],
     meta_batch_size: int,

@@ -13,7 +13,7 @@ from torch import Tensor
 from metarl.adaptation.base import Batch, adapt, linearise
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import InnerLoop
-from metarl.outer.base import Iteration
+from metarl.outer.meta_gradient import Iteration
 from metarl.outer.reptile import Reptile
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
 from metarl.policies.params import Params, expand, flatten, unflatten, weights

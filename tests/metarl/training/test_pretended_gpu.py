@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-CHECKS = Path(__file__).parent / "pretended_gpu" / "checks.py"
+CHECKS = Path(__file__).parents[2] / "support" / "pretended_gpu" / "checks.py"
 
 
 @pytest.mark.skipif(

@@ -24,7 +24,7 @@ from torch import Generator, Tensor
 
 from metarl.adaptation.inner_loop import InnerLoop, run_inner_loop
 from metarl.methods.families import recipe
-from metarl.outer.base import Iteration
+from metarl.outer.meta_gradient import Iteration
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params, expand, learned, weights
 from metarl.process import available_cores, prepare_process
@@ -112,7 +112,7 @@ def main(options: Options) -> None:
         began = time.perf_counter()
         env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "train"))
         inner = run_inner_loop(env, policy, start, how, K, resets, actions, torch.device("cpu"))
-        seen = Iteration(policy, how.adaptation, how.inner_loss, inner, env.horizon, progress=0.0)
+        seen = Iteration(policy, how.adaptation, how.inner_loss, inner, progress=0.0)
         outer.update(params, optimizer, seen)
         return time.perf_counter() - began, inner
 

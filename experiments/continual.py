@@ -26,14 +26,15 @@ from torch import Generator
 from tyro.conf import Positional
 
 import metarl
-from metarl.adaptation.losses import inner_loss
+from metarl.adaptation.base import adapt
+from metarl.adaptation.losses import inner_batches
 from metarl.cli.tasks import parse_task
 from metarl.deploy import MetaPolicy
 from metarl.deploy.continual import StreamEpisode
 from metarl.deploy.gym_rollouts import NO_LIMITS, run_episode
 from metarl.evaluation.labels import task_text
 from metarl.policies.gaussian import log_prob
-from metarl.policies.params import expand
+from metarl.policies.params import detach, expand
 from metarl.rollouts.advantages import policy_batch
 from metarl.rollouts.collect import collect
 from metarl.runs.files import plain
@@ -135,14 +136,12 @@ def use_of_adapted_episodes(policy: MetaPolicy, life: Life, options: Options) ->
             collect(env, saved.policy, acting, resets, noise), how.discount, how.gae_lambda
         )
         ratio = (
-            log_prob(saved.policy.distribution(start, batch.observations), batch.actions)
-            - batch.log_probs
+            log_prob(saved.policy.distribution(start, batch.rollouts), batch.rollouts.actions)
+            - batch.rollouts.log_probs
         ).exp() * (batch.weights > 0)
         share = ratio.sum() ** 2 / ((batch.weights > 0).sum() * ratio.square().sum())
-        after = how.adaptation.step(
-            how.adaptation.begin(start), inner_loss(saved.policy, batch, "ratio"), 0
-        )
-        return {name: after[name].detach() for name in start}, float(share)
+        after = adapt(how.adaptation, start, inner_batches(saved.policy, [batch], "ratio"))
+        return detach(after), float(share)
 
     adapted, share_of_probes = stepped_from(start)
     corrected, share_of_adapted = stepped_from(adapted)

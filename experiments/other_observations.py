@@ -23,13 +23,13 @@ from tyro.conf import Positional
 import metarl
 from metarl.deploy.observation_check import Observed, alike, differences, distances
 from metarl.methods.families import recipe
+from metarl.outer.state import initial_params
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
 from metarl.rollouts.collect import collect
 from metarl.rollouts.data import Rollouts
 from metarl.rollouts.observed import observation_statistics
 from metarl.runs.checkpoint import SavedPolicy
-from metarl.runs.state import initial_params
 from metarl_envs import FAMILIES, BatchEnv
 from metarl_envs.family import Split
 
@@ -69,7 +69,7 @@ def untrained(family: str) -> SavedPolicy:
     """A policy before its first iteration."""
     config = recipe(family)
     policy = GaussianMlpPolicy.for_family(FAMILIES[family], config.policy)
-    params = initial_params(config, policy, Generator().manual_seed(0))
+    params = initial_params(policy, config.inner, Generator().manual_seed(0))
     return SavedPolicy(policy, params, config, {})
 
 

@@ -26,7 +26,7 @@ import torch
 import tyro
 from torch import Generator
 
-from metarl.adaptation.base import Adaptation, Loss, adapt
+from metarl.adaptation.base import Adaptation, Batch, Loss, adapt
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_optimizer import LearnedOptimizer
 from metarl.adaptation.learned_rates import LayerRates, MetaSgd
@@ -130,7 +130,7 @@ def meta_train(method: Method, iterations: int, seed: int) -> Params:
     for i in range(iterations):
         given, others = sample_losses(policy, META_BATCH_SIZE, SHOTS, SHOTS, generator)
         adaptation, start = method.adaptation.at(i / iterations), expand(params, META_BATCH_SIZE)
-        adapted = adapt(adaptation, start, [given] * method.inner_steps)
+        adapted = adapt(adaptation, start, [Batch(given)] * method.inner_steps)
         if method.reptile:
             with torch.no_grad():
                 for name, value in entries.items():
@@ -148,7 +148,7 @@ def held_out(method: Method, params: Params, shots: int, num_tasks: int) -> list
     generator, start = Generator().manual_seed(HELD_OUT_SEED), expand(params, num_tasks)
     given, others = sample_losses(network(method), num_tasks, shots, QUERIES, generator)
     adaptation, rng = method.adaptation.at(1.0), np.random.default_rng(0)
-    errors = [others(adapt(adaptation, start, [given] * steps)) for steps in STEPS]
+    errors = [others(adapt(adaptation, start, [Batch(given)] * steps)) for steps in STEPS]
     return [bootstrap_interval(e, rng) if e.mean() < DIVERGED else None for e in errors]
 
 

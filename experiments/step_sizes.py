@@ -49,7 +49,9 @@ class Options:
 
 def of_task(batch: PolicyBatch, m: int) -> PolicyBatch:
     """The m-th task alone, (1, ...)."""
-    return PolicyBatch(**{f.name: getattr(batch, f.name)[m : m + 1] for f in fields(batch)})
+    rollouts = {f.name: getattr(batch.rollouts, f.name)[m : m + 1] for f in fields(batch.rollouts)}
+    own = {f.name: getattr(batch, f.name)[m : m + 1] for f in fields(batch) if f.name != "rollouts"}
+    return PolicyBatch(Rollouts(**rollouts), **own)
 
 
 def main(options: Options) -> None:

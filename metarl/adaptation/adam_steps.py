@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from metarl.adaptation.adam import COUNT, FIRST, SECOND, adam_step, init_adam
-from metarl.adaptation.base import Adaptation, Loss, loss_gradient
+from metarl.adaptation.base import Adaptation, Batch, loss_gradient
 from metarl.policies.params import TASK, Params, weights
 from metarl_envs import InputError
 
@@ -38,7 +38,7 @@ class AdamSteps(Adaptation):
         moments = init_adam(weights(params))
         return {**params, **{TASK + name: moments[name] for name in moments if name != COUNT}}
 
-    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+    def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
         state = dict(params)
         for epoch in range(self.epochs):
             theta = weights(state)
@@ -48,7 +48,7 @@ class AdamSteps(Adaptation):
             taken = torch.tensor(float(k * self.epochs + epoch))
             moved, moments = adam_step(
                 theta,
-                loss_gradient(state, list(theta), loss),
+                loss_gradient(state, list(theta), batch.loss),
                 moments | {COUNT: taken},
                 self.learning_rate,
                 self.learning_rate,

@@ -1,4 +1,4 @@
-"""What every adaptation is: a pure function from parameters and losses to parameters."""
+"""The interface of adaptations: pure functions from parameters and episodes to parameters."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.policies.params import Params, acting, detach, fixed, learned
+from metarl.rollouts.advantages import PolicyBatch
 from metarl_envs.inputs.plain import PlainFields
 
 Loss = Callable[[Mapping[str, Tensor]], Tensor]
@@ -18,12 +19,23 @@ Loss = Callable[[Mapping[str, Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
-class Adaptation(PlainFields, ABC):
-    """How the losses of a few episodes change a policy, for M tasks at once.
+class Batch:
+    """Episodes of M tasks that one step learns from."""
 
-    A subclass is a frozen dataclass whose fields are the settings; it holds no tensors. It knows
-    neither robots nor policy gradients: all that it is given are parameters (see
-    `metarl.policies.params.Params` for what their names mean) and losses.
+    loss: Loss
+    """Of the policy on its task's episodes: all that a gradient step reads."""
+    data: PolicyBatch | None = None
+    """The episodes themselves, time in order; None where the loss is of something else, such as a
+    regression."""
+
+
+@dataclass(frozen=True)
+class Adaptation(PlainFields, ABC):
+    """How a few episodes change a policy, for M tasks at once.
+
+    A subclass is a frozen dataclass whose fields are the settings; it holds no tensors. It knows no
+    robot: all that it is given are parameters (see `metarl.policies.params.Params` for what their
+    names mean) and episodes, most simply by the loss on them.
     """
 
     moves_all_learned: ClassVar[bool] = True
@@ -48,12 +60,12 @@ class Adaptation(PlainFields, ABC):
         return dict(params)
 
     @abstractmethod
-    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+    def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
         """The k-th step: (M, ...) -> (M, ...), differentiable with respect to `params`.
 
         Args:
-            params: the parameters that acted in the episodes behind `loss`.
-            loss: of each task, on episodes collected since the last step.
+            params: the parameters that acted in the episodes.
+            batch: the episodes, collected since the last step.
             k: 0 for the first step; evaluation may take more steps than meta-training did.
         """
 
@@ -71,12 +83,12 @@ class Adaptation(PlainFields, ABC):
         return self
 
 
-def adapt(adaptation: Adaptation, params: Mapping[str, Tensor], losses: Sequence[Loss]) -> Params:
-    """One step for each of the losses: (M, ...) -> (M, ...), the same names."""
-    state = adaptation.begin(params)
-    for k, loss in enumerate(losses):
-        state = adaptation.step(state, loss, k)
-    return {name: state[name] for name in params}
+def adapt(adaptation: Adaptation, params: Mapping[str, Tensor], batches: Sequence[Batch]) -> Params:
+    """One step for each of the batches: (M, ...) -> (M, ...), the same names."""
+    task_params = adaptation.begin(params)
+    for k, batch in enumerate(batches):
+        task_params = adaptation.step(task_params, batch, k)
+    return {name: task_params[name] for name in params}
 
 
 def loss_gradient(params: Mapping[str, Tensor], names: Sequence[str], loss: Loss) -> Params:
@@ -116,7 +128,7 @@ class LinearisedAdaptation:
     """An adaptation at one point, with products by its Jacobian J, for all tasks at once."""
 
     adapted: Params
-    """What the adapted policies act by, statistics left out: each (M, ...)."""
+    """The entries that the adapted policies act by, statistics left out: each (M, ...)."""
     jacobian_product: Callable[[Params], Params]
     """J v: a change of the learned entries -> the change of the adapted ones."""
     transpose_product: Callable[[Params], Params]
@@ -124,13 +136,13 @@ class LinearisedAdaptation:
 
 
 def linearise(
-    adaptation: Adaptation, params: Mapping[str, Tensor], losses: Sequence[Loss]
+    adaptation: Adaptation, params: Mapping[str, Tensor], batches: Sequence[Batch]
 ) -> LinearisedAdaptation:
     """`adapt` with the means to differentiate through it: (M, ...) -> (M, ...)."""
     start, rest = learned(params), fixed(params)
 
     def adapted(start: Params) -> Params:
-        return acting(adapt(adaptation, start | rest, losses))
+        return acting(adapt(adaptation, start | rest, batches))
 
     outcome, pullback = torch.func.vjp(adapted, start)  # pyright: ignore[reportAssignmentType]
     return LinearisedAdaptation(

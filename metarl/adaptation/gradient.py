@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from metarl.adaptation.base import Adaptation, Loss, descend
+from metarl.adaptation.base import Adaptation, Batch, descend
 from metarl.policies.params import Params, weights
 from metarl_envs import InputError
 
@@ -28,10 +28,10 @@ class GradientStep(Adaptation):
     def __post_init__(self) -> None:
         check_step_sizes(self.inner_lr, self.inner_lr_decay)
 
-    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+    def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
         size = self.inner_lr * self.inner_lr_decay**k
         sizes = dict.fromkeys(weights(params), size)
-        return descend(params, loss, sizes, first_order=self.first_order)
+        return descend(params, batch.loss, sizes, first_order=self.first_order)
 
     def scaled(self, factor: float) -> GradientStep:
         return dataclasses.replace(self, inner_lr=factor * self.inner_lr)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from metarl.adaptation.base import Adaptation
+from metarl.adaptation.base import Adaptation, Batch
 from metarl.adaptation.losses import InnerLoss, inner_loss
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params, to
@@ -102,12 +102,12 @@ def run_inner_loop(
             else:
                 rollouts.append(first)
         collect_s += time.perf_counter() - began
-        seen = rollouts[-1].first_episodes(learn_from or env.episodes_per_task).to(device)
+        seen = rollouts[-1].some_episodes(slice(learn_from)).to(device)
         batches.append(policy_batch(seen, config.discount, config.gae_lambda))
         if k < num_steps:
             with torch.no_grad():
-                loss = inner_loss(policy, batches[-1], config.inner_loss)
-                stepped = config.adaptation.step(state, loss, k)
+                batch = Batch(inner_loss(policy, batches[-1], config.inner_loss), batches[-1])
+                stepped = config.adaptation.step(state, batch, k)
             state, broken = keep_finite(state, stepped)
             failed |= broken
     return InnerLoop(rollouts, batches, policies, failed, collect_s)

@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from metarl.adaptation.base import Adaptation, Loss, loss_gradient
+from metarl.adaptation.base import Adaptation, Batch, loss_gradient
 from metarl.policies.params import ADAPTATION, TASK, Params, detach, weights
 from metarl_envs import InputError
 
@@ -89,11 +89,11 @@ class LearnedOptimizer(Adaptation):
         zeros = rule.new_zeros(len(rule), num_coordinates, self.hidden_size)
         return {**params, HIDDEN: zeros, CELL: zeros}
 
-    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+    def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
         """As in `Adaptation`; no step differs from another but by the state."""
         del k
         before = weights(params)
-        grads = loss_gradient(params, list(before), loss)
+        grads = loss_gradient(params, list(before), batch.loss)
         if self.first_order:
             grads = detach(grads)
         M = len(params[LOG_RATE])

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Generator, Tensor
 
-from metarl.adaptation.base import Adaptation, Loss, descend
+from metarl.adaptation.base import Adaptation, Batch, descend
 from metarl.policies.params import ADAPTATION, Params, weights
 from metarl_envs import InputError
 
@@ -44,9 +44,9 @@ class MetaSgd(Adaptation):
             for name, value in weights.items()
         }
 
-    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+    def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
         sizes = {name: params[RATE + name] for name in weights(params)}
-        return descend(params, loss, sizes, first_order=self.first_order)
+        return descend(params, batch.loss, sizes, first_order=self.first_order)
 
     def scaled(self, factor: float) -> MetaSgd:
         return dataclasses.replace(self, init_rate=factor * self.init_rate)
@@ -59,8 +59,8 @@ class LayerRates(Adaptation):
     Antoniou et al. 2019, "How to train your MAML" (MAML++), section 4. Of its parts,
 
     - the rates of each layer and step, and derivative-order annealing, are here;
-    - the multi-step loss, whose weights are annealed, belongs to the meta-objective (PPO);
-    - cosine annealing of the outer rate, too (`Ppo.final_rate`);
+    - the multi-step loss, whose weights are annealed, belongs to the outer update (`MamlPlusPlus`);
+    - cosine annealing of the outer rate, too (`MamlPlusPlus.final_rate`);
     - batch normalisation with statistics and biases of each step has no meaning for these
       policies, which have none.
     """
@@ -90,14 +90,14 @@ class LayerRates(Adaptation):
             for name, value in weights.items()
         }
 
-    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+    def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
         k = min(k, self.steps - 1)
         sizes = {
             # (M,) -> (M, 1, ..), to multiply the weight's gradient (M, ...).
             name: params[RATE + name][:, k].reshape(-1, *[1] * (value.dim() - 1))
             for name, value in weights(params).items()
         }
-        return descend(params, loss, sizes, first_order=self.first_order)
+        return descend(params, batch.loss, sizes, first_order=self.first_order)
 
     def scaled(self, factor: float) -> LayerRates:
         return dataclasses.replace(self, init_rate=factor * self.init_rate)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from metarl.adaptation.base import Loss
+from metarl.adaptation.base import Batch, Loss
 from metarl.policies.gaussian import Gaussian, kl_divergence, log_prob
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.rollouts.advantages import PolicyBatch
@@ -27,57 +28,52 @@ def inner_loss(policy: GaussianMlpPolicy, batch: PolicyBatch, form: InnerLoss) -
     """
 
     def loss(params: Mapping[str, Tensor]) -> Tensor:
-        log_probs = log_prob(policy.distribution(params, batch.observations), batch.actions)
+        dist = policy.distribution(params, batch.rollouts)
         if form == "log_prob":
-            gain = log_probs * batch.advantages
-        else:
-            # pi_old is the policy that acted: data, also when params are differentiated twice.
-            ratio = torch.exp(log_probs - batch.log_probs)
-            gain = ratio * batch.advantages
-            if form == "clipped":
-                gain = torch.minimum(gain, ratio.clamp(1 - CLIP, 1 + CLIP) * batch.advantages)
-        return -(gain * batch.weights).sum(-1)
+            return -batch.mean(log_prob(dist, batch.rollouts.actions) * batch.advantages)
+        return -surrogate(dist, batch, CLIP if form == "clipped" else None)
 
     return loss
 
 
-def plus_linear(loss: Loss, slope: Mapping[str, Tensor]) -> Loss:
-    """The loss plus `slope` times the parameters, task by task.
+def plus_linear(batch: Batch, slope: Mapping[str, Tensor]) -> Batch:
+    """The batch with `slope` times the parameters added to its loss, task by task.
 
     A loss on few episodes then steps as the loss on all of them does, if the slope is the
     difference of their gradients, and only the derivative of the step is estimated on the few.
 
     Args:
-        loss: of each task.
-        slope: what is added to its gradient, for the entries that it names, (M, ...).
+        batch: of each task.
+        slope: added to the loss's gradient, for the entries that it names, (M, ...).
     """
 
-    def shifted(params: Mapping[str, Tensor]) -> Tensor:
+    def loss(params: Mapping[str, Tensor]) -> Tensor:
         linear = [(params[name] * value).flatten(1).sum(1) for name, value in slope.items()]
-        return loss(params) + torch.stack(linear).sum(0)
+        return batch.loss(params) + torch.stack(linear).sum(0)
 
-    return shifted
+    return replace(batch, loss=loss)
 
 
-def inner_losses(
+def inner_batches(
     policy: GaussianMlpPolicy, batches: Sequence[PolicyBatch], form: InnerLoss
-) -> list[Loss]:
-    """The loss of each adaptation step, from the batch collected before it."""
-    return [inner_loss(policy, batch, form) for batch in batches]
+) -> list[Batch]:
+    """What each adaptation step learns from: the batch collected before it, with its loss."""
+    return [Batch(inner_loss(policy, batch, form), batch) for batch in batches]
 
 
 def surrogate(dist: Gaussian, batch: PolicyBatch, clip: float | None = None) -> Tensor:
     """Importance-weighted advantage of each task's policy, a mean over its valid steps: (M,).
 
-    With `clip`, the pessimistic bound of Schulman et al. 2017, Eq. 7.
+    The behaviour policy is data, also when parameters are differentiated twice. With `clip`, the
+    pessimistic bound of Schulman et al. 2017, Eq. 7.
     """
-    ratio = torch.exp(log_prob(dist, batch.actions) - batch.log_probs)
+    ratio = torch.exp(log_prob(dist, batch.rollouts.actions) - batch.rollouts.log_probs)
     gain = ratio * batch.advantages
     if clip is not None:
         gain = torch.minimum(gain, ratio.clamp(1 - clip, 1 + clip) * batch.advantages)
-    return (gain * batch.weights).sum(-1)
+    return batch.mean(gain)
 
 
 def mean_kl(old: Gaussian, new: Gaussian, batch: PolicyBatch) -> Tensor:
     """KL(old || new) of each task's policies, a mean over its valid steps: (M,), nats."""
-    return (kl_divergence(old, new) * batch.weights).sum(-1)
+    return batch.mean(kl_divergence(old, new))

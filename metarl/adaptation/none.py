@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from metarl.adaptation.base import Adaptation, Loss
+from metarl.adaptation.base import Adaptation, Batch
 from metarl.policies.params import Params
 
 
@@ -18,5 +18,5 @@ class Unadapted(Adaptation):
 
     moves_all_learned: ClassVar[bool] = False
 
-    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+    def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
         return dict(params)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarl.adaptation.base import Adaptation, Loss
+from metarl.adaptation.base import Adaptation, Batch
 from metarl.policies.params import Params, fixed, flatten, unflatten, weights
 from metarl_envs import InputError
 
@@ -53,7 +53,7 @@ class ProximalStep(Adaptation):
         if self.cg_iterations < 0:
             raise InputError(f"cg_iterations = {self.cg_iterations}: must be at least 0")
 
-    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+    def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
         del k
         theta, rest = weights(params), fixed(params)
         of_one_task = {name: value[0] for name, value in theta.items()}
@@ -62,7 +62,7 @@ class ProximalStep(Adaptation):
             return torch.vmap(lambda vector: unflatten(vector, of_one_task))(vectors)
 
         def gradient(vectors: Tensor) -> Tensor:
-            return torch.func.grad(lambda v: loss({**rest, **to_params(v)}).sum())(vectors)
+            return torch.func.grad(lambda v: batch.loss({**rest, **to_params(v)}).sum())(vectors)
 
         solution: Any = _Solution.apply(torch.vmap(flatten)(theta), gradient, self)
         return {**params, **to_params(solution)}

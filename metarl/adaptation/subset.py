@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from metarl.adaptation.base import Adaptation, Loss, descend
+from metarl.adaptation.base import Adaptation, Batch, descend
 from metarl.adaptation.gradient import check_step_sizes
 from metarl.policies.params import Params
 from metarl_envs import InputError
@@ -37,11 +37,11 @@ class HeadStep(Adaptation):
     def __post_init__(self) -> None:
         check_step_sizes(self.inner_lr, self.inner_lr_decay)
 
-    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+    def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
         last = max(_layer(name) for name in params)
         head = (f"weight_{last}", f"bias_{last}", "log_std")
         sizes = dict.fromkeys(head, self.inner_lr * self.inner_lr_decay**k)
-        return descend(params, loss, sizes, first_order=self.first_order)
+        return descend(params, batch.loss, sizes, first_order=self.first_order)
 
     def scaled(self, factor: float) -> HeadStep:
         return dataclasses.replace(self, inner_lr=factor * self.inner_lr)
@@ -75,9 +75,9 @@ class ContextStep(Adaptation):
             )
         return dict(params)
 
-    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+    def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
         sizes = {CONTEXT: self.inner_lr * self.inner_lr_decay**k}
-        return descend(params, loss, sizes, first_order=self.first_order)
+        return descend(params, batch.loss, sizes, first_order=self.first_order)
 
     def scaled(self, factor: float) -> ContextStep:
         return dataclasses.replace(self, inner_lr=factor * self.inner_lr)

@@ -19,11 +19,11 @@ from metarl.methods.baselines import ENV_STEPS, RANDOM, baseline_recipe, iterati
 from metarl.methods.config import Device, TrainConfig, with_settings
 from metarl.methods.families import recipe
 from metarl.methods.settings import BASELINE_SETTINGS, SETTINGS
+from metarl.outer.state import TrainState
 from metarl.process import command_line, typed
 from metarl.runs import wandb_logging
 from metarl.runs.checkpoint import save_checkpoint, save_policy_checkpoint
 from metarl.runs.run_folder import create_run, locked
-from metarl.runs.state import TrainState
 from metarl.training.baseline_start import load_start, untrained_params
 from metarl.training.trainer import initial_state
 from metarl.training.trainer import train as train_loop

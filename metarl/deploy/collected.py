@@ -151,11 +151,10 @@ def collected(
         valid[0, e, :L] = True
         terminated[0, e, L - 1] = episode.terminated
         truncated[0, e, L - 1] = not episode.terminated
-    acted = policy.distribution(params, observations.flatten(1, 2))
     rollouts = Rollouts(
         observations=observations,
         actions=outputs,
-        log_probs=log_prob(acted, outputs.flatten(1, 2)).view(1, E, T),
+        log_probs=torch.zeros_like(rewards),
         rewards=rewards,
         terminated=terminated,
         truncated=truncated,
@@ -164,7 +163,8 @@ def collected(
         quantity=torch.full((1, E), torch.nan, dtype=dtype),
         faulted=torch.tensor([[episode.diverged for episode in episodes]], dtype=torch.bool),
     )
-    return Collected(rollouts, tuple(episodes), error)
+    log_probs = log_prob(policy.distribution(params, rollouts), outputs)
+    return Collected(replace(rollouts, log_probs=log_probs), tuple(episodes), error)
 
 
 def with_costs(met: Sequence[Collected], full: int, limits: Limits) -> list[Rollouts]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from metarl.adaptation.base import Batch
 from metarl.adaptation.inner_loop import InnerLoopConfig, keep_finite
 from metarl.adaptation.losses import InnerLoss, inner_loss
 from metarl.deploy.limits import Step, limited_step
@@ -35,8 +36,8 @@ def adaptation_step(
         max_kl: the most that it may move the policy, nats.
         form: of the loss; None for that of meta-training.
     """
-    loss = inner_loss(policy, batch, form or how.inner_loss)
-    stepped, failed = keep_finite(params, how.adaptation.step(params, loss, k))
+    inner = Batch(inner_loss(policy, batch, form or how.inner_loss), batch)
+    stepped, failed = keep_finite(params, how.adaptation.step(params, inner, k))
     if bool(failed.any()):
         return None
     return limited_step(policy, params, stepped, batch, names, max_kl)

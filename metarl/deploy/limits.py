@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.policies.gaussian import kl_divergence
+from metarl.adaptation.losses import mean_kl
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params
 from metarl.rollouts.advantages import PolicyBatch
@@ -170,15 +170,15 @@ def limited_step(
             taken from `after`.
         max_kl: nats; math.inf for no limit.
     """
-    old = policy.distribution(before, batch.observations)
+    old = policy.distribution(before, batch.rollouts)
 
     def part(scale: float) -> Params:
         moved = {n: before[n] + scale * (after[n] - before[n]) for n in names}
         return {**after, **moved}
 
     def size(params: Params) -> float:
-        new = policy.distribution(params, batch.observations)
-        return float((kl_divergence(old, new) * batch.weights).sum())
+        new = policy.distribution(params, batch.rollouts)
+        return float(mean_kl(old, new, batch))
 
     kl = size(after)
     if kl <= max_kl:

@@ -215,8 +215,8 @@ def cut_moments(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 def _acted(policy: GaussianMlpPolicy, params: Params, episode: Episode) -> Gaussian:
     """The policy's outputs in an episode, (T, A) and (1, A) in double precision."""
     seen = torch.as_tensor(episode.observations[:-1], dtype=params["log_std"].dtype)
-    dist = policy.distribution(params, seen.unsqueeze(0))
-    return Gaussian(dist.mean[0].double(), dist.log_std[0].double())
+    mean = policy.mean(params, seen.unsqueeze(0))
+    return Gaussian(mean[0].double(), policy.log_std(params)[0].double())
 
 
 def _mean_beyond(bound: Tensor) -> Tensor:

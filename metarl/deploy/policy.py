@@ -177,11 +177,10 @@ class MetaPolicy:
             bad = float(value[~torch.isfinite(value)][0])
             raise InputError(f"observation[{i}] = {bad}: must be finite; no action follows from it")
         with torch.no_grad():
-            dist = policy.distribution(self.saved.params, given.view(-1, policy.observation_size))
-            outputs = dist.mean
+            outputs = policy.mean(self.saved.params, given.view(-1, policy.observation_size))
             if not deterministic:
                 noise = torch.randn(outputs.shape, generator=self._sampler)
-                outputs = outputs + dist.log_std.exp() * noise
+                outputs = outputs + policy.log_std(self.saved.params).exp() * noise
         # Scaling may leave the range by rounding, where its middle is not zero.
         low, high = (np.array(b, np.float32) for b in (policy.action_low, policy.action_high))
         actions = np.clip(policy.controls(outputs).numpy(), low, high)

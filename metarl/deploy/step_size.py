@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from metarl.adaptation.inner_loop import run_inner_loop
+from metarl.adaptation.losses import mean_kl
 from metarl.deploy.limits import Limits
-from metarl.policies.gaussian import kl_divergence
 from metarl.policies.params import expand
 from metarl.runs.checkpoint import SavedPolicy
 from metarl_envs import BatchEnv, InputError
@@ -63,8 +63,10 @@ def training_step_kl(saved: SavedPolicy, episodes: int, steps: int) -> float:
     )
     largest = 0.0
     for k in range(steps):
-        states, weights = inner.batches[k].observations, inner.batches[k].weights
-        old, new = (saved.policy.distribution(inner.policies[k + i], states) for i in (0, 1))
-        sizes = (kl_divergence(old, new) * weights).sum(-1)
+        batch = inner.batches[k]
+        old, new = (
+            saved.policy.distribution(inner.policies[k + i], batch.rollouts) for i in (0, 1)
+        )
+        sizes = mean_kl(old, new, batch)
         largest = max([largest, *sizes[torch.isfinite(sizes)].tolist()])
     return largest

@@ -41,7 +41,7 @@ def robust(config: TrainConfig) -> TrainConfig:
         gae_lambda=0.95,
         policy=PolicyConfig(action_scale=1.0, normalize_observations=True),
         inner=Unadapted(),
-        outer=Ppo(learning_rate=3e-4, epochs=10, minibatches=32, clip=0.2, inner_kl_penalty=0.0),
+        outer=Ppo(learning_rate=3e-4, epochs=10, minibatches=32, clip=0.2),
     )
 
 

@@ -15,9 +15,8 @@ from metarl.adaptation.base import Adaptation
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import InnerLoopConfig
 from metarl.adaptation.losses import InnerLoss
-from metarl.outer import META_OBJECTIVES
-from metarl.outer.base import MetaObjective
-from metarl.outer.ppo import Ppo
+from metarl.outer import OUTER_UPDATES
+from metarl.outer.learner import LearnerSettings
 from metarl.outer.trpo import Trpo
 from metarl.policies.mlp import PolicyConfig
 from metarl.process import available_cores
@@ -88,7 +87,7 @@ class TrainConfig(PlainFields):
     """The policy network."""
     inner: Adaptation = field(default_factory=GradientStep)
     """The inner loop: how the policy adapts."""
-    outer: MetaObjective = field(default_factory=Trpo)
+    outer: LearnerSettings = field(default_factory=Trpo)
     """The outer loop: how the meta-parameters learn."""
     origin: Origin = field(default_factory=Origin)
     """The Python file that defines the family; of a shipped one, none."""
@@ -169,19 +168,18 @@ LATER_FIELDS: Mapping[type, Mapping[str, Any]] = {
         "observe_task": False,
         "origin": dataclasses.asdict(Origin()),
     },
-    Ppo: {"final_rate": 1.0},
 }
 """What files of schema 2 may lack, with what held before it could be chosen."""
 KIND = "kind"
-"""Which adaptation or meta-objective a JSON object describes."""
-KINDS: dict[type, Mapping[str, type]] = {Adaptation: ADAPTATIONS, MetaObjective: META_OBJECTIVES}
+"""The registered name of an adaptation or outer update in its JSON object."""
+KINDS: dict[type, Mapping[str, type]] = {Adaptation: ADAPTATIONS, LearnerSettings: OUTER_UPDATES}
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
     """Plain JSON values, one object per dataclass."""
     return dataclasses.asdict(config) | {
         "inner": {KIND: _kind(ADAPTATIONS, config.inner)} | dataclasses.asdict(config.inner),
-        "outer": {KIND: _kind(META_OBJECTIVES, config.outer)} | dataclasses.asdict(config.outer),
+        "outer": {KIND: _kind(OUTER_UPDATES, config.outer)} | dataclasses.asdict(config.outer),
     }
 
 

@@ -1,4 +1,4 @@
-"""The methods: named pairs of an adaptation and a meta-objective, with settings that work.
+"""The methods: named pairs of an adaptation and an outer update, with settings that work.
 
 A method changes a family's recipe (`metarl.methods.families`) in what its paper changes, no more.
 Where a paper leaves the outer step open, or leaves it to TRPO, the adaptations beside plain
@@ -10,15 +10,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from metarl.adaptation.learned_optimizer import LearnedOptimizer
 from metarl.adaptation.learned_rates import LayerRates, MetaSgd
 from metarl.adaptation.proximal import ProximalStep
 from metarl.adaptation.subset import ContextStep, HeadStep
 from metarl.methods.config import TrainConfig, with_settings
+from metarl.outer.adam import Adam
 from metarl.outer.cma_es import CmaEs
+from metarl.outer.e_maml import EMaml
 from metarl.outer.es import EvolutionStrategy
-from metarl.outer.ppo import Ppo
+from metarl.outer.maml_pp import MamlPlusPlus
+from metarl.outer.promp import ProMp
 from metarl.outer.reptile import Reptile
 from metarl_envs import AnalyticRobot
 
@@ -42,10 +46,6 @@ class Method:
     """Shipped families on which no setting that was tried learned to adapt."""
 
 
-ONE_STEP = Ppo(minibatches=1, learning_rate=5e-3, inner_kl_penalty=0.0)
-"""A step of Adam on all of the data, with nothing clipped or penalised: all ratios are 1."""
-
-
 def maml_trpo(config: TrainConfig) -> TrainConfig:
     """The family's recipe as it is."""
     return config
@@ -57,8 +57,8 @@ def fomaml_trpo(config: TrainConfig) -> TrainConfig:
 
 
 def maml_adam(config: TrainConfig) -> TrainConfig:
-    """One step of Adam on the surrogate, which is then the plain policy gradient."""
-    return dataclasses.replace(config, outer=ONE_STEP)
+    """One step of Adam on the surrogate: all ratios are 1, so it follows the policy gradient."""
+    return dataclasses.replace(config, outer=Adam())
 
 
 def promp(config: TrainConfig) -> TrainConfig:
@@ -68,16 +68,16 @@ def promp(config: TrainConfig) -> TrainConfig:
     --set outer.learning_rate=0.001`) half-cheetah-direction learns faster at first, and stands at
     217 after 24 million steps; with these settings at 250 (seed 0).
     """
-    outer = Ppo(learning_rate=2e-3)
+    outer = ProMp(learning_rate=2e-3)
     return dataclasses.replace(_standardised(config), inner_loss="ratio", outer=outer)
 
 
 def e_maml(config: TrainConfig) -> TrainConfig:
     """ProMP's outer step with log-likelihoods inside and credit for exploration."""
-    return dataclasses.replace(config, outer=Ppo(exploration=1.0))
+    return dataclasses.replace(config, outer=EMaml())
 
 
-PATIENT = Ppo(epochs=3, adaptation_lr=2e-3, final_rate=0.0)
+PATIENT: dict[str, Any] = {"epochs": 3, "adaptation_lr": 2e-3, "final_rate": 0.0}
 """Three passes over the data, for adaptations with meta-parameters of their own to learn, by steps
 that shrink to nothing, so that the final policy is one that has settled: with constant ones, rates
 go on growing, and of three Meta-SGD runs on a boat that is paid for speed all fell in the
@@ -89,7 +89,7 @@ few dozen iterations learn faster with `--set outer.final_rate=1`."""
 def meta_sgd(config: TrainConfig) -> TrainConfig:
     """A learned rate for every weight; the rates take Adam's steps with the weights."""
     config = _standardised(config)
-    return dataclasses.replace(config, inner_loss="ratio", inner=MetaSgd(), outer=PATIENT)
+    return dataclasses.replace(config, inner_loss="ratio", inner=MetaSgd(), outer=ProMp(**PATIENT))
 
 
 def maml_plus_plus(config: TrainConfig) -> TrainConfig:
@@ -99,7 +99,7 @@ def maml_plus_plus(config: TrainConfig) -> TrainConfig:
         adaptation_steps=2,
         inner_loss="ratio",
         inner=LayerRates(steps=2, first_order_until=0.1),
-        outer=dataclasses.replace(PATIENT, multi_step_until=0.33),
+        outer=MamlPlusPlus(**PATIENT),
     )
 
 
@@ -110,7 +110,7 @@ def anil(config: TrainConfig) -> TrainConfig:
     3, 0.3 gained 57, 1 gained 72 and 3 gained 56 (seed 0, raw observations).
     """
     inner = HeadStep(inner_lr=1.0)
-    return dataclasses.replace(config, inner_loss="ratio", inner=inner, outer=PATIENT)
+    return dataclasses.replace(config, inner_loss="ratio", inner=inner, outer=ProMp(**PATIENT))
 
 
 def cavia(config: TrainConfig) -> TrainConfig:
@@ -123,7 +123,7 @@ def cavia(config: TrainConfig) -> TrainConfig:
     policy = dataclasses.replace(config.policy, context_size=5)
     inner = ContextStep()
     return dataclasses.replace(
-        config, policy=policy, inner_loss="ratio", inner=inner, outer=PATIENT
+        config, policy=policy, inner_loss="ratio", inner=inner, outer=ProMp(**PATIENT)
     )
 
 
@@ -134,12 +134,14 @@ def imaml(config: TrainConfig) -> TrainConfig:
     policy that acted, and with them the pull to go further. With ratios and `PATIENT`, navigation
     returned -17 after one step; with these settings -14 (`experiments.compare_methods`).
     """
-    return dataclasses.replace(config, inner=ProximalStep(iterations=3), outer=ONE_STEP)
+    return dataclasses.replace(config, inner=ProximalStep(iterations=3), outer=Adam())
 
 
 def learned_optimizer(config: TrainConfig) -> TrainConfig:
     """An LSTM emits the update, beginning as MAML's step."""
-    return dataclasses.replace(config, inner_loss="ratio", inner=LearnedOptimizer(), outer=PATIENT)
+    return dataclasses.replace(
+        config, inner_loss="ratio", inner=LearnedOptimizer(), outer=ProMp(**PATIENT)
+    )
 
 
 def reptile(config: TrainConfig) -> TrainConfig:

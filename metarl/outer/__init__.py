@@ -1,21 +1,29 @@
-"""Meta-objectives: how the meta-parameters learn from inner loops. One file per outer update."""
+"""Outer loops: one file per update of meta-parameters, and per learner of another kind."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from metarl.outer.base import MetaObjective
+from metarl.outer.adam import Adam
 from metarl.outer.cma_es import CmaEs
+from metarl.outer.e_maml import EMaml
 from metarl.outer.es import EvolutionStrategy
+from metarl.outer.learner import LearnerSettings
+from metarl.outer.maml_pp import MamlPlusPlus
 from metarl.outer.ppo import Ppo
+from metarl.outer.promp import ProMp
 from metarl.outer.reptile import Reptile
 from metarl.outer.trpo import Trpo
 
-META_OBJECTIVES: Mapping[str, type[MetaObjective]] = {
+OUTER_UPDATES: Mapping[str, type[LearnerSettings]] = {
     "trpo": Trpo,
+    "adam": Adam,
     "ppo": Ppo,
+    "promp": ProMp,
+    "e-maml": EMaml,
+    "maml++": MamlPlusPlus,
     "reptile": Reptile,
     "es": EvolutionStrategy,
     "cma-es": CmaEs,
 }
-"""By the name that configurations give them."""
+"""Settings by the name that configurations give them; each makes its own learner."""

@@ -1,4 +1,4 @@
-"""CMA-ES as meta-objective: the covariance matrix of the search adapts to the meta-parameters.
+"""CMA-ES as outer update: the covariance matrix of the search adapts to the meta-parameters.
 
 Hansen 2016, "The CMA Evolution Strategy: A Tutorial" (arXiv 1604.00772), by the package `cmaes`
 (Nomura and Shibata 2024, arXiv 2402.01373). The fitness of a candidate is its return after
@@ -15,8 +15,9 @@ import torch
 from cmaes import CMA
 from torch import Generator, Tensor
 
-from metarl.outer.base import Iteration, MetaObjective, Update
-from metarl.outer.sound_tasks import mean_over_tasks
+from metarl.distributed import mean_over_tasks
+from metarl.outer.learner import Update
+from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.policies.params import Params, expand, flatten, learned, unflatten
 from metarl_envs import InputError
 
@@ -27,7 +28,7 @@ SIGMA_PATH, COVARIANCE_PATH, GENERATION = "cma.path_sigma", "cma.path_c", "cma.g
 
 
 @dataclass(frozen=True)
-class CmaEs(MetaObjective):
+class CmaEs(OuterUpdate):
     """One generation per meta-iteration; the meta-parameters are the distribution's mean.
 
     All learned entries are searched, D in all. Candidate p has slots p * M/P to (p + 1) * M/P - 1,
@@ -47,7 +48,7 @@ class CmaEs(MetaObjective):
             raise InputError(f"sigma = {self.sigma}: must be greater than 0")
 
     def init(self, learned: Params) -> Params:
-        """As in `MetaObjective`.
+        """As in `OuterUpdate`.
 
         Raises:
             InputError: if there are too many entries for a covariance matrix.
@@ -87,7 +88,7 @@ class CmaEs(MetaObjective):
     def update(
         self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration
     ) -> Update:
-        """As in `MetaObjective`; told is what was evaluated: the candidates rounded to float32."""
+        """As in `OuterUpdate`; learns from the evaluated candidates, rounded to float32."""
         theta, start = learned(params), iteration.inner.policies[0]
         returns = iteration.inner.known_returns().double()
         by_candidate = returns.view(self.population, -1)

@@ -1,4 +1,4 @@
-"""Evolution strategies as meta-objective: ES-MAML, which needs no derivative of the adaptation.
+"""Evolution strategies as outer update: ES-MAML, which needs no derivative of the adaptation.
 
 Song et al. 2020, "ES-MAML: Simple Hessian-Free Meta Learning" (arXiv 1910.01215), Algorithm 3:
 the outer loop ascends the Gaussian smoothing of the return after adaptation U,
@@ -19,13 +19,21 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.adaptation.adam import adam_step, init_adam
-from metarl.outer.base import Iteration, MetaObjective, Update
+from metarl.distributed import (
+    count_tasks,
+    gather_over_ranks,
+    mean_over_tasks,
+    own_slice,
+    sum_over_ranks,
+)
+from metarl.outer.learner import Update
+from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.policies.params import Params, expand, flatten, learned
 from metarl_envs import InputError
 
 
 @dataclass(frozen=True)
-class EvolutionStrategy(MetaObjective):
+class EvolutionStrategy(OuterUpdate):
     """One step of Adam on an estimate of the gradient from M / 2 pairs, each on a task of its own.
 
     All learned entries are perturbed, the adaptation's own included. Slots m and m + M/2 start
@@ -71,7 +79,8 @@ class EvolutionStrategy(MetaObjective):
         upper, lower = returns.chunk(2)
         gain = upper - lower  # (M/2,)
         start = {name: iteration.inner.policies[0][name] for name in theta}
-        ascent = smoothed_gradient(start, signed_ranks(gain), self.sigma)
+        ranks = own_slice(signed_ranks(gather_over_ranks(gain)))
+        ascent = smoothed_gradient(start, ranks, self.sigma)
         descent = {name: -value for name, value in ascent.items()}
         rate = self.learning_rate
         moved, optimizer = adam_step(theta, descent, optimizer, rate, adaptation_lr=rate)
@@ -79,7 +88,7 @@ class EvolutionStrategy(MetaObjective):
         metrics = {
             "train/grad_norm": float(flatten(ascent).norm()),
             "train/step_norm": float(flatten(step).norm()),
-            "train/pair_difference": float(gain.square().nanmean().sqrt()),
+            "train/pair_difference": float(mean_over_tasks(gain.square(), gain.isnan()).sqrt()),
             "train/std": float(moved["log_std"].exp().mean()),
         }
         return Update(params | moved, optimizer, metrics)
@@ -110,10 +119,10 @@ def smoothed_gradient(start: Mapping[str, Tensor], gain: Tensor, sigma: float) -
         sigma: standard deviation of the perturbations.
     """
     halves = {name: value.chunk(2) for name, value in start.items()}
-    known = ~gain.isnan()
-    gain = torch.where(known, gain, 0.0)
-    scale = (4 * sigma**2 * known.sum().double()).to(gain.dtype)
+    unknown = gain.isnan()
+    gain = torch.where(unknown, 0.0, gain)
+    scale = (4 * sigma**2 * count_tasks(unknown).double()).to(gain.dtype)
     return {
-        name: torch.tensordot(gain, upper - lower, dims=1) / scale
+        name: sum_over_ranks(torch.tensordot(gain, upper - lower, dims=1)) / scale
         for name, (upper, lower) in halves.items()
     }

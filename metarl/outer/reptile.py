@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from metarl.adaptation.base import Adaptation
-from metarl.outer.base import Iteration, MetaObjective, Update
-from metarl.outer.sound_tasks import mean_over_tasks
+from metarl.distributed import mean_over_tasks
+from metarl.outer.learner import Update
+from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.policies.gaussian import entropy
 from metarl.policies.params import Params, flatten, weights
 from metarl_envs import InputError
 
 
 @dataclass(frozen=True)
-class Reptile(MetaObjective):
+class Reptile(OuterUpdate):
     """theta + rate * mean over tasks of (phi_K - theta): Algorithm 2, "Reptile, batched".
 
     Needs no derivative of the adaptation and no post-adaptation data; with one step (K = 1) it is
@@ -44,16 +45,16 @@ class Reptile(MetaObjective):
     def update(
         self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration
     ) -> Update:
-        theta, adapted = weights(params), iteration.inner.adapted
+        theta, inner = weights(params), iteration.inner
         rate = self.outer_lr * (1 - iteration.progress)
         step = {
-            name: rate * mean_over_tasks(adapted[name] - value, iteration.inner.failed)
+            name: rate * mean_over_tasks(inner.adapted[name] - value, inner.failed)
             for name, value in theta.items()
         }
         moved = {name: value + step[name] for name, value in theta.items()}
         with torch.no_grad():
             dist = iteration.policy.distribution(
-                iteration.inner.policies[0], iteration.inner.batches[0].observations[:, :1]
+                inner.policies[0], inner.batches[0].rollouts.some_episodes(slice(1))
             )
         metrics = {
             "train/step_norm": float(flatten(step).norm()),

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp, vjp
+from torch.func import jvp, vjp
 
 from metarl.adaptation.adam import adam_step, init_adam
 from metarl.adaptation.base import LinearisedAdaptation, adapt, linearise
-from metarl.adaptation.losses import inner_losses, mean_kl, surrogate
-from metarl.outer.base import Iteration, MetaObjective, Update
-from metarl.outer.sound_tasks import mean_over_tasks, sum_over_tasks
+from metarl.adaptation.losses import inner_batches, mean_kl, surrogate
+from metarl.distributed import count_tasks, mean_over_tasks, sum_over_tasks
+from metarl.outer.learner import Update
+from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.outer.trust_region import Objective, conjugate_gradient, line_search
 from metarl.policies.gaussian import Gaussian, entropy
 from metarl.policies.mlp import GaussianMlpPolicy
@@ -34,7 +35,7 @@ from metarl_envs import InputError
 
 
 @dataclass(frozen=True)
-class Trpo(MetaObjective):
+class Trpo(OuterUpdate):
     """One trust-region step per meta-iteration.
 
     The adaptation's own meta-parameters (learned rates) are not in the trust region: a change of
@@ -81,7 +82,7 @@ class Trpo(MetaObjective):
     def update(
         self, params: Params, optimizer: Mapping[str, Tensor], iteration: Iteration
     ) -> Update:
-        """As in `MetaObjective`; the weights stay where the line search finds no improvement."""
+        """As in `OuterUpdate`; the weights stay where the line search finds no improvement."""
         policy, adaptation = iteration.policy, iteration.adaptation
         batches, form = iteration.inner.batches, iteration.inner_loss
         theta, own = partition(learned(params))
@@ -92,17 +93,17 @@ class Trpo(MetaObjective):
         task_params = expand(params, M)
         task_statistics = statistics_of(task_params)
 
-        linear = linearise(adaptation, task_params, iteration.losses())
+        linear = linearise(adaptation, task_params, iteration.inner_batches())
         adapted = linear.adapted
         gradient, before, old = surrogate_gradient(policy, adapted, task_statistics, post, failed)
         meta_gradient = sum_tasks(linear.transpose_product(gradient), failed)
         del linear  # frees the graph over all samples before the next one is built
         ascent = flatten({name: meta_gradient[name] for name in theta})
 
-        few = [first_episodes(b, iteration.horizon, self.curvature_fraction) for b in batches]
+        few = [first_episodes(b, self.curvature_fraction) for b in batches]
         product = fisher_vector_product(
             policy,
-            linearise(adaptation, task_params, inner_losses(policy, few[:-1], form)),
+            linearise(adaptation, task_params, inner_batches(policy, few[:-1], form)),
             adapted,
             task_statistics,
             few[-1],
@@ -121,7 +122,7 @@ class Trpo(MetaObjective):
         @torch.no_grad()
         def objective(point: Tensor) -> Objective:
             start = expand(unflatten(point, theta) | rest, M)
-            phi = adapt(adaptation, start, iteration.losses())
+            phi = adapt(adaptation, start, iteration.inner_batches())
             return evaluate(policy, phi, post, old, failed)
 
         point, share, after = line_search(
@@ -168,7 +169,7 @@ def evaluate(
     failed: Tensor,
 ) -> Objective:
     """Surrogate and divergence of per-task parameters (M, ...) on post-adaptation data."""
-    new = policy.distribution(adapted, post.observations)
+    new = policy.distribution(adapted, post.rollouts)
     return Objective(
         surrogate=mean_over_tasks(surrogate(new, post), failed),
         kl=mean_over_tasks(mean_kl(old, new, post), failed),
@@ -184,13 +185,14 @@ def surrogate_gradient(
 ) -> tuple[Params, Tensor, Gaussian]:
     """Gradient (M, ...) of the surrogate at the adapted entries, its value, and the policy."""
 
-    def value_and_policy(adapted: Params) -> tuple[Tensor, tuple[Tensor, Gaussian]]:
-        dist = policy.distribution(adapted | statistics, post.observations)
-        value = mean_over_tasks(surrogate(dist, post), failed)
-        return value, (value, dist)
+    def values_and_policy(adapted: Params) -> tuple[Tensor, Gaussian]:
+        dist = policy.distribution(adapted | statistics, post.rollouts)
+        return surrogate(dist, post), dist
 
-    gradient, (value, dist) = grad(value_and_policy, has_aux=True)(adapted)
-    return gradient, value, dist
+    values, pullback, dist = vjp(values_and_policy, adapted, has_aux=True)  # pyright: ignore[reportAssignmentType]
+    share = torch.where(failed, 0.0, torch.ones_like(values)) / count_tasks(failed)
+    (gradient,) = pullback(share)
+    return gradient, mean_over_tasks(values, failed), dist
 
 
 def fisher_vector_product(
@@ -219,13 +221,13 @@ def fisher_vector_product(
     at = {name: value.contiguous() for name, value in at.items()}
 
     def distribution(weights: Params) -> tuple[Tensor, Tensor]:
-        dist = policy.distribution(weights | statistics, post.observations)
+        dist = policy.distribution(weights | statistics, post.rollouts)
         return dist.mean, dist.log_std
 
     (_, log_std), pullback = vjp(distribution, at)  # pyright: ignore[reportAssignmentType]
-    share = post.weights.unsqueeze(-1) / (~failed).sum()
+    share = post.weights.unsqueeze(-1) / count_tasks(failed)
     mean_metric = share * torch.exp(-2 * log_std)  # Fisher metric of a Gaussian: 1/std^2
-    log_std_metric = 2 * share.sum(1, keepdim=True)  # and 2 for the logarithm of std
+    log_std_metric = 2 * share.sum((1, 2), keepdim=True)  # and 2 for the logarithm of std
 
     def product(vector: Params) -> Params:
         change = linear.jacobian_product(expand(vector, M))

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -83,6 +83,15 @@ class PolicyConfig(PlainFields):
             raise InputError(f"policy.context_size = {self.context_size}: must be at least 0")
 
 
+class Observed(Protocol):
+    """Episodes, as far as a feed-forward policy reads them."""
+
+    @property
+    def observations(self) -> Tensor:
+        """Of E episodes of each of M tasks: (M, E, T, O)."""
+        ...
+
+
 @dataclass(frozen=True)
 class GaussianMlpPolicy(PlainFields):
     """N(mean(observation), std^2) with an MLP mean and a state-independent, learned std.
@@ -145,12 +154,16 @@ class GaussianMlpPolicy(PlainFields):
             params["obs_count"] = torch.zeros(1)
         return params
 
-    def distribution(self, params: Mapping[str, Tensor], observations: Tensor) -> Gaussian:
-        """Output distribution: (..., S, O) -> mean (..., S, A), log_std (..., 1, A).
+    def distribution(self, params: Mapping[str, Tensor], rollouts: Observed) -> Gaussian:
+        """Output distributions of M policies, (M, ...), at every step of their tasks' episodes.
 
-        Leading axes of parameters and observations agree: none for one policy, M for M policies.
+        Returns:
+            mean (M, E, T, A), log_std (M, 1, 1, A).
         """
-        return Gaussian(self.mean(params, observations), self.log_std(params))
+        seen = rollouts.observations
+        # One product for all steps of a task.
+        mean = self.mean(params, seen.flatten(1, 2)).unflatten(1, seen.shape[1:3])
+        return Gaussian(mean, self.log_std(params).unsqueeze(1))
 
     def log_std(self, params: Mapping[str, Tensor]) -> Tensor:
         """Logarithm of the standard deviation, floored: (..., 1, A)."""

@@ -15,14 +15,17 @@ BLOCK = 128
 
 @dataclass(frozen=True)
 class PolicyBatch:
-    """What policy losses read: the valid steps of every task, flattened and weighted."""
+    """Episodes of M tasks as policy losses read them: with advantages and weights."""
 
-    observations: Tensor  # (M, S, O)
-    actions: Tensor  # (M, S, A)
-    log_probs: Tensor  # (M, S) of the behaviour policy: data, never differentiated
-    advantages: Tensor  # (M, S)
-    weights: Tensor  # (M, S) zero where not valid; each task's sum to 1
+    rollouts: Rollouts
+    """Data, never differentiated; `log_probs` are those of the policy that acted."""
+    advantages: Tensor  # (M, E, T)
+    weights: Tensor  # (M, E, T) zero where not valid; each task's sum to 1
     explained_variance: Tensor  # (M,) share of the returns' variance that the baseline explains
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the valid steps of each task: (M, E, T) -> (M,)."""
+        return (values * self.weights).flatten(1).sum(-1)
 
 
 def discounted_sums(terms: Tensor, factor: float) -> Tensor:
@@ -145,15 +148,12 @@ def policy_batch(rollouts: Rollouts, discount: float, gae_lambda: float) -> Poli
     )
     weights = counts / counts.sum(-1, keepdim=True).clamp(min=1)
     dtype = rollouts.observations.dtype
+    explained = explained_variance(values.view(M, S), returns.view(M, S), weights)
     return PolicyBatch(
-        observations=rollouts.observations.view(M, S, -1),
-        actions=rollouts.actions.view(M, S, -1),
-        log_probs=rollouts.log_probs.reshape(M, S),
-        advantages=normalize(advantages.view(M, S), weights).to(dtype),
-        weights=weights.to(dtype),
-        explained_variance=explained_variance(values.view(M, S), returns.view(M, S), weights).to(
-            dtype
-        ),
+        rollouts,
+        advantages=normalize(advantages.view(M, S), weights).to(dtype).view(M, E, T),
+        weights=weights.to(dtype).view(M, E, T),
+        explained_variance=explained.to(dtype),
     )
 
 
@@ -167,28 +167,19 @@ def explained_variance(values: Tensor, returns: Tensor, weights: Tensor) -> Tens
     return 1 - variance(returns - values) / variance(returns).clamp(min=1e-12)
 
 
-def some_episodes(batch: PolicyBatch, horizon: int, which: slice) -> PolicyBatch:
+def some_episodes(batch: PolicyBatch, which: slice) -> PolicyBatch:
     """These episodes of every task, with the weights that they have among all."""
-    M, S, _ = batch.observations.shape
-
-    def chosen(tensor: Tensor) -> Tensor:
-        """(M, E*T, ...) -> (M, fewer*T, ...)."""
-        by_episode = tensor.view(M, S // horizon, horizon, *tensor.shape[2:])
-        return by_episode[:, which].flatten(1, 2)
-
-    return PolicyBatch(
-        observations=chosen(batch.observations),
-        actions=chosen(batch.actions),
-        log_probs=chosen(batch.log_probs),
-        advantages=chosen(batch.advantages),
-        weights=chosen(batch.weights),
-        explained_variance=batch.explained_variance,
+    return replace(
+        batch,
+        rollouts=batch.rollouts.some_episodes(which),
+        advantages=batch.advantages[:, which],
+        weights=batch.weights[:, which],
     )
 
 
-def first_episodes(batch: PolicyBatch, horizon: int, fraction: float) -> PolicyBatch:
+def first_episodes(batch: PolicyBatch, fraction: float) -> PolicyBatch:
     """The first episodes of every task, at least one; each task's weights sum to 1 again."""
-    episodes = batch.weights.shape[1] // horizon
-    first = some_episodes(batch, horizon, slice(max(1, round(fraction * episodes))))
-    sums = first.weights.sum(-1, keepdim=True).clamp(min=1e-12)
-    return replace(first, weights=first.weights / sums)
+    count = max(1, round(fraction * batch.weights.shape[1]))
+    first = some_episodes(batch, slice(count))
+    sums = first.weights.flatten(1).sum(-1).clamp(min=1e-12)
+    return replace(first, weights=first.weights / sums.view(-1, 1, 1))

@@ -39,9 +39,9 @@ class Rollouts:
         """Mean return over the sound episodes of each task: (M,)."""
         return self.returns().nanmean(dim=1)
 
-    def first_episodes(self, count: int) -> Rollouts:
-        """The first `count` of every task's E episodes: views."""
-        return Rollouts(**{f.name: getattr(self, f.name)[:, :count] for f in fields(self)})
+    def some_episodes(self, which: slice) -> Rollouts:
+        """These of every task's E episodes: views."""
+        return Rollouts(**{f.name: getattr(self, f.name)[:, which] for f in fields(self)})
 
     def num_steps(self) -> int:
         """Environment steps simulated, those of faulted episodes included."""

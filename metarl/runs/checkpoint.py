@@ -22,6 +22,7 @@ from torch import Tensor
 
 from metarl.errors import RunError
 from metarl.methods.config import TrainConfig
+from metarl.outer.state import Generators, TrainState
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params, learned
 from metarl.process import typed
@@ -43,7 +44,6 @@ from metarl.runs.run_folder import (
     locked,
     update_run,
 )
-from metarl.runs.state import Generators, TrainState
 from metarl.runs.training_files import TRAINING_STATE, Stored, read_training, write_training
 from metarl_envs.inputs.numbers import whole
 

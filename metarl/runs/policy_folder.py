@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from metarl.errors import RunError
 from metarl.methods.baselines import origins
 from metarl.methods.config import TrainConfig, from_json, to_json, upgraded
+from metarl.outer.state import initial_params
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params
 from metarl.runs.files import (
@@ -29,7 +30,6 @@ from metarl.runs.files import (
     write_synced,
 )
 from metarl.runs.model_card import model_card
-from metarl.runs.state import initial_params
 from metarl.versions import __version__, git_commit, versions
 from metarl_envs import FAMILIES, InputError, TaskFamily, unknown_name
 from metarl_envs.interfaces.entry_names import action_names, observation_names
@@ -141,7 +141,7 @@ def read_policy(folder: Path) -> SavedPolicy:
     policy = _read_spaces(path, data, config)
     try:
         with torch.device("meta"):  # names, shapes and dtypes without memory
-            like = initial_params(config, policy, Generator("cpu"))
+            like = initial_params(policy, config.inner, Generator("cpu"))
     except (RuntimeError, OverflowError) as error:
         raise RunError(f"{path}: impossible network ({str(error).splitlines()[0]})") from None
     params = read_tensors(folder / WEIGHTS, like, str(data.get("sha256")))

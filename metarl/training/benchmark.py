@@ -19,14 +19,11 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.methods.config import TrainConfig
-from metarl.outer.base import Iteration
-from metarl.policies.mlp import GaussianMlpPolicy
-from metarl.policies.params import expand, learned, to
+from metarl.methods.learners import learner_for
+from metarl.policies.params import expand, to
 from metarl.rollouts.collect import collect
 from metarl.rollouts.threads import torch_threads
-from metarl.runs.state import initial_params
 from metarl.versions import git_commit, versions
 from metarl_envs import BatchEnv, InputError, chosen_engine
 from metarl_envs.inputs.numbers import whole, wholes
@@ -144,12 +141,10 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
         engine=config.engine,
         device=device,
     )
-    policy = GaussianMlpPolicy.for_family(family, config.policy)
-    init, tasks, resets, actions, search = (Generator().manual_seed(seed) for seed in range(5))
-    theta = to(initial_params(config, policy, init), device)
-    optimizer = to(config.outer.init(learned(theta)), device)
-    how, start = config.inner_loop(progress=0.0), expand(theta, M)
-    slots = torch.arange(M) % config.outer.num_distinct_tasks(M)
+    learner = learner_for(config)
+    state = learner.init(config.seed)
+    rng, start = state.generators, expand(to(state.params, device), M)
+    num_tasks = config.outer.num_distinct_tasks(M)
     random_controls = _random_controls(env, Generator().manual_seed(5))
 
     def physics() -> None:
@@ -160,31 +155,33 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
     def meta_iteration() -> tuple[float, float, float, float]:
         """Seconds of tasks, collections, adaptation and update."""
         stamps = [time.perf_counter()]
-        drawn = family.sample_tasks(config.outer.num_distinct_tasks(M), tasks, "train")
-        env.set_tasks(drawn[slots])
+        tasks = family.sample_tasks(num_tasks, rng.tasks, "train")
+        env.set_tasks(tasks[torch.arange(M) % num_tasks])
         _wait(device)
         stamps.append(time.perf_counter())
-        slot_start = config.outer.propose(theta, optimizer, M, search)
-        inner = run_inner_loop(env, policy, slot_start, how, K, resets, actions, device)
+        experience = learner.collect(env, state, tasks)  # sets the tasks once more
         _wait(device)
         stamps.append(time.perf_counter())
-        seen = Iteration(policy, how.adaptation, how.inner_loss, inner, config.horizon, 0.0)
-        config.outer.update(theta, optimizer, seen)
+        learner.update(state, experience)
         _wait(device)
         stamps.append(time.perf_counter())
-        tasks_s, inner_s, update_s = (b - a for a, b in itertools.pairwise(stamps))
-        return tasks_s, inner.collect_s, inner_s - inner.collect_s, update_s
+        tasks_s, whole_s, update_s = (b - a for a, b in itertools.pairwise(stamps))
+        collect_s = experience.collect_s
+        return tasks_s, collect_s, max(0.0, whole_s - tasks_s - collect_s), update_s
+
+    def collection() -> None:
+        collect(env, learner.policy, start, rng.resets, rng.actions)
 
     meta_iteration()
-    env.reset(resets)
+    env.reset(rng.resets)
     physics()
     _wait(device)
     warm_up_s = time.perf_counter() - began
     physics_s, collect_s, phases = [], [], []
     for _ in range(rounds):  # interleaved: a machine's speed may drift
-        env.reset(resets)
+        env.reset(rng.resets)
         physics_s.append(_seconds(device, physics))
-        collect_s.append(_seconds(device, lambda: collect(env, policy, start, resets, actions)))
+        collect_s.append(_seconds(device, collection))
         phases.append(meta_iteration())
     medians = [statistics.median(column) for column in zip(*phases, strict=True)]
     physics_median, collect_median = statistics.median(physics_s), statistics.median(collect_s)

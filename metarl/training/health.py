@@ -20,7 +20,8 @@ WORSE_IN_A_ROW = 2
 """Evaluations after which a return that is clearly below the best is reported; where inner steps
 go far, which is then what is wrong, one is enough."""
 STANDARD_ERRORS = 2.0
-INNER_PENALTY = "outer.inner_kl_penalty"
+INNER_WEIGHTS = {"outer.inner_kl_penalty": (10, 5e-3), "inner.strength": (3, 0.0)}
+"""Settings whose larger values make inner steps smaller: the advised factor and least value."""
 INNER_RATES = ("inner.inner_lr", "inner.init_rate")
 OUTER_RATES = ("outer.learning_rate", "outer.outer_lr", "outer.max_kl", "outer.sigma")
 """Settings that make steps smaller; the first of them that a method has."""
@@ -34,7 +35,7 @@ def health_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     clearly below the best so far.
     """
     pays = metrics["rollout/adaptation_gain"] > 0
-    flags = {"health/exploded": float(is_far(metrics["inner/kl"]) and not pays)}
+    flags = {"health/exploded": float(is_far(metrics.get("inner/kl", 0.0)) and not pays)}
     if "eval/return_post" in metrics:
         flags["health/worse"] = float(clearly_below_best(metrics))
     return flags
@@ -95,7 +96,7 @@ class Watch:
         if exploded is not None:
             self._exploded = self._exploded + 1 if exploded else 0
         if worse is not None:
-            weight = WORSE_IN_A_ROW if is_far(metrics["inner/kl"]) else 1
+            weight = WORSE_IN_A_ROW if is_far(metrics.get("inner/kl", 0.0)) else 1
             self._worse = self._worse + weight if worse else 0
 
     def _advice(self, *, inner: bool) -> str:
@@ -104,8 +105,10 @@ class Watch:
         if not inner:
             rate = next(name for name in OUTER_RATES if name in known)
             return f"a smaller outer step may help: --set {rate}={known[rate] / 3:.2g}"
-        smaller = [f"{name}={known[name] / 3:.2g}" for name in INNER_RATES if name in known]
-        if INNER_PENALTY in known:
-            smaller.insert(0, f"{INNER_PENALTY}={max(10 * known[INNER_PENALTY], 5e-3):g}")
+        smaller = [
+            f"{name}={max(factor * known[name], least):g}"
+            for name, (factor, least) in INNER_WEIGHTS.items()
+            if name in known
+        ] + [f"{name}={known[name] / 3:.2g}" for name in INNER_RATES if name in known]
         named = f": --set {' or --set '.join(smaller)}" if smaller else ""
         return f"smaller inner steps may help{named}"

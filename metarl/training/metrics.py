@@ -1,39 +1,23 @@
-"""What an iteration is logged as: pure functions from an inner loop to named numbers."""
+"""Metrics of an iteration of any learner: pure functions from its experience to named numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
 
-from metarl.adaptation.inner_loop import InnerLoop
-from metarl.methods.config import TrainConfig
-from metarl.policies.gaussian import kl_divergence
-from metarl.policies.mlp import GaussianMlpPolicy
-from metarl.policies.params import acting
-from metarl.rollouts.advantages import first_episodes
+from metarl.outer.learner import Experience
+from metarl.rollouts.data import Rollouts
 
 
-def iteration_metrics(
-    policy: GaussianMlpPolicy, inner: InnerLoop, config: TrainConfig
-) -> dict[str, float]:
-    """All of an iteration but its update and its time.
-
-    Args:
-        policy: the policy function.
-        inner: what an inner loop left behind.
-        config: of the run.
-    """
-    return rollout_metrics(inner) | inner_metrics(policy, inner, config)
-
-
-def rollout_metrics(inner: InnerLoop) -> dict[str, float]:
+def rollout_metrics(collections: Sequence[Rollouts]) -> dict[str, float]:
     """Returns before and after adaptation, lengths and faults, over the meta-batch."""
-    pre, post = inner.rollouts[0], inner.rollouts[-1]
+    pre, post = collections[0], collections[-1]
     return_pre, return_post = (float(r.task_returns().nanmean()) for r in (pre, post))
-    faulted = torch.stack([rollouts.faulted for rollouts in inner.rollouts])
+    faulted = torch.stack([rollouts.faulted for rollouts in collections])
     sound = ~torch.stack([rollouts.faulted for rollouts in (pre, post)])
     lengths = torch.stack([rollouts.valid.sum(-1) for rollouts in (pre, post)])
-    ended = torch.stack([rollouts.truncated.any(-1) for rollouts in inner.rollouts])
+    ended = torch.stack([rollouts.truncated.any(-1) for rollouts in collections])
     return {
         "rollout/return_pre": return_pre,
         "rollout/return_post": return_post,
@@ -41,36 +25,15 @@ def rollout_metrics(inner: InnerLoop) -> dict[str, float]:
         "rollout/ep_len_mean": float(lengths[sound].float().mean()),
         "health/nonfinite_envs": float(faulted.sum()),
         "health/fault_share": float(faulted.float().mean()),
-        "health/failed_adaptations": float(inner.failed.sum()),
         "health/truncation_rate": float(ended.float().mean()),
     }
 
 
-@torch.no_grad()
-def inner_metrics(
-    policy: GaussianMlpPolicy, inner: InnerLoop, config: TrainConfig
-) -> dict[str, float]:
-    """How far adaptation moved: KL on a few pre-adaptation episodes, and the distance."""
-    start, adapted = inner.policies[0], inner.adapted
-    batch = first_episodes(inner.batches[0], config.horizon, 0.1)
-    before, after = (policy.distribution(p, batch.observations) for p in (start, adapted))
-    kl = (kl_divergence(before, after) * batch.weights).sum(-1)
-    moved: list[Tensor] = [
-        (adapted[name] - value).flatten(1) for name, value in acting(start).items()
-    ]
-    distance = torch.cat(moved, dim=1).norm(dim=1)
+def time_metrics(experience: Experience, total_s: float) -> dict[str, float]:
+    """Shares of the iteration's wall-clock time; `update_s` is all but the collections."""
+    steps = sum(rollouts.num_steps() for rollouts in experience.rollouts)
     return {
-        "inner/kl": float(kl.mean()),
-        "inner/step_norm": float(distance.mean()),
-        "train/explained_variance": float(inner.batches[-1].explained_variance.mean()),
-    }
-
-
-def time_metrics(inner: InnerLoop, total_s: float) -> dict[str, float]:
-    """Where the iteration's wall-clock time went; `update_s` is all but the collections."""
-    steps = sum(rollouts.num_steps() for rollouts in inner.rollouts)
-    return {
-        "time/collect_s": inner.collect_s,
-        "time/update_s": total_s - inner.collect_s,
+        "time/collect_s": experience.collect_s,
+        "time/update_s": total_s - experience.collect_s,
         "time/fps": steps / total_s,
     }

@@ -1,4 +1,4 @@
-"""The training loop: MAML's algorithm box (Finn et al. 2017, Algorithm 3), one screen long."""
+"""The training loop, the same for every learner."""
 
 from __future__ import annotations
 
@@ -8,136 +8,101 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from metarl.adaptation.inner_loop import InnerLoop, run_inner_loop
+from metarl.distributed import any_rank
 from metarl.errors import FaultError, Interrupted, NonFiniteUpdateError
 from metarl.methods.config import TrainConfig
-from metarl.outer.base import Iteration, Update
-from metarl.policies.mlp import GaussianMlpPolicy
-from metarl.policies.params import is_finite, learned, to
+from metarl.methods.learners import learner_for
+from metarl.outer.learner import Experience, Update
+from metarl.outer.state import TrainState
+from metarl.policies.params import is_finite
 from metarl.rollouts.observed import observation_statistics
 from metarl.runs.checkpoint import save_checkpoint
 from metarl.runs.metrics_log import MetricsLogger, read_metrics
 from metarl.runs.progress import Progress
-from metarl.runs.state import Generators, TrainState, initial_params
 from metarl.training.health import Watch, health_metrics
-from metarl.training.metrics import iteration_metrics, time_metrics
+from metarl.training.metrics import rollout_metrics, time_metrics
 from metarl.training.signals import StopSignals
 from metarl.training.validation import Validation
 from metarl_envs import BatchEnv
 
-CPU = torch.device("cpu")
 MAX_REFUSED_IN_A_ROW = 3
 
 
 def initial_state(config: TrainConfig) -> TrainState:
     """Fresh parameters and random streams, all from `config.seed`."""
-    policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
-    generators = Generators.from_seed(config.seed)
-    params = initial_params(config, policy, generators.init)
-    return TrainState(params, generators, config.outer.init(learned(params)))
+    return learner_for(config).init(config.seed)
 
 
 def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = False) -> TrainState:
-    """Meta-train from `state` up to `config.iterations`, logging and saving into `run`.
+    """Train from `state` up to `config.iterations`, logging and saving into `run`.
 
     Raises:
         Interrupted: after a stop signal, once the finished iteration is saved.
         NonFiniteUpdateError: after three refused updates in a row; the last good state is saved.
         FaultError: if too many worlds diverge; the last good state is saved.
     """
-    family = config.task_family()
-    device = config.torch_device()
-    policy = GaussianMlpPolicy.for_family(family, config.policy)
-    outer = config.outer
-    M, E, K = config.meta_batch_size, config.episodes_per_task, config.adaptation_steps
-    slots = torch.arange(M) % outer.num_distinct_tasks(M)
+    learner, family, rng = learner_for(config), config.task_family(), state.generators
+    num_tasks = config.outer.num_distinct_tasks(config.meta_batch_size)
     env = BatchEnv(
         family,
-        M,
-        E,
+        config.meta_batch_size,
+        config.episodes_per_task,
         horizon=config.horizon,
         sim_threads=config.sim_threads,
         engine=config.engine,
-        device=device,
+        device=config.torch_device(),
     )
-    random = state.generators
+    validation = Validation(run, config, learner.policy, state)
+    watch = Watch(config, read_metrics(run))
     with (
         StopSignals() as stop,
         MetricsLogger(run, config, iteration=state.iteration, env_steps=state.env_steps) as logger,
         Progress(config.iterations, state.iteration, quiet=quiet) as progress,
     ):
-        validation = Validation(run, config, policy, state)
-        watch = Watch(config, read_metrics(run))
         while state.iteration < config.iterations:
-            began = time.perf_counter()
+            start_s = time.perf_counter()
+            tasks = family.sample_tasks(num_tasks, rng.tasks, "train")
+            experience = learner.collect(env, state, tasks)
+            update = learner.update(state, experience)
+            state = next_state(state, update, experience)
+            metrics = update.metrics | rollout_metrics(experience.rollouts)
+            metrics |= time_metrics(experience, time.perf_counter() - start_s)
 
-            # Sample tasks; then K times: collect, adapt; then collect once more.
-            tasks = family.sample_tasks(outer.num_distinct_tasks(M), random.tasks, "train")
-            env.set_tasks(tasks[slots])
-            theta, optimizer = to(state.params, device), to(state.optimizer, device)
-            start = outer.propose(theta, optimizer, M, random.search)
-            over = state.iteration / config.iterations
-            how = config.inner_loop(over)
-            inner = run_inner_loop(
-                env, policy, start, how, K, random.resets, random.actions, device
-            )
-
-            # Update the meta-parameters from all that was collected.
-            seen = Iteration(policy, how.adaptation, how.inner_loss, inner, config.horizon, over)
-            update = outer.update(theta, optimizer, seen)
-            metrics = update.metrics | iteration_metrics(policy, inner, config)
-            state = next_state(state, with_statistics(policy, update, inner), metrics, inner)
-
-            # Now and then, evaluate on validation tasks and keep the best policy.
-            metrics |= time_metrics(inner, time.perf_counter() - began)
+            # Evaluate on validation tasks, where it is their turn.
             metrics |= validation.after(state)
 
-            # Log, and say what goes wrong.
+            # Log.
             metrics |= health_metrics(metrics)
             metrics["health/refused_updates"] = float(state.refused)
             logger.write(state.iteration, state.env_steps, metrics)
             progress.update(metrics)
-            for report in watch.reports(state.iteration, metrics):
-                progress.print(f"metarl: warning: {report}")
+            for warning in watch.reports(state.iteration, metrics):
+                progress.print(f"metarl: warning: {warning}")
 
-            # Checkpoint, and stop if told to or if there is no point in going on.
-            broken = failure(state, metrics, config)
+            # Checkpoint, and stop if asked to or if going on is of no use.
+            error = fatal_error(state, metrics, config)
             finished = state.iteration == config.iterations
-            due = finished or state.iteration % config.checkpoint_every == 0
-            if due or broken or stop.requested:
+            stopping = any_rank(bool(stop.requested)) and not finished
+            if error or stopping or finished or state.iteration % config.checkpoint_every == 0:
                 saved = save_checkpoint(run, config, state)
-                if broken:
-                    raise broken
-                if stop.requested and not finished:
+                if error:
+                    raise error
+                if stopping:
                     raise Interrupted(f"{stop.requested}: stopped after saving {saved}")
     return state
 
 
-def with_statistics(policy: GaussianMlpPolicy, update: Update, inner: InnerLoop) -> Update:
-    """The update on the CPU, its normaliser moved by what every policy of the iteration saw.
-
-    Adapted ones included: a meta-policy that stands still knows speeds near zero alone, and the
-    speeds of a policy that it adapts to lie beyond the normaliser's clip: 13 and 53 % of the steps
-    of two Meta-SGD policies on half-cheetah-direction after 2.4 million steps, and none so. It has
-    its price there: returns of 154 and 171, against 166 and 195 by the meta-policy's speeds alone.
-    """
-    params = to(update.params, inner.rollouts[0].valid.device)
-    for seen in inner.rollouts:
-        params = policy.update_statistics(params, seen.observations, seen.valid)
-    return update._replace(params=to(params, CPU), optimizer=to(update.optimizer, CPU))
-
-
-def next_state(
-    state: TrainState, update: Update, metrics: Mapping[str, float], inner: InnerLoop
-) -> TrainState:
+def next_state(state: TrainState, update: Update, experience: Experience) -> TrainState:
     """The state after an iteration; a non-finite update is refused and counted."""
-    env_steps = state.env_steps + sum(rollouts.num_steps() for rollouts in inner.rollouts)
-    observed = observation_statistics(inner.rollouts[0])
-    advanced = replace(state, iteration=state.iteration + 1, env_steps=env_steps, observed=observed)
+    rollouts = experience.rollouts
+    advanced = replace(
+        state,
+        iteration=state.iteration + 1,
+        env_steps=state.env_steps + sum(collection.num_steps() for collection in rollouts),
+        observed=observation_statistics(rollouts[0]),
+    )
     finite = is_finite(update.params | update.optimizer) and all(
-        math.isfinite(value) for name, value in metrics.items() if name.startswith("train/")
+        math.isfinite(value) for name, value in update.metrics.items() if name.startswith("train/")
     )
     if finite:
         return replace(
@@ -146,16 +111,17 @@ def next_state(
     return replace(advanced, refused_in_a_row=state.refused_in_a_row + 1, refused=state.refused + 1)
 
 
-def failure(
+def fatal_error(
     state: TrainState, metrics: Mapping[str, float], config: TrainConfig
 ) -> Exception | None:
-    """Why training must stop here, if it must."""
+    """The error that ends training after this iteration, if there is one."""
     if state.refused_in_a_row >= MAX_REFUSED_IN_A_ROW:
-        failed = f"{metrics['health/failed_adaptations']:.0f} of {config.meta_batch_size}"
+        failed = metrics.get("health/failed_adaptations", 0.0)
         return NonFiniteUpdateError(
             f"{state.refused_in_a_row} updates in a row were not finite (iteration "
-            f"{state.iteration}, in which the adaptation to {failed} tasks was not finite): the "
-            "last good parameters are kept; try smaller step sizes"
+            f"{state.iteration}, in which the adaptation to {failed:.0f} of "
+            f"{config.meta_batch_size} tasks was not finite): the last good parameters are kept; "
+            "try smaller step sizes"
         )
     if metrics["health/fault_share"] > config.max_fault_share:
         share = metrics["health/fault_share"]

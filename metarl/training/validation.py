@@ -14,13 +14,13 @@ from torch import Generator
 from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.evaluation.controls import exchanged, other_tasks
 from metarl.methods.config import TrainConfig
+from metarl.outer.state import TrainState
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params, expand
 from metarl.rollouts.collect import collect
 from metarl.rollouts.threads import torch_threads
 from metarl.runs.checkpoint import drop_best_after, save_best
 from metarl.runs.metrics_log import read_metrics
-from metarl.runs.state import TrainState
 from metarl_envs import BatchEnv
 
 NO_BEST = {"eval/best_return_post": -math.inf, "eval/best_iteration": 0.0}

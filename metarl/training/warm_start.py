@@ -11,11 +11,11 @@ from torch import Tensor
 
 from metarl.methods.config import TrainConfig
 from metarl.methods.meta import METHODS
+from metarl.outer.state import Generators, TrainState, initial_params
 from metarl.policies.mlp import GaussianMlpPolicy, folded_context
 from metarl.policies.params import ADAPTATION, Params, learned
 from metarl.runs.checkpoint import SavedPolicy, load_policy
 from metarl.runs.policy_folder import check_middle
-from metarl.runs.state import Generators, TrainState, initial_params
 from metarl_envs import InputError
 
 NETWORK = ("hidden_sizes", "activation", "action_scale", "normalize_observations")
@@ -76,7 +76,7 @@ def begun(saved: SavedPolicy, config: TrainConfig) -> tuple[TrainConfig, TrainSt
     config = dataclasses.replace(config, policy=dataclasses.replace(config.policy, **network))
     generators = Generators.from_seed(config.seed)
     policy = GaussianMlpPolicy.for_family(family, config.policy)
-    fresh = initial_params(config, policy, generators.init)
+    fresh = initial_params(policy, config.inner, generators.init)
     same = type(given.inner) is type(config.inner)
     params = {n: v for n, v in params.items() if same or not n.startswith(ADAPTATION)}
     params = {name: _kept(params.get(name), value) for name, value in fresh.items()}

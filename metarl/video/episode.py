@@ -54,7 +54,7 @@ def play(
     while bool(alive.any()):
         inputs = observation.to(params["log_std"].dtype).unsqueeze(1)
         with torch.no_grad():
-            outputs = policy.distribution(params, inputs).mean.squeeze(1)
+            outputs = policy.mean(params, inputs).squeeze(1)
         step = env.step(policy.controls(outputs), alive)
         ended = (step.terminated | step.faulted) & alive
         yield step.rewards, quantity_of(step.transition), alive, ended

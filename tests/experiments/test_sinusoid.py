@@ -14,7 +14,7 @@ from experiments.sinusoid import (
     network,
     sample_losses,
 )
-from metarl.adaptation.base import adapt
+from metarl.adaptation.base import Batch, adapt
 from metarl.policies.params import expand
 from metarl.versions import versions
 
@@ -42,7 +42,7 @@ def test_one_meta_iteration_follows_its_outer_rule(name):
     start = network(method).init(generator)
     given, others = sample_losses(network(method), 25, 10, 10, generator)
     theta = {key: value.clone().requires_grad_() for key, value in start.items()}
-    adapted = adapt(method.adaptation, expand(theta, 25), [given] * method.inner_steps)
+    adapted = adapt(method.adaptation, expand(theta, 25), [Batch(given)] * method.inner_steps)
     trained = meta_train(method, iterations=1, seed=3)
     if method.reptile:
         expected = {key: value.mean(0) for key, value in adapted.items()}

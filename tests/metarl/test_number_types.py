@@ -21,7 +21,7 @@ from metarl.methods.baselines import baseline_recipe
 from metarl.methods.config import from_json, settings, to_json, with_settings
 from metarl.methods.families import recipe
 from metarl.methods.meta import METHODS
-from metarl.outer import META_OBJECTIVES
+from metarl.outer import OUTER_UPDATES
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
 from metarl.runs.checkpoint import create_run, load_checkpoint, load_policy, save_policy
 from metarl.runs.files import json_bytes
@@ -35,7 +35,7 @@ from metarl_envs.inputs.plain import PlainFields
 every_wrap = pytest.mark.parametrize("wrap", WRAPS, ids=lambda wrap: wrap.__name__)
 PARTS = (
     *(kind() for kind in ADAPTATIONS.values()),
-    *(kind() for kind in META_OBJECTIVES.values()),
+    *(kind() for kind in OUTER_UPDATES.values()),
     PolicyConfig(),
     PolicyConfig(hidden_sizes=()),
     GaussianMlpPolicy(PolicyConfig(), 3, (-1.0,), (1.0,), ((-0.5,), (0.5,)), (0.25,)),

@@ -14,8 +14,8 @@ import torch
 from support.helpers import one_task, random_batch
 from torch import Generator, Tensor
 
-from metarl.adaptation.base import Adaptation, Loss, adapt, linearise
-from metarl.adaptation.losses import InnerLoss, inner_losses, surrogate
+from metarl.adaptation.base import Adaptation, Batch, adapt, linearise
+from metarl.adaptation.losses import InnerLoss, inner_batches, surrogate
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
 from metarl.policies.params import (
     ADAPTATION,
@@ -52,19 +52,19 @@ class Problem:
         return len(self.post.weights)
 
     @property
-    def losses(self) -> list[Loss]:
-        return inner_losses(self.policy, self.inner, self.form)
+    def steps(self) -> list[Batch]:
+        return inner_batches(self.policy, self.inner, self.form)
 
     def adapted(self, start: Params) -> Params:
         """What the adapted policies act by, from each task's learned entries: both (M, ...)."""
         params = start | expand(fixed(self.theta), self.num_tasks)
-        return acting(adapt(self.adaptation, params, self.losses))
+        return acting(adapt(self.adaptation, params, self.steps))
 
     def score(self, adapted: Params) -> Tensor:
         """Mean post-adaptation surrogate, of `acting` entries (M, ...): ()."""
         statistics = {k: v for k, v in self.theta.items() if k.startswith(STATISTICS)}
         params = adapted | expand(statistics, self.num_tasks)
-        dist = self.policy.distribution(params, self.post.observations)
+        dist = self.policy.distribution(params, self.post.rollouts)
         return surrogate(dist, self.post).mean()
 
     def objective(self, start: Params) -> Tensor:
@@ -105,7 +105,7 @@ def problem(
             for name, value in expand(theta, num_tasks).items()
         }
         inner.append(random_batch(policy, behaviour, num_tasks, 20, seed=100 * seed + k))
-    adapted = adapt(adaptation, expand(theta, num_tasks), inner_losses(policy, inner, form))
+    adapted = adapt(adaptation, expand(theta, num_tasks), inner_batches(policy, inner, form))
     post = random_batch(policy, adapted, num_tasks, 20, seed=100 * seed + 99)
     return Problem(adaptation, policy, theta, inner, post, form)
 
@@ -184,7 +184,7 @@ def check_meta_gradient(
         _close(numeric, entries, rtol, 1e-3 * float(exact[name].norm()), f"d / d {name}")
         first += value.numel()
 
-    linear = linearise(adaptation, expand(given.theta, num_tasks), given.losses)
+    linear = linearise(adaptation, expand(given.theta, num_tasks), given.steps)
     pulled = linear.transpose_product(torch.func.grad(given.score)(linear.adapted))
     assert pulled.keys() == exact.keys()
     for name, value in pulled.items():
@@ -213,7 +213,7 @@ def check_jacobian_products(
     generator = torch.Generator().manual_seed(seed + 2)
     start = each_its_own(given, generator)
     params = start | expand(fixed(given.theta), num_tasks)
-    linear = linearise(adaptation, params, given.losses)
+    linear = linearise(adaptation, params, given.steps)
     v = {name: _noise(1.0, value, generator) for name, value in start.items()}
     w = {name: _noise(1.0, value, generator) for name, value in linear.adapted.items()}
     product = linear.jacobian_product(v)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from metarl.adaptation.base import Adaptation, Loss, loss_gradient
+from metarl.adaptation.base import Adaptation, Batch, loss_gradient
 from metarl.policies.gaussian import log_prob
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
 from metarl.policies.params import TASK, Params, expand, weights
 from metarl.rollouts.advantages import PolicyBatch
+from metarl.rollouts.data import Rollouts
+
+HORIZON = 5
 
 
 def small_policy(observation_size: int = 3, action_size: int = 2) -> GaussianMlpPolicy:
@@ -47,35 +50,71 @@ def random_batch(
     def randn(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    observations = randn(num_tasks, num_samples, policy.observation_size)
-    dist = policy.distribution(behaviour, observations)
-    noise = randn(num_tasks, num_samples, policy.action_size)
+    E = num_samples // HORIZON
+    observations = randn(num_tasks, E, HORIZON, policy.observation_size)
+    dist = policy.distribution(behaviour, rollouts_of(observations))
+    noise = randn(num_tasks, E, HORIZON, policy.action_size)
     actions = (dist.mean + dist.log_std.exp() * noise).detach()
-    weights = torch.ones(num_tasks, num_samples, dtype=torch.float64)
-    weights[:, num_samples - num_invalid :] = 0
+    return batch_of(
+        rollouts_of(observations, actions, log_prob(dist, actions).detach()),
+        advantages=randn(num_tasks, E, HORIZON),
+        valid=(torch.arange(num_samples) < num_samples - num_invalid).view(E, HORIZON),
+    )
+
+
+def batch_of(rollouts: Rollouts, advantages: Tensor, valid: Tensor | None = None) -> PolicyBatch:
+    """A batch of all steps, or of those that are valid: (M, E, T), (E, T)."""
+    weights = torch.ones_like(advantages) if valid is None else valid.expand_as(advantages).double()
     return PolicyBatch(
-        observations=observations,
-        actions=actions,
-        log_probs=log_prob(dist, actions).detach(),
-        advantages=randn(num_tasks, num_samples),
-        weights=weights / weights.sum(-1, keepdim=True),
-        explained_variance=torch.zeros(num_tasks, dtype=torch.float64),
+        rollouts,
+        advantages,
+        weights / weights.sum((1, 2), keepdim=True),
+        explained_variance=torch.zeros(len(advantages), dtype=torch.float64),
+    )
+
+
+def rollouts_of(
+    observations: Tensor,
+    actions: Tensor | None = None,
+    log_probs: Tensor | None = None,
+    rewards: Tensor | None = None,
+    faulted: Tensor | None = None,
+) -> Rollouts:
+    """Whole episodes: (M, E, T, O), (M, E, T, A), (M, E, T), (M, E, T), (M, E); zeros if absent."""
+    zeros = torch.zeros_like(observations[..., 0])
+    faulted = torch.zeros(zeros.shape[:2], dtype=torch.bool) if faulted is None else faulted
+    clock = (torch.arange(zeros.shape[-1]) == zeros.shape[-1] - 1).expand(zeros.shape)
+    return Rollouts(
+        observations,
+        torch.zeros_like(observations) if actions is None else actions,
+        zeros if log_probs is None else log_probs,
+        zeros if rewards is None else rewards,
+        terminated=torch.zeros_like(clock),
+        truncated=clock,
+        valid=~faulted.unsqueeze(-1).expand(zeros.shape),
+        final_observations=observations[:, :, -1],
+        quantity=zeros[..., 0],
+        faulted=faulted,
     )
 
 
 def one_task(batch: PolicyBatch, m: int) -> PolicyBatch:
     """Task m alone, its axis kept."""
-    return PolicyBatch(
-        batch.observations[m : m + 1],
-        batch.actions[m : m + 1],
-        batch.log_probs[m : m + 1],
-        batch.advantages[m : m + 1],
-        batch.weights[m : m + 1],
-        batch.explained_variance[m : m + 1],
-    )
+    return some_tasks(batch, [m])
 
 
-def inner_batches(policy: GaussianMlpPolicy, theta: Params, num_tasks: int, count: int) -> list:
+def some_tasks(batch: PolicyBatch, tasks: list[int]) -> PolicyBatch:
+    """These tasks alone."""
+
+    def chosen(of: Rollouts | PolicyBatch, *skip: str) -> dict[str, Tensor]:
+        names = (f.name for f in fields(of) if f.name not in skip)
+        return {name: getattr(of, name)[tasks] for name in names}
+
+    rollouts = Rollouts(**chosen(batch.rollouts))
+    return PolicyBatch(rollouts, **chosen(batch, "rollouts"))
+
+
+def collected_batches(policy: GaussianMlpPolicy, theta: Params, num_tasks: int, count: int) -> list:
     """`count` batches, each drawn from a slightly different behaviour policy."""
     return [
         random_batch(policy, expand(theta, num_tasks), num_tasks, seed=10 + k) for k in range(count)
@@ -93,9 +132,9 @@ class Momentum(Adaptation):
         velocity = {TASK + name: torch.zeros_like(v) for name, v in weights(params).items()}
         return {**params, **velocity}
 
-    def step(self, params: Mapping[str, Tensor], loss: Loss, k: int) -> Params:
+    def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
         theta = weights(params)
-        grads = loss_gradient(params, list(theta), loss)
+        grads = loss_gradient(params, list(theta), batch.loss)
         velocity = {name: 0.5 * params[TASK + name] - 0.1 * grads[name] for name in theta}
         moved = {name: value + velocity[name] for name, value in theta.items()}
         return {**params, **moved, **{TASK + name: v for name, v in velocity.items()}}

@@ -1,4 +1,4 @@
-"""One meta-iteration in float64 that tests of meta-objectives share."""
+"""One meta-iteration in float64 that tests of outer updates share."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from support.helpers import random_batch
+from support.helpers import HORIZON, random_batch, rollouts_of
 from torch import Tensor
 
-from metarl.adaptation.base import Adaptation, Loss, adapt
+from metarl.adaptation.base import Adaptation, Batch, adapt
 from metarl.adaptation.inner_loop import InnerLoop
-from metarl.adaptation.losses import InnerLoss, inner_losses
-from metarl.outer.base import Iteration
+from metarl.adaptation.losses import InnerLoss, inner_batches
+from metarl.outer.meta_gradient import Iteration
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
-from metarl.policies.params import Params, expand, weights
+from metarl.policies.params import Params, expand, learned, weights
 from metarl.rollouts.advantages import PolicyBatch
 from metarl.rollouts.data import Rollouts
-
-HORIZON = 5
 
 
 @dataclass(frozen=True)
@@ -45,19 +43,19 @@ class MetaProblem:
         return len(self.batches[0].weights)
 
     @property
-    def losses(self) -> list[Loss]:
-        return inner_losses(self.policy, self.batches[:-1], self.form)
+    def steps(self) -> list[Batch]:
+        return inner_batches(self.policy, self.batches[:-1], self.form)
 
     def adapted(self, theta: Params) -> Params:
         """The adapted policies of other meta-parameters: (...) -> (M, ...)."""
-        return adapt(self.adaptation, expand(theta, self.num_tasks), self.losses)
+        return adapt(self.adaptation, expand(theta, self.num_tasks), self.steps)
 
     def iteration(self, returns: Sequence[float] = (1, 2, 4), progress: float = 0.0) -> Iteration:
-        """What a meta-objective gets to see; `returns` are those of each task after adaptation."""
+        """Input of an outer update; `returns` are those of each task after adaptation."""
         after = rollouts_with(torch.tensor(returns, dtype=torch.float64))
         rollouts = [after] * len(self.batches)
         inner = InnerLoop(rollouts, self.batches, self.policies, self.failed, 0.0)
-        return Iteration(self.policy, self.adaptation, self.form, inner, HORIZON, progress)
+        return Iteration(self.policy, self.adaptation, self.form, inner, progress)
 
 
 def meta_problem(
@@ -93,28 +91,16 @@ def meta_problem(
         batch = random_batch(policy, policies[-1], num_tasks, samples, own_seed, num_invalid)
         batches.append(batch)
         if k < num_steps:
-            (loss,) = inner_losses(policy, batches[-1:], form)
-            state = adaptation.step(state, loss, k)
+            (step,) = inner_batches(policy, batches[-1:], form)
+            state = adaptation.step(state, step, k)
     return MetaProblem(policy, adaptation, form, theta, batches, policies)
 
 
 def rollouts_with(returns: Tensor) -> Rollouts:
     """One episode of one step for each task, with these returns, (M,); NaN: it diverged."""
-    M = len(returns)
-    faulted = returns.isnan().view(M, 1)
-    flags = torch.zeros(M, 1, 1, dtype=torch.bool)
-    return Rollouts(
-        observations=torch.zeros(M, 1, 1, 1),
-        actions=torch.zeros(M, 1, 1, 1),
-        log_probs=torch.zeros(M, 1, 1),
-        rewards=torch.nan_to_num(returns).view(M, 1, 1),
-        terminated=flags,
-        truncated=~flags,
-        valid=~faulted.unsqueeze(-1),
-        final_observations=torch.zeros(M, 1, 1),
-        quantity=torch.zeros(M, 1),
-        faulted=faulted,
-    )
+    rewards = torch.nan_to_num(returns).view(-1, 1, 1)
+    observations = torch.zeros(len(returns), 1, 1, 1)
+    return rollouts_of(observations, rewards=rewards, faulted=returns.isnan().view(-1, 1))
 
 
 def finite_difference(
@@ -124,3 +110,16 @@ def finite_difference(
     shifts = eps * torch.eye(len(at), dtype=at.dtype)
     values = torch.vmap(function)(torch.cat([at + shifts, at - shifts]))
     return (values[: len(at)] - values[len(at) :]) / (2 * eps)
+
+
+def displaced(given: MetaProblem, size: float = 0.1) -> Params:
+    """Meta-parameters some way from those that collected the data."""
+    generator = torch.Generator().manual_seed(3)
+    return given.theta | {
+        name: value + size * torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        for name, value in learned(given.theta).items()
+    }
+
+
+def double(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)

@@ -1,18 +1,18 @@
-"""What tests of evolutionary meta-objectives share: iterations whose fitness is known."""
+"""Iterations whose fitness is known, for tests of evolutionary outer updates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
+from support.meta_problem import rollouts_with
 from torch import Generator, Tensor
 
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import InnerLoop
-from metarl.outer.base import Iteration, MetaObjective
+from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
 from metarl.policies.params import Params, flatten, learned
-from metarl.rollouts.data import Rollouts
 
 LINEAR = GaussianMlpPolicy(PolicyConfig(hidden_sizes=()), 2, (-1.0, -1.0), (1.0, 1.0))
 """Eight learned numbers: a 2 x 2 weight, two biases, two logarithms of std."""
@@ -29,28 +29,13 @@ def candidates(start: Params) -> Tensor:
 
 def iteration_of(start: Params, returns: Tensor) -> Iteration:
     """An iteration whose post-adaptation returns are these, (M,); NaN: all episodes diverged."""
-    M = len(returns)
-    faulted = returns.isnan().view(M, 1)
-    rewards = torch.nan_to_num(returns).view(M, 1, 1)
-    flags = torch.zeros(M, 1, 1, dtype=torch.bool)
-    rollouts = Rollouts(
-        observations=torch.zeros(M, 1, 1, 2),
-        actions=torch.zeros(M, 1, 1, 2),
-        log_probs=torch.zeros(M, 1, 1),
-        rewards=rewards,
-        terminated=flags,
-        truncated=~flags,
-        valid=~faulted.unsqueeze(-1),
-        final_observations=torch.zeros(M, 1, 2),
-        quantity=torch.zeros(M, 1),
-        faulted=faulted,
-    )
-    inner = InnerLoop([rollouts], [], [start], torch.zeros(M, dtype=torch.bool), 0.0)
-    return Iteration(LINEAR, GradientStep(), "log_prob", inner, horizon=1, progress=0.0)
+    failed = torch.zeros(len(returns), dtype=torch.bool)
+    inner = InnerLoop([rollouts_with(returns)], [], [start], failed, 0.0)
+    return Iteration(LINEAR, GradientStep(), "log_prob", inner, progress=0.0)
 
 
 def maximise(
-    outer: MetaObjective,
+    outer: OuterUpdate,
     params: Params,
     fitness: Callable[[Tensor, Tensor], Tensor],
     meta_batch_size: int,

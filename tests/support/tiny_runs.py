@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from metarl.methods.config import TrainConfig
+from metarl.outer.state import TrainState
 from metarl.policies.mlp import PolicyConfig
 from metarl.runs.checkpoint import create_run, save_checkpoint
-from metarl.runs.state import TrainState
 from metarl.training.trainer import initial_state
 
 TINY = TrainConfig(

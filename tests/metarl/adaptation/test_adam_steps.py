@@ -7,7 +7,7 @@ from support.helpers import double_params, random_batch, small_policy
 
 from metarl.adaptation.adam_steps import AdamSteps
 from metarl.adaptation.base import adapt
-from metarl.adaptation.losses import CLIP, inner_loss
+from metarl.adaptation.losses import CLIP, inner_batches, inner_loss
 from metarl.adaptation.none import Unadapted
 from metarl.policies.gaussian import log_prob
 from metarl.policies.params import expand, weights
@@ -24,15 +24,14 @@ def problem(num_tasks: int):
 def test_equals_torchs_adam_on_ppos_loss_over_two_collections():
     policy, theta, batches = problem(1)
     how = AdamSteps(learning_rate=0.01, epochs=5)
-    losses = [inner_loss(policy, batch, "clipped") for batch in batches]
-    found = adapt(how, theta, losses)
+    found = adapt(how, theta, inner_batches(policy, batches, "clipped"))
 
     own = {name: value.clone().requires_grad_() for name, value in weights(theta).items()}
     optimizer = torch.optim.Adam(own.values(), lr=0.01)
     for batch in batches:
         for _ in range(5):
-            new = log_prob(policy.distribution(own, batch.observations), batch.actions)
-            ratio = torch.exp(new - batch.log_probs)
+            new = log_prob(policy.distribution(own, batch.rollouts), batch.rollouts.actions)
+            ratio = torch.exp(new - batch.rollouts.log_probs)
             clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
             gain = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)
             optimizer.zero_grad()
@@ -61,14 +60,14 @@ def test_the_clip_takes_the_gradient_from_what_has_moved_far_enough():
 
 def test_fine_tuning_lowers_every_tasks_loss():
     policy, theta, batches = problem(3)
-    loss = inner_loss(policy, batches[0], "clipped")
-    tuned = adapt(AdamSteps(epochs=20), theta, [loss])
-    assert bool((loss(tuned) < loss(theta)).all())
+    (batch, _) = inner_batches(policy, batches, "clipped")
+    tuned = adapt(AdamSteps(epochs=20), theta, [batch])
+    assert bool((batch.loss(tuned) < batch.loss(theta)).all())
 
 
 def test_no_adaptation_changes_nothing():
     policy, theta, batches = problem(2)
-    kept = adapt(Unadapted(), theta, [inner_loss(policy, batch, "log_prob") for batch in batches])
+    kept = adapt(Unadapted(), theta, inner_batches(policy, batches, "log_prob"))
     assert kept.keys() == theta.keys()
     assert all(torch.equal(kept[name], theta[name]) for name in theta)
 

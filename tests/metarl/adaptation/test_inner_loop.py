@@ -8,10 +8,10 @@ import pytest
 import torch
 from support.helpers import Momentum
 
-from metarl.adaptation.base import adapt
+from metarl.adaptation.base import Adaptation, adapt
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import InnerLoopConfig, keep_finite, run_inner_loop
-from metarl.adaptation.losses import inner_losses
+from metarl.adaptation.losses import inner_batches
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
 from metarl.policies.params import expand
 from metarl.rollouts.advantages import policy_batch
@@ -46,9 +46,9 @@ def run(num_steps=2, config=CONFIG, spread=0.0):
 def test_adapted_parameters_are_those_of_adapt_on_the_same_batches(adaptation, form):
     config = replace(CONFIG, adaptation=adaptation, inner_loss=form)
     policy, start, inner = run(config=config, spread=0.01)
-    losses = inner_losses(policy, inner.batches[:2], form)
+    steps = inner_batches(policy, inner.batches[:2], form)
     with torch.no_grad():
-        expected = adapt(adaptation, start, losses)
+        expected = adapt(adaptation, start, steps)
     assert inner.adapted.keys() == expected.keys()  # no memory of the task
     for name, value in inner.adapted.items():
         assert torch.equal(value, expected[name])
@@ -61,11 +61,11 @@ def test_the_policies_are_those_that_collected():
     for name, value in inner.policies[0].items():
         assert torch.equal(value, start[name])
     for params, batch in zip(inner.policies, inner.batches, strict=True):
-        dist = policy.distribution(params, batch.observations)
-        z = (batch.actions - dist.mean) / dist.log_std.exp()
+        dist = policy.distribution(params, batch.rollouts)
+        z = (batch.rollouts.actions - dist.mean) / dist.log_std.exp()
         log_probs = torch.distributions.Normal(0.0, 1.0).log_prob(z) - dist.log_std
         valid = batch.weights > 0
-        torch.testing.assert_close(log_probs.sum(-1)[valid], batch.log_probs[valid])
+        torch.testing.assert_close(log_probs.sum(-1)[valid], batch.rollouts.log_probs[valid])
 
 
 def test_every_step_has_rollouts_of_its_own():
@@ -91,8 +91,8 @@ class Poisoned(Momentum):
     infinite: bool = False
     entry: str = "bias_0"
 
-    def step(self, params, loss, k):
-        stepped = super().step(params, loss, k)
+    def step(self, params, batch, k):
+        stepped = super().step(params, batch, k)
         stepped[self.entry][1, 0] = torch.inf if self.infinite else torch.nan
         return stepped
 
@@ -108,6 +108,27 @@ def test_a_task_whose_step_is_not_finite_keeps_its_parameters(infinite, entry):
         assert torch.equal(adapted[0], sound.adapted[name][0])
         assert torch.equal(adapted[2], sound.adapted[name][2])
     assert not inner.rollouts[-1].faulted.any()
+
+
+class EarlyReward(Adaptation):
+    """Reads time: its bias becomes the sum of the rewards of each episode's first three steps."""
+
+    def step(self, params, batch, k):
+        early = batch.data.rollouts.rewards[:, :, :3].sum(-1)  # (M, E)
+        return {**params, "bias_0": params["bias_0"] + early.mean(1, keepdim=True)}
+
+
+def test_an_adaptation_may_read_episodes_step_by_step():
+    _, start, inner = run(config=replace(CONFIG, adaptation=EarlyReward()))
+    for k, rollouts in enumerate(inner.rollouts[:2]):
+        by_hand = [
+            sum(float(rollouts.rewards[m, e, t]) for e in range(4) for t in range(3)) / 4
+            for m in range(3)
+        ]
+        moved = inner.policies[k + 1]["bias_0"] - inner.policies[k]["bias_0"]
+        assert all(by_hand)
+        assert moved[:, 0].tolist() == pytest.approx(by_hand, rel=1e-5)
+    assert torch.equal(inner.adapted["weight_0"], start["weight_0"])
 
 
 def test_keep_finite_by_hand():

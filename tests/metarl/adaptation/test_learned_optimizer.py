@@ -17,7 +17,7 @@ from support.adaptation_checks import (
 )
 from torch import Tensor
 
-from metarl.adaptation.base import Loss, adapt, linearise, loss_gradient
+from metarl.adaptation.base import Batch, Loss, adapt, linearise, loss_gradient
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_optimizer import (
     BIAS,
@@ -119,9 +119,9 @@ def test_first_order_meta_gradient_holds_the_gradients_as_data():
         tasks = [by_hand(start, grads, m, adaptation.output_scale) for m in range(M)]
         return {name: torch.stack([task[name] for task in tasks]) for name in tasks[0]}
 
-    for loss in given.losses:
+    for batch in given.steps:
         params = expand(given.theta, M) | adapted(start)
-        grads.append(loss_gradient(params, list(weights(start)), loss))
+        grads.append(loss_gradient(params, list(weights(start)), batch.loss))
 
     for name, value in given.adapted(expand(start, M)).items():
         torch.testing.assert_close(value, adapted(start)[name], rtol=0, atol=1e-12)
@@ -144,7 +144,7 @@ def test_first_order_meta_gradient_holds_the_gradients_as_data():
 def test_first_order_jacobian_products_are_transposes_of_each_other():
     given = problem(small(first_order=True), steps=2, form="log_prob")
     start = learned(given.theta)
-    linear = linearise(given.adaptation, expand(given.theta, M), given.losses)
+    linear = linearise(given.adaptation, expand(given.theta, M), given.steps)
     v = {name: randn(*value.shape, seed=1) for name, value in start.items()}
     w = {name: randn(*value.shape, seed=2) for name, value in linear.adapted.items()}
     forward = flatten(linear.jacobian_product(expand(v, M))) @ flatten(w)
@@ -196,8 +196,8 @@ def test_the_initial_state_is_a_plain_gradient_step(first_order):
     given = problem(adaptation, steps=3, form="ratio")
     theta = given.theta | {name: v.double() for name, v in fresh_rule(adaptation).items()}
     plain = GradientStep(inner_lr=0.3, first_order=first_order)
-    found = linearise(adaptation, expand(theta, M), given.losses)
-    expected = linearise(plain, expand(theta, M), given.losses)
+    found = linearise(adaptation, expand(theta, M), given.steps)
+    expected = linearise(plain, expand(theta, M), given.steps)
     pulled, plainly = (
         linear.transpose_product({k: randn(*v.shape) for k, v in linear.adapted.items()})
         for linear in (found, expected)
@@ -214,7 +214,7 @@ def test_meta_training_reaches_all_of_the_optimiser_after_its_first_step():
     params |= {name: value.double() for name, value in fresh_rule(adaptation).items()}
 
     def objective(params: Params) -> Tensor:
-        return loss(adapt(adaptation, expand(params, M), [loss, loss])).mean()
+        return loss(adapt(adaptation, expand(params, M), [Batch(loss)] * 2)).mean()
 
     first = torch.func.grad(objective)(params)
     moving = {name for name in OWN if first[name].abs().min() > 0}
@@ -229,9 +229,9 @@ def test_permuting_the_coordinates_permutes_the_updates():
     curvature, goal, x = randn(M, 8).exp(), randn(M, 8, seed=1), randn(M, 8, seed=2)
     order = torch.tensor([3, 0, 7, 5, 1, 2, 6, 4])
     params = trained_rule(adaptation) | {"x": x}
-    straight = adapt(adaptation, params, [quadratic(curvature, goal)] * 3)
+    straight = adapt(adaptation, params, [Batch(quadratic(curvature, goal))] * 3)
     loss = quadratic(curvature[:, order], goal[:, order])
-    permuted = adapt(adaptation, params | {"x": x[:, order]}, [loss] * 3)
+    permuted = adapt(adaptation, params | {"x": x[:, order]}, [Batch(loss)] * 3)
     torch.testing.assert_close(permuted["x"], straight["x"][:, order], rtol=0, atol=1e-12)
 
 
@@ -244,8 +244,8 @@ def test_a_weights_update_does_not_depend_on_the_tensor_it_is_in():
         return loss({"x": torch.cat([params["a"].flatten(1), params["log_std"]], dim=1)})
 
     parts = {"a": x[:, :6].reshape(M, 2, 3), "log_std": x[:, 6:]}
-    found = adapt(adaptation, rule | parts, [in_parts] * 2)
-    whole = adapt(adaptation, rule | {"x": x}, [loss] * 2)["x"]
+    found = adapt(adaptation, rule | parts, [Batch(in_parts)] * 2)
+    whole = adapt(adaptation, rule | {"x": x}, [Batch(loss)] * 2)["x"]
     torch.testing.assert_close(found["a"].flatten(1), whole[:, :6], rtol=0, atol=1e-12)
     torch.testing.assert_close(found["log_std"], whole[:, 6:], rtol=0, atol=1e-12)
 
@@ -269,10 +269,10 @@ def test_the_state_is_carried_from_step_to_step_and_restarts_with_the_next_task(
     adaptation = small(first_order=True)
     slopes = randn(M, 4)
     params = trained_rule(adaptation) | {"x": randn(M, 4, seed=1)}
-    losses: list[Loss] = [lambda params: (slopes * params["x"]).sum(-1)] * 2
-    once = adapt(adaptation, params, losses[:1])
-    twice = adapt(adaptation, params, losses)
-    again = adapt(adaptation, once, losses[:1])
+    batch = Batch(lambda params: (slopes * params["x"]).sum(-1))
+    once = adapt(adaptation, params, [batch])
+    twice = adapt(adaptation, params, [batch, batch])
+    again = adapt(adaptation, once, [batch])
     first, second, restarted = (
         after["x"] - before["x"] for before, after in ((params, once), (once, twice), (once, again))
     )
@@ -306,7 +306,7 @@ def test_gradients_of_zero_leave_every_derivative_finite(first_order):
         units = torch.relu(params["x"] - dead).square().sum(-1)
         return units + params["settled"].square().sum(-1)
 
-    linear = linearise(adaptation, params, [loss, loss])
+    linear = linearise(adaptation, params, [Batch(loss)] * 2)
     pulled = linear.transpose_product({k: torch.ones_like(v) for k, v in linear.adapted.items()})
     pushed = linear.jacobian_product({k: torch.ones_like(v) for k, v in params.items()})
     for found in (linear.adapted, pulled, pushed):
@@ -351,7 +351,7 @@ def test_meta_training_beats_the_initial_state_and_every_fixed_rate_on_new_tasks
 
     def after(adaptation, params: Params, num_tasks: int, seed: int) -> Tensor:
         loss = random_quadratics(num_tasks, seed)
-        return loss(adapt(adaptation, expand(params, num_tasks), [loss] * steps)).mean()
+        return loss(adapt(adaptation, expand(params, num_tasks), [Batch(loss)] * steps)).mean()
 
     def held_out(adaptation, params: Params) -> float:
         with torch.no_grad():

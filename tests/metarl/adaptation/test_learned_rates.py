@@ -10,7 +10,7 @@ from support.adaptation_checks import (
 )
 from torch import Tensor
 
-from metarl.adaptation.base import adapt
+from metarl.adaptation.base import Batch, adapt
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_rates import LayerRates, MetaSgd
 from metarl.policies.params import acting, expand, learned, weights
@@ -54,7 +54,7 @@ def test_meta_sgd_multiplies_each_gradient_by_its_own_rate_at_every_step():
     loss = quadratic(
         torch.stack([double(1, 2), double(1, 4)]), torch.stack([double(0, 0), double(3, 1)])
     )
-    adapted = adapt(MetaSgd(), expand(theta, 2), [loss, loss])
+    adapted = adapt(MetaSgd(), expand(theta, 2), [Batch(loss)] * 2)
     expected = torch.stack([double(0.25 * 1, 2.25 * 2), double(3 - 0.25 * 2, 1 + 4 * 1)])
     torch.testing.assert_close(adapted["weight_0"], expected, rtol=0, atol=1e-14)
     assert torch.equal(
@@ -67,7 +67,7 @@ def test_layer_rates_use_one_rate_a_step_and_the_last_one_from_then_on():
     loss = quadratic(
         torch.stack([double(1, 2), double(1, 4)]), torch.stack([double(0, 0), double(3, 1)])
     )
-    adapted = adapt(LayerRates(steps=2), expand(theta, 2), [loss] * 3)["weight_0"]
+    adapted = adapt(LayerRates(steps=2), expand(theta, 2), [Batch(loss)] * 3)["weight_0"]
     # (1 - 0.5 c) (1 + 0.25 c)^2 for c = 1, 2, 4: 0.78125, 0, -4.
     expected = torch.stack([double(0.78125, 0), double(3 - 2 * 0.78125, 1 - 4)])
     torch.testing.assert_close(adapted, expected, rtol=0, atol=1e-14)
@@ -80,7 +80,7 @@ def test_rates_begin_as_one_gradient_step_for_all_weights(adaptation):
     rates = adaptation.init(weights(theta), torch.Generator())
     assert rates.keys() == {f"adaptation.rate.{name}" for name in weights(theta)}
     params = expand(theta | rates, given.num_tasks)
-    adapted = acting(adapt(adaptation, params, given.losses))
+    adapted = acting(adapt(adaptation, params, given.steps))
     for name, value in given.adapted(learned(expand(theta, given.num_tasks))).items():
         assert torch.equal(adapted[name], value)
 
@@ -100,7 +100,7 @@ def first_and_second_order_gradients(adaptation, first_order):
     loss = quadratic(double(2)[None], double(0)[None])
 
     def adapted(theta):
-        return adapt(first_order, expand(theta, 1), [loss, loss])["weight_0"].sum()
+        return adapt(first_order, expand(theta, 1), [Batch(loss)] * 2)["weight_0"].sum()
 
     gradient = torch.func.grad(adapted)(theta)
     return gradient["weight_0"].tolist(), gradient["adaptation.rate.weight_0"].tolist()
@@ -152,7 +152,7 @@ def regression_tasks(num_tasks: int, num_losses: int, seed: int):
 
 def post_adaptation_loss(adaptation, rates, losses):
     params = expand(START | rates, 20)
-    return losses[-1](adapt(adaptation, params, losses[:-1])).mean()
+    return losses[-1](adapt(adaptation, params, list(map(Batch, losses[:-1])))).mean()
 
 
 @pytest.mark.parametrize("adaptation", [MetaSgd(), LayerRates(steps=2)])

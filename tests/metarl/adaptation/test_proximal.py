@@ -14,7 +14,7 @@ from support.adaptation_checks import (
 )
 from torch import Tensor
 
-from metarl.adaptation.base import Adaptation, Loss, adapt, linearise, loss_gradient
+from metarl.adaptation.base import Adaptation, Batch, Loss, adapt, linearise, loss_gradient
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.proximal import ProximalStep
 from metarl.policies.params import Params, acting, expand, flatten, learned, weights
@@ -57,7 +57,7 @@ def convex(seed: int) -> Tensor:
 
 def of(adaptation: Adaptation, *losses: Loss) -> Callable[[Tensor], Tensor]:
     """The adaptation as a function of vectors: (M, D) -> (M, D)."""
-    return lambda x: as_vectors(adapt(adaptation, as_params(x), losses))
+    return lambda x: as_vectors(adapt(adaptation, as_params(x), list(map(Batch, losses))))
 
 
 def jacobian(function: Callable[[Tensor], Tensor], at: Tensor, how: str) -> Tensor:
@@ -95,13 +95,13 @@ def test_on_quadratics_solution_and_jacobian_are_the_closed_forms(steps, how):
 def test_the_implicit_derivative_is_that_of_the_unrolled_solver(form):
     step = ProximalStep(8.0, iterations=40, solver_lr=0.12, cg_iterations=20)
     given = problem(step, steps=1, form=form)
-    (loss,) = given.losses
+    (batch,) = given.steps
     start = {n: v.clone().requires_grad_() for n, v in learned(given.theta).items()}
     theta = expand(given.theta | start, given.num_tasks)
 
     phi = weights(theta)
     for _ in range(step.iterations):
-        slope = loss_gradient(theta | phi, list(phi), loss)
+        slope = loss_gradient(theta | phi, list(phi), batch.loss)
         phi = {
             n: v - step.solver_lr * (slope[n] + step.strength * (v - theta[n]))
             for n, v in phi.items()
@@ -134,8 +134,8 @@ def test_tasks_never_mix(form):
 def test_the_first_iteration_is_a_step_of_maml():
     given = problem(GradientStep(), steps=1, form="ratio")
     theta = expand(given.theta, given.num_tasks)
-    one = adapt(ProximalStep(iterations=1), theta, given.losses)
-    for name, value in adapt(GradientStep(), theta, given.losses).items():
+    one = adapt(ProximalStep(iterations=1), theta, given.steps)
+    for name, value in adapt(GradientStep(), theta, given.steps).items():
         torch.testing.assert_close(one[name], value, rtol=0, atol=1e-14)
 
 
@@ -144,7 +144,7 @@ def test_only_the_weights_move_and_collecting_needs_no_gradients():
     theta = expand(given.theta, given.num_tasks) | {"adaptation.rate": torch.ones(M)}
     theta = {name: value.clone().requires_grad_() for name, value in theta.items()}
     with torch.no_grad():
-        stepped = ProximalStep().step(theta, given.losses[0], 0)
+        stepped = ProximalStep().step(theta, given.steps[0], 0)
     assert stepped.keys() == theta.keys()
     for name, value in stepped.items():
         if name not in weights(theta):
@@ -156,7 +156,7 @@ def test_only_the_weights_move_and_collecting_needs_no_gradients():
 
 def test_without_conjugate_gradients_the_derivative_is_the_identity():
     given = problem(ProximalStep(cg_iterations=0), steps=1, form="ratio")
-    linear = linearise(given.adaptation, expand(given.theta, given.num_tasks), given.losses)
+    linear = linearise(given.adaptation, expand(given.theta, given.num_tasks), given.steps)
     v = {name: torch.randn_like(value) for name, value in linear.adapted.items()}
     for name, value in linear.transpose_product(v).items():
         assert torch.equal(value, v[name])
@@ -202,7 +202,7 @@ def test_a_loss_without_lower_bound_does_not_run_away(form):
     step = ProximalStep(0.1, iterations=30, solver_lr=1.0)
     given = problem(step, steps=1, form=form)
     start = expand(given.theta, given.num_tasks)
-    adapted = weights(adapt(step, start, given.losses))
+    adapted = weights(adapt(step, start, given.steps))
     assert float(flatten(adapted).abs().max()) < 10
     gradient = torch.func.grad(given.objective)(learned(given.theta))
     assert torch.isfinite(flatten(gradient)).all()
@@ -213,9 +213,9 @@ def test_a_loss_without_lower_bound_does_not_run_away(form):
 def test_the_defaults_give_finite_meta_gradients_in_single_precision(form, seed):
     given = problem(ProximalStep(), steps=2, form=form, seed=seed)
     theta = {name: value.float() for name, value in given.theta.items()}
-    losses = [single(loss) for loss in given.losses]
+    steps = [single(batch.loss) for batch in given.steps]
     leaves = {n: v.clone().requires_grad_() for n, v in learned(theta).items()}
-    adapted = acting(adapt(ProximalStep(), expand(theta | leaves, given.num_tasks), losses))
+    adapted = acting(adapt(ProximalStep(), expand(theta | leaves, given.num_tasks), steps))
     assert {value.dtype for value in adapted.values()} == {torch.float32}
     score = given.score({name: value.double() for name, value in adapted.items()})
     gradient = torch.cat([g.flatten() for g in torch.autograd.grad(score, list(leaves.values()))])
@@ -223,13 +223,13 @@ def test_the_defaults_give_finite_meta_gradients_in_single_precision(form, seed)
     torch.testing.assert_close(gradient.double(), exact, rtol=0, atol=1e-3 * float(exact.norm()))
 
 
-def single(loss: Loss) -> Loss:
+def single(loss: Loss) -> Batch:
     """The loss of float32 parameters, rounded to float32; its data stays float64."""
 
     def rounded(params: Mapping[str, Tensor]) -> Tensor:
         return loss({name: value.double() for name, value in params.items()}).float()
 
-    return rounded
+    return Batch(rounded)
 
 
 @pytest.mark.parametrize(

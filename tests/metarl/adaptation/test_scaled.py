@@ -7,7 +7,7 @@ import torch
 from support.adaptation_checks import problem
 
 from metarl.adaptation.adam_steps import AdamSteps
-from metarl.adaptation.base import adapt
+from metarl.adaptation.base import Batch, adapt
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_optimizer import LearnedOptimizer
 from metarl.adaptation.learned_rates import LayerRates, MetaSgd
@@ -36,8 +36,8 @@ def test_a_loss_a_ninth_as_steep_is_descended_as_far_by_steps_nine_times_as_larg
     def adapted(adaptation, factor):
         own = adaptation.init(weights(made.theta), torch.Generator().manual_seed(0))
         theta = made.theta | {name: value.double() for name, value in own.items()}
-        losses = [lambda p, loss=loss: factor * loss(p) for loss in made.losses]
-        return acting(adapt(adaptation, expand(theta, made.num_tasks), losses))
+        steps = [Batch(lambda p, step=step: factor * step.loss(p)) for step in made.steps]
+        return acting(adapt(adaptation, expand(theta, made.num_tasks), steps))
 
     plain, wide = adapted(adaptation, 1.0), adapted(adaptation.scaled(9.0), 1 / 9)
     for name, value in plain.items():

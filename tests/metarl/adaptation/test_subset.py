@@ -9,7 +9,7 @@ from support.adaptation_checks import (
     problem,
 )
 
-from metarl.adaptation.base import adapt
+from metarl.adaptation.base import Batch, adapt
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.subset import ContextStep, HeadStep
 from metarl.policies.params import expand, learned
@@ -50,7 +50,9 @@ def test_the_head_alone_moves_by_its_decayed_rate_times_its_gradient():
     names = [f"{kind}_{i}" for i in range(11) for kind in ("weight", "bias")]
     theta = {name: torch.full((2,), 2.0, dtype=torch.float64) for name in names}
     theta |= {"log_std": torch.full((1,), -1.0, dtype=torch.float64), "obs_mean": torch.ones(2)}
-    adapted = adapt(HeadStep(inner_lr=0.5, inner_lr_decay=0.5), expand(theta, 3), [squares] * 2)
+    adapted = adapt(
+        HeadStep(inner_lr=0.5, inner_lr_decay=0.5), expand(theta, 3), [Batch(squares)] * 2
+    )
     # Shrunk by 1 - 0.5, then by 1 - 0.25; layer 10 is the last one, not layer 9.
     head = {"weight_10": 0.75, "bias_10": 0.75, "log_std": -0.375}
     for name, value in expand(theta, 3).items():
@@ -66,7 +68,7 @@ def test_the_context_alone_moves_by_its_decayed_rate_times_its_gradient():
         return 0.5 * (params["task.context"] - targets).square().sum(-1)
 
     settings = ContextStep(inner_lr=0.5, inner_lr_decay=0.5)
-    adapted = adapt(settings, expand(theta, 2), [loss] * 2)
+    adapted = adapt(settings, expand(theta, 2), [Batch(loss)] * 2)
     assert torch.equal(adapted["task.context"], 0.625 * targets)  # 1 - 0.5 * 0.75
     assert torch.equal(adapted["weight_0"], theta["weight_0"].expand(2, 2))
 
@@ -75,8 +77,8 @@ def test_the_context_alone_moves_by_its_decayed_rate_times_its_gradient():
 def test_the_head_moves_as_in_maml_and_the_body_stays_bit_identical(form):
     given = problem(HeadStep(inner_lr=0.4), steps=1, form=form)
     before = expand(given.theta, given.num_tasks)
-    head_only = adapt(given.adaptation, before, given.losses)
-    everything = adapt(GradientStep(inner_lr=0.4), before, given.losses)
+    head_only = adapt(given.adaptation, before, given.steps)
+    everything = adapt(GradientStep(inner_lr=0.4), before, given.steps)
     assert head_only.keys() == before.keys()
     for name, value in head_only.items():
         assert torch.equal(value, everything[name] if name in HEAD else before[name]), name
@@ -86,7 +88,7 @@ def test_the_head_moves_as_in_maml_and_the_body_stays_bit_identical(form):
 def test_the_context_moves_from_zero_and_the_rest_stays_bit_identical():
     given = problem(ContextStep(), steps=2, form="ratio", context_size=2)
     before = expand(given.theta, given.num_tasks)
-    adapted = adapt(given.adaptation, before, given.losses)
+    adapted = adapt(given.adaptation, before, given.steps)
     assert adapted.keys() == before.keys()
     for name, value in adapted.items():
         assert torch.equal(value, before[name]) == (name != "task.context"), name
@@ -131,7 +133,7 @@ def test_the_meta_gradient_reaches_the_contexts_weights_through_the_inner_step()
 def test_a_policy_without_context_is_refused():
     given = problem(HeadStep(), steps=1, form="ratio")
     with pytest.raises(InputError, match=r"^policy.context_size = 0: must be at least 1"):
-        adapt(ContextStep(), expand(given.theta, given.num_tasks), given.losses)
+        adapt(ContextStep(), expand(given.theta, given.num_tasks), given.steps)
 
 
 @pytest.mark.parametrize("adaptation", [GradientStep, HeadStep, ContextStep])

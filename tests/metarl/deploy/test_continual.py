@@ -11,7 +11,7 @@ from support.tiny import tiny_policy
 
 import metarl
 from metarl import ContinualAdapter, Limits
-from metarl.adaptation.losses import inner_loss
+from metarl.adaptation.losses import inner_batches
 from metarl.deploy import MetaPolicy, continual
 from metarl.deploy.continual import off_usual, worse_than_probing
 from metarl.errors import NonFiniteUpdateError
@@ -74,7 +74,8 @@ def test_adapting_anew_starts_from_the_meta_policy_on_its_last_probes(policy, mo
             joined_episodes([rollouts for rollouts, _ in window]), how.discount, how.gae_lambda
         )
         form = "ratio" if k else how.inner_loss
-        params = how.adaptation.step(params, inner_loss(policy.saved.policy, batch, form), k)
+        (step,) = inner_batches(policy.saved.policy, [batch], form)
+        params = how.adaptation.step(params, step, k)
     for name, value in stream.policy.saved.params.items():
         torch.testing.assert_close(value, params[name][0], atol=1e-6, rtol=0)
     assert stream.policy.adapted["steps"] == steps

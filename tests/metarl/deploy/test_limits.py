@@ -64,7 +64,7 @@ def test_the_size_of_training_steps_is_the_largest_of_their_tasks(policy):
     inner = run_inner_loop(env, saved.policy, start, how, 2, resets, actions, env.device)
     sizes = []
     for k in (0, 1):
-        seen = inner.batches[k].observations
+        seen = inner.batches[k].rollouts
         old, new = (saved.policy.distribution(inner.policies[i], seen) for i in (k, k + 1))
         sizes += [float(kl.mean()) for kl in kl_divergence(old, new)]  # no episode ends early
     assert training_step_kl(saved, episodes=3, steps=2) == pytest.approx(max(sizes), rel=1e-4)

@@ -14,10 +14,11 @@ from support.tiny import tiny_policy
 
 import metarl
 from metarl import Limits
+from metarl.adaptation.base import adapt
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.adaptation.learned_rates import MetaSgd
-from metarl.adaptation.losses import inner_loss
+from metarl.adaptation.losses import inner_batches
 from metarl.deploy import (
     AdaptationCancelled,
     AdaptationExit,
@@ -28,11 +29,11 @@ from metarl.deploy import (
 from metarl.deploy.adapt import adaptation_generators
 from metarl.errors import NonFiniteUpdateError
 from metarl.methods.baselines import baseline_recipe
+from metarl.outer.state import initial_params
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
 from metarl.rollouts.data import Rollouts
 from metarl.runs.checkpoint import SavedPolicy, save_policy
-from metarl.runs.state import initial_params
 from metarl_envs import BatchEnv, InputError, get_family
 
 UNCAPPED = Limits(max_step_kl=math.inf)
@@ -92,7 +93,7 @@ def test_one_world_at_a_time_gives_the_parameters_of_the_batched_path(inner, ste
     # The point starts at the origin without noise, so both paths see the same episodes.
     saved = tiny_policy("navigation", horizon=100)
     config = replace(saved.config, inner=inner)
-    params = initial_params(config, saved.policy, torch.Generator().manual_seed(0))
+    params = initial_params(saved.policy, config.inner, torch.Generator().manual_seed(0))
     saved = replace(saved, config=config, params=params)
     task = get_family("navigation").make_task({"goal": (0.3, -0.2)})
     batched = adapt_to_task(saved, task, episodes=4, steps=steps, seed=5)
@@ -172,7 +173,7 @@ def test_prediction_is_the_scaled_and_clipped_mean():
     observation = np.linspace(-1, 1, 17)
     action, state = MetaPolicy(saved).predict(observation)
     inputs = torch.as_tensor(observation, dtype=torch.float32)[None]
-    mean = saved.policy.distribution(saved.params, inputs).mean[0]
+    mean = saved.policy.mean(saved.params, inputs)[0]
     expected = (mean / 10).clamp(-1, 1).numpy()
     np.testing.assert_allclose(action, expected, rtol=1e-6)
     assert action.dtype == np.float32
@@ -395,12 +396,10 @@ def test_what_was_gathered_before_an_error_is_adapted_from(error, raised, where)
             robot_adaptation, "policy_batch", lambda r, *how: seen.append(r) or made(r, *how)
         )
         whole = policy.adapt(Failing(error, 99), episodes=5, seed=3, limits=UNCAPPED)
-    batch = made(seen[0].first_episodes(4), 0.99, policy.saved.config.gae_lambda)
+    batch = made(seen[0].some_episodes(slice(4)), 0.99, policy.saved.config.gae_lambda)
     how, start = policy.saved.config.inner_loop(1.0), expand(policy.saved.params, 1)
-    expected = how.adaptation.step(
-        how.adaptation.begin(start), inner_loss(policy.saved.policy, batch, how.inner_loss), 0
-    )
-    expected = {name: expected[name][0].detach() for name in start}
+    steps = inner_batches(policy.saved.policy, [batch], how.inner_loss)
+    expected = {name: v[0].detach() for name, v in adapt(how.adaptation, start, steps).items()}
     assert largest_difference(expected, adapted.saved.params) <= 1e-6
     assert largest_difference(whole.saved.params, adapted.saved.params) > 1e-6
 

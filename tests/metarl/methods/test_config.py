@@ -13,12 +13,15 @@ from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_rates import LayerRates
 from metarl.methods.config import TrainConfig, from_json, settings, to_json, upgraded, with_settings
 from metarl.methods.families import recipe
-from metarl.outer import META_OBJECTIVES
-from metarl.outer.ppo import Ppo
+from metarl.outer import OUTER_UPDATES
+from metarl.outer.adam import Adam
+from metarl.outer.e_maml import EMaml
+from metarl.outer.maml_pp import MamlPlusPlus
+from metarl.outer.promp import ProMp
 from metarl.outer.reptile import Reptile
+from metarl.outer.state import Generators
 from metarl.outer.trpo import Trpo
 from metarl.policies.mlp import PolicyConfig
-from metarl.runs.state import Generators
 from metarl_envs import InputError
 
 
@@ -31,7 +34,7 @@ def test_json_round_trip_is_exact():
     assert from_json(json.loads(json.dumps(to_json(config)))) == config
 
 
-@pytest.mark.parametrize("registry", [ADAPTATIONS, META_OBJECTIVES])
+@pytest.mark.parametrize("registry", [ADAPTATIONS, OUTER_UPDATES])
 def test_json_round_trip_of_everything_registered(registry):
     place = "inner" if registry is ADAPTATIONS else "outer"
     for kind, cls in registry.items():
@@ -78,16 +81,19 @@ def test_impossible_values_are_refused_by_name_and_value(field, value):
         (Trpo, "backtrack_ratio", 1.0),
         (Trpo, "curvature_fraction", 1.5),
         (Trpo, "adaptation_lr", 0.0),
-        (Ppo, "learning_rate", 0.0),
-        (Ppo, "adaptation_lr", -1.0),
-        (Ppo, "epochs", 0),
-        (Ppo, "minibatches", 0),
-        (Ppo, "max_kl", 0.0),
-        (Ppo, "clip", 0.0),
-        (Ppo, "clip", 1.0),
-        (Ppo, "inner_kl_penalty", -1.0),
-        (Ppo, "exploration", -0.1),
-        (Ppo, "multi_step_until", 1.1),
+        (ProMp, "learning_rate", 0.0),
+        (ProMp, "adaptation_lr", -1.0),
+        (ProMp, "epochs", 0),
+        (ProMp, "minibatches", 0),
+        (ProMp, "max_kl", 0.0),
+        (ProMp, "clip", 0.0),
+        (ProMp, "clip", 1.0),
+        (ProMp, "inner_kl_penalty", -1.0),
+        (EMaml, "inner_kl_penalty", -1.0),
+        (MamlPlusPlus, "inner_kl_penalty", -1.0),
+        (Adam, "learning_rate", 0.0),
+        (EMaml, "exploration", -0.1),
+        (MamlPlusPlus, "multi_step_until", 1.1),
         (Reptile, "outer_lr", 0.0),
     ],
 )
@@ -115,7 +121,7 @@ def test_files_of_another_version_are_refused_with_the_field():
 @pytest.mark.parametrize("place", ["inner", "outer"])
 @pytest.mark.parametrize("value", [{}, {"kind": "magic"}, {"kind": ["gradient"]}, "gradient", None])
 def test_a_kind_that_is_not_there_is_refused_with_those_that_are(place, value):
-    registry = ADAPTATIONS if place == "inner" else META_OBJECTIVES
+    registry = ADAPTATIONS if place == "inner" else OUTER_UPDATES
     with pytest.raises(InputError, match=rf"^config\.{place}\.kind = .*: allowed are ") as caught:
         from_json(to_json(make()) | {place: value})
     assert str(caught.value).endswith(", ".join(registry))
@@ -157,9 +163,9 @@ def test_a_setting_changes_itself_and_nothing_else():
     config = recipe("navigation", "promp")
     changed = with_settings(config, {"outer.clip": 0.2, "seed": 3, "policy.hidden_sizes": [7]})
     assert (changed.seed, changed.policy.hidden_sizes) == (3, (7,))
-    assert changed.outer == Ppo(learning_rate=2e-3, clip=0.2)
+    assert changed.outer == ProMp(learning_rate=2e-3, clip=0.2)
     assert dataclasses.replace(changed, seed=0, outer=config.outer, policy=config.policy) == config
-    assert config.outer == Ppo(learning_rate=2e-3)
+    assert config.outer == ProMp(learning_rate=2e-3)
 
 
 @pytest.mark.parametrize(

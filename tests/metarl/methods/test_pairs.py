@@ -1,4 +1,4 @@
-"""Every pair of an adaptation and a meta-objective learns, or is refused by name."""
+"""Every pair of an adaptation and an outer update learns, or is refused by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from metarl.adaptation import ADAPTATIONS
 from metarl.adaptation.learned_rates import MetaSgd
 from metarl.adaptation.subset import ContextStep
 from metarl.methods.config import TrainConfig
-from metarl.outer import META_OBJECTIVES
+from metarl.outer import OUTER_UPDATES
 from metarl.outer.cma_es import CmaEs
 from metarl.outer.reptile import Reptile
 from metarl.policies.mlp import PolicyConfig
@@ -53,9 +53,9 @@ def pair(inner, outer, **changes):
     )
 
 
-@pytest.mark.parametrize(("inner", "outer"), itertools.product(ADAPTATIONS, META_OBJECTIVES))
+@pytest.mark.parametrize(("inner", "outer"), itertools.product(ADAPTATIONS, OUTER_UPDATES))
 def test_a_pair_moves_all_that_it_is_to_learn_or_is_refused(inner, outer, tmp_path):
-    objective = CmaEs(population=4) if outer == "cma-es" else META_OBJECTIVES[outer]()
+    objective = CmaEs(population=4) if outer == "cma-es" else OUTER_UPDATES[outer]()
     if (inner, outer) in REFUSED:
         with pytest.raises(InputError, match=f"Reptile with inner = {ADAPTATIONS[inner].__name__}"):
             pair(ADAPTATIONS[inner](), objective)

@@ -10,10 +10,10 @@ from support.helpers import random_batch
 from support.meta_problem import rollouts_with
 from torch import Tensor
 
-from metarl.adaptation.base import adapt, linearise
+from metarl.adaptation.base import Batch, adapt, linearise
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import InnerLoop
-from metarl.outer.base import Iteration
+from metarl.outer.meta_gradient import Iteration
 from metarl.outer.reptile import Reptile
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
 from metarl.policies.params import Params, expand, flatten, unflatten, weights
@@ -61,12 +61,12 @@ def iteration(theta: Params, num_steps: int, progress: float = 0.0) -> Iteration
     """An inner loop of gradient steps on the quadratics."""
     adaptation, policies = GradientStep(LR), []
     for k in range(num_steps + 1):
-        policies.append(adapt(adaptation, expand(theta, M), [quadratic] * k))
-    batches = [random_batch(LINEAR, phi, M, 6, seed=k) for k, phi in enumerate(policies)]
+        policies.append(adapt(adaptation, expand(theta, M), [Batch(quadratic)] * k))
+    batches = [random_batch(LINEAR, phi, M, 10, seed=k) for k, phi in enumerate(policies)]
     failed = torch.zeros(M, dtype=torch.bool)
     rollouts = [rollouts_with(torch.zeros(M))] * (num_steps + 1)
     inner = InnerLoop(rollouts, batches, policies, failed, 0.0)
-    return Iteration(LINEAR, adaptation, "log_prob", inner, horizon=3, progress=progress)
+    return Iteration(LINEAR, adaptation, "log_prob", inner, progress=progress)
 
 
 @pytest.mark.parametrize(("outer_lr", "progress"), [(1.0, 0.0), (0.3, 0.0), (2.0, 0.75)])
@@ -116,7 +116,7 @@ def test_meta_gradients_are_the_post_gradient_times_the_closed_forms_jacobian(nu
         linear = linearise(
             dataclasses.replace(adaptation, first_order=first_order),
             expand(theta, M),
-            [quadratic] * num_steps,
+            [Batch(quadratic)] * num_steps,
         )
         torch.testing.assert_close(
             vectors(linear.adapted), closed_form(theta, num_steps), rtol=0, atol=1e-13

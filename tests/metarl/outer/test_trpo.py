@@ -7,13 +7,13 @@ import math
 
 import pytest
 import torch
-from support.helpers import double_params, inner_batches, one_task, random_batch, small_policy
+from support.helpers import collected_batches, double_params, one_task, random_batch, small_policy
 from support.meta_problem import MetaProblem, finite_difference, meta_problem
 
 from metarl.adaptation.base import adapt, linearise
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_rates import MetaSgd
-from metarl.adaptation.losses import inner_losses
+from metarl.adaptation.losses import inner_batches
 from metarl.adaptation.subset import ContextStep
 from metarl.outer.trpo import Trpo, evaluate, fisher_vector_product, sum_tasks, surrogate_gradient
 from metarl.policies.gaussian import Gaussian, log_prob
@@ -31,26 +31,26 @@ def problem(form, num_steps, num_tasks=M, first_order=False, inner_lr=0.3):
     policy = small_policy()
     theta = double_params(policy)
     adaptation = GradientStep(inner_lr, inner_lr_decay=0.5, first_order=first_order)
-    inner = inner_batches(policy, theta, num_tasks, num_steps)
-    adapted = adapt(adaptation, expand(theta, num_tasks), inner_losses(policy, inner, form))
+    inner = collected_batches(policy, theta, num_tasks, num_steps)
+    adapted = adapt(adaptation, expand(theta, num_tasks), inner_batches(policy, inner, form))
     post = random_batch(policy, adapted, num_tasks, seed=99)
     policies = [expand(theta, num_tasks)] * num_steps + [adapted]
     return MetaProblem(policy, adaptation, form, theta, [*inner, post], policies)
 
 
 def linear(given):
-    return linearise(given.adaptation, expand(given.theta, given.num_tasks), given.losses)
+    return linearise(given.adaptation, expand(given.theta, given.num_tasks), given.steps)
 
 
 def outer_objective(given, theta, old=None):
     """Surrogate and divergence at theta, from the policies `old`; from its own without them."""
     adapted, post = given.adapted(theta), given.batches[-1]
-    old = given.policy.distribution(adapted, post.observations) if old is None else old
+    old = given.policy.distribution(adapted, post.rollouts) if old is None else old
     return evaluate(given.policy, adapted, post, old, given.failed)
 
 
 def sampling_policies(given):
-    found = given.policy.distribution(given.adapted(given.theta), given.batches[-1].observations)
+    found = given.policy.distribution(given.adapted(given.theta), given.batches[-1].rollouts)
     return Gaussian(*(x.detach() for x in found))
 
 
@@ -160,8 +160,8 @@ def test_each_inner_step_is_its_gradient_times_a_decayed_rate():
     by_hand = {name: value[None].clone() for name, value in given.theta.items()}
     for step_size, batch in zip((0.3, 0.3 * 0.5), given.batches[:2], strict=True):
         leaves = {name: value.detach().requires_grad_() for name, value in by_hand.items()}
-        dist = given.policy.distribution(leaves, batch.observations)
-        score = log_prob(dist, batch.actions) * batch.advantages
+        dist = given.policy.distribution(leaves, batch.rollouts)
+        score = log_prob(dist, batch.rollouts.actions) * batch.advantages
         loss = -score[batch.weights > 0].mean()  # the mean over the valid steps
         grads = torch.autograd.grad(loss, list(leaves.values()))
         by_hand = {
@@ -202,7 +202,7 @@ def test_the_sampling_policy_has_zero_divergence_from_itself_and_unit_ratio():
     given = problem("log_prob", 1)
     found = outer_objective(given, given.theta)
     post = given.batches[-1]
-    weighted = (post.advantages * post.weights).sum(-1).mean()
+    weighted = (post.advantages * post.weights).sum((1, 2)).mean()
     assert abs(float(found.kl)) < 1e-12
     torch.testing.assert_close(found.surrogate, weighted, rtol=0, atol=1e-12)
 

@@ -24,7 +24,7 @@ def own(params: Params) -> Params:
 def ascent(given) -> Params:
     """Gradient of the mean post-adaptation surrogate at theta: every learned entry."""
     start = expand(given.theta, given.num_tasks)
-    linear = linearise(given.adaptation, start, given.losses)
+    linear = linearise(given.adaptation, start, given.steps)
     post = given.batches[-1]
     gradient, _, _ = surrogate_gradient(
         given.policy, linear.adapted, statistics(start), post, given.failed
@@ -66,7 +66,7 @@ def test_the_weights_stay_inside_the_trust_region_and_improve_the_surrogate(adap
     given = meta_problem(adaptation, "ratio", num_steps=2)
     new, _, metrics = OUTER.update(given.theta, OUTER.init(learned(given.theta)), given.iteration())
     post = given.batches[-1]
-    old = given.policy.distribution(given.adapted(given.theta), post.observations)
+    old = given.policy.distribution(given.adapted(given.theta), post.rollouts)
 
     def at(theta: Params):
         return evaluate(given.policy, given.adapted(theta), post, old, given.failed)

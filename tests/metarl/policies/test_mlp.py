@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from support.helpers import double_params, small_policy
+from support.helpers import double_params, rollouts_of, small_policy
 from torch.distributions import Independent, Normal
 from torch.distributions import kl_divergence as torch_kl
 
@@ -55,12 +55,14 @@ def test_per_task_parameters_act_as_separate_policies():
     policy = small_policy()
     separate = [double_params(policy, seed) for seed in range(3)]
     together = {name: torch.stack([p[name] for p in separate]) for name in separate[0]}
-    observations = randn(3, 6, 3)
-    batched = policy.distribution(together, observations)
+    observations = randn(3, 2, 4, 3)  # tasks, episodes, steps
+    batched = policy.distribution(together, rollouts_of(observations))
+    assert batched.log_std.shape == (3, 1, 1, 2)
     for m, params in enumerate(separate):
-        alone = policy.distribution(params, observations[m])
-        torch.testing.assert_close(batched.mean[m], alone.mean, rtol=0, atol=1e-14)
-        torch.testing.assert_close(batched.log_std[m], alone.log_std, rtol=0, atol=0)
+        for e in range(2):
+            alone = policy.mean(params, observations[m, e])
+            torch.testing.assert_close(batched.mean[m, e], alone, rtol=0, atol=1e-14)
+        torch.testing.assert_close(batched.log_std[m, 0], policy.log_std(params), rtol=0, atol=0)
 
 
 def test_the_network_is_the_documented_function():
@@ -72,9 +74,9 @@ def test_the_network_is_the_documented_function():
         "bias_1": torch.tensor([-1.0]),
         "log_std": torch.tensor([0.25]),
     }
-    dist = policy.distribution(params, torch.tensor([[0.1]]))
-    assert dist.mean.item() == pytest.approx(3 * math.tanh(2 * 0.1 + 0.5) - 1)
-    assert dist.log_std.item() == 0.25
+    mean = policy.mean(params, torch.tensor([[0.1]]))
+    assert mean.item() == pytest.approx(3 * math.tanh(2 * 0.1 + 0.5) - 1)
+    assert policy.log_std(params).item() == 0.25
 
 
 def test_action_scale_maps_ten_to_full_range_and_clips_beyond():
@@ -127,9 +129,9 @@ def test_normalised_policy_sees_standardised_observations():
     }
     observations = randn(6, 3)
     standardised = (observations - params["obs_mean"]) / params["obs_var"].sqrt()
-    expected = small_policy().distribution(params, standardised).mean
-    torch.testing.assert_close(policy.distribution(params, observations).mean, expected)
-    batched = policy.distribution(expand(params, 2), observations.expand(2, 6, 3)).mean
+    expected = small_policy().mean(params, standardised)
+    torch.testing.assert_close(policy.mean(params, observations), expected)
+    batched = policy.mean(expand(params, 2), observations.expand(2, 6, 3))
     torch.testing.assert_close(batched[1], expected)
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.helpers import batch_of, rollouts_of
 
 from metarl.rollouts.advantages import (
     BLOCK,
     baseline_features,
     discounted_returns,
     explained_variance,
+    first_episodes,
     fit_baseline,
     gae,
     normalize,
+    some_episodes,
 )
 
 
@@ -157,3 +160,19 @@ def test_explained_variance_is_one_for_truth_and_zero_for_a_constant():
     weights = torch.full((1, 4), 0.25, dtype=torch.float64)
     assert explained_variance(returns, returns, weights).item() == 1.0
     assert explained_variance(torch.full_like(returns, 7.0), returns, weights).item() == 0.0
+
+
+def test_a_part_of_a_batch_is_whole_episodes_and_the_first_ones_weigh_one_again():
+    numbers = torch.arange(2 * 4 * 3).view(2, 4, 3).double()
+    valid = torch.ones(4, 3, dtype=torch.bool)
+    valid[0, 1:] = False
+    whole = batch_of(rollouts_of(numbers.unsqueeze(-1)), numbers, valid)
+    part = some_episodes(whole, slice(1, None, 2))
+    assert part.advantages.tolist() == numbers[:, [1, 3]].tolist()
+    assert part.rollouts.observations[..., 0].tolist() == part.advantages.tolist()
+    assert part.weights.sum((1, 2)).tolist() == pytest.approx([6 / 10] * 2)
+    first = first_episodes(whole, 0.5)
+    assert first.advantages.tolist() == numbers[:, :2].tolist()
+    assert first.weights[0].tolist() == [[0.25, 0, 0], [0.25, 0.25, 0.25]]
+    assert first.mean(first.advantages).tolist() == pytest.approx([3, 15])  # of 0, 3, 4, 5
+    assert first_episodes(whole, 0.01).weights.shape == (2, 1, 3)

@@ -15,11 +15,11 @@ from support.tiny_runs import TINY, assert_same_state, edit_json, run_with, stat
 
 from metarl.adaptation.learned_rates import MetaSgd
 from metarl.errors import RunError
-from metarl.outer.ppo import Ppo
+from metarl.outer.promp import ProMp
 from metarl.runs import checkpoint, files, policy_folder, training_files
 from metarl.runs.checkpoint import load_checkpoint, load_policy, load_run_config, save_checkpoint
 
-RATES_AND_ADAM = dataclasses.replace(TINY, inner=MetaSgd(), outer=Ppo())
+RATES_AND_ADAM = dataclasses.replace(TINY, inner=MetaSgd(), outer=ProMp())
 FILES = ("model.safetensors", "config.json", "training.safetensors", "training.json")
 
 

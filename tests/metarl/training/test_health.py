@@ -122,12 +122,12 @@ def test_a_resumed_run_says_what_a_whole_one_would():
 
 
 def test_training_logs_an_explosion_and_warns(tmp_path, capsys, monkeypatch):
-    measured = trainer.iteration_metrics
+    measured = trainer.rollout_metrics
 
     def exploded(*arguments):
         return measured(*arguments) | iteration(150.0, -5.0)
 
-    monkeypatch.setattr(trainer, "iteration_metrics", exploded)
+    monkeypatch.setattr(trainer, "rollout_metrics", exploded)
     config = dataclasses.replace(TINY, iterations=4)
     create_run(tmp_path / "run", config, ["test"])
     trainer.train(config, trainer.initial_state(config), tmp_path / "run")

@@ -9,13 +9,12 @@ import pytest
 import torch
 
 from metarl.adaptation.gradient import GradientStep
-from metarl.adaptation.inner_loop import InnerLoop
 from metarl.errors import FaultError, NonFiniteUpdateError
 from metarl.methods.config import TrainConfig
 from metarl.methods.families import RECIPES, recipe
 from metarl.methods.meta import METHODS
-from metarl.outer.base import Update
-from metarl.outer.ppo import Ppo
+from metarl.outer.meta_gradient import update_normaliser
+from metarl.outer.promp import ProMp
 from metarl.outer.trpo import Trpo
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
 from metarl.policies.params import expand
@@ -122,7 +121,7 @@ def test_training_leaves_the_global_generator_alone(tmp_path):
 def test_three_refused_updates_in_a_row_stop_the_run_with_the_last_good_state(
     tmp_path, monkeypatch, value, part
 ):
-    healthy = Ppo.update
+    healthy = ProMp.update
     calls = []
 
     def poisoned(self, *arguments):
@@ -132,14 +131,14 @@ def test_three_refused_updates_in_a_row_stop_the_run_with_the_last_good_state(
         broken = {name: torch.full_like(tensor, value) for name, tensor in tensors.items()}
         return update._replace(**{part: broken}) if len(calls) > 2 else update
 
-    monkeypatch.setattr(Ppo, "update", poisoned)
+    monkeypatch.setattr(ProMp, "update", poisoned)
     with pytest.raises(NonFiniteUpdateError, match="3 updates in a row"):
-        run_training(tiny(iterations=9, outer=Ppo()), tmp_path / "run")
+        run_training(tiny(iterations=9, outer=ProMp()), tmp_path / "run")
     _, state = load_checkpoint(tmp_path / "run")
     assert (state.iteration, state.refused) == (5, 3)
     assert all(torch.isfinite(p).all() for p in state.params.values())
-    monkeypatch.setattr(Ppo, "update", healthy)
-    good = run_training(tiny(iterations=2, outer=Ppo()), tmp_path / "good")
+    monkeypatch.setattr(ProMp, "update", healthy)
+    good = run_training(tiny(iterations=2, outer=ProMp()), tmp_path / "good")
     assert all(torch.equal(good.params[name], p) for name, p in state.params.items())
     assert all(torch.equal(good.optimizer[name], p) for name, p in state.optimizer.items())
 
@@ -179,7 +178,7 @@ def failing(monkeypatch, *tasks):
     monkeypatch.setattr(GradientStep, "step", step)
 
 
-@pytest.mark.parametrize("outer", [Trpo(), Ppo()], ids=["trpo", "ppo"])
+@pytest.mark.parametrize("outer", [Trpo(), ProMp()], ids=["trpo", "promp"])
 def test_training_goes_on_where_the_adaptation_to_a_task_fails_each_time(
     tmp_path, monkeypatch, outer
 ):
@@ -194,7 +193,7 @@ def test_training_goes_on_where_the_adaptation_to_a_task_fails_each_time(
     assert not torch.equal(state.params["weight_0"], before.params["weight_0"])
 
 
-@pytest.mark.parametrize("outer", [Trpo(), Ppo()], ids=["trpo", "ppo"])
+@pytest.mark.parametrize("outer", [Trpo(), ProMp()], ids=["trpo", "promp"])
 def test_where_the_adaptation_to_every_task_fails_the_run_stops_and_says_so(
     tmp_path, monkeypatch, outer
 ):
@@ -257,13 +256,12 @@ def test_the_normaliser_learns_from_adapted_policies_too():
     fast = still | {"bias_1": torch.full((2,), 5.0)}
     env = BatchEnv(family, 2, 3, horizon=6)
     env.set_tasks(family.sample_tasks(2, torch.Generator().manual_seed(1), "train"))
-    seen = [
+    rollouts = [
         collect(env, policy, expand(params, 2), *(torch.Generator().manual_seed(s) for s in (2, 3)))
         for params in (still, fast)
     ]
-    inner = InnerLoop(seen, [], [], torch.zeros(2, dtype=torch.bool), 0.0)
-    moved = trainer.with_statistics(policy, Update(still, {}, {}), inner).params
-    everything = torch.cat([r.observations[r.valid] for r in seen]).double()
+    moved = update_normaliser(policy, still, rollouts)
+    everything = torch.cat([r.observations[r.valid] for r in rollouts]).double()
     assert float(moved["obs_count"]) == 2 * 2 * 3 * 6
     torch.testing.assert_close(moved["obs_mean"].double(), everything.mean(0))
     torch.testing.assert_close(moved["obs_var"].double(), everything.var(0, unbiased=False))

@@ -16,10 +16,10 @@ from metarl.cli import main
 from metarl.evaluation.evaluate import evaluation_generators
 from metarl.methods.families import recipe
 from metarl.methods.meta import METHODS
+from metarl.outer.state import Generators
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.rollouts.collect import collect
 from metarl.runs.checkpoint import create_run, load_checkpoint, load_policy, save_best
-from metarl.runs.state import Generators
 from metarl.training import trainer, validation
 from metarl.training.validation import Validation
 from metarl_envs import BatchEnv

@@ -14,11 +14,11 @@ from metarl.cli import main
 from metarl.methods.baselines import baseline_recipe
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
+from metarl.outer.state import Generators
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
 from metarl.runs.checkpoint import SavedPolicy, load_checkpoint, load_policy, save_policy
 from metarl.runs.metrics_log import read_metrics
-from metarl.runs.state import Generators
 from metarl.training.warm_start import begun, state_from
 from metarl_envs import BatchEnv, InputError, get_family
 
@@ -41,8 +41,8 @@ def robust_policy(family_name: str, std: float = 0.3, **changes: object) -> Save
 
 
 def controls(policy: GaussianMlpPolicy, params, observations):
-    dist = policy.distribution(params, observations)
-    return policy.controls(dist.mean), dist.log_std.exp() / policy.config.action_scale
+    std = policy.log_std(params).exp()
+    return policy.controls(policy.mean(params, observations)), std / policy.config.action_scale
 
 
 @pytest.mark.parametrize("method", ["maml-trpo", "promp", "meta-sgd", "cavia", "maml++"])

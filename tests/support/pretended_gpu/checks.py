@@ -15,8 +15,7 @@ from metarl.deploy import adapt_to_task
 from metarl.evaluation.evaluate import evaluate
 from metarl.methods.config import TrainConfig
 from metarl.methods.meta import METHODS
-from metarl.outer import ppo, trpo
-from metarl.outer.ppo import Ppo
+from metarl.outer import bounded_steps, meta_gradient, minibatches, trpo
 from metarl.outer.trpo import Trpo
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
 from metarl.policies.params import expand, to
@@ -219,37 +218,37 @@ def asking_in_every_product(monkeypatch):
 
 
 def asking_for_the_number_of_steps(monkeypatch):
-    healthy = ppo.adam_step
+    healthy = bounded_steps.adam_step
 
     def faulty(params, gradient, state, *rates):
         float(state["adam.count"])
         return healthy(params, gradient, state, *rates)
 
-    monkeypatch.setattr(ppo, "adam_step", faulty)
+    monkeypatch.setattr(bounded_steps, "adam_step", faulty)
 
 
 def asking_for_every_divergence(monkeypatch):
-    healthy = Ppo.too_far
+    healthy = bounded_steps.leads_too_far
 
-    def faulty(self, kl, trail):
+    def faulty(kl, *arguments):
         kl.item()
-        return healthy(self, kl, trail)
+        return healthy(kl, *arguments)
 
-    monkeypatch.setattr(Ppo, "too_far", faulty)
+    monkeypatch.setattr(bounded_steps, "leads_too_far", faulty)
 
 
 def with_advantages_on_the_host(monkeypatch):
-    for objective in (trpo, ppo):
-        healthy = objective.surrogate
+    for module in (trpo, minibatches):
+        healthy = module.surrogate
 
         def faulty(dist, batch, *clip, healthy=healthy):
             return healthy(dist, batch, *clip) * torch.ones(4)
 
-        monkeypatch.setattr(objective, "surrogate", faulty)
+        monkeypatch.setattr(module, "surrogate", faulty)
 
 
 def leaving_the_state_on_the_gpu(monkeypatch):
-    monkeypatch.setattr(trainer, "CPU", GPU)
+    monkeypatch.setattr(meta_gradient, "CPU", GPU)
     monkeypatch.setattr(trainer, "save_checkpoint", lambda run, config, state: run)
 
 
@@ -258,9 +257,9 @@ def leaving_the_state_on_the_gpu(monkeypatch):
     [
         ("maml-trpo", asking_in_every_product, "conjugate_gradient': 10"),
         ("maml-trpo", with_advantages_on_the_host, "mul in trpo.py:evaluate"),
-        ("promp", asking_for_the_number_of_steps, "Ppo.step': 5"),
-        ("promp", asking_for_every_divergence, "Ppo.update': 15"),
-        ("promp", with_advantages_on_the_host, "mul in ppo.py:Ppo.loss"),
+        ("promp", asking_for_the_number_of_steps, "bounded_steps': 5"),
+        ("promp", asking_for_every_divergence, "bounded_steps': 15"),
+        ("promp", with_advantages_on_the_host, "mul in minibatches.py:AdaptedPolicies.surrogate"),
         ("cavia", leaving_the_state_on_the_gpu, "weight_0 in gpu"),
     ],
 )

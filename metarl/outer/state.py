@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from metarl.methods.config import TrainConfig
+from metarl.adaptation.base import Adaptation
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params, weights
 
@@ -23,8 +23,7 @@ class Generators:
     resets: Generator
     actions: Generator
     evaluation: Generator
-    """Validation tasks and what happens in them. Read from copies, so that it stays as it is and
-    every evaluation meets the same."""
+    """Validation tasks and their noise; read from copies, so that all evaluations meet the same."""
     search: Generator
     """Perturbations of the meta-parameters, where the outer loop searches by them."""
 
@@ -49,10 +48,12 @@ class Generators:
         return Generators(**made)
 
 
-def initial_params(config: TrainConfig, policy: GaussianMlpPolicy, generator: Generator) -> Params:
+def initial_params(
+    policy: GaussianMlpPolicy, adaptation: Adaptation, generator: Generator
+) -> Params:
     """Fresh meta-parameters: the policy's and the adaptation's own."""
     params = policy.init(generator)
-    return params | config.inner.init(weights(params), generator)
+    return params | adaptation.init(weights(params), generator)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class TrainState:
     """Meta-parameters, the adaptation's own included, with the normaliser; float32, on the CPU."""
     generators: Generators
     optimizer: Params = field(default_factory=dict)
-    """What the meta-objective remembers between iterations, on the CPU."""
+    """What the learner remembers between iterations beside the parameters, on the CPU."""
     iteration: int = 0
     """Meta-iterations finished."""
     env_steps: int = 0
@@ -76,5 +77,5 @@ class TrainState:
     refused: int = 0
     """Updates refused in all."""
     observed: dict[str, list[float]] = field(default_factory=dict)
-    """Statistics of the last iteration's observations, noted with the policy; nothing needs them to
-    go on."""
+    """Statistics of the last iteration's observations, saved with the policy; training does not
+    read them."""

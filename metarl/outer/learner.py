@@ -1,0 +1,115 @@
+"""The interface of a learner: all that the training loop knows of how policies learn to adapt."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import torch
+
+from metarl.adaptation.base import Adaptation
+from metarl.adaptation.inner_loop import InnerLoopConfig
+from metarl.outer.state import TrainState
+from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.params import Params
+from metarl.rollouts.data import Rollouts
+from metarl_envs import BatchEnv, Tasks
+from metarl_envs.inputs.plain import PlainFields
+
+
+class Experience(Protocol):
+    """What a learner collects in an iteration."""
+
+    @property
+    def rollouts(self) -> Sequence[Rollouts]:
+        """Every episode: the first collection before adaptation, the last one after it."""
+        ...
+
+    @property
+    def collect_s(self) -> float:
+        """Wall-clock seconds spent in the collections."""
+        ...
+
+
+class Update(NamedTuple):
+    """The outcome of a learner's step, to be refused if it is not finite."""
+
+    params: Params
+    """New meta-parameters, without axis M."""
+    optimizer: Params
+    """New state of the optimiser."""
+    metrics: dict[str, float]
+    """Logged values; those named `train/*` are finite unless the step went wrong."""
+
+
+E = TypeVar("E", bound=Experience)
+
+
+class Learner(ABC, Generic[E]):
+    """Makes policies that adapt. It holds no tensors: everything it remembers is in the state."""
+
+    @property
+    @abstractmethod
+    def policy(self) -> GaussianMlpPolicy:
+        """The policy function; `TrainState.params` are the parameters that it acts by."""
+
+    @abstractmethod
+    def init(self, seed: int) -> TrainState:
+        """The state before the first iteration, with all random streams, from one seed."""
+
+    @abstractmethod
+    def collect(self, env: BatchEnv, state: TrainState, tasks: Tasks) -> E:
+        """Experience on these tasks; draws from `state.generators` and changes nothing else."""
+
+    @abstractmethod
+    def update(self, state: TrainState, experience: E) -> Update:
+        """One step on the experience, all tensors of the outcome on the CPU."""
+
+
+@dataclass(frozen=True)
+class LearnerParts:
+    """What a configuration gives every learner, whatever it makes of it."""
+
+    policy: GaussianMlpPolicy
+    inner: InnerLoopConfig
+    """Episodes to adapted policies, before the annealing of `Adaptation.at`."""
+    adaptation_steps: int
+    """K."""
+    iterations: int
+    """Of the whole training, for what is annealed."""
+    device: torch.device
+    """Where updates are computed."""
+
+
+@dataclass(frozen=True)
+class LearnerSettings(PlainFields, ABC):
+    """Settings of the outer loop; which learner they make. Frozen, without tensors."""
+
+    @abstractmethod
+    def learner(self, parts: LearnerParts) -> Learner:
+        """The learner with these settings."""
+
+    def init(self, learned: Params) -> Params:
+        """Fresh state of the optimiser for these meta-parameters: named tensors; {} for none."""
+        del learned
+        return {}
+
+    def num_distinct_tasks(self, meta_batch_size: int) -> int:
+        """How many tasks are drawn for M slots; slot m runs the (m modulo this)-th one.
+
+        Fewer than M where several candidates must meet the same tasks.
+
+        Raises:
+            InputError: if the meta-batch cannot be divided so.
+        """
+        return meta_batch_size
+
+    def check(self, adaptation: Adaptation) -> None:
+        """Refuse an adaptation with which the learner could not learn.
+
+        Raises:
+            InputError: naming both, and what to use.
+        """
+        del adaptation

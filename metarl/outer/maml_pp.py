@@ -1,0 +1,53 @@
+"""MAML++: the policies before the last adaptation step count too, at first.
+
+Antoniou, Edwards, Storkey 2019, "How to train your MAML", Eq. 4, with ProMP's steps and penalty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metarl.outer.clipped_steps import ClippedSteps
+from metarl.outer.minibatches import AdaptedPolicies
+from metarl_envs import InputError
+
+
+@dataclass(frozen=True)
+class MamlPlusPlus(ClippedSteps):
+    """ProMP's descent with sum over k of w_k * clipped surrogate of phi_k; MAML has w_K = 1 alone.
+
+    Learned rates per layer and step and the annealed order of derivatives belong to its adaptation,
+    `LayerRates`.
+    """
+
+    inner_kl_penalty: float = 5e-4
+    """Weight of the divergence of the policies that collected the data adapted on, >= 0."""
+    multi_step_until: float = 0.33
+    """Share of meta-training, in [0, 1], in which policies before the last step count too: equally
+    at first, fading linearly."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.inner_kl_penalty < 0:
+            raise InputError(f"inner_kl_penalty = {self.inner_kl_penalty}: must be at least 0")
+        if not 0 <= self.multi_step_until <= 1:
+            raise InputError(f"multi_step_until = {self.multi_step_until}: must be in [0, 1]")
+
+    def loss(self, policies: AdaptedPolicies) -> Tensor:
+        K = policies.num_steps
+        penalties = [self.inner_kl_penalty / K * policies.kl(k) for k in range(K)]
+        total = torch.zeros_like(penalties[0])
+        for k, weight in enumerate(self.step_weights(K, policies.iteration.progress)):
+            total = total + penalties[k]
+            if weight:
+                total = total - weight * policies.surrogate(k + 1, self.clip)
+        return total
+
+    def step_weights(self, K: int, progress: float) -> list[float]:
+        """w_1, ..., w_K, of sum 1, when this share of meta-training, in [0, 1), is over."""
+        remaining = max(0.0, 1 - progress / self.multi_step_until) if self.multi_step_until else 0.0
+        early = remaining / K
+        return [*[early] * (K - 1), 1 - early * (K - 1)]

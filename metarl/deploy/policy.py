@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.errors import NonFiniteUpdateError
 from metarl.evaluation.evaluate import CPU, mean_quantity, mean_returns
 from metarl.evaluation.labels import quantity_label, task_text
-from metarl.policies.params import Params, expand
+from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import collect
 from metarl.rollouts.threads import torch_threads
 from metarl.runs.checkpoint import SavedPolicy, load_policy, save_policy
@@ -292,15 +293,16 @@ def adapt_to_task(
     )
     env.set_tasks(task)
     resets, actions = adaptation_generators(seed)
-    start, how = expand(saved.params, 1), saved.config.inner_loop(progress=1.0)
-    inner = run_inner_loop(env, saved.policy, start, how, steps, resets, actions, device)
+    start, inner_config = to(expand(saved.params, 1), device), saved.config.inner_loop(progress=1.0)
+    collect_episodes = partial(collect, env, saved.policy, resets=resets, actions=actions)
+    inner = run_inner_loop(saved.policy, inner_config, start, steps, collect_episodes)
     if bool(inner.failed.any()) or any(bool(r.faulted.all()) for r in inner.rollouts[:-1]):
         raise NonFiniteUpdateError(NOT_FINITE.format(step=f"of {steps}"))
     measured, same_starts = [], resets.get_state()
     with torch_threads(1):
         for params in inner.policies:
             resets.set_state(same_starts)
-            measured.append(collect(env, saved.policy, params, resets, actions, explore=False))
+            measured.append(collect_episodes(params, explore=False))
     returns = np.array([mean_returns(rollouts)[0] for rollouts in measured])
     report = {
         "task": task.describe(0),

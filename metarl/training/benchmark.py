@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -150,6 +151,7 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
     optimizer = to(config.outer.init(learned(theta)), device)
     how, start = config.inner_loop(progress=0.0), expand(theta, M)
     slots = torch.arange(M) % config.outer.num_distinct_tasks(M)
+    collect_episodes = partial(collect, env, policy, resets=resets, actions=actions)
     random_controls = _random_controls(env, Generator().manual_seed(5))
 
     def physics() -> None:
@@ -165,7 +167,7 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
         _wait(device)
         stamps.append(time.perf_counter())
         slot_start = config.outer.propose(theta, optimizer, M, search)
-        inner = run_inner_loop(env, policy, slot_start, how, K, resets, actions, device)
+        inner = run_inner_loop(policy, how, slot_start, K, collect_episodes)
         _wait(device)
         stamps.append(time.perf_counter())
         seen = Iteration(policy, how.adaptation, how.inner_loss, inner, 0.0)
@@ -184,7 +186,7 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
     for _ in range(rounds):  # interleaved: a machine's speed may drift
         env.reset(resets)
         physics_s.append(_seconds(device, physics))
-        collect_s.append(_seconds(device, lambda: collect(env, policy, start, resets, actions)))
+        collect_s.append(_seconds(device, lambda: collect_episodes(start)))
         phases.append(meta_iteration())
     medians = [statistics.median(column) for column in zip(*phases, strict=True)]
     physics_median, collect_median = statistics.median(physics_s), statistics.median(collect_s)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from metarl.methods.config import TrainConfig
 from metarl.outer.base import Iteration, Update
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import is_finite, learned, to
+from metarl.rollouts.collect import collect
 from metarl.rollouts.observed import observation_statistics
 from metarl.runs.checkpoint import save_checkpoint
 from metarl.runs.metrics_log import MetricsLogger, read_metrics
@@ -63,6 +65,7 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
         device=device,
     )
     random = state.generators
+    collect_episodes = partial(collect, env, policy, resets=random.resets, actions=random.actions)
     with (
         StopSignals() as stop,
         MetricsLogger(run, config, iteration=state.iteration, env_steps=state.env_steps) as logger,
@@ -79,13 +82,11 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
             theta, optimizer = to(state.params, device), to(state.optimizer, device)
             start = outer.propose(theta, optimizer, M, random.search)
             over = state.iteration / config.iterations
-            how = config.inner_loop(over)
-            inner = run_inner_loop(
-                env, policy, start, how, K, random.resets, random.actions, device
-            )
+            inner_config = config.inner_loop(over)
+            inner = run_inner_loop(policy, inner_config, start, K, collect_episodes)
 
             # Update the meta-parameters from all that was collected.
-            seen = Iteration(policy, how.adaptation, how.inner_loss, inner, over)
+            seen = Iteration(policy, inner_config.adaptation, inner_config.inner_loss, inner, over)
             update = outer.update(theta, optimizer, seen)
             metrics = update.metrics | iteration_metrics(policy, inner)
             state = next_state(state, with_statistics(policy, update, inner), metrics, inner)

@@ -2,6 +2,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import gymnasium
@@ -31,6 +32,7 @@ from metarl.errors import NonFiniteUpdateError
 from metarl.methods.baselines import baseline_recipe
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
+from metarl.rollouts.collect import collect
 from metarl.rollouts.data import Rollouts
 from metarl.runs.checkpoint import SavedPolicy, save_policy
 from metarl.runs.state import initial_params
@@ -75,7 +77,8 @@ def one_step(saved, env, seed):
     """The inner loop of one step, as `adapt_to_task` runs it."""
     start, how = expand(saved.params, 1), saved.config.inner_loop(progress=1.0)
     streams = adaptation_generators(seed)
-    return run_inner_loop(env, saved.policy, start, how, 1, *streams, torch.device("cpu"))
+    collected = partial(collect, env, saved.policy, resets=streams[0], actions=streams[1])
+    return run_inner_loop(saved.policy, how, start, 1, collected)
 
 
 def largest_difference(first, second) -> float:

@@ -17,17 +17,16 @@ from torch import Generator
 
 from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.deploy.adapt import (
-    NOT_FINITE,
-    adapt_on_env,
     adaptation_generators,
     adapted_policy,
     check_callback,
-    check_limits,
     plain_sizes,
 )
 from metarl.deploy.description import describe_policy
 from metarl.deploy.episode_so_far import UnsafeStartError
 from metarl.deploy.episodes import Episode, EpisodeRecord
+from metarl.deploy.gradient_step import NOT_FINITE
+from metarl.deploy.gym_rollouts import adapt_on_env
 from metarl.deploy.interruption import (
     AdaptationCancelled,
     AdaptationExit,
@@ -108,8 +107,6 @@ class MetaPolicy:
                 can be adapted from; `policy` is adapted from such episodes.
             AdaptationCancelled, AdaptationExit: the same for Ctrl-C and for `sys.exit`.
         """
-        episodes, steps = plain_sizes(self.saved, episodes, steps)
-        check_limits(limits)
         check_callback(on_episode)
 
         def tell(record: EpisodeRecord) -> None:

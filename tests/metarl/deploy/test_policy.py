@@ -15,6 +15,7 @@ from support.tiny import tiny_policy
 
 import metarl
 from metarl import Limits
+from metarl.adaptation import inner_loop
 from metarl.adaptation.base import adapt
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import run_inner_loop
@@ -392,12 +393,8 @@ def test_what_was_gathered_before_an_error_is_adapted_from(error, raised, where)
     # It is the step that the four make: the noise of five is drawn, so not that of four drawn.
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        from metarl.deploy import adapt as robot_adaptation
-
-        made = robot_adaptation.policy_batch
-        patch.setattr(
-            robot_adaptation, "policy_batch", lambda r, *how: seen.append(r) or made(r, *how)
-        )
+        made = inner_loop.policy_batch
+        patch.setattr(inner_loop, "policy_batch", lambda r, *how: seen.append(r) or made(r, *how))
         whole = policy.adapt(Failing(error, 99), episodes=5, seed=3, limits=UNCAPPED)
     batch = made(seen[0].some_episodes(slice(4)), 0.99, policy.saved.config.gae_lambda)
     how, start = policy.saved.config.inner_loop(1.0), expand(policy.saved.params, 1)

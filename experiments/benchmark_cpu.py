@@ -16,6 +16,7 @@ import resource
 import statistics
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -82,6 +83,7 @@ def main(options: Options) -> None:
     how, outer, K = config.inner_loop(progress=0.0), config.outer, config.adaptation_steps
     optimizer = outer.init(learned(params))
     start = expand(params, env.num_tasks)
+    collect_episodes = partial(collect, env, policy, resets=resets, actions=actions)
 
     span = env.action_high - env.action_low
     noise = torch.rand((env.horizon, env.num_worlds, len(span)), generator=actions)
@@ -100,7 +102,7 @@ def main(options: Options) -> None:
     def collection(task_params: Params) -> tuple[float, Rollouts]:
         began = time.perf_counter()
         with torch_threads(1):
-            rollouts = collect(env, policy, task_params, resets, actions)
+            rollouts = collect_episodes(task_params)
         return time.perf_counter() - began, rollouts
 
     def controls_of(rollouts: Rollouts) -> Tensor:
@@ -111,7 +113,7 @@ def main(options: Options) -> None:
     def meta_iteration() -> tuple[float, InnerLoop]:
         began = time.perf_counter()
         env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "train"))
-        inner = run_inner_loop(env, policy, start, how, K, resets, actions, torch.device("cpu"))
+        inner = run_inner_loop(policy, how, start, K, collect_episodes)
         seen = Iteration(policy, how.adaptation, how.inner_loss, inner, progress=0.0)
         outer.update(params, optimizer, seen)
         return time.perf_counter() - began, inner

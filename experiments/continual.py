@@ -31,7 +31,8 @@ from metarl.adaptation.losses import inner_batches
 from metarl.cli.tasks import parse_task
 from metarl.deploy import MetaPolicy
 from metarl.deploy.continual import StreamEpisode
-from metarl.deploy.gym_rollouts import NO_LIMITS, run_episode
+from metarl.deploy.gym_rollouts import run_episode
+from metarl.deploy.limits import NO_LIMITS
 from metarl.evaluation.labels import task_text
 from metarl.policies.gaussian import log_prob
 from metarl.policies.params import detach, expand

@@ -9,6 +9,7 @@ mean actions of the adapted policies settle.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,11 +33,9 @@ def main(run: Path) -> None:
     tasks, resets, actions = (Generator().manual_seed(seed) for seed in range(3))
     env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "test"))
     start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
-    cpu = torch.device("cpu")
-    inner = run_inner_loop(
-        env, saved.policy, start, how, 1, resets, actions, cpu, collect_last=False
-    )
-    after = collect(env, saved.policy, inner.adapted, resets, actions, explore=False)
+    collect_episodes = partial(collect, env, saved.policy, resets=resets, actions=actions)
+    inner = run_inner_loop(saved.policy, how, start, 1, collect_episodes, collect_last=False)
+    after = collect_episodes(inner.adapted, explore=False)
     valid = after.valid[:, :, SETTLED:].unsqueeze(-1)
     seen = after.observations[:, :, SETTLED:] * valid
     place = seen.sum((1, 2)) / valid.sum((1, 2)).clamp(min=1)  # (M, 2)

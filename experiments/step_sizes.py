@@ -21,10 +21,9 @@ from torch import Generator
 from tyro.conf import Positional
 
 import metarl
-from metarl.deploy.gradient_step import adaptation_step
+from metarl.deploy.gradient_step import robot_step
 from metarl.deploy.step_size import training_step_kl
 from metarl.policies.params import Params, expand
-from metarl.rollouts.advantages import PolicyBatch, policy_batch
 from metarl.rollouts.collect import collect
 from metarl.rollouts.data import Rollouts
 from metarl_envs import BatchEnv
@@ -47,11 +46,9 @@ class Options:
     """That the step is made from."""
 
 
-def of_task(batch: PolicyBatch, m: int) -> PolicyBatch:
+def of_task(rollouts: Rollouts, m: int) -> Rollouts:
     """The m-th task alone, (1, ...)."""
-    rollouts = {f.name: getattr(batch.rollouts, f.name)[m : m + 1] for f in fields(batch.rollouts)}
-    own = {f.name: getattr(batch, f.name)[m : m + 1] for f in fields(batch) if f.name != "rollouts"}
-    return PolicyBatch(Rollouts(**rollouts), **own)
+    return Rollouts(**{f.name: getattr(rollouts, f.name)[m : m + 1] for f in fields(rollouts)})
 
 
 def main(options: Options) -> None:
@@ -76,15 +73,14 @@ def main(options: Options) -> None:
     for episodes in options.episodes:
         largest = training_step_kl(saved, min(episodes, 5), steps=1)
         rollouts = gathered(episodes, start, 1, explore=True)
-        batch = policy_batch(rollouts, how.discount, how.gae_lambda)
         sizes: list[float] = []
         print(f"{episodes} episodes; the largest step of training tasks is {largest:.3g} nats")
         for share in SHARES:
             stepped: list[Params] = []
             for m in range(options.tasks):
                 params = how.adaptation.begin({n: v[m : m + 1] for n, v in start.items()})
-                step = adaptation_step(
-                    saved.policy, params, of_task(batch, m), how, 0, names, share * largest
+                step = robot_step(
+                    saved.policy, how, params, of_task(rollouts, m), 0, names, share * largest
                 )
                 if step is None:
                     raise SystemExit(f"task {m}: the step is not finite")

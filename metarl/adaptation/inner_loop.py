@@ -1,33 +1,34 @@
-"""The inner loop: collect, adapt, collect again, for all tasks of an environment at once."""
+"""The inner loop: collect, adapt, collect again, for M tasks at once, wherever they are."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from metarl.adaptation.base import Adaptation, Batch
 from metarl.adaptation.losses import InnerLoss, inner_loss
 from metarl.policies.mlp import GaussianMlpPolicy
-from metarl.policies.params import Params, to
+from metarl.policies.params import Params
 from metarl.rollouts.advantages import PolicyBatch, policy_batch
-from metarl.rollouts.collect import collect
 from metarl.rollouts.data import Rollouts
 from metarl.rollouts.threads import torch_threads
-from metarl_envs import BatchEnv
+
+Collect = Callable[[Params], Rollouts]
+"""Collects fresh episodes of the same M tasks with per-task parameters, each (M, ...)."""
 
 
 @dataclass(frozen=True)
 class InnerLoop:
-    """What an inner loop of K steps leaves behind."""
+    """Result of an inner loop of K steps."""
 
     rollouts: list[Rollouts]
     """K + 1 collections: before adaptation, then after each step; K if the last was left out."""
     batches: list[PolicyBatch]
-    """The same as losses read them, on the update's device."""
+    """The same with advantages, on the device of the parameters."""
     policies: list[Params]
     """The per-task parameters before adaptation, then after each step, each (M, ...)."""
     failed: Tensor  # (M,) tasks that kept their last finite parameters
@@ -40,14 +41,14 @@ class InnerLoop:
         return self.policies[-1]
 
     def known_returns(self) -> Tensor:
-        """Mean return of each adapted policy, (M,): NaN without sound episodes, or if it failed."""
+        """Mean return of each adapted policy, (M,): NaN without valid episodes, or if it failed."""
         returns = self.rollouts[-1].task_returns().to(self.failed.device)
         return torch.where(self.failed, torch.nan, returns)
 
 
 @dataclass(frozen=True)
 class InnerLoopConfig:
-    """How episodes become adapted policies, whatever the adaptation."""
+    """Settings of an inner loop, whatever the adaptation."""
 
     adaptation: Adaptation
     inner_loss: InnerLoss
@@ -57,59 +58,69 @@ class InnerLoopConfig:
     gae_lambda: float
     """lambda of GAE."""
 
+    def batch(self, rollouts: Rollouts) -> PolicyBatch:
+        """The rollouts with their advantages."""
+        return policy_batch(rollouts, self.discount, self.gae_lambda)
 
-def run_inner_loop(
-    env: BatchEnv,
+
+@torch.no_grad()
+def inner_step(
     policy: GaussianMlpPolicy,
-    start: Mapping[str, Tensor],
     config: InnerLoopConfig,
-    num_steps: int,
-    resets: Generator,
-    actions: Generator,
-    device: torch.device,
-    learn_from: int | None = None,
-    first: Rollouts | None = None,
-    collect_last: bool = True,
-) -> InnerLoop:
-    """Adapt to each of the environment's M tasks, with fresh rollouts after each step.
+    task_params: Params,
+    batch: PolicyBatch,
+    k: int,
+) -> tuple[Params, Tensor]:
+    """The k-th step of every task; one whose step is not finite keeps its parameters.
 
     Args:
-        env: M tasks, E episodes per task and collection; its tasks must be set.
         policy: the policy function.
-        start: the parameters that each task starts from, (M, ...).
-        config: how they adapt.
-        num_steps: K; as many as in meta-training, or any other number in evaluation.
-        resets: source of reset noise.
-        actions: source of action noise.
-        device: where the inner gradients are computed.
-        learn_from: how many of each collection's episodes they see (None: all of them).
-        first: the collection before adaptation, where another loop from the same `start` on the
-            same tasks has made it; `resets` and `actions` must stand where they stood after it.
-        collect_last: whether to collect after the last step too, where nothing learns from it but
-            the outer loop.
+        config: of the inner loop.
+        task_params: (M, ...), from `Adaptation.begin` or the step before.
+        batch: episodes that they collected.
+        k: 0 for the first.
+
+    Returns:
+        Parameters (M, ...) and which tasks kept theirs (M,).
     """
-    state = config.adaptation.begin(to(start, device))
-    failed = torch.zeros(env.num_tasks, dtype=torch.bool, device=device)
-    rollouts, batches, policies, collect_s = [], [], [], 0.0
-    for k in range(num_steps + 1):
-        policies.append({name: state[name] for name in start})
-        if k == num_steps and not collect_last:
-            break
+    loss = inner_loss(policy, batch, config.inner_loss)
+    stepped = config.adaptation.step(task_params, Batch(loss, batch), k)
+    return keep_finite(task_params, stepped)
+
+
+def run_inner_loop(
+    policy: GaussianMlpPolicy,
+    config: InnerLoopConfig,
+    start: Mapping[str, Tensor],
+    num_steps: int,
+    collect: Collect,
+    *,
+    collect_last: bool = True,
+) -> InnerLoop:
+    """Adapt to each of M tasks, with fresh rollouts after each step.
+
+    Args:
+        policy: the policy function.
+        config: of the inner loop.
+        start: the parameters that each task starts from, (M, ...), on the device of the gradients.
+        num_steps: K; as many as in meta-training, or any other number in evaluation.
+        collect: called with each policy in turn.
+        collect_last: whether also with the last one, from which only an outer loop learns.
+    """
+    task_params = config.adaptation.begin(start)
+    device = next(iter(start.values())).device
+    failed = torch.zeros(len(next(iter(start.values()))), dtype=torch.bool, device=device)
+    rollouts, batches, policies, collect_s = [], [], [dict(start)], 0.0
+    for k in range(num_steps + collect_last):
         began = time.perf_counter()
         with torch_threads(1):
-            if first is None or k > 0:
-                rollouts.append(collect(env, policy, policies[-1], resets, actions))
-            else:
-                rollouts.append(first)
+            rollouts.append(collect(policies[-1]))
         collect_s += time.perf_counter() - began
-        seen = rollouts[-1].some_episodes(slice(learn_from)).to(device)
-        batches.append(policy_batch(seen, config.discount, config.gae_lambda))
+        batches.append(config.batch(rollouts[-1].to(device)))
         if k < num_steps:
-            with torch.no_grad():
-                batch = Batch(inner_loss(policy, batches[-1], config.inner_loss), batches[-1])
-                stepped = config.adaptation.step(state, batch, k)
-            state, broken = keep_finite(state, stepped)
-            failed |= broken
+            task_params, kept = inner_step(policy, config, task_params, batches[-1], k)
+            policies.append({name: task_params[name] for name in start})
+            failed |= kept
     return InnerLoop(rollouts, batches, policies, failed, collect_s)
 
 

@@ -1,4 +1,4 @@
-"""Adaptation on one robot, a `gymnasium.Env` or not, within limits."""
+"""Adaptation on one robot within limits, however it is driven."""
 
 from __future__ import annotations
 
@@ -7,46 +7,37 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import gymnasium
 import numpy as np
 from torch import Generator
 
 from metarl.deploy.check import check
 from metarl.deploy.collected import Collected, Exploration, collected, with_costs
 from metarl.deploy.episodes import Episode, EpisodeRecord
-from metarl.deploy.gradient_step import adaptation_step
-from metarl.deploy.gym_rollouts import check_env, explored
+from metarl.deploy.gradient_step import NOT_FINITE, Step, robot_step
 from metarl.deploy.interruption import AdaptationNotFiniteError
-from metarl.deploy.limits import Limits, Step
+from metarl.deploy.limits import Limits, check_limits
 from metarl.deploy.observation_check import warn_of_other_observations
 from metarl.deploy.step_size import step_cap
-from metarl.deploy.stops import time_limit
 from metarl.policies.params import Params, expand
-from metarl.rollouts.advantages import policy_batch
 from metarl.rollouts.data import Rollouts
 from metarl.runs.policy_folder import SavedPolicy
 from metarl_envs import InputError
 from metarl_envs.inputs.numbers import whole
 
-NOT_FINITE = (
-    "adaptation step {step} is not finite, so the policy was not adapted: every episode diverged "
-    "or sent a number that is not finite, or the rewards are far larger than in training"
-)
-
 
 @dataclass(frozen=True)
 class AdaptedOnRobot:
-    """What an adaptation on a robot came to."""
+    """Result of an adaptation on a robot."""
 
     saved: SavedPolicy
-    """The policy, with what happened as `metadata["adapted"]`."""
+    """The policy, with the report as `metadata["adapted"]`."""
     episodes: tuple[Episode, ...]
-    """All that its gradient steps were to be made from, those that diverged included."""
+    """All episodes for its gradient steps, those that diverged included."""
     error: BaseException | None
-    """What cut it short; the policy was then made from the episodes before it."""
+    """The error that cut it short; the policy was then made from the episodes before it."""
 
     def describe(self) -> str:
-        """How it was cut short, in a line."""
+        """The error and what was adapted from, in a line."""
         report = self.saved.metadata["adapted"]
         gathered = sum(one["episodes"] for one in report["collections"])
         checked = "check" in report["limits"] or "check_episodes" not in report["limits"]["given"]
@@ -57,11 +48,10 @@ class AdaptedOnRobot:
 
 
 class RobotAdaptation:
-    """An adaptation in progress: who acts next, and what episodes lead to.
+    """An inner loop in progress, one episode at a time: who acts next, and what was learned.
 
-    The arithmetic of `run_inner_loop`, one episode at a time, wherever they come from: an
-    environment, a loop of one's own, or a log. In turn `append` an episode and `learn`, until it is
-    `finished`.
+    Episodes come from an environment, a loop of one's own, or a log. In turn `append` an episode
+    and `learn`, until it is `finished`.
     """
 
     def __init__(
@@ -69,48 +59,54 @@ class RobotAdaptation:
         saved: SavedPolicy,
         *,
         episodes: int,
-        steps: int,
+        steps: int | None,
         seed: int | None,
         limits: Limits,
         max_steps: int | None = None,
         on_episode: Callable[[EpisodeRecord], object] | None = None,
     ) -> None:
-        """Starts with no episode.
+        """Start with no episode.
 
         Args:
             saved: the policy to start from.
             episodes: per gradient step, >= 1; with a check >= 2.
-            steps: gradient steps, >= 1.
-            seed: fixes the action noise; None: nobody explores.
-            limits: what it must not do, and when it ends early.
-            max_steps: of an episode that goes on; None: the horizon.
-            on_episode: told of every episode.
+            steps: gradient steps, >= 1; None: as many as the policy was trained for.
+            seed: fixes the action noise; None: the episodes come from a log.
+            limits: in force in all episodes.
+            max_steps: of an episode that nothing ends; None: the horizon.
+            on_episode: called with every episode.
 
         Raises:
-            InputError: for sizes that are too small, or limits that do not fit the action space.
+            InputError: for sizes that are too small, limits that do not fit the action space, or
+                an `on_episode` that cannot be called.
         """
+        episodes, steps = plain_sizes(saved, episodes, steps)
+        check_limits(limits)
+        check_callback(on_episode)
         if limits.check_episodes and episodes < 2:
             raise InputError(
                 f"episodes = {episodes}: must be at least 2 with limits.check_episodes, which "
                 "takes the noise of a return from the episodes before adapting"
             )
         self.limits, self.horizon = limits, saved.config.horizon
-        self.full = self.horizon if max_steps is None else min(max_steps, self.horizon)
+        self.full = self.horizon
+        if max_steps is not None:
+            self.full = min(whole("max_steps", max_steps, 1), self.horizon)
         self.policy = limits.applied_to(saved.policy)
         self._saved = replace(saved, policy=self.policy)
-        self._episodes, self._steps, self._seed = episodes, steps, seed
-        self._on_episode = on_episode
-        self._cap = step_cap(self._saved, limits, episodes, steps)
-        _, self._noise = adaptation_generators(seed or 0)
-        self._how = saved.config.inner_loop(progress=1.0)
+        self._episodes, self._num_steps, self._on_episode = episodes, steps, on_episode
+        self._seed = None if seed is None else whole("seed", seed, 0)
+        _, self._noise = adaptation_generators(self._seed or 0)
+        self._max_kl = step_cap(self._saved, limits, episodes, steps)
+        self._config = saved.config.inner_loop(progress=1.0)
         self._start = expand(saved.params, 1)
-        self.params: Params = self._how.adaptation.begin(self._start)
+        self.params: Params = self._config.adaptation.begin(self._start)
         """Of the policy that acts next, (1, ...)."""
-        self._met: list[Collected] = []
+        self._collections: list[Collected] = []
         self._current: list[Episode] = []
         self._exploration: Exploration | None = None
-        self._taken: list[Step] = []
-        self._reached = False
+        self._steps: list[Step] = []
+        self._good_enough = False
         self._check: dict[str, Any] | None = None
         self._error: BaseException | None = None
         self._checking = self.finished = False
@@ -123,14 +119,13 @@ class RobotAdaptation:
     @property
     def gathered(self) -> int:
         """Whole episodes by now, those of the check included."""
-        return sum(len(one.episodes) for one in self._met) + len(self._current)
+        return sum(len(one.episodes) for one in self._collections) + len(self._current)
 
     @property
     def episodes(self) -> tuple[Episode, ...]:
         """All whole episodes, without those of the check."""
-        made = [one.episodes for one in self._met[: len(self._met) - (self._check is not None)]]
-        current = [] if self._checking else self._current
-        return (*(episode for collection in made for episode in collection), *current)
+        made = [episode for one in self._before_check() for episode in one.episodes]
+        return (*made, *([] if self._checking else self._current))
 
     def explore(self) -> Exploration:
         """The actions of the next episode, at its start."""
@@ -142,15 +137,15 @@ class RobotAdaptation:
         return self._exploration
 
     def append(self, episode: Episode) -> None:
-        """Keep a whole episode, and tell of it; what is told may raise an error."""
+        """Keep a whole episode, then call `on_episode`, which may raise an error."""
         self._current.append(episode)
         if self.gathered == 1:
             warn_of_other_observations(self._saved, episode)
         if self._on_episode is not None:
             self._on_episode(
                 EpisodeRecord(
-                    collection=len(self._met) + 1,
-                    collections=self._steps,
+                    collection=len(self._collections) + 1,
+                    collections=self._num_steps,
                     check=self._checking,
                     number=len(self._current),
                     of=self.wanted,
@@ -184,131 +179,88 @@ class RobotAdaptation:
             BaseException: the error itself, where no episode can be adapted from.
         """
         if not self.finished:
-            whole = len(self._current) == self.wanted  # the error came when telling of the last one
-            self._close(None if whole else error)
+            # A collection that is whole is not cut short: `on_episode` raised the error.
+            self._close(None if len(self._current) == self.wanted else error)
         self._error, self.finished = error, True
 
     def _close(self, error: BaseException | None) -> None:
-        met = collected(self.policy, self.params, self._current, self.horizon, error)
-        self._met.append(met)
+        """Learn from the current collection, which the error ended early unless it is None."""
+        collection = collected(self.policy, self.params, self._current, self.horizon)
+        self._collections.append(collection)
         self._current, self._exploration = [], None
         if self._checking:
-            self._check = check(self._met[0], met, self._counted()[0], self._counted()[-1])
+            before, *_, after = self._counted()
+            self._check = check(
+                self._collections[0], collection, before, after, unfinished=error is not None
+            )
             self.finished = True
-            return
-        self.finished = not self._improved(met) or error is not None
-        if not self.finished and len(self._taken) < self._steps:
-            return
-        self._checking = bool(self.limits.check_episodes and self._taken and error is None)
-        self.finished = not self._checking
+        elif not self._stepped(error) or error is not None or len(self._steps) == self._num_steps:
+            self._checking = bool(self.limits.check_episodes and self._steps and error is None)
+            self.finished = not self._checking
 
-    def _improved(self, met: Collected) -> bool:
-        """Whether the step from a collection was made, and not needless or impossible."""
-        k = len(self._taken)
-        if not met.usable:
-            if met.error is None:
-                raise AdaptationNotFiniteError(NOT_FINITE.format(step=k + 1), self.episodes)
-            if not self._taken:
-                raise met.error
+    def _stepped(self, error: BaseException | None) -> bool:
+        """Step from the last collection, unless that is needless or, with an error, impossible."""
+        step, k = None, len(self._steps)
+        if self._collections[-1].usable:
+            rollouts, good = self._counted()[-1], self.limits.good_return
+            if good is not None and float(rollouts.task_returns()) >= good:
+                self._good_enough = True
+                return False
+            names = list(self._saved.params)
+            step = robot_step(
+                self.policy, self._config, self.params, rollouts, k, names, self._max_kl
+            )
+        elif error is not None:
+            if not self._steps:
+                raise error
             return False
-        rollouts, good = self._counted()[-1], self.limits.good_return
-        if good is not None and float(rollouts.task_returns()) >= good:
-            self._reached = True
-            return False
-        batch = policy_batch(rollouts, self._how.discount, self._how.gae_lambda)
-        names = list(self._saved.params)
-        step = adaptation_step(self.policy, self.params, batch, self._how, k, names, self._cap)
         if step is None:
             raise AdaptationNotFiniteError(NOT_FINITE.format(step=k + 1), self.episodes)
         self.params = step.params
-        self._taken.append(step)
+        self._steps.append(step)
         return True
 
     def _counted(self) -> list[Rollouts]:
-        """All collections, their stops at what they cost by all that was met so far."""
-        return with_costs(self._met, self.full, self.limits)
+        """All collections, their stops at the cost by everything that was met so far."""
+        return with_costs(self._collections, self.full, self.limits)
+
+    def _before_check(self) -> list[Collected]:
+        """The collections for gradient steps."""
+        return self._collections[: len(self._collections) - (self._check is not None)]
 
     def result(self) -> AdaptedOnRobot:
         """The policy as it is by now, with the report."""
-        checked = self._check is not None
-        seen = [one.describe() for one in self._met[: len(self._met) - checked]]
-        did: dict[str, Any] = {
+        collections = [one.describe() for one in self._before_check()]
+        limits: dict[str, Any] = {
             "given": self.limits.describe(),
-            "max_step_kl": self._cap if math.isfinite(self._cap) else None,
-            "steps_taken": len(self._taken),
-            "reached_good_return": self._reached,
-            "step_scale": [step.scale for step in self._taken],
+            "max_step_kl": self._max_kl if math.isfinite(self._max_kl) else None,
+            "steps_taken": len(self._steps),
+            "reached_good_return": self._good_enough,
+            "step_scale": [step.scale for step in self._steps],
         }
         params = self.params
         if self._check is not None:
-            did["check"] = self._check
+            limits["check"] = self._check
             params = self._start if self._check["rolled_back"] else params
         report: dict[str, Any] = {
             "episodes": self._episodes,
-            "steps": self._steps,
+            "steps": self._num_steps,
             "seed": self._seed,
-            "returns": [one["return"] for one in seen],
-            "collections": seen,
-            "step_kl": [step.kl for step in self._taken],
-            "limits": did,
+            "returns": [one["return"] for one in collections],
+            "collections": collections,
+            "step_kl": [step.kl for step in self._steps],
+            "limits": limits,
         }
         if self._error is not None:
-            told = type(self._error) is InputError  # of an environment's error, which it names
-            kind = "" if told else f"{type(self._error).__name__}: "
+            named = type(self._error) is InputError  # an environment's error, which it names
+            kind = "" if named else f"{type(self._error).__name__}: "
             report["interrupted"] = f"{kind}{self._error}"
         saved = adapted_policy(self._saved, params, report)
         return AdaptedOnRobot(saved, self.episodes, self._error)
 
 
-def adapt_on_env(
-    saved: SavedPolicy,
-    env: gymnasium.Env[Any, Any],
-    *,
-    episodes: int,
-    steps: int,
-    seed: int,
-    limits: Limits,
-    on_episode: Callable[[EpisodeRecord], object] | None = None,
-) -> AdaptedOnRobot:
-    """Collect, step, collect again, one episode at a time.
-
-    Args:
-        saved: the policy to start from.
-        env: keeps its task over resets.
-        episodes: per gradient step, >= 1; with a check >= 2.
-        steps: gradient steps, >= 1.
-        seed: fixes the action noise, and is given to the environment's first reset.
-        limits: what it must not do, and when it ends early.
-        on_episode: told of every episode; an error of it ends the adaptation like one of `env`.
-
-    Raises:
-        InputError: for other spaces, sizes that are too small, or limits that do not fit the
-            action space; for the environment's own error, which is its cause, before the first
-            whole episode that did not diverge.
-        AdaptationNotFiniteError: if a step is not finite.
-    """
-    check_env(saved.policy, env)
-    adapting = RobotAdaptation(
-        saved,
-        episodes=episodes,
-        steps=steps,
-        seed=seed,
-        limits=limits,
-        max_steps=time_limit(env, saved.config.horizon),
-        on_episode=on_episode,
-    )
-    while not adapting.finished:
-        reset_seed = None if adapting.gathered else seed
-        try:
-            adapting.append(explored(env, adapting.explore(), limits, reset_seed))
-        except BaseException as error:
-            adapting.cut_short(error)
-        adapting.learn()
-    return adapting.result()
-
-
 def adaptation_generators(seed: int) -> tuple[Generator, Generator]:
-    """Streams for resets and actions, from the seed alone.
+    """Random streams for resets and actions, from the seed alone.
 
     Raises:
         InputError: for a seed below 0.
@@ -332,12 +284,6 @@ def plain_sizes(saved: SavedPolicy, episodes: Any, steps: Any) -> tuple[int, int
     """
     trained = saved.config.adaptation_steps
     return whole("episodes", episodes, 1), trained if steps is None else whole("steps", steps, 1)
-
-
-def check_limits(limits: Limits) -> None:
-    """Raise `InputError` for anything else, such as a dict or None."""
-    if not isinstance(limits, Limits):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InputError(f"limits = {limits!r}: must be metarl.Limits(...)")
 
 
 def check_callback(on_episode: Any) -> None:  # noqa: ANN401 - any type

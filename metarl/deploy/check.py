@@ -1,4 +1,4 @@
-"""The check of an adaptation: is the policy worse than it was?"""
+"""The check of an adaptation: whether the policy is worse than it was."""
 
 from __future__ import annotations
 
@@ -46,13 +46,21 @@ def noise_margin(before: ArrayLike, count: int, level: float = FALSE_ALARMS) -> 
 
 
 def check(
-    before: Collected, after: Collected, counted_before: Rollouts, counted_after: Rollouts
+    before: Collected,
+    after: Collected,
+    counted_before: Rollouts,
+    counted_after: Rollouts,
+    *,
+    unfinished: bool,
 ) -> dict[str, Any]:
     """Whether the adapted policy is worse, stops and divergence first, as JSON values.
 
-    An unsafe start or an error in the check counts as a bad end: the adapted policy led there.
+    Args:
+        before, after: episodes of the policy before adaptation and of the adapted one.
+        counted_before, counted_after: the same with the cost of being stopped.
+        unfinished: an unsafe start or an error ended the check, which counts as one more bad end:
+            the adapted policy led there.
     """
-    unfinished = after.error is not None
     bad = [before.bad_share(), after.bad_share()]
     if unfinished:
         ends = len(after.stopped)

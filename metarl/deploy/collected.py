@@ -69,21 +69,19 @@ class Exploration:
 
 @dataclass(frozen=True)
 class Collected:
-    """Episodes of one task as they were met."""
+    """Episodes of one task with one policy."""
 
     rollouts: Rollouts  # M = 1, rewards as earned
     episodes: tuple[Episode, ...]  # E
-    error: BaseException | None = None
-    """What ended the collection before its last episode; it holds those that were whole."""
 
     @property
     def usable(self) -> int:
-        """How many episodes did not diverge."""
+        """Number of episodes that did not diverge."""
         return int((~self.rollouts.faulted).sum())
 
     @property
     def stopped(self) -> tuple[bool, ...]:
-        """Which episodes were stopped by a limit, (E,)."""
+        """True for each episode that a limit stopped, (E,)."""
         return tuple(bool(episode.stopped) for episode in self.episodes)
 
     def earned(self) -> list[NDArray[np.float64]]:
@@ -105,7 +103,7 @@ class Collected:
         return float(bad.double().mean())
 
     def describe(self) -> dict[str, Any]:
-        """What was earned, steps survived, and bad ends, as JSON values."""
+        """Mean return as earned, mean length, and bad ends, as JSON values."""
         faulted = self.rollouts.faulted[0]
         return {
             "episodes": len(faulted),
@@ -122,16 +120,14 @@ def collected(
     params: Mapping[str, Tensor],
     episodes: Sequence[Episode],
     horizon: int,
-    error: BaseException | None = None,
 ) -> Collected:
-    """Episodes as rollouts of the policy that acted. `quantity` is NaN: a robot tells none.
+    """Episodes as rollouts of the policy that acted. `quantity` is NaN: a robot measures none.
 
     Args:
         policy: the policy function.
         params: that acted, with leading axis 1. Log-probabilities are computed from them.
         episodes: with `outputs`, of at most T steps.
         horizon: T.
-        error: what ended the collection.
     """
     E, T, dtype = len(episodes), horizon, params["log_std"].dtype
     observations = torch.zeros((1, E, T, policy.observation_size), dtype=dtype)
@@ -164,22 +160,22 @@ def collected(
         faulted=torch.tensor([[episode.diverged for episode in episodes]], dtype=torch.bool),
     )
     log_probs = log_prob(policy.distribution(params, rollouts), outputs)
-    return Collected(replace(rollouts, log_probs=log_probs), tuple(episodes), error)
+    return Collected(replace(rollouts, log_probs=log_probs), tuple(episodes))
 
 
-def with_costs(met: Sequence[Collected], full: int, limits: Limits) -> list[Rollouts]:
-    """Collections of one adaptation with what being stopped costs, by the worst in all of them.
+def with_costs(collections: Sequence[Collected], full: int, limits: Limits) -> list[Rollouts]:
+    """Collections of one adaptation with the cost of being stopped, by the worst in all of them.
 
     Args:
-        met: all that were made; a later one may have seen a worse reward, so costs are not kept.
+        collections: all by now; a later one may have met a worse reward, so costs are not kept.
         full: steps of an episode that goes on.
         limits: of which `stop_penalty` counts here.
     """
     costs = stop_costs(
-        [rewards for one in met for rewards in one.earned()],
-        [stopped for one in met for stopped in one.stopped],
+        [rewards for one in collections for rewards in one.earned()],
+        [stopped for one in collections for stopped in one.stopped],
         full,
         limits.stop_penalty,
     )
-    ends = np.cumsum([len(one.stopped) for one in met])[:-1]
-    return [one.counted(own) for one, own in zip(met, np.split(costs, ends), strict=True)]
+    ends = np.cumsum([len(one.stopped) for one in collections])[:-1]
+    return [one.counted(own) for one, own in zip(collections, np.split(costs, ends), strict=True)]

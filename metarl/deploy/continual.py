@@ -12,50 +12,35 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 
-from metarl.deploy.adapt import (
-    NOT_FINITE,
-    adaptation_generators,
-    adapted_policy,
-    check_limits,
-    plain_sizes,
-)
-from metarl.deploy.check import noise_margin
-from metarl.deploy.collected import Collected, with_costs
+from metarl.deploy.adapt import adaptation_generators, adapted_policy, plain_sizes
+from metarl.deploy.change import REFERENCE, off_usual, worse_than_probing
+from metarl.deploy.collected import Collected, Exploration, collected, with_costs
 from metarl.deploy.episodes import Episode
-from metarl.deploy.gradient_step import adaptation_step
-from metarl.deploy.gym_rollouts import check_env, collect_from_env, run_episode
+from metarl.deploy.gradient_step import NOT_FINITE, robot_step
+from metarl.deploy.gym_rollouts import check_env, explored, run_episode
 from metarl.deploy.interruption import AdaptationNotFiniteError
-from metarl.deploy.limits import NO_LIMITS, Limits
+from metarl.deploy.limits import NO_LIMITS, Limits, check_limits
 from metarl.deploy.observation_check import warn_of_other_observations
 from metarl.deploy.policy import MetaPolicy
 from metarl.deploy.step_size import step_cap
 from metarl.deploy.stops import stop_costs, time_limit
 from metarl.policies.params import Params, expand
-from metarl.rollouts.advantages import policy_batch
 from metarl.rollouts.data import joined_episodes
 from metarl_envs import InputError
 from metarl_envs.inputs.numbers import real, whole
 
-REFERENCE = 5
-"""Acting episodes that a deviation of the next one is told from."""
 REMEMBERED = 20
-"""Acting episodes that make the reference."""
-SHARE_OF_GAIN = 0.05
-"""Least standard deviation of returns that counts, as a share of what adaptation gained: where
-returns repeat exactly, not every difference is a change."""
+"""Acting episodes that the next one is compared with."""
 IN_A_ROW = 2
 """Bad acting episodes that make a change: a robot that stumbles now and then is the same robot."""
 FAILURES = 2
-"""Adaptations in a row that leave acting worse than probing, after which it is left at that."""
-WORSE_LEVEL = 0.01
-"""False alarms of a single comparison of acting with probing, of which there is one an episode."""
+"""Adaptations in a row that leave acting worse than probing, after which the stream settles."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +90,7 @@ class ContinualAdapter:
         limits: Limits = NO_LIMITS,
         seed: int = 0,
     ) -> None:
-        """Starts with nothing known of the robot.
+        """Start with nothing known of the robot.
 
         Args:
             policy: meta-trained, and not adapted.
@@ -135,11 +120,11 @@ class ContinualAdapter:
         if policy.adapted is not None:
             raise InputError("the policy is adapted already: a stream starts from a meta-policy")
         self._saved = replace(policy.saved, policy=limits.applied_to(policy.saved.policy))
-        self._how = policy.saved.config.inner_loop(progress=1.0)
-        self._limits, self._cap = limits, step_cap(self._saved, limits, window, steps)
+        self._config = policy.saved.config.inner_loop(progress=1.0)
+        self._limits, self._max_kl = limits, step_cap(self._saved, limits, window, steps)
         self._seed: int | None = whole("seed", seed, 0)
         _, self._noise = adaptation_generators(self._seed)
-        self._count = self._faults = self._failures = 0
+        self._count = self._diverged = self._failures = 0
         self._settled = False
         self._windows: list[deque[Collected]] = [deque(maxlen=window) for _ in range(steps)]
         self._forget()
@@ -153,7 +138,7 @@ class ContinualAdapter:
         self._settled = False
 
     def _act_by_the_meta_policy(self) -> None:
-        start = self._how.adaptation.begin(expand(self._saved.params, 1))
+        start = self._config.adaptation.begin(expand(self._saved.params, 1))
         self._params: list[Params] = [start]  # after 0, 1, ... steps
         self._acted: deque[Episode] = deque(maxlen=REMEMBERED)
         self._since_probe = self._bad = 0
@@ -178,75 +163,77 @@ class ContinualAdapter:
         """
         check_env(self._saved.policy, env)
         full = time_limit(env, self._saved.config.horizon)
-        met = self._probe(env, self._missing[0], full) if self._missing else self._act(env, full)
+        episode = (
+            self._probe(env, self._missing[0], full) if self._missing else self._act(env, full)
+        )
         self._count += 1
         self._seed = None
-        return met
+        return episode
 
     def _probe(self, env: gymnasium.Env[Any, Any], k: int, full: int) -> StreamEpisode:
-        collected = collect_from_env(
-            env,
-            self._saved.policy,
-            self._params[k],
-            episodes=1,
-            horizon=self._saved.config.horizon,
-            actions=self._noise,
-            reset_seed=self._seed,
-            limits=self._limits,
-        )
-        if collected.error is not None:
-            raise collected.error
+        """An episode for step k, by the policy before it."""
+        policy, params, horizon = self._saved.policy, self._params[k], self._saved.config.horizon
+        exploration = Exploration(policy, params, 1, horizon, self._noise)
+        episode = explored(env, exploration, self._limits, self._seed)
+        probe = collected(policy, params, [episode], horizon)
         if self._count == 0:
-            warn_of_other_observations(self._saved, collected.episodes[0])
-        adapted, recent = False, self._windows[k]
-        if not collected.usable:  # left out, and tried again
-            self._faults += 1
-            if self._faults == recent.maxlen:
-                self._faults = 0
-                raise AdaptationNotFiniteError(NOT_FINITE.format(step=k + 1), collected.episodes)
-        else:
-            self._faults = 0
-            recent.append(collected)
+            warn_of_other_observations(self._saved, episode)
+        window, adapted = self._windows[k], False
+        if probe.usable:
+            self._diverged = 0
+            window.append(probe)
             self._missing.popleft()
             if k not in self._missing:
                 self._step(k, full)
             if adapted := not self._missing:
                 self._since_probe, self._settled = 0, False
-        returned, (episode,) = float(collected.rollouts.task_returns()), collected.episodes
+        else:  # left out, and tried again
+            self._diverged += 1
+            if self._diverged == window.maxlen:
+                self._diverged = 0
+                raise AdaptationNotFiniteError(NOT_FINITE.format(step=k + 1), (episode,))
         return StreamEpisode(
-            self._count, "probe", k, returned, adapted, "", bool(episode.stopped), episode=episode
+            self._count,
+            "probe",
+            k,
+            float(probe.rollouts.task_returns()),
+            adapted,
+            "",
+            bool(episode.stopped),
+            episode=episode,
         )
 
     def _step(self, k: int, full: int) -> None:
-        """Step k anew, from its window."""
-        met = [one for window in self._windows for one in window]
+        """Step k anew, from its window; later steps are forgotten."""
+        probes = [probe for window in self._windows for probe in window]
         first = sum(len(window) for window in self._windows[:k])
-        counted = with_costs(met, full, self._limits)[first : first + len(self._windows[k])]
-        batch = policy_batch(joined_episodes(counted), self._how.discount, self._how.gae_lambda)
-        # Later windows hold episodes of what earlier steps led to before; ratios account for that.
-        form = "ratio" if k > 0 and self._how.inner_loss == "log_prob" else None
-        names = list(self._saved.params)
-        step = adaptation_step(
-            self._saved.policy, self._params[k], batch, self._how, k, names, self._cap, form
+        counted = with_costs(probes, full, self._limits)[first : first + len(self._windows[k])]
+        config = self._config
+        if k > 0 and config.inner_loss == "log_prob":
+            # Windows of later steps hold episodes of other outcomes of the first: ratios know that.
+            config = replace(config, inner_loss="ratio")
+        rollouts, names = joined_episodes(counted), list(self._saved.params)
+        step = robot_step(
+            self._saved.policy, config, self._params[k], rollouts, k, names, self._max_kl
         )
         if step is None:
-            gathered = tuple(episode for one in met for episode in one.episodes)
+            episodes = tuple(episode for probe in probes for episode in probe.episodes)
             self._forget()
-            raise AdaptationNotFiniteError(NOT_FINITE.format(step=k + 1), gathered)
+            raise AdaptationNotFiniteError(NOT_FINITE.format(step=k + 1), episodes)
         self._params[k + 1 :] = [step.params]
 
     def _act(self, env: gymnasium.Env[Any, Any], full: int) -> StreamEpisode:
-        acting, steps = self.policy, len(self._params) - 1
+        policy, steps = self.policy, len(self._params) - 1
         episode = run_episode(
             env,
-            lambda _, observation: acting.predict(observation)[0],
+            lambda _, observation: policy.predict(observation)[0],
             self._saved.config.horizon,
             self._limits,
             self._seed,
         )
         self._acted.append(episode)
         self._since_probe += 1
-        change = self._seen_change(full)
+        change = self._change(full)
         if change and self._failures == FAILURES:
             self._failures = 0
             self._act_by_the_meta_policy()
@@ -267,17 +254,16 @@ class ContinualAdapter:
             episode,
         )
 
-    def _seen_change(self, full: int) -> str:
-        """Why the acting episodes are another robot's, or adapting did not pay; "" otherwise."""
+    def _change(self, full: int) -> str:
+        """Sign that the robot is another one, or that adapting did not pay; "" without."""
         probes, acted = self._counted_returns(full)
         *before, last = acted
-        usual = [returned for returned in before if not math.isnan(returned)]
+        usual = [r for r in before if not math.isnan(r)]
         bad = "diverged" if math.isnan(last) else off_usual(last, usual, probes, self._alarm)
         self._bad = self._bad + 1 if bad else 0
         worse = ""
         if not self._settled:
-            sound = [returned for returned in acted if not math.isnan(returned)]
-            worse = worse_than_probing(sound, probes)
+            worse = worse_than_probing([r for r in acted if not math.isnan(r)], probes)
         change = f"{bad}, {IN_A_ROW} episodes in a row" if self._bad == IN_A_ROW else worse
         # It never worked, where there is not even a usual return to be off from.
         if change and not self._settled and (worse or len(usual) < REFERENCE):
@@ -301,39 +287,3 @@ class ContinualAdapter:
             for r, cost in zip(rewards, costs, strict=True)
         ]
         return returns[: len(probes)], returns[len(probes) :]
-
-
-def off_usual(
-    returned: float, acted: Sequence[float], probes: Sequence[float], alarm: float
-) -> str:
-    """Why noise does not explain a return of acting; "" if it does, or too few came before it.
-
-    Args:
-        returned: of this episode.
-        acted: of the acting episodes since the last adaptation, without this one.
-        probes: of the meta-policy on the robot that was adapted to.
-        alarm: standard deviations.
-    """
-    if len(acted) < REFERENCE:
-        return ""
-    usual = float(np.median(acted))
-    spread = 1.4826 * float(np.median(np.abs(np.array(acted) - usual)))
-    spread = max(spread, SHARE_OF_GAIN * abs(usual - float(np.mean(probes))))
-    off = abs(returned - usual) > alarm * spread
-    return f"return {returned:.1f}, where {usual:.1f} was usual" if off else ""
-
-
-def worse_than_probing(acted: Sequence[float], probes: Sequence[float]) -> str:
-    """Why acting is worse than the probes were before adapting; "" if noise explains it.
-
-    Args:
-        acted: returns of the acting episodes since the last adaptation; of fewer than three nothing
-            is said, since one may be a stumble.
-        probes: of the meta-policy, at least two.
-    """
-    if len(acted) < 3:
-        return ""
-    usual, before = float(np.median(acted)), float(np.mean(probes))
-    if usual >= before - noise_margin(probes, len(acted), WORSE_LEVEL):
-        return ""
-    return f"return {usual:.1f}, worse than the {before:.1f} before adapting"

@@ -1,8 +1,8 @@
-"""Rollouts from one `gymnasium.Env`, such as a real robot's: one world, one episode at a time."""
+"""Episodes and adaptation on one `gymnasium.Env`, such as a real robot's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -10,13 +10,15 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Space, Tuple
 from numpy.typing import NDArray
-from torch import Generator, Tensor
 
-from metarl.deploy.collected import Collected, Exploration, collected
+from metarl.deploy.adapt import AdaptedOnRobot, RobotAdaptation
+from metarl.deploy.collected import Exploration
 from metarl.deploy.episode_so_far import EpisodeSoFar
-from metarl.deploy.episodes import Episode
-from metarl.deploy.limits import NO_LIMITS, Limits
+from metarl.deploy.episodes import Episode, EpisodeRecord
+from metarl.deploy.limits import Limits
+from metarl.deploy.stops import time_limit
 from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.runs.policy_folder import SavedPolicy
 from metarl_envs import InputError
 from metarl_envs.gym_worlds.calls import AskedEnv
 
@@ -135,53 +137,6 @@ def exits_let_through() -> Iterator[None]:
         raise
 
 
-def collect_from_env(
-    env: gymnasium.Env[Any, Any],
-    policy: GaussianMlpPolicy,
-    params: Mapping[str, Tensor],
-    *,
-    episodes: int,
-    horizon: int,
-    actions: Generator,
-    reset_seed: int | None,
-    limits: Limits = NO_LIMITS,
-) -> Collected:
-    """E episodes of one task (M = 1), with the action noise that `collect` would draw.
-
-    Where resets and dynamics are the same, the rollouts are those of the batched path. `quantity`
-    is NaN: an arbitrary environment has none.
-
-    Args:
-        env: keeps its task over resets.
-        policy: the policy function.
-        params: per-task parameters with leading axis 1.
-        episodes: E.
-        horizon: T; an episode that goes on is cut there, as in meta-training.
-        actions: source of action noise.
-        reset_seed: given to the first reset (None: the environment goes on from where it is).
-        limits: when an episode is stopped; the controls' bounds are the policy's.
-
-    Returns:
-        The episodes. An error of the environment, an unsafe start and Ctrl-C end the collection:
-        what was gathered on hardware is not thrown away for what came after it.
-
-    Raises:
-        InputError: for other spaces.
-    """
-    check_env(policy, env)
-    exploration = Exploration(policy, params, episodes, horizon, actions)
-    met: list[Episode] = []
-    error: BaseException | None = None
-    for e in range(episodes):
-        exploration.start(e)
-        try:
-            met.append(explored(env, exploration, limits, reset_seed if e == 0 else None))
-        except BaseException as raised:
-            error = raised
-            break
-    return collected(policy, params, met, horizon, error)
-
-
 def explored(
     env: gymnasium.Env[Any, Any], exploration: Exploration, limits: Limits, seed: int | None
 ) -> Episode:
@@ -194,3 +149,50 @@ def explored(
         env, lambda _, seen: exploration.act(seen), exploration.horizon, limits, seed
     )
     return exploration.with_outputs(episode)
+
+
+def adapt_on_env(
+    saved: SavedPolicy,
+    env: gymnasium.Env[Any, Any],
+    *,
+    episodes: int,
+    steps: int | None,
+    seed: int,
+    limits: Limits,
+    on_episode: Callable[[EpisodeRecord], object] | None = None,
+) -> AdaptedOnRobot:
+    """Collect, step, collect again, one episode at a time.
+
+    Args:
+        saved: the policy to start from.
+        env: keeps its task over resets.
+        episodes: per gradient step, >= 1; with a check >= 2.
+        steps: gradient steps, >= 1; None: as many as the policy was trained for.
+        seed: fixes the action noise, and is given to the environment's first reset.
+        limits: in force in all episodes.
+        on_episode: called with every episode; an error of it ends the adaptation like one of `env`.
+
+    Raises:
+        InputError: for other spaces, sizes that are too small, or limits that do not fit the
+            action space; for the environment's own error, which is its cause, before the first
+            whole episode that did not diverge.
+        AdaptationNotFiniteError: if a step is not finite.
+    """
+    check_env(saved.policy, env)
+    adapting = RobotAdaptation(
+        saved,
+        episodes=episodes,
+        steps=steps,
+        seed=seed,
+        limits=limits,
+        max_steps=time_limit(env, saved.config.horizon),
+        on_episode=on_episode,
+    )
+    while not adapting.finished:
+        reset_seed = None if adapting.gathered else seed
+        try:
+            adapting.append(explored(env, adapting.explore(), limits, reset_seed))
+        except BaseException as error:
+            adapting.cut_short(error)
+        adapting.learn()
+    return adapting.result()

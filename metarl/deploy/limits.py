@@ -1,4 +1,4 @@
-"""What an adaptation on a robot must not do, and when it ends early."""
+"""Limits of an adaptation on a robot: action bounds, stops, early ends."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.adaptation.losses import mean_kl
 from metarl.policies.mlp import GaussianMlpPolicy
-from metarl.policies.params import Params
-from metarl.rollouts.advantages import PolicyBatch
 from metarl_envs import InputError
 from metarl_envs.inputs.numbers import real, reals, whole
 
 Bound = float | Sequence[float]
-HALVINGS = 30
-"""Of the interval in which a step's scale is searched: to a relative 1e-9."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ class Limits:
         return replace(policy, control_limits=(lows, highs))
 
     def is_unsafe(self, observation: NDArray[np.float64]) -> bool:
-        """What `unsafe` says of an observation; False without it.
+        """Answer of `unsafe` to an observation; False without it.
 
         Raises:
             InputError: if it says neither yes nor no.
@@ -140,54 +135,10 @@ class Limits:
 NO_LIMITS = Limits()
 
 
-@dataclass(frozen=True)
-class Step:
-    """A step after the limit on its size."""
-
-    params: Params
-    """Of one task, (1, ...)."""
-    kl: float
-    """Its size, nats."""
-    scale: float
-    """Share of the adaptation's own step that was taken, in (0, 1]."""
-
-
-def limited_step(
-    policy: GaussianMlpPolicy,
-    before: Params,
-    after: Params,
-    batch: PolicyBatch,
-    names: Sequence[str],
-    max_kl: float,
-) -> Step:
-    """The step, or the largest part of it on the straight line whose size is at most `max_kl`.
-
-    Args:
-        policy: the policy function.
-        before, after: parameters of one task, (1, ...).
-        batch: the states that the size is averaged over.
-        names: the entries that the policy acts by; others, such as an optimiser's memory, are
-            taken from `after`.
-        max_kl: nats; math.inf for no limit.
-    """
-    old = policy.distribution(before, batch.rollouts)
-
-    def part(scale: float) -> Params:
-        moved = {n: before[n] + scale * (after[n] - before[n]) for n in names}
-        return {**after, **moved}
-
-    def size(params: Params) -> float:
-        new = policy.distribution(params, batch.rollouts)
-        return float(mean_kl(old, new, batch))
-
-    kl = size(after)
-    if kl <= max_kl:
-        return Step(after, kl, 1.0)
-    low, high = 0.0, 1.0  # size(part(low)) <= max_kl < size(part(high))
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if size(part(middle)) <= max_kl else (low, middle)
-    return Step(part(low), size(part(low)), low)
+def check_limits(limits: Limits) -> None:
+    """Raise `InputError` for anything else, such as a dict or None."""
+    if not isinstance(limits, Limits):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"limits = {limits!r}: must be metarl.Limits(...)")
 
 
 def _plain_bound(name: str, given: Any) -> Bound:  # noqa: ANN401 - any type

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarl.deploy.adapt import RobotAdaptation, check_limits, plain_sizes
+from metarl.deploy.adapt import RobotAdaptation, plain_sizes
 from metarl.deploy.episodes import Episode, read_episodes
-from metarl.deploy.limits import NO_LIMITS, Limits
+from metarl.deploy.limits import NO_LIMITS, Limits, check_limits
 from metarl.deploy.policy import MetaPolicy, load
 from metarl.policies.gaussian import LOG_2PI, Gaussian
 from metarl.policies.mlp import GaussianMlpPolicy
@@ -91,7 +91,7 @@ def adapt_from(
         steps=steps,
         seed=None,
         limits=limits,
-        max_steps=None if max_steps is None else whole("max_steps", max_steps, 1),
+        max_steps=max_steps,
     )
     for start in range(0, len(found), size):
         if adapting.finished:

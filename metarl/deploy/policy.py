@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,16 @@ from torch import Generator
 
 from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.deploy.adapt import (
-    NOT_FINITE,
-    adapt_on_env,
     adaptation_generators,
     adapted_policy,
     check_callback,
-    check_limits,
     plain_sizes,
 )
 from metarl.deploy.description import describe_policy
 from metarl.deploy.episode_so_far import UnsafeStartError
 from metarl.deploy.episodes import Episode, EpisodeRecord
+from metarl.deploy.gradient_step import NOT_FINITE
+from metarl.deploy.gym_rollouts import adapt_on_env
 from metarl.deploy.interruption import (
     AdaptationCancelled,
     AdaptationExit,
@@ -36,7 +36,7 @@ from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.errors import NonFiniteUpdateError
 from metarl.evaluation.evaluate import CPU, mean_quantity, mean_returns
 from metarl.evaluation.labels import quantity_label, task_text
-from metarl.policies.params import Params, expand
+from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import collect
 from metarl.rollouts.threads import torch_threads
 from metarl.runs.checkpoint import SavedPolicy, load_policy, save_policy
@@ -107,8 +107,6 @@ class MetaPolicy:
                 can be adapted from; `policy` is adapted from such episodes.
             AdaptationCancelled, AdaptationExit: the same for Ctrl-C and for `sys.exit`.
         """
-        episodes, steps = plain_sizes(self.saved, episodes, steps)
-        check_limits(limits)
         check_callback(on_episode)
 
         def tell(record: EpisodeRecord) -> None:
@@ -292,15 +290,16 @@ def adapt_to_task(
     )
     env.set_tasks(task)
     resets, actions = adaptation_generators(seed)
-    start, how = expand(saved.params, 1), saved.config.inner_loop(progress=1.0)
-    inner = run_inner_loop(env, saved.policy, start, how, steps, resets, actions, device)
+    start, inner_config = to(expand(saved.params, 1), device), saved.config.inner_loop(progress=1.0)
+    collect_episodes = partial(collect, env, saved.policy, resets=resets, actions=actions)
+    inner = run_inner_loop(saved.policy, inner_config, start, steps, collect_episodes)
     if bool(inner.failed.any()) or any(bool(r.faulted.all()) for r in inner.rollouts[:-1]):
         raise NonFiniteUpdateError(NOT_FINITE.format(step=f"of {steps}"))
     measured, same_starts = [], resets.get_state()
     with torch_threads(1):
         for params in inner.policies:
             resets.set_state(same_starts)
-            measured.append(collect(env, saved.policy, params, resets, actions, explore=False))
+            measured.append(collect_episodes(params, explore=False))
     returns = np.array([mean_returns(rollouts)[0] for rollouts in measured])
     report = {
         "task": task.describe(0),

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metarl.deploy.adapt import RobotAdaptation, check_callback, check_limits, plain_sizes
+from metarl.deploy.adapt import RobotAdaptation
 from metarl.deploy.collected import Exploration
 from metarl.deploy.episode_so_far import EpisodeSoFar, UnsafeStartError
 from metarl.deploy.episodes import Episode, EpisodeRecord
 from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.deploy.policy import MetaPolicy
 from metarl_envs import InputError
-from metarl_envs.inputs.numbers import is_number, shown, tensor, whole
+from metarl_envs.inputs.numbers import is_number, shown, tensor
 
 
 class AdaptationSession:
-    """An adaptation that is told what the robot does, one step at a time.
+    """An adaptation that is fed one step of the robot at a time.
 
     In turn `act` and `observe`, from the start of each episode until `observe` says that it is
     over; then the robot goes back to its start. Once it is `ready`, `adapt` gives the policy. All
@@ -38,30 +38,27 @@ class AdaptationSession:
         max_steps: int | None = None,
         on_episode: Callable[[EpisodeRecord], object] | None = None,
     ) -> None:
-        """Starts with no episode.
+        """Start with no episode.
 
         Args:
             policy: meta-trained.
             episodes: per gradient step, >= 1.
             steps: gradient steps, >= 1; None: as many as the policy was trained for.
             seed: fixes the action noise.
-            limits: what it must not do, and when it ends early.
+            limits: in force in all episodes.
             max_steps: of an episode, where that is less than the training horizon.
-            on_episode: told of every episode.
+            on_episode: called with every episode.
 
         Raises:
             InputError: for sizes that are too small, or limits that do not fit the action space.
         """
-        episodes, steps = plain_sizes(policy.saved, episodes, steps)
-        check_limits(limits)
-        check_callback(on_episode)
         self._adapting = RobotAdaptation(
             policy.saved,
             episodes=episodes,
             steps=steps,
-            seed=whole("seed", seed, 0),
+            seed=seed,
             limits=limits,
-            max_steps=None if max_steps is None else whole("max_steps", max_steps, 1),
+            max_steps=max_steps,
             on_episode=on_episode,
         )
         self._so_far: EpisodeSoFar | None = None
@@ -126,7 +123,7 @@ class AdaptationSession:
         terminated: bool = False,
         truncated: bool = False,
     ) -> bool:
-        """Take what the last action led to; returns whether the episode is over.
+        """Take the outcome of the last action; returns whether the episode is over.
 
         It is over as you say, by a limit, at the training horizon or `max_steps`, and where
         something is not finite, such as a sensor that failed: that episode is left out.

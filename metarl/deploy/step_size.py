@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from functools import partial
+
 import torch
 
 from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.adaptation.losses import mean_kl
 from metarl.deploy.limits import Limits
 from metarl.policies.params import expand
-from metarl.runs.checkpoint import SavedPolicy
+from metarl.rollouts.collect import collect
+from metarl.runs.policy_folder import SavedPolicy
 from metarl_envs import BatchEnv, InputError
 
 TASKS = 20
@@ -54,19 +58,21 @@ def training_step_kl(saved: SavedPolicy, episodes: int, steps: int) -> float:
     Raises:
         InputError: if its family is not at hand.
     """
-    family, how = saved.config.task_family(), saved.config.inner_loop(progress=1.0)
+    family = saved.config.task_family()
     env = BatchEnv(family, TASKS, episodes, horizon=saved.config.horizon)
     tasks, resets, actions = (torch.Generator().manual_seed(i) for i in range(3))
     env.set_tasks(family.sample_tasks(TASKS, tasks, "train"))
     inner = run_inner_loop(
-        env, saved.policy, expand(saved.params, TASKS), how, steps, resets, actions, env.device
+        saved.policy,
+        saved.config.inner_loop(progress=1.0),
+        expand(saved.params, TASKS),
+        steps,
+        partial(collect, env, saved.policy, resets=resets, actions=actions),
+        collect_last=False,
     )
     largest = 0.0
-    for k in range(steps):
-        batch = inner.batches[k]
-        old, new = (
-            saved.policy.distribution(inner.policies[k + i], batch.rollouts) for i in (0, 1)
-        )
+    for batch, policies in zip(inner.batches, itertools.pairwise(inner.policies), strict=True):
+        old, new = (saved.policy.distribution(params, batch.rollouts) for params in policies)
         sizes = mean_kl(old, new, batch)
         largest = max([largest, *sizes[torch.isfinite(sizes)].tolist()])
     return largest

@@ -1,8 +1,8 @@
-"""Controls of an adaptation: what else the return might have risen by than by its own episodes.
+"""Controls of an adaptation: other parameters on the same task.
 
 Policies that a step has moved may be better on every task, as they are after any step of plain
-policy improvement. Only what a task's own adapted parameters reach beyond another task's, or beyond
-the mean of all, was found out about the task.
+policy improvement. Only the return that a task's own adapted parameters reach beyond another
+task's, or beyond the mean of all, comes from knowledge of the task.
 """
 
 from __future__ import annotations

@@ -117,12 +117,12 @@ def evaluate(
 
 
 def adapts(saved: SavedPolicy) -> bool:
-    """Whether a policy changes with the episodes of its task."""
+    """True for a policy that changes with the episodes of its task."""
     return not isinstance(saved.config.inner, Unadapted)
 
 
 def which_policy(saved: SavedPolicy) -> str:
-    """Which of a run's policies it is: the last one, or one that was chosen, and by what."""
+    """Label of one of a run's policies: the last one, or one that was chosen, and by what."""
     chosen, iteration = saved.metadata.get("chosen"), saved.metadata.get("iteration")
     if chosen is not None:
         return f"{chosen}"
@@ -217,25 +217,35 @@ class _Measuring:
         `adapted` is called after each loop of gradient steps.
         """
         saved, env, K = self.saved, self.env, self.steps
-        start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
-        with torch_threads(1):
-            first = collect(env, saved.policy, to(start, self.device), resets, actions)
+        start = to(expand(saved.params, env.num_tasks), self.device)
+        faulted: list[int] = []
+
+        def collected(params: Params) -> Rollouts:
+            with torch_threads(1):
+                rollouts = collect(env, saved.policy, params, resets, actions)
+            faulted.append(int(rollouts.faulted.sum()))
+            return rollouts
+
+        first = collected(start)
         streams = resets.get_state(), actions.get_state()
 
-        def loop(learn_from: int | None) -> InnerLoop:
-            """K steps on the first so many episodes, with the same randomness each time."""
+        def loop(budget: int) -> InnerLoop:
+            """K steps on the first `budget` episodes each, with the same randomness every time."""
             resets.set_state(streams[0])
             actions.set_state(streams[1])
-            return run_inner_loop(
-                env, saved.policy, start, how, K, resets, actions, self.device, learn_from, first,
-                collect_last=False,
-            )  # fmt: skip
+            ready = [first]
 
-        full = loop(None)
+            def seen(params: Params) -> Rollouts:
+                rollouts = ready.pop() if ready else collected(params)
+                return rollouts.some_episodes(slice(budget))
+
+            inner_config = saved.config.inner_loop(progress=1.0)
+            return run_inner_loop(saved.policy, inner_config, start, K, seen, collect_last=False)
+
+        full = loop(env.episodes_per_task)
         adapted()
         params = {(k, k * env.episodes_per_task): full.policies[k] for k in range(K + 1)}
-        failed, faulted = full.failed, sum(int(r.faulted.sum()) for r in full.rollouts)
-        kept = _kept(full, env.tasks)
+        failed, kept = full.failed, _kept(full, env.tasks)
         del full  # a loop's rollouts are large
         for point in self.schedule:
             if point in params:
@@ -244,12 +254,11 @@ class _Measuring:
             adapted()
             params[point] = part.adapted
             failed = failed | part.failed
-            faulted += sum(int(r.faulted.sum()) for r in part.rollouts[1:])
-        return _Adaptation(params, kept, int(failed.sum()), faulted)
+        return _Adaptation(params, kept, int(failed.sum()), sum(faulted))
 
 
 class _Adaptation(NamedTuple):
-    """What adapting to the tasks of a split left behind."""
+    """Result of adapting to the tasks of a split."""
 
     params: dict[tuple[int, int], Params]
     """By (gradient steps, adaptation episodes), each (M, ...)."""
@@ -259,7 +268,7 @@ class _Adaptation(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What is kept of one collection."""
+    """Means over one collection."""
 
     returns: NDArray[np.float64]  # (M,)
     quantity: NDArray[np.float64]  # (M,)
@@ -333,11 +342,11 @@ def _generators(seed: int, split: Split, purpose: int, count: int) -> list[Gener
 
 
 def mean_returns(rollouts: Rollouts) -> NDArray[np.float64]:
-    """Mean return over the sound episodes of each task: (M,), NaN where there is none."""
+    """Mean return over the valid episodes of each task: (M,), NaN where there is none."""
     return rollouts.task_returns().double().cpu().numpy()
 
 
 def mean_quantity(rollouts: Rollouts) -> NDArray[np.float64]:
-    """The physical quantity, averaged over the sound episodes of each task: (M,)."""
+    """The physical quantity, averaged over the valid episodes of each task: (M,)."""
     sound = torch.where(rollouts.faulted, torch.nan, rollouts.quantity.double())
     return sound.nanmean(dim=1).cpu().numpy()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -20,6 +21,7 @@ from metarl.outer.state import Generators, TrainState, initial_params
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params, acting, expand, learned, to
 from metarl.rollouts.advantages import first_episodes
+from metarl.rollouts.collect import collect
 from metarl.rollouts.data import Rollouts
 from metarl_envs import BatchEnv, Tasks
 
@@ -99,15 +101,11 @@ class MetaLearner(Learner[InnerLoop]):
         env.set_tasks(tasks[torch.arange(M) % len(tasks)])
         params, optimizer = self._on_device(state)
         start = self._outer.propose(params, optimizer, M, rng.search)
+        collect_episodes = partial(
+            collect, env, self.policy, resets=rng.resets, actions=rng.actions
+        )
         return run_inner_loop(
-            env,
-            self.policy,
-            start,
-            self._inner_loop(state),
-            parts.adaptation_steps,
-            rng.resets,
-            rng.actions,
-            parts.device,
+            self.policy, self._inner_loop(state), start, parts.adaptation_steps, collect_episodes
         )
 
     def update(self, state: TrainState, experience: InnerLoop) -> Update:

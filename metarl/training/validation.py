@@ -1,10 +1,10 @@
-"""Evaluation during training: the same few tasks every time, and the best policy on them."""
+"""Evaluation during training: on the same few tasks every time, keeping the best policy."""
 
 from __future__ import annotations
 
 import math
 import time
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from metarl.evaluation.controls import exchanged, other_tasks
 from metarl.methods.config import TrainConfig
 from metarl.outer.state import TrainState
 from metarl.policies.mlp import GaussianMlpPolicy
-from metarl.policies.params import Params, expand
+from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import collect
 from metarl.rollouts.threads import torch_threads
 from metarl.runs.checkpoint import drop_best_after, save_best
@@ -39,7 +39,7 @@ class Validation:
     def __init__(
         self, run: Path, config: TrainConfig, policy: GaussianMlpPolicy, state: TrainState
     ) -> None:
-        """Continues where the run stood after `state.iteration` iterations."""
+        """Continue where the run stood after `state.iteration` iterations."""
         self._run, self._config, self._policy = run, config, policy
         stream = Generator()
         stream.set_state(state.generators.evaluation.get_state())
@@ -51,11 +51,11 @@ class Validation:
         self._others = other_tasks(np.array([distinct.index(task) for task in self._tasks]))
         drop_best_after(run, state.iteration)
         lines = [line for line in read_metrics(run) if line["iteration"] <= state.iteration]
-        found = [line for line in lines if line.get("eval/best_return_post") is not None]
-        self._best = {name: found[-1][name] for name in NO_BEST} if found else NO_BEST
+        evaluated = [line for line in lines if line.get("eval/best_return_post") is not None]
+        self._best = {name: evaluated[-1][name] for name in NO_BEST} if evaluated else NO_BEST
 
     def after(self, state: TrainState) -> dict[str, float]:
-        """What the policy after an iteration reaches, where an evaluation is due; else nothing."""
+        """Metrics of the policy after an iteration, where an evaluation is due; else none."""
         every = self._config.evaluate_every
         if not every or state.iteration % every:
             return {}
@@ -73,25 +73,33 @@ class Validation:
         """Adapt as in training, then measure by the mean action, each time from the same starts.
 
         Before adaptation, after it, and with the parameters that another task adapted to: means
-        over the tasks, NaN if one of them has no sound episode or there is no other task.
+        over the tasks, NaN if one of them has no valid episode or there is no other task.
         """
         began = time.perf_counter()
         config, env = self._config, self._env
-        start, how = expand(params, config.evaluation_tasks), config.inner_loop(progress=1.0)
+        start = to(expand(params, config.evaluation_tasks), config.torch_device())
         resets, actions, starts = self._seeds
-        streams = Generator().manual_seed(resets), Generator().manual_seed(actions)
-        M, K, device = env.num_tasks, config.adaptation_steps, config.torch_device()
+        collect_episodes = partial(
+            collect,
+            env,
+            self._policy,
+            resets=Generator().manual_seed(resets),
+            actions=Generator().manual_seed(actions),
+        )
         inner = run_inner_loop(
-            env, self._policy, start, how, K, *streams, device, collect_last=False
+            self._policy,
+            config.inner_loop(progress=1.0),
+            start,
+            config.adaptation_steps,
+            collect_episodes,
+            collect_last=False,
         )
         tried = [start, inner.adapted]
         if self._others is not None:
             tried.append(exchanged(inner.adapted, self._others))
         with torch_threads(1):
             acted = [
-                collect(
-                    env, self._policy, p, Generator().manual_seed(starts), streams[1], explore=False
-                )
+                collect_episodes(p, resets=Generator().manual_seed(starts), explore=False)
                 for p in tried
             ]
         pre, post, *others = (rollouts.task_returns().double() for rollouts in acted)
@@ -102,7 +110,9 @@ class Validation:
             "eval/return_other": float(other.mean()),
             "eval/gain": float((post - pre).mean()),
             "eval/gain_over_other": float((post - other).mean()),
-            "eval/standard_error": float(post.std()) / math.sqrt(M) if M > 1 else math.nan,
+            "eval/standard_error": float(post.std()) / math.sqrt(len(post))
+            if len(post) > 1
+            else math.nan,
             "eval/env_steps": float(sum(r.num_steps() for r in [*inner.rollouts, *acted])),
             "time/eval_s": time.perf_counter() - began,
         }

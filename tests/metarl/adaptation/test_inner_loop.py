@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 import torch
@@ -15,12 +16,12 @@ from metarl.adaptation.losses import inner_batches
 from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
 from metarl.policies.params import expand
 from metarl.rollouts.advantages import policy_batch
+from metarl.rollouts.collect import collect
 from metarl_envs import BatchEnv, get_family
 
 CONFIG = InnerLoopConfig(
     GradientStep(inner_lr_decay=0.5), "log_prob", discount=0.99, gae_lambda=1.0
 )
-CPU = torch.device("cpu")
 
 
 def generator(seed):
@@ -37,7 +38,8 @@ def run(num_steps=2, config=CONFIG, spread=0.0):
     }
     env = BatchEnv(family, 3, 4, horizon=8)
     env.set_tasks(family.sample_tasks(3, generator(1), "train"))
-    inner = run_inner_loop(env, policy, start, config, num_steps, generator(2), generator(3), CPU)
+    collected = partial(collect, env, policy, resets=generator(2), actions=generator(3))
+    inner = run_inner_loop(policy, config, start, num_steps, collected)
     return policy, start, inner
 
 

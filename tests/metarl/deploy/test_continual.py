@@ -13,7 +13,7 @@ import metarl
 from metarl import ContinualAdapter, Limits
 from metarl.adaptation.losses import inner_batches
 from metarl.deploy import MetaPolicy, continual
-from metarl.deploy.continual import off_usual, worse_than_probing
+from metarl.deploy.change import off_usual, worse_than_probing
 from metarl.errors import NonFiniteUpdateError
 from metarl.policies.params import expand
 from metarl.rollouts.advantages import policy_batch
@@ -51,13 +51,13 @@ def test_the_return_recovers_after_every_change_of_the_robot():
 def test_adapting_anew_starts_from_the_meta_policy_on_its_last_probes(policy, monkeypatch, steps):
     collected = []
 
-    def recording(env, function, params, **how):
-        made = collect_from_env(env, function, params, **how)
+    def recording(function, params, episodes, horizon):
+        made = original(function, params, episodes, horizon)
         collected.append((made.rollouts, {n: v.clone() for n, v in params.items()}))
         return made
 
-    collect_from_env = continual.collect_from_env
-    monkeypatch.setattr(continual, "collect_from_env", recording)
+    original = continual.collected
+    monkeypatch.setattr(continual, "collected", recording)
     robot = Robot()
     stream = ContinualAdapter(policy, window=3, steps=steps, probe_every=2)
     kinds = [stream.episode(robot).kind for _ in range(3 * steps + 2 + steps + 1)]

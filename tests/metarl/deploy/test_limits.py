@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -61,7 +62,8 @@ def test_the_size_of_training_steps_is_the_largest_of_their_tasks(policy):
     tasks, resets, actions = (torch.Generator().manual_seed(i) for i in range(3))
     env.set_tasks(family.sample_tasks(20, tasks, "train"))
     how, start = saved.config.inner_loop(1.0), expand(saved.params, 20)
-    inner = run_inner_loop(env, saved.policy, start, how, 2, resets, actions, env.device)
+    collected = partial(collect, env, saved.policy, resets=resets, actions=actions)
+    inner = run_inner_loop(saved.policy, how, start, 2, collected)
     sizes = []
     for k in (0, 1):
         seen = inner.batches[k].rollouts

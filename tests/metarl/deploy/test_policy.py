@@ -2,6 +2,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import gymnasium
@@ -14,6 +15,7 @@ from support.tiny import tiny_policy
 
 import metarl
 from metarl import Limits
+from metarl.adaptation import inner_loop
 from metarl.adaptation.base import adapt
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import run_inner_loop
@@ -32,6 +34,7 @@ from metarl.methods.baselines import baseline_recipe
 from metarl.outer.state import initial_params
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
+from metarl.rollouts.collect import collect
 from metarl.rollouts.data import Rollouts
 from metarl.runs.checkpoint import SavedPolicy, save_policy
 from metarl_envs import BatchEnv, InputError, get_family
@@ -75,7 +78,8 @@ def one_step(saved, env, seed):
     """The inner loop of one step, as `adapt_to_task` runs it."""
     start, how = expand(saved.params, 1), saved.config.inner_loop(progress=1.0)
     streams = adaptation_generators(seed)
-    return run_inner_loop(env, saved.policy, start, how, 1, *streams, torch.device("cpu"))
+    collected = partial(collect, env, saved.policy, resets=streams[0], actions=streams[1])
+    return run_inner_loop(saved.policy, how, start, 1, collected)
 
 
 def largest_difference(first, second) -> float:
@@ -389,12 +393,8 @@ def test_what_was_gathered_before_an_error_is_adapted_from(error, raised, where)
     # It is the step that the four make: the noise of five is drawn, so not that of four drawn.
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        from metarl.deploy import adapt as robot_adaptation
-
-        made = robot_adaptation.policy_batch
-        patch.setattr(
-            robot_adaptation, "policy_batch", lambda r, *how: seen.append(r) or made(r, *how)
-        )
+        made = inner_loop.policy_batch
+        patch.setattr(inner_loop, "policy_batch", lambda r, *how: seen.append(r) or made(r, *how))
         whole = policy.adapt(Failing(error, 99), episodes=5, seed=3, limits=UNCAPPED)
     batch = made(seen[0].some_episodes(slice(4)), 0.99, policy.saved.config.gae_lambda)
     how, start = policy.saved.config.inner_loop(1.0), expand(policy.saved.params, 1)

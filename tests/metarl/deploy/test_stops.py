@@ -10,8 +10,9 @@ from support.tiny import tiny_policy
 
 from metarl import Limits
 from metarl.deploy import MetaPolicy
-from metarl.deploy.collected import Collected, with_costs
-from metarl.deploy.gym_rollouts import collect_from_env, run_episode
+from metarl.deploy.collected import Collected, Exploration, with_costs
+from metarl.deploy.collected import collected as gathered
+from metarl.deploy.gym_rollouts import explored, run_episode
 from metarl.deploy.stops import stop_costs, time_limit
 from metarl.policies.params import expand
 from metarl.rollouts.advantages import policy_batch
@@ -100,10 +101,12 @@ class Paying(Robot):
 def collected(env, limits, episodes, horizon):
     policy = tiny_policy("navigation", horizon=horizon)
     params, noise = expand(policy.params, 1), torch.Generator().manual_seed(0)
-    return collect_from_env(
-        env, policy.policy, params, episodes=episodes, horizon=horizon, actions=noise,
-        reset_seed=0, limits=limits,
-    )  # fmt: skip
+    exploration = Exploration(policy.policy, params, episodes, horizon, noise)
+    met = []
+    for e in range(episodes):
+        exploration.start(e)
+        met.append(explored(env, exploration, limits, 0 if e == 0 else None))
+    return gathered(policy.policy, params, met, horizon)
 
 
 def still(t, observation):

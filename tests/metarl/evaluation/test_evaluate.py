@@ -427,8 +427,11 @@ def loop_by_hand(saved, learn_from, steps):
     env.set_tasks(env.family.sample_tasks(4, tasks, "test"))
     how = saved.config.inner_loop(progress=1.0)
     start = expand(saved.params, 4)
-    cpu = torch.device("cpu")
-    return run_inner_loop(env, saved.policy, start, how, steps, resets, actions, cpu, learn_from)
+
+    def seen(params):
+        return collect(env, saved.policy, params, resets, actions).some_episodes(slice(learn_from))
+
+    return run_inner_loop(saved.policy, how, start, steps, seen)
 
 
 def test_curves_over_steps_and_episodes_share_what_they_can():

@@ -124,7 +124,7 @@ def test_the_control_acts_by_another_tasks_parameters_and_all_without_noise(tmp_
     goals = found._tasks.values["goal"].float()
     policy = found._policy
 
-    def towards_the_goals(env, policy, start, *_, **__):
+    def towards_the_goals(policy, config, start, *_, **__):
         still = {name: torch.zeros_like(value) for name, value in start.items()}
         adapted = still | {f"bias_{policy.num_layers - 1}": goals}
         return InnerLoop([], [], [still, adapted], torch.zeros(3, dtype=torch.bool), 0.0)

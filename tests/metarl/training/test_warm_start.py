@@ -9,7 +9,6 @@ import torch
 from support.tiny import tiny_policy
 from support.tiny_runs import TINY, TINY_FLAGS, run_with
 
-from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.cli import main
 from metarl.methods.baselines import baseline_recipe
 from metarl.methods.config import with_settings
@@ -17,6 +16,7 @@ from metarl.methods.families import recipe
 from metarl.outer.state import Generators
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
+from metarl.rollouts.collect import collect
 from metarl.runs.checkpoint import SavedPolicy, load_checkpoint, load_policy, save_policy
 from metarl.runs.metrics_log import read_metrics
 from metarl.training.warm_start import begun, state_from
@@ -143,11 +143,9 @@ def test_meta_training_begins_at_the_starts_return(in_a_folder_with_a_start, tmp
     family = get_family("navigation")
     env = BatchEnv(family, 40, 2, horizon=10)
     env.set_tasks(family.sample_tasks(40, random.tasks, "train"))
-    how = saved.config.inner_loop(1.0)
     params = expand(saved.params, 40)
-    cpu = torch.device("cpu")
-    inner = run_inner_loop(env, saved.policy, params, how, 0, random.resets, random.actions, cpu)
-    expected = float(inner.rollouts[0].rewards.sum(-1).mean())
+    rollouts = collect(env, saved.policy, params, random.resets, random.actions)
+    expected = float(rollouts.rewards.sum(-1).mean())
     assert first_return(tmp_path / "begun") == pytest.approx(expected, rel=1e-4)
     assert abs(first_return(tmp_path / "fresh") - expected) > 0.5
     # The start itself is checkpoint 0, from where a run that is stopped at once goes on.

@@ -25,10 +25,10 @@ from torch import Generator, Tensor
 from metarl.adaptation.inner_loop import InnerLoop, run_inner_loop
 from metarl.methods.families import recipe
 from metarl.outer.base import Iteration
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params, expand, learned, weights
 from metarl.process import available_cores, prepare_process
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
 from metarl.rollouts.threads import torch_threads
 from metarl.runs.checkpoint import load_policy
@@ -73,7 +73,7 @@ def main(options: Options) -> None:
     config = recipe(options.family, options.method)
     resets, actions, tasks = (Generator().manual_seed(seed) for seed in range(3))
     if options.policy is None:
-        policy = GaussianMlpPolicy.for_family(family, config.policy)
+        policy = Policy.for_family(family, config.policy)
         params = policy.init(Generator().manual_seed(3))
     else:
         saved = load_policy(options.policy)
@@ -81,7 +81,7 @@ def main(options: Options) -> None:
     params = dict(params) | config.inner.init(weights(params), Generator().manual_seed(4))
     how, outer, K = config.inner_loop(progress=0.0), config.outer, config.adaptation_steps
     optimizer = outer.init(learned(params))
-    start = expand(params, env.num_tasks)
+    start, collector = expand(params, env.num_tasks), Collector(env, policy)
 
     span = env.action_high - env.action_low
     noise = torch.rand((env.horizon, env.num_worlds, len(span)), generator=actions)
@@ -93,14 +93,13 @@ def main(options: Options) -> None:
         with torch_threads(1):
             env.reset(resets)
             for t in range(env.horizon):
-                env.engine.data["ctrl"].copy_(controls[t])
-                env.engine.step(family.robot.frame_skip)
+                env.begin_step(controls[t])
+                env.simulate()
         return time.perf_counter() - began
 
     def collection(task_params: Params) -> tuple[float, Rollouts]:
         began = time.perf_counter()
-        with torch_threads(1):
-            rollouts = collect(env, policy, task_params, resets, actions)
+        rollouts = collector.collect(task_params, resets, actions)
         return time.perf_counter() - began, rollouts
 
     def controls_of(rollouts: Rollouts) -> Tensor:
@@ -111,7 +110,7 @@ def main(options: Options) -> None:
     def meta_iteration() -> tuple[float, InnerLoop]:
         began = time.perf_counter()
         env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "train"))
-        inner = run_inner_loop(env, policy, start, how, K, resets, actions, torch.device("cpu"))
+        inner = run_inner_loop(collector, start, how, K, resets, actions, torch.device("cpu"))
         seen = Iteration(policy, how.adaptation, how.inner_loss, inner, env.horizon, progress=0.0)
         outer.update(params, optimizer, seen)
         return time.perf_counter() - began, inner

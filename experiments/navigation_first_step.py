@@ -17,7 +17,7 @@ from torch.nn.functional import cosine_similarity
 
 from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.policies.params import expand
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import load_policy
 from metarl_envs import BatchEnv, get_family
 
@@ -32,11 +32,9 @@ def main(run: Path) -> None:
     tasks, resets, actions = (Generator().manual_seed(seed) for seed in range(3))
     env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "test"))
     start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
-    cpu = torch.device("cpu")
-    inner = run_inner_loop(
-        env, saved.policy, start, how, 1, resets, actions, cpu, collect_last=False
-    )
-    after = collect(env, saved.policy, inner.adapted, resets, actions, explore=False)
+    cpu, collector = torch.device("cpu"), Collector(env, saved.policy)
+    inner = run_inner_loop(collector, start, how, 1, resets, actions, cpu, collect_last=False)
+    after = collector.collect(inner.adapted, resets, actions, explore=False)
     valid = after.valid[:, :, SETTLED:].unsqueeze(-1)
     seen = after.observations[:, :, SETTLED:] * valid
     place = seen.sum((1, 2)) / valid.sum((1, 2)).clamp(min=1)  # (M, 2)

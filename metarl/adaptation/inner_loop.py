@@ -11,13 +11,10 @@ from torch import Generator, Tensor
 
 from metarl.adaptation.base import Adaptation
 from metarl.adaptation.losses import InnerLoss, inner_loss
-from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params, to
 from metarl.rollouts.advantages import PolicyBatch, policy_batch
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
-from metarl.rollouts.threads import torch_threads
-from metarl_envs import BatchEnv
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,7 @@ class InnerLoopConfig:
 
 
 def run_inner_loop(
-    env: BatchEnv,
-    policy: GaussianMlpPolicy,
+    collector: Collector,
     start: Mapping[str, Tensor],
     config: InnerLoopConfig,
     num_steps: int,
@@ -74,8 +70,7 @@ def run_inner_loop(
     """Adapt to each of the environment's M tasks, with fresh rollouts after each step.
 
     Args:
-        env: M tasks, E episodes per task and collection; its tasks must be set.
-        policy: the policy function.
+        collector: of M tasks, E episodes per task and collection; its tasks must be set.
         start: the parameters that each task starts from, (M, ...).
         config: how they adapt.
         num_steps: K; as many as in meta-training, or any other number in evaluation.
@@ -88,6 +83,7 @@ def run_inner_loop(
         collect_last: whether to collect after the last step too, where nothing learns from it but
             the outer loop.
     """
+    env, policy = collector.env, collector.policy
     state = config.adaptation.begin(to(start, device))
     failed = torch.zeros(env.num_tasks, dtype=torch.bool, device=device)
     rollouts, batches, policies, collect_s = [], [], [], 0.0
@@ -96,11 +92,10 @@ def run_inner_loop(
         if k == num_steps and not collect_last:
             break
         began = time.perf_counter()
-        with torch_threads(1):
-            if first is None or k > 0:
-                rollouts.append(collect(env, policy, policies[-1], resets, actions))
-            else:
-                rollouts.append(first)
+        if first is None or k > 0:
+            rollouts.append(collector.collect(policies[-1], resets, actions))
+        else:
+            rollouts.append(first)
         collect_s += time.perf_counter() - began
         seen = rollouts[-1].first_episodes(learn_from or env.episodes_per_task).to(device)
         batches.append(policy_batch(seen, config.discount, config.gae_lambda))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from metarl.adaptation.base import Loss
+from metarl.policies.base import Policy
 from metarl.policies.gaussian import Gaussian, kl_divergence, log_prob
-from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.rollouts.advantages import PolicyBatch
 
 InnerLoss = Literal["log_prob", "ratio", "clipped"]
@@ -18,7 +18,7 @@ CLIP = 0.2
 """How far a ratio counts in the inner loss `clipped` (Schulman et al. 2017, section 6.1)."""
 
 
-def inner_loss(policy: GaussianMlpPolicy, batch: PolicyBatch, form: InnerLoss) -> Loss:
+def inner_loss(policy: Policy, batch: PolicyBatch, form: InnerLoss) -> Loss:
     """Policy-gradient loss of each task on its own valid steps: parameters (M, ...) -> (M,).
 
     `log_prob` is -log pi A (MAML), `ratio` -pi/pi_old A (ProMP's low-variance curvature): equal
@@ -59,9 +59,7 @@ def plus_linear(loss: Loss, slope: Mapping[str, Tensor]) -> Loss:
     return shifted
 
 
-def inner_losses(
-    policy: GaussianMlpPolicy, batches: Sequence[PolicyBatch], form: InnerLoss
-) -> list[Loss]:
+def inner_losses(policy: Policy, batches: Sequence[PolicyBatch], form: InnerLoss) -> list[Loss]:
     """The loss of each adaptation step, from the batch collected before it."""
     return [inner_loss(policy, batch, form) for batch in batches]
 

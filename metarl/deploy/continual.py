@@ -34,7 +34,7 @@ from metarl.deploy.gym_rollouts import check_env, collect_from_env, run_episode
 from metarl.deploy.interruption import AdaptationNotFiniteError
 from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.deploy.observation_check import warn_of_other_observations
-from metarl.deploy.policy import MetaPolicy
+from metarl.deploy.policy import MeanActions, MetaPolicy
 from metarl.deploy.step_size import step_cap
 from metarl.deploy.stops import stop_costs, time_limit
 from metarl.policies.params import Params, expand
@@ -236,10 +236,10 @@ class ContinualAdapter:
         self._params[k + 1 :] = [step.params]
 
     def _act(self, env: gymnasium.Env[Any, Any], full: int) -> StreamEpisode:
-        acting, steps = self.policy, len(self._params) - 1
+        acting, steps = MeanActions(self.policy), len(self._params) - 1
         episode = run_episode(
             env,
-            lambda _, observation: acting.predict(observation)[0],
+            acting,
             self._saved.config.horizon,
             self._limits,
             self._seed,

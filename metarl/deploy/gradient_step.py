@@ -7,14 +7,14 @@ import torch
 from metarl.adaptation.inner_loop import InnerLoopConfig, keep_finite
 from metarl.adaptation.losses import InnerLoss, inner_loss
 from metarl.deploy.limits import Step, limited_step
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params
 from metarl.rollouts.advantages import PolicyBatch
 
 
 @torch.no_grad()
 def adaptation_step(
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     params: Params,
     batch: PolicyBatch,
     how: InnerLoopConfig,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.policies.base import Policy
 from metarl.policies.gaussian import kl_divergence
-from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params
 from metarl.rollouts.advantages import PolicyBatch
 from metarl_envs import InputError
@@ -89,7 +89,7 @@ class Limits:
         for name, value in plain.items():
             object.__setattr__(self, name, value)
 
-    def applied_to(self, policy: GaussianMlpPolicy) -> GaussianMlpPolicy:
+    def applied_to(self, policy: Policy) -> Policy:
         """The policy function whose controls keep to these action bounds, and to its own.
 
         Raises:
@@ -153,7 +153,7 @@ class Step:
 
 
 def limited_step(
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     before: Params,
     after: Params,
     batch: PolicyBatch,
@@ -195,7 +195,7 @@ def _plain_bound(name: str, given: Any) -> Bound:  # noqa: ANN401 - any type
 
 
 def _bound(
-    name: str, given: Bound | None, default: tuple[float, ...], policy: GaussianMlpPolicy
+    name: str, given: Bound | None, default: tuple[float, ...], policy: Policy
 ) -> tuple[float, ...]:
     if given is None:
         return default

@@ -8,6 +8,7 @@ from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.deploy.limits import Limits
 from metarl.policies.gaussian import kl_divergence
 from metarl.policies.params import expand
+from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import SavedPolicy
 from metarl_envs import BatchEnv, InputError
 
@@ -59,7 +60,13 @@ def training_step_kl(saved: SavedPolicy, episodes: int, steps: int) -> float:
     tasks, resets, actions = (torch.Generator().manual_seed(i) for i in range(3))
     env.set_tasks(family.sample_tasks(TASKS, tasks, "train"))
     inner = run_inner_loop(
-        env, saved.policy, expand(saved.params, TASKS), how, steps, resets, actions, env.device
+        Collector(env, saved.policy),
+        expand(saved.params, TASKS),
+        how,
+        steps,
+        resets,
+        actions,
+        env.device,
     )
     largest = 0.0
     for k in range(steps):

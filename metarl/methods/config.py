@@ -19,7 +19,9 @@ from metarl.outer import META_OBJECTIVES
 from metarl.outer.base import MetaObjective
 from metarl.outer.ppo import Ppo
 from metarl.outer.trpo import Trpo
-from metarl.policies.mlp import PolicyConfig
+from metarl.policies import POLICIES
+from metarl.policies.base import PolicyConfig
+from metarl.policies.mlp import MlpConfig
 from metarl.process import available_cores
 from metarl_envs import (
     FAMILIES,
@@ -84,7 +86,7 @@ class TrainConfig(PlainFields):
     gae_lambda: float = 1.0
     """Bias-variance balance of the advantages (lambda of GAE), in [0, 1]: 1 relies on the returns
     that were seen, 0 on the baseline's prediction of the next step."""
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    policy: PolicyConfig = field(default_factory=MlpConfig)
     """The policy network."""
     inner: Adaptation = field(default_factory=GradientStep)
     """The inner loop: how the policy adapts."""
@@ -173,13 +175,20 @@ LATER_FIELDS: Mapping[type, Mapping[str, Any]] = {
 }
 """What files of schema 2 may lack, with what held before it could be chosen."""
 KIND = "kind"
-"""Which adaptation or meta-objective a JSON object describes."""
-KINDS: dict[type, Mapping[str, type]] = {Adaptation: ADAPTATIONS, MetaObjective: META_OBJECTIVES}
+"""Which policy, adaptation or meta-objective a JSON object describes."""
+KINDS: dict[type, Mapping[str, type]] = {
+    PolicyConfig: POLICIES,
+    Adaptation: ADAPTATIONS,
+    MetaObjective: META_OBJECTIVES,
+}
+OLD_KIND = {PolicyConfig: "mlp"}
+"""Of objects from before there was a choice."""
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
     """Plain JSON values, one object per dataclass."""
     return dataclasses.asdict(config) | {
+        "policy": {KIND: _kind(POLICIES, config.policy)} | dataclasses.asdict(config.policy),
         "inner": {KIND: _kind(ADAPTATIONS, config.inner)} | dataclasses.asdict(config.inner),
         "outer": {KIND: _kind(META_OBJECTIVES, config.outer)} | dataclasses.asdict(config.outer),
     }
@@ -283,7 +292,7 @@ def _build(cls: type[T], data: Any, where: str) -> T:  # noqa: ANN401
 
 def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     if hint in KINDS:
-        kind = str(value.get(KIND)) if isinstance(value, Mapping) else "nothing"
+        kind = str(value.get(KIND, OLD_KIND.get(hint))) if isinstance(value, Mapping) else "nothing"
         if kind not in KINDS[hint]:
             raise InputError(f"{where}.{KIND} = {kind!r}: allowed are {', '.join(KINDS[hint])}")
         settings = {name: entry for name, entry in value.items() if name != KIND}

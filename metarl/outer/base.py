@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from metarl.adaptation.base import Adaptation, Loss
 from metarl.adaptation.inner_loop import InnerLoop
 from metarl.adaptation.losses import InnerLoss, inner_losses
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params, expand
 from metarl_envs.inputs.plain import PlainFields
 
@@ -21,7 +21,7 @@ from metarl_envs.inputs.plain import PlainFields
 class Iteration:
     """What one meta-iteration gives a meta-objective to learn from."""
 
-    policy: GaussianMlpPolicy
+    policy: Policy
     adaptation: Adaptation
     inner_loss: InnerLoss
     """Form of the loss that the adaptation descends."""

@@ -80,7 +80,7 @@ class EvolutionStrategy(MetaObjective):
             "train/grad_norm": float(flatten(ascent).norm()),
             "train/step_norm": float(flatten(step).norm()),
             "train/pair_difference": float(gain.square().nanmean().sqrt()),
-            "train/std": float(moved["log_std"].exp().mean()),
+            "train/std": float(iteration.policy.log_std(moved).exp().mean()),
         }
         return Update(params | moved, optimizer, metrics)
 

@@ -164,7 +164,7 @@ class Ppo(MetaObjective):
             "train/step_scale": float(scale),
             "train/steps_taken_back": float(taken_back),
             "train/entropy": float(mean_over_tasks(entropy(parts[0].old[-1]), failed)),
-            "train/std": float(params["log_std"].exp().mean()),
+            "train/std": float(iteration.policy.log_std(params).exp().mean()),
         }
         return Update(params, state, metrics)
 

@@ -25,8 +25,8 @@ from metarl.adaptation.losses import inner_losses, mean_kl, surrogate
 from metarl.outer.base import Iteration, MetaObjective, Update
 from metarl.outer.sound_tasks import mean_over_tasks, sum_over_tasks
 from metarl.outer.trust_region import Objective, conjugate_gradient, line_search
+from metarl.policies.base import Policy
 from metarl.policies.gaussian import Gaussian, entropy
-from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import ADAPTATION, Params, expand, fixed, flatten, learned, unflatten
 from metarl.policies.params import statistics as statistics_of
 from metarl.rollouts.advantages import PolicyBatch, first_episodes
@@ -146,7 +146,7 @@ class Trpo(MetaObjective):
             "train/step_norm": float(step.norm()),
             "train/step_share": share,
             "train/entropy": float(mean_over_tasks(entropy(old), failed)),
-            "train/std": float(theta["log_std"].exp().mean()),
+            "train/std": float(iteration.policy.log_std(theta).exp().mean()),
         }
         moved = unflatten(point, theta) | own
         return Update(
@@ -161,7 +161,7 @@ def partition(learned: Mapping[str, Tensor]) -> tuple[Params, Params]:
 
 
 def evaluate(
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     adapted: Mapping[str, Tensor],
     post: PolicyBatch,
     old: Gaussian,
@@ -176,7 +176,7 @@ def evaluate(
 
 
 def surrogate_gradient(
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     adapted: Params,
     statistics: Params,
     post: PolicyBatch,
@@ -194,7 +194,7 @@ def surrogate_gradient(
 
 
 def fisher_vector_product(
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     linear: LinearisedAdaptation,
     at: Params,
     statistics: Params,

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.methods.config import TrainConfig
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params, weights
 
 
@@ -49,7 +49,7 @@ class Generators:
         return Generators(**made)
 
 
-def initial_params(config: TrainConfig, policy: GaussianMlpPolicy, generator: Generator) -> Params:
+def initial_params(config: TrainConfig, policy: Policy, generator: Generator) -> Params:
     """Fresh meta-parameters: the policy's and the adaptation's own."""
     params = policy.init(generator)
     return params | config.inner.init(weights(params), generator)

@@ -21,14 +21,16 @@ from torch import Generator, Tensor
 
 from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.methods.config import TrainConfig
+from metarl.methods.worlds import make_env
 from metarl.outer.base import Iteration
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import expand, learned, to
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
+from metarl.rollouts.task_env import TaskEnv
 from metarl.rollouts.threads import torch_threads
 from metarl.runs.state import initial_params
 from metarl.versions import git_commit, versions
-from metarl_envs import BatchEnv, InputError, chosen_engine
+from metarl_envs import InputError, TaskFamily, chosen_engine
 from metarl_envs.inputs.numbers import whole, wholes
 
 GPU_WORLDS = (256, 1024, 4096, 8192, 16384, 32768)
@@ -135,27 +137,20 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
     M, K, device = config.meta_batch_size, config.adaptation_steps, config.torch_device()
     began = time.perf_counter()
     family = config.task_family()
-    env = BatchEnv(
-        family,
-        M,
-        worlds // M,
-        horizon=config.horizon,
-        sim_threads=config.sim_threads,
-        engine=config.engine,
-        device=device,
-    )
-    policy = GaussianMlpPolicy.for_family(family, config.policy)
+    env = make_env(config, M, worlds // M)
+    policy = Policy.for_family(family, config.policy)
+    collector = Collector(env, policy)
     init, tasks, resets, actions, search = (Generator().manual_seed(seed) for seed in range(5))
     theta = to(initial_params(config, policy, init), device)
     optimizer = to(config.outer.init(learned(theta)), device)
     how, start = config.inner_loop(progress=0.0), expand(theta, M)
     slots = torch.arange(M) % config.outer.num_distinct_tasks(M)
-    random_controls = _random_controls(env, Generator().manual_seed(5))
+    random_controls = _random_controls(family, env, Generator().manual_seed(5))
 
     def physics() -> None:
         for t in range(env.horizon):
-            env.engine.data["ctrl"].copy_(random_controls[t % len(random_controls)])
-            env.engine.step(family.robot.frame_skip)
+            env.begin_step(random_controls[t % len(random_controls)])
+            env.simulate()
 
     def meta_iteration() -> tuple[float, float, float, float]:
         """Seconds of tasks, collections, adaptation and update."""
@@ -165,7 +160,7 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
         _wait(device)
         stamps.append(time.perf_counter())
         slot_start = config.outer.propose(theta, optimizer, M, search)
-        inner = run_inner_loop(env, policy, slot_start, how, K, resets, actions, device)
+        inner = run_inner_loop(collector, slot_start, how, K, resets, actions, device)
         _wait(device)
         stamps.append(time.perf_counter())
         seen = Iteration(policy, how.adaptation, how.inner_loss, inner, config.horizon, 0.0)
@@ -184,7 +179,7 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
     for _ in range(rounds):  # interleaved: a machine's speed may drift
         env.reset(resets)
         physics_s.append(_seconds(device, physics))
-        collect_s.append(_seconds(device, lambda: collect(env, policy, start, resets, actions)))
+        collect_s.append(_seconds(device, lambda: collector.collect(start, resets, actions)))
         phases.append(meta_iteration())
     medians = [statistics.median(column) for column in zip(*phases, strict=True)]
     physics_median, collect_median = statistics.median(physics_s), statistics.median(collect_s)
@@ -208,11 +203,12 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
     )
 
 
-def _random_controls(env: BatchEnv, generator: Generator) -> Tensor:
+def _random_controls(family: TaskFamily, env: TaskEnv, generator: Generator) -> Tensor:
     """A few steps of uniform controls, (few, N, A), on the engine's device."""
-    span = env.action_high - env.action_low
-    draws = torch.rand((16, env.num_worlds, len(span)), generator=generator)
-    return (env.action_low + span * draws).to(env.device, env.engine.dtype)
+    low, high = family.action_bounds()
+    worlds = env.num_tasks * env.episodes_per_task
+    draws = torch.rand((16, worlds, len(low)), generator=generator)
+    return (low + (high - low) * draws).to(env.device)
 
 
 def _seconds(device: torch.device, work: Callable[[], object]) -> float:

@@ -7,15 +7,13 @@ from torch import Tensor
 
 from metarl.adaptation.inner_loop import InnerLoop
 from metarl.methods.config import TrainConfig
+from metarl.policies.base import Policy
 from metarl.policies.gaussian import kl_divergence
-from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import acting
 from metarl.rollouts.advantages import first_episodes
 
 
-def iteration_metrics(
-    policy: GaussianMlpPolicy, inner: InnerLoop, config: TrainConfig
-) -> dict[str, float]:
+def iteration_metrics(policy: Policy, inner: InnerLoop, config: TrainConfig) -> dict[str, float]:
     """All of an iteration but its update and its time.
 
     Args:
@@ -30,8 +28,8 @@ def rollout_metrics(inner: InnerLoop) -> dict[str, float]:
     """Returns before and after adaptation, lengths and faults, over the meta-batch."""
     pre, post = inner.rollouts[0], inner.rollouts[-1]
     return_pre, return_post = (float(r.task_returns().nanmean()) for r in (pre, post))
-    faulted = torch.stack([rollouts.faulted for rollouts in inner.rollouts])
-    sound = ~torch.stack([rollouts.faulted for rollouts in (pre, post)])
+    diverged = torch.stack([rollouts.diverged for rollouts in inner.rollouts])
+    sound = ~torch.stack([rollouts.diverged for rollouts in (pre, post)])
     lengths = torch.stack([rollouts.valid.sum(-1) for rollouts in (pre, post)])
     ended = torch.stack([rollouts.truncated.any(-1) for rollouts in inner.rollouts])
     return {
@@ -39,17 +37,15 @@ def rollout_metrics(inner: InnerLoop) -> dict[str, float]:
         "rollout/return_post": return_post,
         "rollout/adaptation_gain": return_post - return_pre,
         "rollout/ep_len_mean": float(lengths[sound].float().mean()),
-        "health/nonfinite_envs": float(faulted.sum()),
-        "health/fault_share": float(faulted.float().mean()),
+        "health/nonfinite_envs": float(diverged.sum()),
+        "health/fault_share": float(diverged.float().mean()),
         "health/failed_adaptations": float(inner.failed.sum()),
         "health/truncation_rate": float(ended.float().mean()),
     }
 
 
 @torch.no_grad()
-def inner_metrics(
-    policy: GaussianMlpPolicy, inner: InnerLoop, config: TrainConfig
-) -> dict[str, float]:
+def inner_metrics(policy: Policy, inner: InnerLoop, config: TrainConfig) -> dict[str, float]:
     """How far adaptation moved: KL on a few pre-adaptation episodes, and the distance."""
     start, adapted = inner.policies[0], inner.adapted
     batch = first_episodes(inner.batches[0], config.horizon, 0.1)

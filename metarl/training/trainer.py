@@ -13,9 +13,11 @@ import torch
 from metarl.adaptation.inner_loop import InnerLoop, run_inner_loop
 from metarl.errors import FaultError, Interrupted, NonFiniteUpdateError
 from metarl.methods.config import TrainConfig
+from metarl.methods.worlds import make_env
 from metarl.outer.base import Iteration, Update
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import is_finite, learned, to
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.observed import observation_statistics
 from metarl.runs.checkpoint import save_checkpoint
 from metarl.runs.metrics_log import MetricsLogger, read_metrics
@@ -25,7 +27,6 @@ from metarl.training.health import Watch, health_metrics
 from metarl.training.metrics import iteration_metrics, time_metrics
 from metarl.training.signals import StopSignals
 from metarl.training.validation import Validation
-from metarl_envs import BatchEnv
 
 CPU = torch.device("cpu")
 MAX_REFUSED_IN_A_ROW = 3
@@ -33,7 +34,7 @@ MAX_REFUSED_IN_A_ROW = 3
 
 def initial_state(config: TrainConfig) -> TrainState:
     """Fresh parameters and random streams, all from `config.seed`."""
-    policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
+    policy = Policy.for_family(config.task_family(), config.policy)
     generators = Generators.from_seed(config.seed)
     params = initial_params(config, policy, generators.init)
     return TrainState(params, generators, config.outer.init(learned(params)))
@@ -49,19 +50,12 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
     """
     family = config.task_family()
     device = config.torch_device()
-    policy = GaussianMlpPolicy.for_family(family, config.policy)
+    policy = Policy.for_family(family, config.policy)
     outer = config.outer
     M, E, K = config.meta_batch_size, config.episodes_per_task, config.adaptation_steps
     slots = torch.arange(M) % outer.num_distinct_tasks(M)
-    env = BatchEnv(
-        family,
-        M,
-        E,
-        horizon=config.horizon,
-        sim_threads=config.sim_threads,
-        engine=config.engine,
-        device=device,
-    )
+    env = make_env(config, M, E)
+    collector = Collector(env, policy)
     random = state.generators
     with (
         StopSignals() as stop,
@@ -80,9 +74,7 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
             start = outer.propose(theta, optimizer, M, random.search)
             over = state.iteration / config.iterations
             how = config.inner_loop(over)
-            inner = run_inner_loop(
-                env, policy, start, how, K, random.resets, random.actions, device
-            )
+            inner = run_inner_loop(collector, start, how, K, random.resets, random.actions, device)
 
             # Update the meta-parameters from all that was collected.
             seen = Iteration(policy, how.adaptation, how.inner_loss, inner, config.horizon, over)
@@ -115,7 +107,7 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
     return state
 
 
-def with_statistics(policy: GaussianMlpPolicy, update: Update, inner: InnerLoop) -> Update:
+def with_statistics(policy: Policy, update: Update, inner: InnerLoop) -> Update:
     """The update on the CPU, its normaliser moved by what every policy of the iteration saw.
 
     Adapted ones included: a meta-policy that stands still knows speeds near zero alone, and the

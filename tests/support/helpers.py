@@ -10,14 +10,14 @@ from torch import Tensor
 
 from metarl.adaptation.base import Adaptation, Loss, loss_gradient
 from metarl.policies.gaussian import log_prob
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import TASK, Params, expand, weights
 from metarl.rollouts.advantages import PolicyBatch
 
 
 def small_policy(observation_size: int = 3, action_size: int = 2) -> GaussianMlpPolicy:
     return GaussianMlpPolicy(
-        PolicyConfig(hidden_sizes=(5, 4)),
+        MlpConfig(hidden_sizes=(5, 4)),
         observation_size,
         (-1.0,) * action_size,
         (1.0,) * action_size,

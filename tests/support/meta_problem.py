@@ -13,7 +13,7 @@ from metarl.adaptation.base import Adaptation, Loss, adapt
 from metarl.adaptation.inner_loop import InnerLoop
 from metarl.adaptation.losses import InnerLoss, inner_losses
 from metarl.outer.base import Iteration
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import Params, expand, weights
 from metarl.rollouts.advantages import PolicyBatch
 from metarl.rollouts.data import Rollouts
@@ -73,9 +73,7 @@ def meta_problem(
 ) -> MetaProblem:
     """A small policy, away from symmetric points, with normalised observations."""
     generator = torch.Generator().manual_seed(seed)
-    config = PolicyConfig(
-        hidden_sizes=(4, 3), normalize_observations=True, context_size=context_size
-    )
+    config = MlpConfig(hidden_sizes=(4, 3), normalize_observations=True, context_size=context_size)
     policy = GaussianMlpPolicy(config, 3, (-1.0, -1.0), (1.0, 1.0))
     params = policy.init(generator)
     params |= adaptation.init(weights(params), generator)
@@ -101,7 +99,7 @@ def meta_problem(
 def rollouts_with(returns: Tensor) -> Rollouts:
     """One episode of one step for each task, with these returns, (M,); NaN: it diverged."""
     M = len(returns)
-    faulted = returns.isnan().view(M, 1)
+    diverged = returns.isnan().view(M, 1)
     flags = torch.zeros(M, 1, 1, dtype=torch.bool)
     return Rollouts(
         observations=torch.zeros(M, 1, 1, 1),
@@ -110,10 +108,10 @@ def rollouts_with(returns: Tensor) -> Rollouts:
         rewards=torch.nan_to_num(returns).view(M, 1, 1),
         terminated=flags,
         truncated=~flags,
-        valid=~faulted.unsqueeze(-1),
+        valid=~diverged.unsqueeze(-1),
         final_observations=torch.zeros(M, 1, 1),
         quantity=torch.zeros(M, 1),
-        faulted=faulted,
+        diverged=diverged,
     )
 
 

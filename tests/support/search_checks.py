@@ -10,11 +10,11 @@ from torch import Generator, Tensor
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import InnerLoop
 from metarl.outer.base import Iteration, MetaObjective
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import Params, flatten, learned
 from metarl.rollouts.data import Rollouts
 
-LINEAR = GaussianMlpPolicy(PolicyConfig(hidden_sizes=()), 2, (-1.0, -1.0), (1.0, 1.0))
+LINEAR = GaussianMlpPolicy(MlpConfig(hidden_sizes=()), 2, (-1.0, -1.0), (1.0, 1.0))
 """Eight learned numbers: a 2 x 2 weight, two biases, two logarithms of std."""
 
 
@@ -30,7 +30,7 @@ def candidates(start: Params) -> Tensor:
 def iteration_of(start: Params, returns: Tensor) -> Iteration:
     """An iteration whose post-adaptation returns are these, (M,); NaN: all episodes diverged."""
     M = len(returns)
-    faulted = returns.isnan().view(M, 1)
+    diverged = returns.isnan().view(M, 1)
     rewards = torch.nan_to_num(returns).view(M, 1, 1)
     flags = torch.zeros(M, 1, 1, dtype=torch.bool)
     rollouts = Rollouts(
@@ -40,10 +40,10 @@ def iteration_of(start: Params, returns: Tensor) -> Iteration:
         rewards=rewards,
         terminated=flags,
         truncated=~flags,
-        valid=~faulted.unsqueeze(-1),
+        valid=~diverged.unsqueeze(-1),
         final_observations=torch.zeros(M, 1, 2),
         quantity=torch.zeros(M, 1),
-        faulted=faulted,
+        diverged=diverged,
     )
     inner = InnerLoop([rollouts], [], [start], torch.zeros(M, dtype=torch.bool), 0.0)
     return Iteration(LINEAR, GradientStep(), "log_prob", inner, horizon=1, progress=0.0)

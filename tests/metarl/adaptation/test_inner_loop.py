@@ -12,9 +12,10 @@ from metarl.adaptation.base import adapt
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import InnerLoopConfig, keep_finite, run_inner_loop
 from metarl.adaptation.losses import inner_losses
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import expand
 from metarl.rollouts.advantages import policy_batch
+from metarl.rollouts.collect import Collector
 from metarl_envs import BatchEnv, get_family
 
 CONFIG = InnerLoopConfig(
@@ -30,14 +31,16 @@ def generator(seed):
 def run(num_steps=2, config=CONFIG, spread=0.0):
     """Three tasks, whose starting points differ where `spread` is not 0."""
     family = get_family("navigation")
-    policy = GaussianMlpPolicy.for_family(family, PolicyConfig(action_scale=1.0))
+    policy = GaussianMlpPolicy.for_family(family, MlpConfig(action_scale=1.0))
     start = {
         name: value + spread * torch.arange(3.0).view(-1, *[1] * (value.dim() - 1))
         for name, value in expand(policy.init(generator(0)), 3).items()
     }
     env = BatchEnv(family, 3, 4, horizon=8)
     env.set_tasks(family.sample_tasks(3, generator(1), "train"))
-    inner = run_inner_loop(env, policy, start, config, num_steps, generator(2), generator(3), CPU)
+    inner = run_inner_loop(
+        Collector(env, policy), start, config, num_steps, generator(2), generator(3), CPU
+    )
     return policy, start, inner
 
 
@@ -107,7 +110,7 @@ def test_a_task_whose_step_is_not_finite_keeps_its_parameters(infinite, entry):
         assert torch.equal(adapted[1], start[name][1])
         assert torch.equal(adapted[0], sound.adapted[name][0])
         assert torch.equal(adapted[2], sound.adapted[name][2])
-    assert not inner.rollouts[-1].faulted.any()
+    assert not inner.rollouts[-1].diverged.any()
 
 
 def test_keep_finite_by_hand():

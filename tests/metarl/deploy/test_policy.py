@@ -30,6 +30,7 @@ from metarl.errors import NonFiniteUpdateError
 from metarl.methods.baselines import baseline_recipe
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
 from metarl.runs.checkpoint import SavedPolicy, save_policy
 from metarl.runs.state import initial_params
@@ -74,7 +75,9 @@ def one_step(saved, env, seed):
     """The inner loop of one step, as `adapt_to_task` runs it."""
     start, how = expand(saved.params, 1), saved.config.inner_loop(progress=1.0)
     streams = adaptation_generators(seed)
-    return run_inner_loop(env, saved.policy, start, how, 1, *streams, torch.device("cpu"))
+    return run_inner_loop(
+        Collector(env, saved.policy), start, how, 1, *streams, torch.device("cpu")
+    )
 
 
 def largest_difference(first, second) -> float:

@@ -18,7 +18,7 @@ from metarl.outer.base import Iteration
 from metarl.outer.ppo import Ppo, credit, minibatches
 from metarl.outer.trpo import surrogate_gradient
 from metarl.policies.gaussian import log_prob
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import expand, flatten, learned, statistics, unflatten
 from metarl.rollouts.advantages import PolicyBatch
 
@@ -144,7 +144,7 @@ def stepped(form):
 
 def hand_made_iteration(form):
     """One task, one step, three transitions before and after it, of a linear policy."""
-    policy = GaussianMlpPolicy(PolicyConfig(hidden_sizes=()), 1, (-1.0,), (1.0,))
+    policy = GaussianMlpPolicy(MlpConfig(hidden_sizes=()), 1, (-1.0,), (1.0,))
     batches = [
         PolicyBatch(
             observations=double(*OBSERVATIONS[k]).view(1, 3, 1),

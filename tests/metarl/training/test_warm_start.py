@@ -16,6 +16,7 @@ from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
+from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import SavedPolicy, load_checkpoint, load_policy, save_policy
 from metarl.runs.metrics_log import read_metrics
 from metarl.runs.state import Generators
@@ -146,7 +147,9 @@ def test_meta_training_begins_at_the_starts_return(in_a_folder_with_a_start, tmp
     how = saved.config.inner_loop(1.0)
     params = expand(saved.params, 40)
     cpu = torch.device("cpu")
-    inner = run_inner_loop(env, saved.policy, params, how, 0, random.resets, random.actions, cpu)
+    inner = run_inner_loop(
+        Collector(env, saved.policy), params, how, 0, random.resets, random.actions, cpu
+    )
     expected = float(inner.rollouts[0].rewards.sum(-1).mean())
     assert first_return(tmp_path / "begun") == pytest.approx(expected, rel=1e-4)
     assert abs(first_return(tmp_path / "fresh") - expected) > 0.5

@@ -26,10 +26,10 @@ from torch import Generator, Tensor
 from metarl.adaptation.inner_loop import InnerLoop, run_inner_loop
 from metarl.methods.families import recipe
 from metarl.outer.meta_gradient import Iteration, OuterUpdate
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params, expand, learned, weights
 from metarl.process import available_cores, prepare_process
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
 from metarl.rollouts.threads import torch_threads
 from metarl.runs.checkpoint import load_policy
@@ -74,7 +74,7 @@ def main(options: Options) -> None:
     config = recipe(options.family, options.method)
     resets, actions, tasks = (Generator().manual_seed(seed) for seed in range(3))
     if options.policy is None:
-        policy = GaussianMlpPolicy.for_family(family, config.policy)
+        policy = Policy.for_family(family, config.policy)
         params = policy.init(Generator().manual_seed(3))
     else:
         saved = load_policy(options.policy)
@@ -83,8 +83,8 @@ def main(options: Options) -> None:
     how, outer, K = config.inner_loop(progress=0.0), config.outer, config.adaptation_steps
     assert isinstance(outer, OuterUpdate), options.method
     optimizer = outer.init(learned(params))
-    start = expand(params, env.num_tasks)
-    collect_episodes = partial(collect, env, policy, resets=resets, actions=actions)
+    start, collector = expand(params, env.num_tasks), Collector(env, policy)
+    collect_episodes = partial(collector.collect, resets=resets, actions=actions)
 
     span = env.action_high - env.action_low
     noise = torch.rand((env.horizon, env.num_worlds, len(span)), generator=actions)
@@ -96,14 +96,13 @@ def main(options: Options) -> None:
         with torch_threads(1):
             env.reset(resets)
             for t in range(env.horizon):
-                env.engine.data["ctrl"].copy_(controls[t])
-                env.engine.step(family.robot.frame_skip)
+                env.begin_step(controls[t])
+                env.simulate()
         return time.perf_counter() - began
 
     def collection(task_params: Params) -> tuple[float, Rollouts]:
         began = time.perf_counter()
-        with torch_threads(1):
-            rollouts = collect_episodes(task_params)
+        rollouts = collect_episodes(task_params)
         return time.perf_counter() - began, rollouts
 
     def controls_of(rollouts: Rollouts) -> Tensor:

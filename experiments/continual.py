@@ -33,11 +33,12 @@ from metarl.deploy import MetaPolicy
 from metarl.deploy.continual import StreamEpisode
 from metarl.deploy.gym_rollouts import run_episode
 from metarl.deploy.limits import NO_LIMITS
+from metarl.deploy.policy import MeanActions
 from metarl.evaluation.labels import task_text
 from metarl.policies.gaussian import log_prob
 from metarl.policies.params import detach, expand
 from metarl.rollouts.advantages import policy_batch
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.runs.files import plain
 from metarl.versions import git_commit, versions
 from metarl_envs import BatchEnv, TaskFamily, Tasks
@@ -112,9 +113,7 @@ def live(policy: MetaPolicy, options: Options) -> Life:
 
 def act(policy: MetaPolicy, env: MetaEnv) -> float:
     """Return of one episode without action noise."""
-    episode = run_episode(
-        env, lambda _, o: policy.predict(o)[0], policy.saved.config.horizon, NO_LIMITS
-    )
+    episode = run_episode(env, MeanActions(policy), policy.saved.config.horizon, NO_LIMITS)
     return episode.returned
 
 
@@ -134,7 +133,9 @@ def use_of_adapted_episodes(policy: MetaPolicy, life: Life, options: Options) ->
     def stepped_from(acting: Any) -> tuple[Any, float]:  # noqa: ANN401
         """Episodes by these parameters, and the parameters after a step on them."""
         batch = policy_batch(
-            collect(env, saved.policy, acting, resets, noise), how.discount, how.gae_lambda
+            Collector(env, saved.policy).collect(acting, resets, noise),
+            how.discount,
+            how.gae_lambda,
         )
         ratio = (
             log_prob(saved.policy.distribution(start, batch.rollouts), batch.rollouts.actions)
@@ -148,7 +149,7 @@ def use_of_adapted_episodes(policy: MetaPolicy, life: Life, options: Options) ->
     corrected, share_of_adapted = stepped_from(adapted)
 
     def mean_return(params: Any) -> float:  # noqa: ANN401
-        return float(collect(env, saved.policy, params, resets, noise).task_returns())
+        return float(Collector(env, saved.policy).collect(params, resets, noise).task_returns())
 
     return {
         "share_of_probes": share_of_probes,

@@ -24,9 +24,9 @@ import metarl
 from metarl.deploy.observation_check import Observed, alike, differences, distances
 from metarl.methods.families import recipe
 from metarl.outer.state import initial_params
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import expand
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
 from metarl.rollouts.observed import observation_statistics
 from metarl.runs.checkpoint import SavedPolicy
@@ -68,7 +68,7 @@ VIEWS = {
 def untrained(family: str) -> SavedPolicy:
     """A policy before its first iteration."""
     config = recipe(family)
-    policy = GaussianMlpPolicy.for_family(FAMILIES[family], config.policy)
+    policy = Policy.for_family(FAMILIES[family], config.policy)
     params = initial_params(policy, config.inner, Generator().manual_seed(0))
     return SavedPolicy(policy, params, config, {})
 
@@ -79,7 +79,7 @@ def episodes(saved: SavedPolicy, split: Split, tasks: int, count: int, seed: int
     env = BatchEnv(family, tasks, count, horizon=saved.config.horizon)
     streams = [Generator().manual_seed(seed + i) for i in range(3)]
     env.set_tasks(family.sample_tasks(tasks, streams[0], split))
-    return collect(env, saved.policy, expand(saved.params, tasks), streams[1], streams[2])
+    return Collector(env, saved.policy).collect(expand(saved.params, tasks), streams[1], streams[2])
 
 
 def main(options: Options) -> None:

@@ -33,7 +33,7 @@ from metarl.adaptation.learned_rates import LayerRates, MetaSgd
 from metarl.adaptation.proximal import ProximalStep
 from metarl.adaptation.subset import ContextStep, HeadStep
 from metarl.evaluation.statistics import Interval, bootstrap_interval
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import Params, detach, expand, learned, weights
 from metarl.process import available_cores
 from metarl.rollouts.threads import torch_threads
@@ -98,7 +98,7 @@ class Options:
 
 def network(method: Method) -> GaussianMlpPolicy:
     """The paper's regressor, as the mean of a policy: two hidden layers of 40 ReLU."""
-    config = PolicyConfig((40, 40), "relu", context_size=method.context_size)
+    config = MlpConfig(hidden_sizes=(40, 40), activation="relu", context_size=method.context_size)
     return GaussianMlpPolicy(config, 1, (-1.0,), (1.0,))
 
 

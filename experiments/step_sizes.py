@@ -24,7 +24,7 @@ import metarl
 from metarl.deploy.gradient_step import robot_step
 from metarl.deploy.step_size import training_step_kl
 from metarl.policies.params import Params, expand
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
 from metarl_envs import BatchEnv
 
@@ -63,7 +63,7 @@ def main(options: Options) -> None:
         env = BatchEnv(family, options.tasks, count, horizon=saved.config.horizon)
         env.set_tasks(tasks)
         streams = (Generator().manual_seed(seed + i) for i in (0, 1))
-        return collect(env, saved.policy, params, *streams, explore=explore)
+        return Collector(env, saved.policy).collect(params, *streams, explore=explore)
 
     def returns(params: Params) -> np.ndarray:
         return gathered(MEASURED, params, 10, explore=False).task_returns().double().numpy()

@@ -28,6 +28,7 @@ import metarl
 from experiments.training_runs import is_trained, metarl_once
 from metarl.deploy import MetaPolicy
 from metarl.deploy.gym_rollouts import run_episode
+from metarl.deploy.policy import MeanActions
 from metarl.deploy.step_size import EPISODES, training_step_kl
 from metarl.runs.files import plain
 from metarl.versions import git_commit, versions
@@ -76,7 +77,7 @@ def measure(
     """Steps survived in the region, share of stops, and raw return, by the mean action."""
     env.reset(seed=1, options={"task": task})
     met = [
-        run_episode(env, lambda _, o: policy.predict(o)[0], policy.saved.config.horizon, LIMITS)
+        run_episode(env, MeanActions(policy), policy.saved.config.horizon, LIMITS)
         for _ in range(episodes)
     ]
     return {

@@ -1,20 +1,29 @@
-"""The worked example of CONTRIBUTING.md: its code makes a method that trains and adapts."""
+"""The worked examples of CONTRIBUTING.md: a method and a policy that train and adapt."""
 
+import dataclasses
+import math
 import re
 import sys
 import types
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
 
 import metarl
 from metarl.adaptation import ADAPTATIONS
+from metarl.cli import main
+from metarl.deploy import MetaPolicy, adapt_to_task
 from metarl.methods import meta as methods
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
-from metarl.runs.checkpoint import create_run
+from metarl.policies import POLICIES
+from metarl.policies.base import Policy
+from metarl.runs.checkpoint import SavedPolicy, create_run
 from metarl.training.trainer import initial_state, train
+from metarl_envs import InputError
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
@@ -60,5 +69,90 @@ def test_the_example_trains_and_adapts(sign_sgd, tmp_path):
     assert metarl.load(tmp_path / "run").saved.config.inner == sign_sgd.SignStep()
 
 
-def test_the_page_keeps_its_promise_of_one_short_file(sign_sgd):
-    assert len(block("class SignStep").splitlines()) < 200
+def test_the_page_keeps_its_promise_of_one_short_file():
+    for name in ("class SignStep", "class TracePolicy"):
+        assert len(block(name).splitlines()) < 100
+
+
+@pytest.fixture
+def trace(monkeypatch):
+    """The policy's file, registry line and recipe, in place as long as a test runs."""
+    module = types.ModuleType("metarl.policies.trace")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(block("class TracePolicy"), module.__dict__)
+    registry = {"POLICIES": {}, "TraceConfig": module.TraceConfig}
+    exec("POLICIES = {\n" + block('"trace": TraceConfig') + "}", registry)
+    for name, cls in registry["POLICIES"].items():
+        monkeypatch.setitem(POLICIES, name, cls)
+    names = vars(methods) | {"TraceConfig": module.TraceConfig}
+    exec(block("def trace_promp"), names)
+    exec("ENTRIES = {\n" + block('"trace-promp": Method(') + "}", names)
+    for name, method in names["ENTRIES"].items():
+        monkeypatch.setitem(methods.METHODS, name, method)
+    return module
+
+
+def test_the_policys_own_test_passes(trace):
+    names = {}
+    exec(block("def test_the_trace_holds"), names)
+    names["test_the_trace_holds_what_was_done_and_got"]()
+
+
+def test_the_policy_goes_through_the_same_commands(trace, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    sizes = ["--meta-batch-size", "4", "--episodes-per-task", "5", "--horizon", "8"]
+    few = ["--sim-threads", "1", "--device", "cpu"]
+    train = ["train", "navigation", "--method", "trace-promp", "--iterations", "2", "--run", "run"]
+    assert main([*train, *sizes, *few, "--set", "policy.keep=0.5", "--quiet"]) == 0
+    saved = metarl.load("run").saved
+    assert saved.config.policy == trace.TraceConfig(
+        keep=0.5, action_scale=saved.config.policy.action_scale
+    )
+    assert main(["evaluate", "run", "--tasks", "4", "--episodes", "5", *few]) == 0
+    task = ["--task", "goal=0.3,0.1"]
+    assert main(["adapt", "run", *task, "--episodes", "5", "--out", "adapted", *few]) == 0
+    assert main(["record", "adapted", *task, "--out", "videos"]) == 0
+    assert list((tmp_path / "videos").glob("*"))
+
+
+def test_the_policy_remembers_on_a_robot_as_in_simulation(trace):
+    """One world at a time, in every way to adapt: the batched path's parameters and returns."""
+    config = with_settings(recipe("navigation", "trace-promp"), {"horizon": 30, "device": "cpu"})
+    policy = Policy.for_family(config.task_family(), config.policy)
+    saved = SavedPolicy(policy, policy.init(torch.Generator().manual_seed(0)), config, {})
+    goal = {"goal": (0.3, -0.2)}
+    batched = adapt_to_task(saved, config.task_family().make_task(goal), episodes=4, seed=5)
+    env = gymnasium.make("metarl_envs:MetaRL/Navigation-v0")
+    env.reset(options={"task": goal})
+    uncapped = metarl.Limits(max_step_kl=math.inf)
+    alone = MetaPolicy(saved).adapt(env, episodes=4, seed=5, limits=uncapped)
+    session = metarl.AdaptationSession(MetaPolicy(saved), episodes=4, seed=5, limits=uncapped)
+    while not session.ready:
+        observation, over = env.reset()[0], False
+        while not over:
+            observation, reward, *ends, _ = env.step(session.act(observation))
+            over = session.observe(reward, observation, *ends)
+    logged = [
+        {name: getattr(episode, name) for name in ("observations", "actions", "rewards")}
+        for episode in alone.episodes
+    ]
+    from_log = metarl.adapt_from(MetaPolicy(saved), logged, limits=uncapped)
+    for name, value in batched.params.items():
+        assert (value - saved.params[name]).abs().max() > 1e-4, name
+        for one in (alone, session.adapt(), from_log):
+            torch.testing.assert_close(one.saved.params[name], value, rtol=0, atol=1e-5)
+
+    for params, returned in zip((saved.params, batched.params), batched.returns, strict=True):
+        acting, state, total = MetaPolicy(dataclasses.replace(saved, params=params)), None, 0.0
+        observation, _ = env.reset()
+        for _ in range(30):
+            action, state = acting.predict(observation, state)
+            observation, reward, *ends, _ = env.step(action)
+            state = acting.observe(state, action, reward, observation, *ends)
+            total += reward
+        assert total == pytest.approx(returned, rel=1e-4)
+    with pytest.raises(InputError, match="state of another policy, or of other than 3 robots"):
+        acting.predict(np.zeros((3, 2)), state)
+    fresh, _ = acting.predict(observation)
+    assert not np.allclose(acting.predict(observation, state)[0], fresh)
+    np.testing.assert_array_equal(acting.predict(observation, state, [True])[0], fresh)

@@ -25,7 +25,12 @@ PAGES = [
     ROOT / "videos" / "README.md",
     *sorted((ROOT / "experiments").glob("*/*.md")),
 ]
-EXAMPLES = {"metarl/adaptation/sign.py", "tests/metarl/adaptation/test_sign.py"}
+EXAMPLES = {
+    "metarl/adaptation/sign.py",
+    "tests/metarl/adaptation/test_sign.py",
+    "metarl/policies/trace.py",
+    "tests/metarl/policies/test_trace.py",
+}
 """Files that CONTRIBUTING.md shows how to write."""
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 

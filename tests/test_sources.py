@@ -137,6 +137,32 @@ def test_learner_imports_stable_baselines3_only_when_asked_for():
     assert offences(WITHOUT_SB3, importing) == []
 
 
+def of_a_policy(tree: ast.AST) -> list[str]:
+    """Texts that are the names of a policy's entries, whole or as the head of an f-string."""
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return [
+        f"{node.lineno}: {node.value}"
+        for node in texts
+        if isinstance(node.value, str)
+        and re.fullmatch(r"(weight|bias)_\w*|log_std|obs_(mean|var|count)|task\.\w+", node.value)
+    ]
+
+
+def test_only_policies_know_the_names_of_their_weights():
+    policies = ROOT / "metarl" / "policies"
+    assert offences([path for path in LEARNER if policies in path.parents], of_a_policy) != []
+    assert offences([path for path in LEARNER if policies not in path.parents], of_a_policy) == []
+
+
+@pytest.mark.parametrize("package", ["rollouts", "adaptation", "outer", "evaluation", "training"])
+def test_the_learner_knows_environments_by_their_protocol_alone(package):
+    def importing(tree: ast.AST) -> list[str]:
+        found = ("metarl_envs.BatchEnv", "metarl_envs.batch_env", "metarl_envs.engines")
+        return [f"{line}: {name}" for line, name in imports(tree) if name.startswith(found)]
+
+    assert offences(sorted((ROOT / "metarl" / package).rglob("*.py")), importing) == []
+
+
 @pytest.mark.parametrize(
     "source",
     [

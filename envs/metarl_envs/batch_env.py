@@ -29,7 +29,8 @@ class BatchStep:
     rewards: Tensor  # (N,)
     terminated: Tensor  # (N,) the MDP ended
     truncated: Tensor  # (N,) the horizon was reached
-    faulted: Tensor  # (N,) the simulation diverged; observation and reward are zeroed
+    diverged: Tensor  # (N,) the simulation diverged; observation and reward are zeroed
+    quantity: Tensor  # (N,) the family's physical quantity
     transition: Transition
     """The step's raw material, for quantities; live until the next call."""
 
@@ -123,7 +124,7 @@ class BatchEnv:
             qpos.to(self.device, self.engine.dtype),
             qvel.to(self.device, self.engine.dtype),
         )
-        # Written in place from here on, since recorded steps keep their addresses.
+        # Written in place from here on, since captured steps keep their addresses.
         self._elapsed = torch.zeros(self.num_worlds, dtype=torch.long, device=self.device)
         self._before = {name: torch.zeros_like(self.engine.data[name]) for name in robot.remembered}
         nominal = family.nominal_tasks(self.num_tasks)
@@ -133,9 +134,6 @@ class BatchEnv:
         }
         observed = family.observed_task(nominal).repeat_interleave(self.episodes_per_task, dim=0)
         self._observed_task = observed.to(self._initial[0])
-        self.recordings: dict[Any, Any] = {}
-        """What learners recorded of their steps in these worlds. It is kept here because it holds
-        the addresses of their tensors, so that both must live equally long."""
         self.set_tasks(nominal)
 
     @property
@@ -201,14 +199,14 @@ class BatchEnv:
         """
         mask = self._mask(mask)
         self.begin_step(actions, mask)
-        self.engine.step(self.family.robot.frame_skip, mask)
+        self.simulate(mask)
         return self.end_step(mask)
 
     def advance(self, actions: Tensor, mask: Tensor | None = None) -> Transition:
         """The physics of `step` alone; its result is live until the next call."""
         mask = self._mask(mask)
         self.begin_step(actions, mask)
-        self.engine.step(self.family.robot.frame_skip, mask)
+        self.simulate(mask)
         return self._transition(mask)
 
     def begin_step(self, actions: Tensor, mask: Tensor | None = None) -> None:
@@ -224,11 +222,15 @@ class BatchEnv:
         arriving = self._disturber.arriving(given, self._task_values, mask)
         self.engine.data["ctrl"].copy_(arriving)
 
+    def simulate(self, mask: Tensor | None = None) -> None:
+        """The engine's own step: `frame_skip` steps of the simulator."""
+        self.engine.step(self.family.robot.frame_skip, mask)
+
     def end_step(self, mask: Tensor | None = None) -> BatchStep:
-        """What `step` does after it: observations, rewards, ends, faults.
+        """What `step` does after it: observations, rewards, ends, quantity.
 
         On a GPU neither half waits for it or makes a tensor that the next step reads, so either
-        can be recorded as a graph. The engine's step between them is a graph of its own.
+        can be captured as a graph. The engine's step between them is a graph of its own.
         """
         transition = self._transition(mask)
         observations = self.observation()
@@ -236,15 +238,24 @@ class BatchEnv:
         terminated = self.family.termination(transition)
         # A sum with a NaN or an infinity in it is not finite: one pass instead of one per entry.
         finite = torch.isfinite(observations.sum(dim=1) + rewards)
-        faulted = (self.engine.faults() > 0) | ~finite
+        diverged = (self.engine.faults() > 0) | ~finite
         return BatchStep(
-            torch.where(faulted[:, None], 0.0, observations),
-            torch.where(faulted, 0.0, rewards),
-            terminated & ~faulted,
+            torch.where(diverged[:, None], 0.0, observations),
+            torch.where(diverged, 0.0, rewards),
+            terminated & ~diverged,
             self._truncated(),
-            faulted,
+            diverged,
+            self.family.robot.quantities[self.family.quantity](transition),
             transition,
         )
+
+    def complaint(self) -> str:
+        """The robot and the limit of its engine that was too low for some worlds; "" if none was.
+
+        On a GPU this waits for it.
+        """
+        found = self.engine.complaint()
+        return f"{self.family.robot.name}: {found}" if found else ""
 
     def observation(self) -> Tensor:
         """What the policies get to see now: (N, O).

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from metarl.adaptation.base import Adaptation, Batch
 from metarl.adaptation.losses import InnerLoss, inner_loss
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params
 from metarl.rollouts.advantages import PolicyBatch, policy_batch
 from metarl.rollouts.data import Rollouts
-from metarl.rollouts.threads import torch_threads
 
 Collect = Callable[[Params], Rollouts]
 """Collects fresh episodes of the same M tasks with per-task parameters, each (M, ...)."""
@@ -65,7 +64,7 @@ class InnerLoopConfig:
 
 @torch.no_grad()
 def inner_step(
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     config: InnerLoopConfig,
     task_params: Params,
     batch: PolicyBatch,
@@ -89,7 +88,7 @@ def inner_step(
 
 
 def run_inner_loop(
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     config: InnerLoopConfig,
     start: Mapping[str, Tensor],
     num_steps: int,
@@ -113,8 +112,7 @@ def run_inner_loop(
     rollouts, batches, policies, collect_s = [], [], [dict(start)], 0.0
     for k in range(num_steps + collect_last):
         began = time.perf_counter()
-        with torch_threads(1):
-            rollouts.append(collect(policies[-1]))
+        rollouts.append(collect(policies[-1]))
         collect_s += time.perf_counter() - began
         batches.append(config.batch(rollouts[-1].to(device)))
         if k < num_steps:

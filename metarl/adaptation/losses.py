@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from metarl.adaptation.base import Batch, Loss
+from metarl.policies.base import Policy
 from metarl.policies.gaussian import Gaussian, kl_divergence, log_prob
-from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.rollouts.advantages import PolicyBatch
 
 InnerLoss = Literal["log_prob", "ratio", "clipped"]
@@ -19,7 +19,7 @@ CLIP = 0.2
 """How far a ratio counts in the inner loss `clipped` (Schulman et al. 2017, section 6.1)."""
 
 
-def inner_loss(policy: GaussianMlpPolicy, batch: PolicyBatch, form: InnerLoss) -> Loss:
+def inner_loss(policy: Policy, batch: PolicyBatch, form: InnerLoss) -> Loss:
     """Policy-gradient loss of each task on its own valid steps: parameters (M, ...) -> (M,).
 
     `log_prob` is -log pi A (MAML), `ratio` -pi/pi_old A (ProMP's low-variance curvature): equal
@@ -54,9 +54,7 @@ def plus_linear(batch: Batch, slope: Mapping[str, Tensor]) -> Batch:
     return replace(batch, loss=loss)
 
 
-def inner_batches(
-    policy: GaussianMlpPolicy, batches: Sequence[PolicyBatch], form: InnerLoss
-) -> list[Batch]:
+def inner_batches(policy: Policy, batches: Sequence[PolicyBatch], form: InnerLoss) -> list[Batch]:
     """What each adaptation step learns from: the batch collected before it, with its loss."""
     return [Batch(inner_loss(policy, batch, form), batch) for batch in batches]
 

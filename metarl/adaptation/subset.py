@@ -11,10 +11,8 @@ from torch import Tensor
 
 from metarl.adaptation.base import Adaptation, Batch, descend
 from metarl.adaptation.gradient import check_step_sizes
-from metarl.policies.params import Params
+from metarl.policies.params import Params, head, task_entries
 from metarl_envs import InputError
-
-CONTEXT = "task.context"
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,7 @@ class HeadStep(Adaptation):
         check_step_sizes(self.inner_lr, self.inner_lr_decay)
 
     def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
-        last = max(_layer(name) for name in params)
-        head = (f"weight_{last}", f"bias_{last}", "log_std")
-        sizes = dict.fromkeys(head, self.inner_lr * self.inner_lr_decay**k)
+        sizes = dict.fromkeys(head(params), self.inner_lr * self.inner_lr_decay**k)
         return descend(params, batch.loss, sizes, first_order=self.first_order)
 
     def scaled(self, factor: float) -> HeadStep:
@@ -69,21 +65,15 @@ class ContextStep(Adaptation):
         check_step_sizes(self.inner_lr, self.inner_lr_decay)
 
     def begin(self, params: Mapping[str, Tensor]) -> Params:
-        if CONTEXT not in params:
+        if not task_entries(params):
             raise InputError(
                 "policy.context_size = 0: must be at least 1 for an adaptation of the context"
             )
         return dict(params)
 
     def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
-        sizes = {CONTEXT: self.inner_lr * self.inner_lr_decay**k}
+        sizes = dict.fromkeys(task_entries(params), self.inner_lr * self.inner_lr_decay**k)
         return descend(params, batch.loss, sizes, first_order=self.first_order)
 
     def scaled(self, factor: float) -> ContextStep:
         return dataclasses.replace(self, inner_lr=factor * self.inner_lr)
-
-
-def _layer(name: str) -> int:
-    """The number of the layer whose weight has this name, -1 for other entries."""
-    number = name.removeprefix("weight_")
-    return int(number) if name.startswith("weight_") and number.isdigit() else -1

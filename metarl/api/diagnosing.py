@@ -17,7 +17,7 @@ from metarl.evaluation.grouping import check_alike, labels
 from metarl.evaluation.results import Evaluation
 from metarl.methods.baselines import baseline_recipe
 from metarl.methods.config import TrainConfig
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.process import available_cores
 from metarl.runs.checkpoint import SavedPolicy, load_policy
 from metarl.runs.places import free_folder
@@ -151,5 +151,5 @@ def _adapting(family: TaskFamily, runs: Sequence[Path]) -> list[SavedPolicy]:
 def noise_for(config: TrainConfig) -> SavedPolicy:
     """The random baseline on the family and with the horizon of a configuration."""
     noise = dataclasses.replace(baseline_recipe(config.family, "random"), horizon=config.horizon)
-    policy = GaussianMlpPolicy.for_family(noise.task_family(), noise.policy)
+    policy = Policy.for_family(noise.task_family(), noise.policy)
     return SavedPolicy(policy, untrained_params(noise), noise, {"iteration": 0})

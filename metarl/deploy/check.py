@@ -79,4 +79,4 @@ def check(
 
 def sound_returns(rollouts: Rollouts) -> Tensor:
     """Returns of the episodes of one task without a fault: (<= E,)."""
-    return rollouts.returns()[~rollouts.faulted]
+    return rollouts.returns()[~rollouts.diverged]

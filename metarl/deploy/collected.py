@@ -8,29 +8,33 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Generator, Tensor
 
 from metarl.deploy.episodes import Episode, rows
 from metarl.deploy.limits import Limits
 from metarl.deploy.stops import stop_costs
+from metarl.policies.base import Outcome, Policy
 from metarl.policies.gaussian import log_prob
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.params import dtype_of
 from metarl.rollouts.data import Rollouts
 
 
 class Exploration:
-    """Actions of a policy with its noise, over E episodes of at most T steps, one after another."""
+    """A policy with its noise, over E episodes of at most T steps, one after another.
+
+    Each episode is a trial of its own, as in `metarl.rollouts.collect.Collector`.
+    """
 
     def __init__(
         self,
-        policy: GaussianMlpPolicy,
+        policy: Policy,
         params: Mapping[str, Tensor],
         episodes: int,
         horizon: int,
         generator: Generator,
     ) -> None:
-        """Draws the noise of all episodes: that of `metarl.rollouts.collect.collect`.
+        """Draws the noise of all episodes: that of a `Collector`.
 
         Args:
             policy: the policy function.
@@ -41,30 +45,60 @@ class Exploration:
         """
         self.horizon = horizon
         self._policy, self._params = policy, params
-        dtype = params["log_std"].dtype
         shape = (horizon, 1, episodes, policy.action_size)
-        self._noise = torch.randn(shape, generator=generator, dtype=dtype)
+        self._noise = torch.randn(shape, generator=generator, dtype=dtype_of(params))
         self._std = policy.log_std(params).exp()[0]  # (1, A)
-        self._outputs: list[Tensor] = []
-        self._episode = 0
+        self.start(0)
 
     def start(self, episode: int) -> None:
         """Go to the start of an episode, from 0."""
-        self._episode, self._outputs = episode, []
+        self._episode = episode
+        self._outputs: list[Tensor] = []
+        self._belief = self._policy.begin(self._params, 1)
 
     @torch.no_grad()
     def act(self, observation: NDArray[np.float64]) -> NDArray[np.float32]:
         """The next action: (O,) -> (A,)."""
         seen = torch.as_tensor(observation, dtype=self._noise.dtype)
-        mean = self._policy.mean(self._params, seen.view(1, 1, -1))[0]
+        dist, self._belief = self._policy.act(self._params, self._belief, seen.view(1, 1, -1))
         noise = self._noise[len(self._outputs), :, self._episode]
-        self._outputs.append((mean + self._std * noise)[0])
+        self._outputs.append((dist.mean[0] + self._std * noise)[0])
         return self._policy.controls(self._outputs[-1]).numpy()
+
+    @torch.no_grad()
+    def observe(
+        self, reward: float, observation: NDArray[np.float64], terminated: bool, truncated: bool
+    ) -> None:
+        """Take what the last action led to."""
+        told = one_outcome(
+            self._policy, self._outputs[-1], reward, observation, terminated, truncated
+        )
+        told = Outcome(*(value.unsqueeze(0) for value in told))
+        self._belief = self._policy.observe(self._params, self._belief, told)
 
     def with_outputs(self, episode: Episode) -> Episode:
         """The episode that came of these actions, with what they were before scaling."""
         outputs = rows([output.double().numpy() for output in self._outputs[: episode.steps]])
         return replace(episode, outputs=outputs)
+
+
+def one_outcome(
+    policy: Policy,
+    outputs: Tensor,
+    reward: Any,  # noqa: ANN401 - a number of any type
+    observation: ArrayLike,
+    terminated: bool,
+    truncated: bool,
+) -> Outcome:
+    """A step of one world, without axis M, as policies are told of it."""
+    number = outputs.dtype
+    return Outcome(
+        policy.sent(outputs).view(1, -1),
+        torch.tensor([float(reward)], dtype=number),
+        torch.tensor([bool(terminated)]),
+        torch.tensor([bool(truncated)]),
+        torch.as_tensor(np.asarray(observation), dtype=number).view(1, -1),
+    )
 
 
 @dataclass(frozen=True)
@@ -77,7 +111,7 @@ class Collected:
     @property
     def usable(self) -> int:
         """Number of episodes that did not diverge."""
-        return int((~self.rollouts.faulted).sum())
+        return int((~self.rollouts.diverged).sum())
 
     @property
     def stopped(self) -> tuple[bool, ...]:
@@ -99,37 +133,49 @@ class Collected:
 
     def bad_share(self) -> float:
         """Share of the episodes that were stopped or diverged."""
-        bad = self.rollouts.faulted | torch.tensor([self.stopped], dtype=torch.bool)
+        bad = self.rollouts.diverged | torch.tensor([self.stopped], dtype=torch.bool)
         return float(bad.double().mean())
 
     def describe(self) -> dict[str, Any]:
         """Mean return as earned, mean length, and bad ends, as JSON values."""
-        faulted = self.rollouts.faulted[0]
+        diverged = self.rollouts.diverged[0]
         return {
-            "episodes": len(faulted),
+            "episodes": len(diverged),
             "return": float(self.rollouts.task_returns()),
-            "steps": float(self.rollouts.valid[0, ~faulted].sum(-1).double().mean()),
+            "steps": float(self.rollouts.valid[0, ~diverged].sum(-1).double().mean()),
             "stopped": sum(self.stopped),
-            "diverged": int(faulted.sum()),
+            "diverged": int(diverged.sum()),
         }
 
 
 @torch.no_grad()
 def collected(
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     params: Mapping[str, Tensor],
     episodes: Sequence[Episode],
     horizon: int,
 ) -> Collected:
-    """Episodes as rollouts of the policy that acted. `quantity` is NaN: a robot measures none.
+    """Episodes as rollouts of the policy that acted, with its log-probabilities.
 
     Args:
         policy: the policy function.
-        params: that acted, with leading axis 1. Log-probabilities are computed from them.
+        params: that acted, with leading axis 1.
         episodes: with `outputs`, of at most T steps.
         horizon: T.
     """
-    E, T, dtype = len(episodes), horizon, params["log_std"].dtype
+    rollouts = as_rollouts(policy, episodes, horizon, dtype_of(params))
+    log_probs = log_prob(policy.distribution(params, rollouts), rollouts.actions)
+    return Collected(replace(rollouts, log_probs=log_probs), tuple(episodes))
+
+
+def as_rollouts(
+    policy: Policy, episodes: Sequence[Episode], horizon: int, dtype: torch.dtype
+) -> Rollouts:
+    """Episodes with `outputs`, of at most T steps, as rollouts of one task.
+
+    Log-probabilities are left at zero; `quantity` is NaN: a robot measures none.
+    """
+    E, T = len(episodes), horizon
     observations = torch.zeros((1, E, T, policy.observation_size), dtype=dtype)
     outputs = torch.zeros((1, E, T, policy.action_size), dtype=dtype)
     rewards = torch.zeros((1, E, T), dtype=dtype)
@@ -147,7 +193,7 @@ def collected(
         valid[0, e, :L] = True
         terminated[0, e, L - 1] = episode.terminated
         truncated[0, e, L - 1] = not episode.terminated
-    rollouts = Rollouts(
+    return Rollouts(
         observations=observations,
         actions=outputs,
         log_probs=torch.zeros_like(rewards),
@@ -157,10 +203,8 @@ def collected(
         valid=valid,
         final_observations=final,
         quantity=torch.full((1, E), torch.nan, dtype=dtype),
-        faulted=torch.tensor([[episode.diverged for episode in episodes]], dtype=torch.bool),
+        diverged=torch.tensor([[episode.diverged for episode in episodes]], dtype=torch.bool),
     )
-    log_probs = log_prob(policy.distribution(params, rollouts), outputs)
-    return Collected(replace(rollouts, log_probs=log_probs), tuple(episodes))
 
 
 def with_costs(collections: Sequence[Collected], full: int, limits: Limits) -> list[Rollouts]:

@@ -27,7 +27,7 @@ from metarl.deploy.gym_rollouts import check_env, explored, run_episode
 from metarl.deploy.interruption import AdaptationNotFiniteError
 from metarl.deploy.limits import NO_LIMITS, Limits, check_limits
 from metarl.deploy.observation_check import warn_of_other_observations
-from metarl.deploy.policy import MetaPolicy
+from metarl.deploy.policy import MeanActions, MetaPolicy
 from metarl.deploy.step_size import step_cap
 from metarl.deploy.stops import stop_costs, time_limit
 from metarl.policies.params import Params, expand
@@ -223,10 +223,10 @@ class ContinualAdapter:
         self._params[k + 1 :] = [step.params]
 
     def _act(self, env: gymnasium.Env[Any, Any], full: int) -> StreamEpisode:
-        policy, steps = self.policy, len(self._params) - 1
+        policy, steps = MeanActions(self.policy), len(self._params) - 1
         episode = run_episode(
             env,
-            lambda _, observation: policy.predict(observation)[0],
+            policy,
             self._saved.config.horizon,
             self._limits,
             self._seed,

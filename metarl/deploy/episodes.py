@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl_envs import InputError, unknown_name
 from metarl_envs.inputs.numbers import shown, tensor
 
@@ -192,7 +192,7 @@ class EpisodeRecord:
         )
 
 
-def read_episodes(given: Any, policy: GaussianMlpPolicy | None = None) -> list[Episode]:  # noqa: ANN401
+def read_episodes(given: Any, policy: Policy | None = None) -> list[Episode]:  # noqa: ANN401
     """Episodes from whatever a user gives: a sequence of `Episode` or mappings.
 
     Args:
@@ -215,7 +215,7 @@ def read_episodes(given: Any, policy: GaussianMlpPolicy | None = None) -> list[E
     return episodes
 
 
-def check_fit(episode: Episode, policy: GaussianMlpPolicy) -> None:
+def check_fit(episode: Episode, policy: Policy) -> None:
     """Refuse an episode of another robot.
 
     Raises:

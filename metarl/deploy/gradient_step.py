@@ -9,7 +9,7 @@ import torch
 
 from metarl.adaptation.inner_loop import InnerLoopConfig, inner_step
 from metarl.adaptation.losses import mean_kl
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params
 from metarl.rollouts.advantages import PolicyBatch
 from metarl.rollouts.data import Rollouts
@@ -36,7 +36,7 @@ class Step:
 
 @torch.no_grad()
 def robot_step(
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     config: InnerLoopConfig,
     params: Params,
     rollouts: Rollouts,
@@ -61,7 +61,7 @@ def robot_step(
 
 
 def limited_step(
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     before: Params,
     after: Params,
     batch: PolicyBatch,

@@ -17,7 +17,7 @@ from metarl.deploy.episode_so_far import EpisodeSoFar
 from metarl.deploy.episodes import Episode, EpisodeRecord
 from metarl.deploy.limits import Limits
 from metarl.deploy.stops import time_limit
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.runs.policy_folder import SavedPolicy
 from metarl_envs import InputError
 from metarl_envs.gym_worlds.calls import AskedEnv
@@ -30,7 +30,21 @@ class HasSpaces(Protocol):
     action_space: Space[Any]
 
 
-def check_spaces(policy: GaussianMlpPolicy, found: HasSpaces, whose: str = "the policy") -> None:
+class Actor(Protocol):
+    """Whoever drives one robot: in turn `act` and `observe`."""
+
+    def act(self, observation: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The action to send: (O,) -> (A,)."""
+        ...
+
+    def observe(
+        self, reward: float, observation: NDArray[np.float64], terminated: bool, truncated: bool
+    ) -> None:
+        """Take what it led to."""
+        ...
+
+
+def check_spaces(policy: Policy, found: HasSpaces, whose: str = "the policy") -> None:
     """Refuse spaces that the policy was not made for.
 
     Args:
@@ -62,7 +76,7 @@ def check_spaces(policy: GaussianMlpPolicy, found: HasSpaces, whose: str = "the 
         )
 
 
-def check_env(policy: GaussianMlpPolicy, env: gymnasium.Env[Any, Any]) -> None:
+def check_env(policy: Policy, env: gymnasium.Env[Any, Any]) -> None:
     """Refuse what is not one environment with the policy's spaces.
 
     Raises:
@@ -79,7 +93,7 @@ def check_env(policy: GaussianMlpPolicy, env: gymnasium.Env[Any, Any]) -> None:
 
 def run_episode(
     env: gymnasium.Env[Any, Any],
-    control: Callable[[int, NDArray[np.float64]], NDArray[np.float32]],
+    actor: Actor,
     horizon: int,
     limits: Limits,
     seed: int | None = None,
@@ -88,7 +102,7 @@ def run_episode(
 
     Args:
         env: with a Box of actions.
-        control: step and observation (O,) to the action (A,) that is sent.
+        actor: who acts, at the start of an episode.
         horizon: T.
         limits: when to stop.
         seed: given to the reset.
@@ -108,11 +122,13 @@ def run_episode(
         return met.episode(diverged=True)
     met.begin(observation)
     for t in range(horizon):
-        action = np.clip(control(t, observation), space.low, space.high)  # rounding is outside
+        action = np.clip(actor.act(observation), space.low, space.high)  # rounding is outside
         action = action.astype(space.dtype)
         with exits_let_through():
             stepped = asked.step(action)
         observation = stepped.observation
+        truncated = stepped.truncated or t + 1 == horizon
+        actor.observe(stepped.reward, observation, stepped.terminated, truncated)
         over = met.add(
             action,
             stepped.reward,
@@ -145,9 +161,7 @@ def explored(
     Raises:
         UnsafeStartError, InputError: as `run_episode`.
     """
-    episode = run_episode(
-        env, lambda _, seen: exploration.act(seen), exploration.horizon, limits, seed
-    )
+    episode = run_episode(env, exploration, exploration.horizon, limits, seed)
     return exploration.with_outputs(episode)
 
 

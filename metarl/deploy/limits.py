@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl_envs import InputError
 from metarl_envs.inputs.numbers import real, reals, whole
 
@@ -84,7 +84,7 @@ class Limits:
         for name, value in plain.items():
             object.__setattr__(self, name, value)
 
-    def applied_to(self, policy: GaussianMlpPolicy) -> GaussianMlpPolicy:
+    def applied_to(self, policy: Policy) -> Policy:
         """The policy function whose controls keep to these action bounds, and to its own.
 
         Raises:
@@ -146,7 +146,7 @@ def _plain_bound(name: str, given: Any) -> Bound:  # noqa: ANN401 - any type
 
 
 def _bound(
-    name: str, given: Bound | None, default: tuple[float, ...], policy: GaussianMlpPolicy
+    name: str, given: Bound | None, default: tuple[float, ...], policy: Policy
 ) -> tuple[float, ...]:
     if given is None:
         return default

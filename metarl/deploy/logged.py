@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from metarl.deploy.adapt import RobotAdaptation, plain_sizes
+from metarl.deploy.collected import as_rollouts
 from metarl.deploy.episodes import Episode, read_episodes
 from metarl.deploy.limits import NO_LIMITS, Limits, check_limits
 from metarl.deploy.policy import MetaPolicy, load
+from metarl.policies.base import Policy
 from metarl.policies.gaussian import LOG_2PI, Gaussian
-from metarl.policies.mlp import GaussianMlpPolicy
-from metarl.policies.params import Params
+from metarl.policies.params import Params, dtype_of
 from metarl_envs import InputError
 from metarl_envs.inputs.numbers import whole
 
@@ -125,7 +126,7 @@ def _part_size(count: int, steps: int, given: int | None) -> int:
 
 
 @torch.no_grad()
-def with_outputs(policy: GaussianMlpPolicy, params: Params, episode: Episode) -> Episode:
+def with_outputs(policy: Policy, params: Params, episode: Episode) -> Episode:
     """The episode with the outputs behind its actions.
 
     Scaling is undone. An action at a bound was cut there, so its output lies beyond: it counts as
@@ -153,7 +154,7 @@ def with_outputs(policy: GaussianMlpPolicy, params: Params, episode: Episode) ->
 
 @torch.no_grad()
 def check_noise(
-    policy: GaussianMlpPolicy, params: Params, episodes: Sequence[Episode], *, first: bool
+    policy: Policy, params: Params, episodes: Sequence[Episode], *, first: bool
 ) -> None:
     """Refuse actions without noise; warn of those that another policy must have chosen.
 
@@ -212,11 +213,15 @@ def cut_moments(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (square - mean.square()).clamp(min=0)
 
 
-def _acted(policy: GaussianMlpPolicy, params: Params, episode: Episode) -> Gaussian:
+def _acted(policy: Policy, params: Params, episode: Episode) -> Gaussian:
     """The policy's outputs in an episode, (T, A) and (1, A) in double precision."""
-    seen = torch.as_tensor(episode.observations[:-1], dtype=params["log_std"].dtype)
-    mean = policy.mean(params, seen.unsqueeze(0))
-    return Gaussian(mean[0].double(), policy.log_std(params)[0].double())
+    known = episode.outputs
+    if known is None:
+        known = policy.outputs(torch.from_numpy(episode.actions)).numpy()
+    whole = replace(episode, outputs=known, diverged=False)
+    rollouts = as_rollouts(policy, [whole], episode.steps, dtype_of(params))
+    dist = policy.distribution(params, rollouts)
+    return Gaussian(dist.mean[0, 0].double(), dist.log_std[0, 0].double())
 
 
 def _mean_beyond(bound: Tensor) -> Tensor:

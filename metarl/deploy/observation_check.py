@@ -52,11 +52,10 @@ def observed_in_training(saved: SavedPolicy) -> Observed | None:
             return Observed(*arrays)
     except (InputError, KeyError, TypeError):  # an older policy
         pass
-    count = saved.params.get("obs_count")
-    if count is None or float(count) == 0:
+    known = saved.policy.statistics(saved.params)
+    if known is None or float(known.samples) == 0:
         return None
-    mean, variance = (saved.params[n].double().numpy() for n in ("obs_mean", "obs_var"))
-    return Observed(mean, np.sqrt(variance), None)
+    return Observed(known.mean.double().numpy(), known.variance.double().sqrt().numpy(), None)
 
 
 def warn_of_other_observations(saved: SavedPolicy, episode: Episode, stacklevel: int = 2) -> None:

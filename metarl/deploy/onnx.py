@@ -21,7 +21,6 @@ from torch import Tensor
 
 from metarl.deploy.policy import MetaPolicy
 from metarl.errors import RunError
-from metarl.policies.mlp import CLIP_OBSERVATIONS, VAR_FLOOR, folded_context
 from metarl.runs.files import plain, replace_file
 from metarl.runs.policy_folder import SavedPolicy, describe_family
 from metarl.versions import __version__
@@ -76,56 +75,48 @@ def export_onnx(policy: MetaPolicy, path: str | Path) -> Exported:
     return Exported(path, difference)
 
 
+@dataclass(frozen=True)
+class _Graph:
+    """An ONNX graph that is being built, as policies see it."""
+
+    nodes: list[onnx.NodeProto]
+    constants: list[onnx.TensorProto]
+
+    def constant(self, name: str, value: Tensor | float) -> str:
+        array = np.asarray(value, dtype=np.float32)
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def then(self, operator: str, source: str, *operands: str, to: str = "") -> str:
+        to = to or f"{operator.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, [source, *operands], [to]))
+        return to
+
+
 def onnx_model(policy: MetaPolicy) -> onnx.ModelProto:
     """The policy's mean action as a checked ONNX model."""
     saved = policy.saved
-    function, params, config = saved.policy, folded_context(saved.params), saved.policy.config
-    nodes: list[onnx.NodeProto] = []
-    constants: list[onnx.TensorProto] = []
-
-    def constant(name: str, value: Tensor | tuple[float, ...] | float) -> str:
-        array = np.asarray(value, dtype=np.float32)
-        constants.append(numpy_helper.from_array(array, name))
-        return name
-
-    def then(operator: str, source: str, *operands: str, to: str = "") -> str:
-        to = to or f"{operator.lower()}_{len(nodes)}"
-        nodes.append(helper.make_node(operator, [source, *operands], [to]))
-        return to
-
-    value = INPUT
-    if config.normalize_observations:
-        value = then("Sub", value, constant("obs_mean", params["obs_mean"]))
-        value = then("Div", value, constant("obs_std", (params["obs_var"] + VAR_FLOOR).sqrt()))
-        value = then(
-            "Clip",
-            value,
-            constant("lowest", -CLIP_OBSERVATIONS),
-            constant("highest", CLIP_OBSERVATIONS),
-        )
-    for i in range(function.num_layers):
-        weight, bias = (constant(name, params[name]) for name in (f"weight_{i}", f"bias_{i}"))
-        value = then("Gemm", value, weight, bias)
-        if i < function.num_layers - 1:
-            value = then("Tanh" if config.activation == "tanh" else "Relu", value)
+    function, building = saved.policy, _Graph([], [])
+    constant, then = building.constant, building.then
+    value = function.add_mean(saved.params, building, INPUT)
     middle, half = function.action_range(torch.empty(0))
-    value = then("Div", value, constant("action_scale", config.action_scale))
+    value = then("Div", value, constant("action_scale", function.config.action_scale))
     value = then("Clip", value, constant("minus_one", -1.0), constant("one", 1.0))
     value = then("Mul", value, constant("action_half_range", half))
     value = then("Add", value, constant("action_middle", middle))
     lows, highs = function.control_limits or (function.action_low, function.action_high)
-    value = then("Max", value, constant("lowest_action", lows))
-    then("Min", value, constant("highest_action", highs), to=OUTPUT)
+    value = then("Max", value, constant("lowest_action", torch.tensor(lows)))
+    then("Min", value, constant("highest_action", torch.tensor(highs)), to=OUTPUT)
 
     def interface(name: str, size: int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])
 
     graph = helper.make_graph(
-        nodes,
+        building.nodes,
         saved.config.family,
         [interface(INPUT, function.observation_size)],
         [interface(OUTPUT, function.action_size)],
-        constants,
+        building.constants,
     )
     model = helper.make_model(
         graph,
@@ -188,7 +179,6 @@ def likely_observations(policy: MetaPolicy) -> NDArray[np.float32]:
     """Random observations as wide as those that the policy met, or wider: (CHECKED, O)."""
     size = policy.saved.policy.observation_size
     noise = 3 * torch.randn((CHECKED, size), generator=torch.Generator().manual_seed(0))
-    if policy.saved.policy.config.normalize_observations:
-        params = policy.saved.params
-        noise = params["obs_mean"] + params["obs_var"].sqrt() * noise
+    if known := policy.saved.policy.statistics(policy.saved.params):
+        noise = known.mean + known.variance.sqrt() * noise
     return noise.numpy()

@@ -22,6 +22,7 @@ from metarl.deploy.adapt import (
     check_callback,
     plain_sizes,
 )
+from metarl.deploy.collected import one_outcome
 from metarl.deploy.description import describe_policy
 from metarl.deploy.episode_so_far import UnsafeStartError
 from metarl.deploy.episodes import Episode, EpisodeRecord
@@ -36,11 +37,12 @@ from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.errors import NonFiniteUpdateError
 from metarl.evaluation.evaluate import CPU, mean_quantity, mean_returns
 from metarl.evaluation.labels import quantity_label, task_text
+from metarl.methods.worlds import make_env
+from metarl.policies.base import Belief, where
 from metarl.policies.params import Params, expand, to
-from metarl.rollouts.collect import collect
-from metarl.rollouts.threads import torch_threads
+from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import SavedPolicy, load_policy, save_policy
-from metarl_envs import BatchEnv, EngineName, InputError, TaskFamily, Tasks
+from metarl_envs import EngineName, InputError, TaskFamily, Tasks
 from metarl_envs.gym_worlds.calls import plain_array
 from metarl_envs.inputs.numbers import whole
 
@@ -142,17 +144,23 @@ class MetaPolicy:
     def predict(
         self,
         observation: ArrayLike,
-        state: None = None,
+        state: Belief | None = None,
         episode_start: ArrayLike | None = None,
         deterministic: bool = True,
-    ) -> tuple[NDArray[np.float32], None]:
+    ) -> tuple[NDArray[np.float32], Belief | None]:
         """Actions for observations: (O,) -> (A,) or (N, O) -> (N, A), within the action space.
 
         They keep to the action bounds of the limits that it was adapted with.
 
-        The signature is Stable-Baselines3's, so that its tools take this object; `state` and
-        `episode_start` are for recurrent policies and unused. Unlike there, the mean is the
-        default: after adaptation one wants to act, not to explore.
+        The signature is Stable-Baselines3's, so that its tools take this object. Unlike there, the
+        mean is the default: after adaptation one wants to act, not to explore.
+
+        Args:
+            observation: of one robot, or of N.
+            state: what a policy with a memory remembers, as this or `observe` returned it; None: a
+                trial begins. Policies without one neither need nor return it.
+            episode_start: (N,), where it begins again.
+            deterministic: the mean action; False: with the policy's noise.
 
         Raises:
             InputError: for another shape, or a number that is not finite.
@@ -174,15 +182,63 @@ class MetaPolicy:
             value = given.view(-1, policy.observation_size)[:, i]
             bad = float(value[~torch.isfinite(value)][0])
             raise InputError(f"observation[{i}] = {bad}: must be finite; no action follows from it")
+        seen = given.view(-1, policy.observation_size)
         with torch.no_grad():
-            outputs = policy.mean(self.saved.params, given.view(-1, policy.observation_size))
+            belief = self._belief(len(seen), state, episode_start)
+            dist, belief = policy.act(self.saved.params, belief, seen)
+            outputs = dist.mean
             if not deterministic:
                 noise = torch.randn(outputs.shape, generator=self._sampler)
                 outputs = outputs + policy.log_std(self.saved.params).exp() * noise
         # Scaling may leave the range by rounding, where its middle is not zero.
         low, high = (np.array(b, np.float32) for b in (policy.action_low, policy.action_high))
         actions = np.clip(policy.controls(outputs).numpy(), low, high)
-        return (actions[0] if given.dim() == 1 else actions), None
+        return (actions[0] if given.dim() == 1 else actions), belief or None
+
+    def observe(
+        self,
+        state: Belief | None,
+        action: ArrayLike,
+        reward: float,
+        observation: ArrayLike,
+        terminated: bool = False,
+        truncated: bool = False,
+    ) -> Belief | None:
+        """The state of one robot after a step, for the next `predict`.
+
+        Policies without a memory need none of it. What one with a memory makes of rewards and ends
+        reaches it here, those of an episode's last step too.
+
+        Args:
+            state: as `predict` returned it with the action.
+            action: (A,), as sent.
+            reward: earned by it.
+            observation: after it, (O,).
+            terminated, truncated: whether and how the episode ended.
+        """
+        if state is None:
+            return None
+        policy = self.saved.policy
+        outputs = policy.outputs(torch.as_tensor(np.asarray(action), dtype=torch.float32))
+        told = one_outcome(policy, outputs, reward, observation, terminated, truncated)
+        with torch.no_grad():
+            return policy.observe(self.saved.params, state, told)
+
+    def _belief(self, num_worlds: int, state: Belief | None, started: ArrayLike | None) -> Belief:
+        """What the policy believes of N robots: (N, ...)."""
+        fresh = self.saved.policy.begin(self.saved.params, num_worlds)
+        if state is None or not fresh:
+            return fresh
+        shapes = {name: value.shape for name, value in fresh.items()}
+        if shapes != {name: value.shape for name, value in state.items()}:
+            raise InputError(
+                f"state of another policy, or of other than {num_worlds} robots: must be what "
+                "`predict` returned last"
+            )
+        if started is None:
+            return state
+        begins = torch.as_tensor(np.asarray(started, dtype=bool)).view(num_worlds)
+        return where(begins, fresh, state)
 
     @property
     def adapted(self) -> dict[str, Any] | None:
@@ -194,6 +250,28 @@ class MetaPolicy:
         saved = self.saved
         return save_policy(
             Path(folder), saved.config, saved.policy, saved.params, saved.metadata, saved.family
+        )
+
+
+class MeanActions:
+    """A policy that drives one robot by its mean action, from the start of a trial."""
+
+    def __init__(self, policy: MetaPolicy) -> None:
+        self._policy = policy
+        self._state: Belief | None = None
+        self._action = np.zeros(0, np.float32)
+
+    def act(self, observation: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The action to send: (O,) -> (A,)."""
+        self._action, self._state = self._policy.predict(observation, self._state)
+        return self._action
+
+    def observe(
+        self, reward: float, observation: NDArray[np.float64], terminated: bool, truncated: bool
+    ) -> None:
+        """Take what it led to."""
+        self._state = self._policy.observe(
+            self._state, self._action, reward, observation, terminated, truncated
         )
 
 
@@ -279,27 +357,19 @@ def adapt_to_task(
     episodes, steps = plain_sizes(saved, episodes, steps)
     seed, sim_threads = whole("seed", seed, 0), whole("sim_threads", sim_threads, 1)
     family = saved.config.task_family()
-    env = BatchEnv(
-        family,
-        1,
-        episodes,
-        horizon=saved.config.horizon,
-        sim_threads=sim_threads,
-        engine=engine,
-        device=device,
-    )
+    env = make_env(saved.config, 1, episodes, sim_threads=sim_threads, engine=engine, device=device)
     env.set_tasks(task)
+    collector = Collector(env, saved.policy)
     resets, actions = adaptation_generators(seed)
     start, inner_config = to(expand(saved.params, 1), device), saved.config.inner_loop(progress=1.0)
-    collect_episodes = partial(collect, env, saved.policy, resets=resets, actions=actions)
+    collect_episodes = partial(collector.collect, resets=resets, actions=actions)
     inner = run_inner_loop(saved.policy, inner_config, start, steps, collect_episodes)
-    if bool(inner.failed.any()) or any(bool(r.faulted.all()) for r in inner.rollouts[:-1]):
+    if bool(inner.failed.any()) or any(bool(r.diverged.all()) for r in inner.rollouts[:-1]):
         raise NonFiniteUpdateError(NOT_FINITE.format(step=f"of {steps}"))
     measured, same_starts = [], resets.get_state()
-    with torch_threads(1):
-        for params in inner.policies:
-            resets.set_state(same_starts)
-            measured.append(collect_episodes(params, explore=False))
+    for params in inner.policies:
+        resets.set_state(same_starts)
+        measured.append(collect_episodes(params, explore=False))
     returns = np.array([mean_returns(rollouts)[0] for rollouts in measured])
     report = {
         "task": task.describe(0),
@@ -315,5 +385,5 @@ def adapt_to_task(
         episodes=episodes,
         returns=returns,
         quantity=np.array([mean_quantity(rollouts)[0] for rollouts in measured]),
-        faulted_episodes=int(sum(r.faulted.sum() for r in [*inner.rollouts[:-1], *measured])),
+        faulted_episodes=int(sum(r.diverged.sum() for r in [*inner.rollouts[:-1], *measured])),
     )

@@ -143,12 +143,11 @@ class AdaptationSession:
         if not is_number(reward):
             raise InputError(f"reward = {shown(reward)}: must be one number")
         last = self._so_far.steps + 1 == self._adapting.full
+        earned, seen = float(tensor("reward", reward)), self._observation(observation)
+        terminated, truncated = bool(terminated), bool(truncated) or last
+        self._exploration.observe(earned, seen, terminated, truncated)
         over = self._so_far.add(
-            self._action,
-            float(tensor("reward", reward)),
-            self._observation(observation),
-            terminated=bool(terminated),
-            truncated=bool(truncated) or last,
+            self._action, earned, seen, terminated=terminated, truncated=truncated
         )
         self._action = None
         if over is not None:

@@ -11,7 +11,7 @@ from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.adaptation.losses import mean_kl
 from metarl.deploy.limits import Limits
 from metarl.policies.params import expand
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.runs.policy_folder import SavedPolicy
 from metarl_envs import BatchEnv, InputError
 
@@ -67,7 +67,7 @@ def training_step_kl(saved: SavedPolicy, episodes: int, steps: int) -> float:
         saved.config.inner_loop(progress=1.0),
         expand(saved.params, TASKS),
         steps,
-        partial(collect, env, saved.policy, resets=resets, actions=actions),
+        partial(Collector(env, saved.policy).collect, resets=resets, actions=actions),
         collect_last=False,
     )
     largest = 0.0

@@ -16,14 +16,13 @@ from metarl.adaptation.none import Unadapted
 from metarl.evaluation.controls import averaged, exchanged, other_tasks
 from metarl.evaluation.results import Adapted, Controls, Evaluation, SplitEvaluation
 from metarl.methods.baselines import RANDOM
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.methods.worlds import make_env
 from metarl.policies.params import Params, expand, to
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
-from metarl.rollouts.threads import torch_threads
 from metarl.runs.checkpoint import SavedPolicy
 from metarl.runs.progress import Bar
-from metarl_envs import SPLITS, BatchEnv, EngineName, InputError, Split, TaskFamily, Tasks
+from metarl_envs import SPLITS, EngineName, InputError, Split, TaskFamily, Tasks
 from metarl_envs.inputs.numbers import whole, wholes
 
 CPU = torch.device("cpu")
@@ -88,18 +87,18 @@ def evaluate(
     if family.is_finite:
         wanted = tuple("train" if split == "test" else split for split in wanted)
     _check_choice(saved, family, wanted)
-    env = BatchEnv(
-        family,
+    env = make_env(
+        saved.config,
         num_tasks,
         episodes_per_step,
-        horizon=saved.config.horizon,
         sim_threads=sim_threads,
         engine=engine,
         device=device,
     )
     explore = explore or saved.config.method == RANDOM
     chosen = tuple(dict.fromkeys(wanted))
-    found = _Measuring(saved, env, steps, tuple(budgets), explore, seed, device)
+    collector = Collector(env, saved.policy)
+    found = _Measuring(saved, family, collector, steps, tuple(budgets), explore, seed, device)
     with Bar(progress or "", len(chosen) * found.parts, quiet=progress is None) as bar:
         results = tuple(found.split(split, bar) for split in chosen)
     return Evaluation(
@@ -150,7 +149,8 @@ class _Measuring:
     """An evaluation's settings, the same for all of its splits."""
 
     saved: SavedPolicy
-    env: BatchEnv
+    family: TaskFamily
+    collector: Collector
     steps: int
     budgets: tuple[int, ...]
     explore: bool
@@ -160,7 +160,7 @@ class _Measuring:
     @property
     def schedule(self) -> list[tuple[int, int]]:
         """(gradient steps, adaptation episodes) of every point, each once, by rising episodes."""
-        episodes = self.env.episodes_per_task
+        episodes = self.collector.env.episodes_per_task
         points = {(k, k * episodes) for k in range(self.steps + 1)}
         points |= {(self.steps, self.steps * budget) for budget in self.budgets}
         return sorted(points, key=lambda point: (point[1], point[0]))
@@ -176,9 +176,10 @@ class _Measuring:
 
     def split(self, split: Split, bar: Bar) -> SplitEvaluation:
         """Adapt to tasks of a split, then measure every point and its controls."""
-        env = self.env
-        tasks, resets, actions = evaluation_generators(self.seed, split)
-        env.set_tasks(env.family.sample_tasks(env.num_tasks, tasks, split))
+        env = self.collector.env
+        stream, resets, actions = evaluation_generators(self.seed, split)
+        tasks = self.family.sample_tasks(env.num_tasks, stream, split)
+        env.set_tasks(tasks)
 
         def measured(params: Params) -> Measured:
             found = self.measure(params, split)
@@ -188,11 +189,11 @@ class _Measuring:
         if not adapts(self.saved):
             once = measured(expand(self.saved.params, env.num_tasks))
             points = [once] * len(self.schedule)
-            return _as_result(split, env.tasks, points, once.faulted)
-        found = self.adapt(resets, actions, lambda: bar.advance({"adapted": split}))
+            return _as_result(split, tasks, points, once.diverged)
+        found = self.adapt(tasks, resets, actions, lambda: bar.advance({"adapted": split}))
         points = [measured(found.params[point]) for point in self.schedule]
-        faulted = found.faulted + sum(point.faulted for point in points)
-        result = _as_result(split, env.tasks, points, faulted, found)
+        diverged = found.diverged + sum(point.diverged for point in points)
+        result = _as_result(split, tasks, points, diverged, found)
         others = other_tasks(result.groups[0])
         after = [found.params[point] for point in self.schedule[1:]]
         if others is None:
@@ -207,23 +208,23 @@ class _Measuring:
     def measure(self, params: Params, split: Split) -> Measured:
         """Fresh episodes, from the same initial states each time."""
         generators = measuring_generators(self.seed, split)
-        return measure(self.env, self.saved.policy, params, *generators, explore=self.explore)
+        return measure(self.collector, params, *generators, explore=self.explore)
 
     def adapt(
-        self, resets: Generator, actions: Generator, adapted: Callable[[], None]
+        self, tasks: Tasks, resets: Generator, actions: Generator, adapted: Callable[[], None]
     ) -> _Adaptation:
         """The parameters of every point, all from one collection before adaptation.
 
         `adapted` is called after each loop of gradient steps.
         """
-        saved, env, K = self.saved, self.env, self.steps
+        saved, collector, K = self.saved, self.collector, self.steps
+        env = collector.env
         start = to(expand(saved.params, env.num_tasks), self.device)
-        faulted: list[int] = []
+        diverged: list[int] = []
 
         def collected(params: Params) -> Rollouts:
-            with torch_threads(1):
-                rollouts = collect(env, saved.policy, params, resets, actions)
-            faulted.append(int(rollouts.faulted.sum()))
+            rollouts = collector.collect(params, resets, actions)
+            diverged.append(int(rollouts.diverged.sum()))
             return rollouts
 
         first = collected(start)
@@ -245,7 +246,7 @@ class _Measuring:
         full = loop(env.episodes_per_task)
         adapted()
         params = {(k, k * env.episodes_per_task): full.policies[k] for k in range(K + 1)}
-        failed, kept = full.failed, _kept(full, env.tasks)
+        failed, kept = full.failed, _kept(full, tasks)
         del full  # a loop's rollouts are large
         for point in self.schedule:
             if point in params:
@@ -254,7 +255,7 @@ class _Measuring:
             adapted()
             params[point] = part.adapted
             failed = failed | part.failed
-        return _Adaptation(params, kept, int(failed.sum()), sum(faulted))
+        return _Adaptation(params, kept, int(failed.sum()), sum(diverged))
 
 
 class _Adaptation(NamedTuple):
@@ -264,7 +265,7 @@ class _Adaptation(NamedTuple):
     """By (gradient steps, adaptation episodes), each (M, ...)."""
     kept: Adapted | None
     failed: int
-    faulted: int
+    diverged: int
 
 
 class Measured(NamedTuple):
@@ -272,12 +273,11 @@ class Measured(NamedTuple):
 
     returns: NDArray[np.float64]  # (M,)
     quantity: NDArray[np.float64]  # (M,)
-    faulted: int
+    diverged: int
 
 
 def measure(
-    env: BatchEnv,
-    policy: GaussianMlpPolicy,
+    collector: Collector,
     params: Params,
     resets: Generator,
     actions: Generator,
@@ -288,16 +288,15 @@ def measure(
 
     Nothing learns from them.
     """
-    with torch_threads(1):
-        rollouts = collect(env, policy, params, resets, actions, explore=explore)
-    return Measured(mean_returns(rollouts), mean_quantity(rollouts), int(rollouts.faulted.sum()))
+    rollouts = collector.collect(params, resets, actions, explore=explore)
+    return Measured(mean_returns(rollouts), mean_quantity(rollouts), int(rollouts.diverged.sum()))
 
 
 def _as_result(
     split: Split,
     tasks: Tasks,
     points: Sequence[Measured],
-    faulted: int,
+    diverged: int,
     found: _Adaptation | None = None,
 ) -> SplitEvaluation:
     return SplitEvaluation(
@@ -305,7 +304,7 @@ def _as_result(
         tasks,
         returns=np.stack([point.returns for point in points]),
         quantity=np.stack([point.quantity for point in points]),
-        faulted_episodes=faulted,
+        faulted_episodes=diverged,
         failed_adaptations=found.failed if found else 0,
         adapted=found.kept if found else None,
     )
@@ -348,5 +347,5 @@ def mean_returns(rollouts: Rollouts) -> NDArray[np.float64]:
 
 def mean_quantity(rollouts: Rollouts) -> NDArray[np.float64]:
     """The physical quantity, averaged over the valid episodes of each task: (M,)."""
-    sound = torch.where(rollouts.faulted, torch.nan, rollouts.quantity.double())
+    sound = torch.where(rollouts.diverged, torch.nan, rollouts.quantity.double())
     return sound.nanmean(dim=1).cpu().numpy()

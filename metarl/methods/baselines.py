@@ -16,7 +16,7 @@ from metarl.methods.config import TrainConfig
 from metarl.methods.families import default
 from metarl.methods.meta import METHODS, Method
 from metarl.outer.ppo import Ppo
-from metarl.policies.mlp import PolicyConfig
+from metarl.policies.mlp import MlpConfig
 from metarl_envs import get_family, unknown_name
 from metarl_envs.inputs.numbers import whole
 
@@ -39,7 +39,7 @@ def robust(config: TrainConfig) -> TrainConfig:
         meta_batch_size=64,
         episodes_per_task=1,
         gae_lambda=0.95,
-        policy=PolicyConfig(action_scale=1.0, normalize_observations=True),
+        policy=MlpConfig(action_scale=1.0, normalize_observations=True),
         inner=Unadapted(),
         outer=Ppo(learning_rate=3e-4, epochs=10, minibatches=32, clip=0.2),
     )
@@ -65,7 +65,7 @@ def scratch(config: TrainConfig) -> TrainConfig:
 def untrained(config: TrainConfig) -> TrainConfig:
     """Noise around zero, as wide as controls drawn uniformly from the actuators' range."""
     return dataclasses.replace(
-        robust(config), policy=PolicyConfig(action_scale=1.0, init_std=1 / math.sqrt(3))
+        robust(config), policy=MlpConfig(action_scale=1.0, init_std=1 / math.sqrt(3))
     )
 
 

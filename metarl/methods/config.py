@@ -18,7 +18,9 @@ from metarl.adaptation.losses import InnerLoss
 from metarl.outer import OUTER_UPDATES
 from metarl.outer.learner import LearnerSettings
 from metarl.outer.trpo import Trpo
-from metarl.policies.mlp import PolicyConfig
+from metarl.policies import POLICIES
+from metarl.policies.base import PolicyConfig
+from metarl.policies.mlp import MlpConfig
 from metarl.process import available_cores
 from metarl_envs import (
     FAMILIES,
@@ -83,7 +85,7 @@ class TrainConfig(PlainFields):
     gae_lambda: float = 1.0
     """Bias-variance balance of the advantages (lambda of GAE), in [0, 1]: 1 relies on the returns
     that were seen, 0 on the baseline's prediction of the next step."""
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    policy: PolicyConfig = field(default_factory=MlpConfig)
     """The policy network."""
     inner: Adaptation = field(default_factory=GradientStep)
     """The inner loop: how the policy adapts."""
@@ -171,13 +173,20 @@ LATER_FIELDS: Mapping[type, Mapping[str, Any]] = {
 }
 """What files of schema 2 may lack, with what held before it could be chosen."""
 KIND = "kind"
-"""The registered name of an adaptation or outer update in its JSON object."""
-KINDS: dict[type, Mapping[str, type]] = {Adaptation: ADAPTATIONS, LearnerSettings: OUTER_UPDATES}
+"""The registered name of a policy, an adaptation or an outer update in its JSON object."""
+KINDS: dict[type, Mapping[str, type]] = {
+    PolicyConfig: POLICIES,
+    Adaptation: ADAPTATIONS,
+    LearnerSettings: OUTER_UPDATES,
+}
+OLD_KIND = {PolicyConfig: "mlp"}
+"""Of objects from before there was a choice."""
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
     """Plain JSON values, one object per dataclass."""
     return dataclasses.asdict(config) | {
+        "policy": {KIND: _kind(POLICIES, config.policy)} | dataclasses.asdict(config.policy),
         "inner": {KIND: _kind(ADAPTATIONS, config.inner)} | dataclasses.asdict(config.inner),
         "outer": {KIND: _kind(OUTER_UPDATES, config.outer)} | dataclasses.asdict(config.outer),
     }
@@ -281,7 +290,7 @@ def _build(cls: type[T], data: Any, where: str) -> T:  # noqa: ANN401
 
 def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     if hint in KINDS:
-        kind = str(value.get(KIND)) if isinstance(value, Mapping) else "nothing"
+        kind = str(value.get(KIND, OLD_KIND.get(hint))) if isinstance(value, Mapping) else "nothing"
         if kind not in KINDS[hint]:
             raise InputError(f"{where}.{KIND} = {kind!r}: allowed are {', '.join(KINDS[hint])}")
         settings = {name: entry for name, entry in value.items() if name != KIND}

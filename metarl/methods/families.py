@@ -9,7 +9,7 @@ from metarl.adaptation.gradient import GradientStep
 from metarl.methods.config import TrainConfig
 from metarl.methods.meta import METHODS
 from metarl.outer.trpo import Trpo
-from metarl.policies.mlp import PolicyConfig
+from metarl.policies.mlp import MlpConfig
 from metarl_envs import FAMILIES, get_family, unknown_name
 
 DEFAULT_METHOD = "maml-trpo"
@@ -44,7 +44,7 @@ def navigation(family_name: str) -> TrainConfig:
     """
     return dataclasses.replace(
         default(family_name),
-        policy=PolicyConfig(hidden_sizes=(100, 100), activation="relu", action_scale=1.0),
+        policy=MlpConfig(hidden_sizes=(100, 100), activation="relu", action_scale=1.0),
         gae_lambda=1.0,
         inner=GradientStep(inner_lr_decay=0.3),
     )

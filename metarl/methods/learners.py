@@ -5,7 +5,7 @@ from __future__ import annotations
 from metarl.adaptation.inner_loop import InnerLoopConfig
 from metarl.methods.config import TrainConfig
 from metarl.outer.learner import Learner, LearnerParts
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 
 
 def learner_for(config: TrainConfig) -> Learner:
@@ -13,7 +13,7 @@ def learner_for(config: TrainConfig) -> Learner:
     inner = InnerLoopConfig(config.inner, config.inner_loss, config.discount, config.gae_lambda)
     return config.outer.learner(
         LearnerParts(
-            GaussianMlpPolicy.for_family(config.task_family(), config.policy),
+            Policy.for_family(config.task_family(), config.policy),
             inner,
             config.adaptation_steps,
             config.iterations,

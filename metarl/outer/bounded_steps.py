@@ -80,7 +80,7 @@ def bounded_steps(
         "train/step_scale": float(scale),
         "train/steps_taken_back": float(taken_back),
         "train/entropy": float(mean_over_tasks(entropy(parts[0].old[-1]), iteration.inner.failed)),
-        "train/std": float(params["log_std"].exp().mean()),
+        "train/std": float(iteration.policy.log_std(params).exp().mean()),
     }
     return Update(params, state, metrics)
 

@@ -107,7 +107,7 @@ class CmaEs(OuterUpdate):
             "train/sigma": float(state[SIGMA]),
             "train/fitness_best": float(scores.max()),
             "train/fitness_spread": float(scores.std()),
-            "train/std": float(moved["log_std"].exp().mean()),
+            "train/std": float(iteration.policy.log_std(moved).exp().mean()),
         }
         return Update(params | moved, state, metrics)
 

@@ -89,7 +89,7 @@ class EvolutionStrategy(OuterUpdate):
             "train/grad_norm": float(flatten(ascent).norm()),
             "train/step_norm": float(flatten(step).norm()),
             "train/pair_difference": float(mean_over_tasks(gain.square(), gain.isnan()).sqrt()),
-            "train/std": float(moved["log_std"].exp().mean()),
+            "train/std": float(iteration.policy.log_std(moved).exp().mean()),
         }
         return Update(params | moved, optimizer, metrics)
 

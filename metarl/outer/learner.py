@@ -12,10 +12,11 @@ import torch
 from metarl.adaptation.base import Adaptation
 from metarl.adaptation.inner_loop import InnerLoopConfig
 from metarl.outer.state import TrainState
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
-from metarl_envs import BatchEnv, Tasks
+from metarl_envs import Tasks
 from metarl_envs.inputs.plain import PlainFields
 
 
@@ -52,7 +53,7 @@ class Learner(ABC, Generic[E]):
 
     @property
     @abstractmethod
-    def policy(self) -> GaussianMlpPolicy:
+    def policy(self) -> Policy:
         """The policy function; `TrainState.params` are the parameters that it acts by."""
 
     @abstractmethod
@@ -60,7 +61,7 @@ class Learner(ABC, Generic[E]):
         """The state before the first iteration, with all random streams, from one seed."""
 
     @abstractmethod
-    def collect(self, env: BatchEnv, state: TrainState, tasks: Tasks) -> E:
+    def collect(self, collector: Collector, state: TrainState, tasks: Tasks) -> E:
         """Experience on these tasks; draws from `state.generators` and changes nothing else."""
 
     @abstractmethod
@@ -72,7 +73,7 @@ class Learner(ABC, Generic[E]):
 class LearnerParts:
     """What a configuration gives every learner, whatever it makes of it."""
 
-    policy: GaussianMlpPolicy
+    policy: Policy
     inner: InnerLoopConfig
     """Episodes to adapted policies, before the annealing of `Adaptation.at`."""
     adaptation_steps: int

@@ -18,12 +18,12 @@ from metarl.adaptation.inner_loop import InnerLoop, InnerLoopConfig, run_inner_l
 from metarl.adaptation.losses import InnerLoss, inner_batches, mean_kl
 from metarl.outer.learner import Learner, LearnerParts, LearnerSettings, Update
 from metarl.outer.state import Generators, TrainState, initial_params
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params, acting, expand, learned, to
 from metarl.rollouts.advantages import first_episodes
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
-from metarl_envs import BatchEnv, Tasks
+from metarl_envs import Tasks
 
 CPU = torch.device("cpu")
 
@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 class Iteration:
     """What one meta-iteration gives an outer update to learn from."""
 
-    policy: GaussianMlpPolicy
+    policy: Policy
     adaptation: Adaptation
     inner_loss: InnerLoss
     """Form of the loss that the adaptation descends."""
@@ -87,7 +87,7 @@ class MetaLearner(Learner[InnerLoop]):
         self._outer, self._parts = outer, parts
 
     @property
-    def policy(self) -> GaussianMlpPolicy:
+    def policy(self) -> Policy:
         return self._parts.policy
 
     def init(self, seed: int) -> TrainState:
@@ -95,15 +95,14 @@ class MetaLearner(Learner[InnerLoop]):
         params = initial_params(self.policy, self._parts.inner.adaptation, generators.init)
         return TrainState(params, generators, self._outer.init(learned(params)))
 
-    def collect(self, env: BatchEnv, state: TrainState, tasks: Tasks) -> InnerLoop:
+    def collect(self, collector: Collector, state: TrainState, tasks: Tasks) -> InnerLoop:
         """K times: collect, adapt; then collect once more."""
-        parts, rng, M = self._parts, state.generators, env.num_tasks
+        parts, rng, env = self._parts, state.generators, collector.env
+        M = env.num_tasks
         env.set_tasks(tasks[torch.arange(M) % len(tasks)])
         params, optimizer = self._on_device(state)
         start = self._outer.propose(params, optimizer, M, rng.search)
-        collect_episodes = partial(
-            collect, env, self.policy, resets=rng.resets, actions=rng.actions
-        )
+        collect_episodes = partial(collector.collect, resets=rng.resets, actions=rng.actions)
         return run_inner_loop(
             self.policy, self._inner_loop(state), start, parts.adaptation_steps, collect_episodes
         )
@@ -134,9 +133,7 @@ class MetaLearner(Learner[InnerLoop]):
         return to(state.params, device), to(state.optimizer, device)
 
 
-def update_normaliser(
-    policy: GaussianMlpPolicy, params: Params, rollouts: Sequence[Rollouts]
-) -> Params:
+def update_normaliser(policy: Policy, params: Params, rollouts: Sequence[Rollouts]) -> Params:
     """Parameters on the CPU, their normaliser moved by the observations of every collection.
 
     Those of adapted policies included: a meta-policy that stands still observes speeds near zero
@@ -152,7 +149,7 @@ def update_normaliser(
 
 
 @torch.no_grad()
-def inner_metrics(policy: GaussianMlpPolicy, inner: InnerLoop) -> dict[str, float]:
+def inner_metrics(policy: Policy, inner: InnerLoop) -> dict[str, float]:
     """The adaptation's length, as KL on a few pre-adaptation episodes and as a distance."""
     start, adapted = inner.policies[0], inner.adapted
     batch = first_episodes(inner.batches[0], 0.1)

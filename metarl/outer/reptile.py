@@ -59,6 +59,6 @@ class Reptile(OuterUpdate):
         metrics = {
             "train/step_norm": float(flatten(step).norm()),
             "train/entropy": float(entropy(dist).mean()),
-            "train/std": float(moved["log_std"].exp().mean()),
+            "train/std": float(iteration.policy.log_std(moved).exp().mean()),
         }
         return Update(params | moved, dict(optimizer), metrics)

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.adaptation.base import Adaptation
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params, weights
 
 
@@ -48,9 +48,7 @@ class Generators:
         return Generators(**made)
 
 
-def initial_params(
-    policy: GaussianMlpPolicy, adaptation: Adaptation, generator: Generator
-) -> Params:
+def initial_params(policy: Policy, adaptation: Adaptation, generator: Generator) -> Params:
     """Fresh meta-parameters: the policy's and the adaptation's own."""
     params = policy.init(generator)
     return params | adaptation.init(weights(params), generator)

@@ -26,8 +26,8 @@ from metarl.distributed import count_tasks, mean_over_tasks, sum_over_tasks
 from metarl.outer.learner import Update
 from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.outer.trust_region import Objective, conjugate_gradient, line_search
+from metarl.policies.base import Policy
 from metarl.policies.gaussian import Gaussian, entropy
-from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import ADAPTATION, Params, expand, fixed, flatten, learned, unflatten
 from metarl.policies.params import statistics as statistics_of
 from metarl.rollouts.advantages import PolicyBatch, first_episodes
@@ -147,7 +147,7 @@ class Trpo(OuterUpdate):
             "train/step_norm": float(step.norm()),
             "train/step_share": share,
             "train/entropy": float(mean_over_tasks(entropy(old), failed)),
-            "train/std": float(theta["log_std"].exp().mean()),
+            "train/std": float(iteration.policy.log_std(theta).exp().mean()),
         }
         moved = unflatten(point, theta) | own
         return Update(
@@ -162,7 +162,7 @@ def partition(learned: Mapping[str, Tensor]) -> tuple[Params, Params]:
 
 
 def evaluate(
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     adapted: Mapping[str, Tensor],
     post: PolicyBatch,
     old: Gaussian,
@@ -177,7 +177,7 @@ def evaluate(
 
 
 def surrogate_gradient(
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     adapted: Params,
     statistics: Params,
     post: PolicyBatch,
@@ -196,7 +196,7 @@ def surrogate_gradient(
 
 
 def fisher_vector_product(
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     linear: LinearisedAdaptation,
     at: Params,
     statistics: Params,

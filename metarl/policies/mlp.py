@@ -1,246 +1,192 @@
-"""Gaussian policies as pure functions of a parameter dict."""
+"""Feed-forward Gaussian policies: a multilayer perceptron without a belief."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
 
+from metarl.policies.base import (
+    CLIP_OBSERVATIONS,
+    VAR_FLOOR,
+    Belief,
+    Experience,
+    Graph,
+    Policy,
+    PolicyConfig,
+    Statistics,
+)
 from metarl.policies.gaussian import Gaussian
 from metarl.policies.params import Params
-from metarl_envs import InputError, TaskFamily
-from metarl_envs.inputs.plain import PlainFields
+from metarl_envs import InputError
 
-VAR_FLOOR = 1e-8
-"""Added to the variance of observations, so that a constant one is no division by 0."""
-CLIP_OBSERVATIONS = 10.0
-"""Standardised observations beyond it are cut off."""
-
-
-# These are made once and read at every step: copying them to a GPU each time would wait for the
-# GPU, and a recorded step goes on reading them where they are.
-@functools.cache
-def _action_range(
-    low: tuple[float, ...],
-    high: tuple[float, ...],
-    middle: tuple[float, ...] | None,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """Middle of the actions and the largest distance from it, each (A,)."""
-    lows, highs = torch.tensor(low), torch.tensor(high)
-    if middle is None:
-        return (0.5 * (highs + lows)).to(device, dtype), (0.5 * (highs - lows)).to(device, dtype)
-    middles = torch.tensor(middle)
-    half = torch.maximum(highs - middles, middles - lows)
-    return middles.to(device, dtype), half.to(device, dtype)
-
-
-@functools.cache
-def _bounds(
-    low: tuple[float, ...], high: tuple[float, ...], dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """The same numbers as tensors, each (A,)."""
-    return torch.tensor(low).to(device, dtype), torch.tensor(high).to(device, dtype)
+Activation = Literal["tanh", "relu"]
+CONTEXT = "task.context"
 
 
 @dataclass(frozen=True)
-class PolicyConfig(PlainFields):
+class MlpConfig(PolicyConfig):
     """Shape and scales of a Gaussian MLP policy."""
 
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Units of each hidden layer."""
-    activation: Literal["tanh", "relu"] = "tanh"
+    activation: Activation = "tanh"
     """Nonlinearity between layers."""
-    init_std: float = 1.0
-    """Initial standard deviation of the policy's output, > 0. Sizes of inner steps are meant for 1:
-    for wider exploration make `action_scale` smaller."""
-    min_std: float = 1e-6
-    """Floor of the standard deviation."""
-    action_scale: float = 10.0
-    """Policy output that means full actuator range: the farther of its bounds, seen from the output
-    0. 10 is the literature's (ProMP, pytorch-maml-rl, garage): initial exploration then covers a
-    tenth of the range."""
-    normalize_observations: bool = False
-    """Standardise observations by running statistics kept inside the policy."""
     context_size: int = 0
     """Context parameters: inputs of the first layer beside the observation, zero at the start of
     every task, for adaptations that change only them (CAVIA). >= 0."""
 
+    start_only: ClassVar[tuple[str, ...]] = (*PolicyConfig.start_only, "context_size")
+
     def __post_init__(self) -> None:
-        for name in ("init_std", "min_std", "action_scale"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"policy.{name} = {getattr(self, name)}: must be greater than 0")
+        super().__post_init__()
         if any(size < 1 for size in self.hidden_sizes):
             raise InputError(f"policy.hidden_sizes = {self.hidden_sizes}: each must be at least 1")
         if self.context_size < 0:
             raise InputError(f"policy.context_size = {self.context_size}: must be at least 0")
 
-
-class Observed(Protocol):
-    """Episodes, as far as a feed-forward policy reads them."""
-
-    @property
-    def observations(self) -> Tensor:
-        """Of E episodes of each of M tasks: (M, E, T, O)."""
-        ...
+    def policy_type(self) -> type[Policy]:
+        return GaussianMlpPolicy
 
 
 @dataclass(frozen=True)
-class GaussianMlpPolicy(PlainFields):
-    """N(mean(observation), std^2) with an MLP mean and a state-independent, learned std.
+class GaussianMlpPolicy(Policy):
+    """N(mean(observation), std^2) with an MLP mean and a state-independent, learned std."""
 
-    Every method is a pure function. Parameters are a dict; with a leading axis M on every tensor
-    the same functions act for M different policies at once.
-    """
-
-    config: PolicyConfig
-    observation_size: int
-    action_low: tuple[float, ...]
-    action_high: tuple[float, ...]
-    control_limits: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-    """Low and high bounds within the actuator range that no control leaves, where a robot must not
-    use all of it. What an output means does not change: controls are cut, not scaled."""
-    action_middle: tuple[float, ...] | None = None
-    """Control that an output of 0 means, such as what holds the robot in its starting pose; None:
-    the middle between low and high."""
-
-    @staticmethod
-    def for_family(family: TaskFamily, config: PolicyConfig) -> GaussianMlpPolicy:
-        """The policy that fits the family's spaces."""
-        low, high = family.action_bounds()
-        return GaussianMlpPolicy(
-            config,
-            family.observation_size,
-            tuple(low.tolist()),
-            tuple(high.tolist()),
-            action_middle=family.action_middle(),
-        )
-
-    @property
-    def action_size(self) -> int:
-        """A."""
-        return len(self.action_low)
-
-    @property
-    def num_layers(self) -> int:
-        """Linear layers, the last one included."""
-        return len(self.config.hidden_sizes) + 1
+    config: MlpConfig
 
     def init(self, generator: Generator) -> Params:
-        """Fresh float32 parameters: Xavier-uniform weights, zero biases."""
+        """Xavier-uniform weights, zero biases."""
         sizes = (self.observation_size, *self.config.hidden_sizes, self.action_size)
-        params: Params = {}
-        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            bound = math.sqrt(6 / (fan_in + fan_out))
-            uniform = torch.rand((fan_in, fan_out), generator=generator)
-            params[f"weight_{i}"] = (2 * uniform - 1) * bound
-            params[f"bias_{i}"] = torch.zeros(fan_out)
-        params["log_std"] = torch.full((self.action_size,), math.log(self.config.init_std))
+        params = init_layers(sizes, generator) | self.initial_noise()
         if context := self.config.context_size:
-            bound = math.sqrt(6 / (context + sizes[1]))
-            uniform = torch.rand((context, sizes[1]), generator=generator)
-            params["weight_context"] = (2 * uniform - 1) * bound
-            params["task.context"] = torch.zeros(context)
-        if self.config.normalize_observations:
-            params["obs_mean"] = torch.zeros(self.observation_size)
-            params["obs_var"] = torch.ones(self.observation_size)
-            params["obs_count"] = torch.zeros(1)
-        return params
+            params["weight_context"] = _xavier(context, sizes[1], generator)
+            params[CONTEXT] = torch.zeros(context)
+        return params | self.initial_statistics()
 
-    def distribution(self, params: Mapping[str, Tensor], rollouts: Observed) -> Gaussian:
-        """Output distributions of M policies, (M, ...), at every step of their tasks' episodes.
+    def act(
+        self, params: Mapping[str, Tensor], belief: Belief, observations: Tensor
+    ) -> tuple[Gaussian, Belief]:
+        return Gaussian(self.mean(params, observations), self.log_std(params)), belief
 
-        Returns:
-            mean (M, E, T, A), log_std (M, 1, 1, A).
-        """
-        seen = rollouts.observations
-        # One product for all steps of a task.
+    def distribution(
+        self,
+        params: Mapping[str, Tensor],
+        episodes: Experience,
+        belief: Belief | None = None,
+    ) -> Gaussian:
+        """As in `Policy`, by one product for all steps of a task."""
+        seen = episodes.observations
         mean = self.mean(params, seen.flatten(1, 2)).unflatten(1, seen.shape[1:3])
         return Gaussian(mean, self.log_std(params).unsqueeze(1))
 
-    def log_std(self, params: Mapping[str, Tensor]) -> Tensor:
-        """Logarithm of the standard deviation, floored: (..., 1, A)."""
-        return params["log_std"].clamp(min=math.log(self.config.min_std)).unsqueeze(-2)
-
     def mean(self, params: Mapping[str, Tensor], observations: Tensor) -> Tensor:
         """Mean output: (..., S, O) -> (..., S, A)."""
-        hidden = observations
-        if self.config.normalize_observations:
-            std = (params["obs_var"] + VAR_FLOOR).sqrt().unsqueeze(-2)
-            hidden = (hidden - params["obs_mean"].unsqueeze(-2)) / std
-            hidden = hidden.clamp(-CLIP_OBSERVATIONS, CLIP_OBSERVATIONS)
-        activation = torch.tanh if self.config.activation == "tanh" else torch.relu
-        for i in range(self.num_layers):
-            bias = params[f"bias_{i}"].unsqueeze(-2)
-            if i == 0 and self.config.context_size:
-                bias = bias + params["task.context"].unsqueeze(-2) @ params["weight_context"]
-            hidden = hidden @ params[f"weight_{i}"] + bias
-            if i < self.num_layers - 1:
-                hidden = activation(hidden)
-        return hidden
+        inputs = self.standardised(params, observations)
+        bias = None
+        if self.config.context_size:
+            bias = params[CONTEXT].unsqueeze(-2) @ params["weight_context"]
+        return forward(params, inputs, self.config.activation, bias)
 
-    def action_range(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """(middle, half), each (A,): an output means middle + half * output / action_scale.
-
-        Where the middle is not that of the range, half is the distance to the farther bound. One
-        scale for both sides keeps exploration symmetric around the middle, and the map linear, so
-        that a Gaussian output stays Gaussian until the bounds cut it.
-
-        Args:
-            like: has the dtype and device that the tensors get.
-        """
-        return _action_range(
-            self.action_low, self.action_high, self.action_middle, like.dtype, like.device
-        )
-
-    def controls(self, outputs: Tensor) -> Tensor:
-        """Outputs (..., A) -> actuator controls: scaled, then clipped to range and limits."""
-        middle, half = self.action_range(outputs)
-        controls = middle + half * (outputs / self.config.action_scale).clamp(-1, 1)
-        if self.control_limits is None and self.action_middle is None:
-            return controls
-        limits = self.control_limits or (self.action_low, self.action_high)
-        lows, highs = _bounds(*limits, outputs.dtype, outputs.device)
-        return controls.clamp(lows, highs)
-
-    def outputs(self, controls: Tensor) -> Tensor:
-        """Controls (..., A) -> the outputs behind them, where they were not clipped."""
-        middle, half = self.action_range(controls)
-        return (controls - middle) / half * self.config.action_scale
-
-    def output_bounds(self) -> tuple[Tensor, Tensor]:
-        """The outputs beyond which controls are clipped, each (A,) float64."""
-        lows, highs = self.control_limits or (self.action_low, self.action_high)
-        low, high = _bounds(lows, highs, torch.float64, torch.device("cpu"))
-        return self.outputs(low), self.outputs(high)
-
-    def update_statistics(
-        self, params: Mapping[str, Tensor], observations: Tensor, valid: Tensor
-    ) -> Params:
-        """Fold observations (..., O) with `valid` (...) into the normaliser (Chan et al. 1979)."""
-        if not self.config.normalize_observations:
+    def folded(self, params: Mapping[str, Tensor]) -> Params:
+        """The first bias takes the effect of the context."""
+        if not self.config.context_size:
             return dict(params)
-        seen = observations[valid].double()
-        count, new = params["obs_count"].double(), float(len(seen))
-        total = count + new
-        delta = seen.mean(0) - params["obs_mean"].double()
-        mean = params["obs_mean"].double() + delta * new / total
-        within = params["obs_var"].double() * count + seen.var(0, unbiased=False) * new
-        var = (within + delta.square() * count * new / total) / total
-        fresh = {"obs_mean": mean, "obs_var": var, "obs_count": total}
-        return dict(params) | {k: v.to(params[k].dtype) for k, v in fresh.items()}
+        bias = params["bias_0"] + params[CONTEXT] @ params["weight_context"]
+        return dict(params) | {"bias_0": bias, CONTEXT: torch.zeros_like(params[CONTEXT])}
+
+    def add_mean(self, params: Mapping[str, Tensor], graph: Graph, observations: str) -> str:
+        value, params = observations, self.folded(params)
+        if known := self.statistics(params):
+            std = graph.constant("obs_std", (known.variance + VAR_FLOOR).sqrt())
+            value = graph.then("Sub", value, graph.constant("obs_mean", known.mean))
+            value = graph.then("Div", value, std)
+            lowest = graph.constant("lowest", -CLIP_OBSERVATIONS)
+            value = graph.then("Clip", value, lowest, graph.constant("highest", CLIP_OBSERVATIONS))
+        layers = self.layers(params)
+        for i, (weight, bias) in enumerate(layers):
+            names = graph.constant(f"weight_{i}", weight), graph.constant(f"bias_{i}", bias)
+            value = graph.then("Gemm", value, *names)
+            if i < len(layers) - 1:
+                value = graph.then("Tanh" if self.config.activation == "tanh" else "Relu", value)
+        return value
+
+    def layers(self, params: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Weight (in, out) and bias (out,) of each linear layer, the last one included."""
+        count = len(self.config.hidden_sizes) + 1
+        return [(params[f"weight_{i}"], params[f"bias_{i}"]) for i in range(count)]
+
+    def of_layers(
+        self,
+        layers: Sequence[tuple[Tensor, Tensor]],
+        log_std: Tensor,
+        statistics: Statistics | None,
+    ) -> Params:
+        """The parameters with these linear layers, the inverse of `layers`: copies."""
+        params: Params = {}
+        for i, (weight, bias) in enumerate(layers):
+            params |= {f"weight_{i}": weight, f"bias_{i}": bias}
+        params |= {"log_std": log_std} | (statistics.entries() if statistics else {})
+        return {
+            name: value.detach().clone(memory_format=torch.contiguous_format)
+            for name, value in params.items()
+        }
 
 
-def folded_context(params: Mapping[str, Tensor]) -> Params:
-    """One policy that acts the same with its context at zero: the first bias takes its effect."""
-    if (context := params.get("task.context")) is None:
-        return dict(params)
-    bias = params["bias_0"] + context @ params["weight_context"]
-    return dict(params) | {"bias_0": bias, "task.context": torch.zeros_like(context)}
+def as_mlp(policy: Policy) -> GaussianMlpPolicy:
+    """The policy, for what only a feed-forward one has.
+
+    Raises:
+        InputError: for another kind.
+    """
+    if not isinstance(policy, GaussianMlpPolicy):
+        raise InputError(
+            f"policy of type {type(policy).__name__}: Stable-Baselines3's MlpPolicy is a network "
+            "without a memory; use a policy of kind mlp"
+        )
+    return policy
+
+
+def init_layers(sizes: Sequence[int], generator: Generator) -> Params:
+    """Xavier-uniform weights (in, out) and zero biases of linear layers between these sizes."""
+    params: Params = {}
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+        params[f"weight_{i}"] = _xavier(fan_in, fan_out, generator)
+        params[f"bias_{i}"] = torch.zeros(fan_out)
+    return params
+
+
+def forward(
+    params: Mapping[str, Tensor],
+    inputs: Tensor,
+    activation: Activation,
+    added: Tensor | None = None,
+) -> Tensor:
+    """All linear layers with the activation between them: (..., S, in) -> (..., S, out).
+
+    Args:
+        params: with the entries of `init_layers`, (..., in, out) and (..., out).
+        inputs: of the first layer.
+        activation: between layers.
+        added: to the first bias, (..., 1, out); None: nothing.
+    """
+    nonlinear = torch.tanh if activation == "tanh" else torch.relu
+    hidden, i = inputs, 0
+    while f"weight_{i}" in params:
+        if i > 0:
+            hidden = nonlinear(hidden)
+        bias = params[f"bias_{i}"].unsqueeze(-2)
+        if i == 0 and added is not None:
+            bias = bias + added
+        hidden, i = hidden @ params[f"weight_{i}"] + bias, i + 1
+    return hidden
+
+
+def _xavier(fan_in: int, fan_out: int, generator: Generator) -> Tensor:
+    bound = math.sqrt(6 / (fan_in + fan_out))
+    return (2 * torch.rand((fan_in, fan_out), generator=generator) - 1) * bound

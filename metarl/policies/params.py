@@ -18,6 +18,9 @@ The name says whose an entry is, and so what may change it:
 | `adaptation.*` | the adaptation's own: learned rates, a learned optimiser | yes | no |
 | `task.*` | per-task inputs and memory, the same at the start of every task | no | yes |
 | all others | weights of the policy | yes | yes |
+
+Among the weights, `weight_0`, `bias_0`, `weight_1`, ... are linear layers in order; the last of
+them is the head, which gives the mean output, and `log_std` is the output's noise.
 """
 STATISTICS, ADAPTATION, TASK = "obs_", "adaptation.", "task."
 
@@ -40,6 +43,22 @@ def weights(params: Mapping[str, Tensor]) -> Params:
 def acting(params: Mapping[str, Tensor]) -> Params:
     """What the policy acts by, its statistics left out: weights and per-task entries."""
     return _without(params, STATISTICS, ADAPTATION)
+
+
+def task_entries(params: Mapping[str, Tensor]) -> list[str]:
+    """Names of the per-task inputs and memory."""
+    return [name for name in params if name.startswith(TASK)]
+
+
+def head(params: Mapping[str, Tensor]) -> tuple[str, str, str]:
+    """Names of the head: weight and bias of the last linear layer, and the noise."""
+    last = max(i for i in range(len(params)) if f"weight_{i}" in params)
+    return f"weight_{last}", f"bias_{last}", "log_std"
+
+
+def dtype_of(params: Mapping[str, Tensor]) -> torch.dtype:
+    """The type that all entries have."""
+    return next(iter(params.values())).dtype
 
 
 def statistics(params: Mapping[str, Tensor]) -> Params:

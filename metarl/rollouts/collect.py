@@ -9,17 +9,19 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from metarl.policies.base import Belief, Policy
 from metarl.policies.gaussian import Gaussian, log_prob
-from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import to
 from metarl.rollouts.cuda_graph import cuda_graph
 from metarl.rollouts.data import Rollouts
-from metarl.rollouts.stepping import Episodes, RecordedEpisodes, Recorder, run_while_alive
-from metarl_envs import BatchEnv
+from metarl.rollouts.stepping import Capture, CapturedSteps, StepBuffers, run_while_alive
+from metarl.rollouts.task_env import TaskEnv
+from metarl.rollouts.threads import torch_threads
 
 
 def stream_on(device: torch.device, generator: Generator) -> Generator:
@@ -34,85 +36,122 @@ def stream_on(device: torch.device, generator: Generator) -> Generator:
     return Generator(device).manual_seed(seed)
 
 
-@torch.no_grad()
-def collect(
-    env: BatchEnv,
-    policy: GaussianMlpPolicy,
-    params: Mapping[str, Tensor],
-    resets: Generator,
-    actions: Generator,
-    *,
-    explore: bool = True,
-    record: Recorder | None = None,
-) -> Rollouts:
-    """One episode in each of the M x E worlds, task m acting with the m-th parameters.
+def captures_on(device: torch.device) -> Capture | None:
+    """How time steps are captured: as CUDA graphs on a GPU; None: not at all elsewhere."""
+    return functools.partial(cuda_graph, device=device) if device.type == "cuda" else None
 
-    One batched forward pass per time step serves all policies. Random numbers are drawn for every
-    world and step, so no world's stream depends on how long another one lives.
 
-    On a GPU the first collection records a time step as graphs, which it and the later ones with
-    the same environment and policy function repeat. Nothing waits for the GPU before the last
-    step, steps after every episode's end included, and random numbers are drawn there (see
-    `stream_on`). Limits of the engine that were too low are a warning.
+class Collector:
+    """One policy function in the worlds of one environment, with the time steps captured so far.
 
-    Args:
-        env: M tasks, E episodes; its tasks must be set.
-        policy: the policy function.
-        params: per-task parameters with leading axis M (`expand` for one shared policy).
-        resets: source of reset noise.
-        actions: source of action noise.
-        explore: whether noise is added to the mean action. An adaptation learns from its noise; a
-            policy is measured as it is deployed, without, and then draws nothing from `actions`.
-        record: how a time step is recorded; None: as a CUDA graph on a GPU, not at all elsewhere.
+    On a GPU the first collection captures a time step as graphs, which it and the later ones
+    repeat. Nothing waits for the GPU before the last step, steps after every episode's end
+    included, and random numbers are drawn there (see `stream_on`).
     """
-    M, E, T = env.num_tasks, env.episodes_per_task, env.horizon
-    device = env.device
-    resets = stream_on(device, resets)
-    actions = stream_on(device, actions) if explore else actions
-    params = to(params, device)
-    log_std = policy.log_std(params)
-    shape, made = (T, M, E, policy.action_size), {"dtype": log_std.dtype, "device": device}
-    noise = torch.randn(shape, generator=actions, **made) if explore else torch.zeros(shape, **made)
-    noise = (noise * log_std.exp()).flatten(1, 2)
-    if record is None and device.type == "cuda":
-        record = functools.partial(cuda_graph, device=device)
-    if record is None:
-        episodes = Episodes(env, policy, params, noise)
-        episodes.observations[0] = env.reset(resets)
-        length = run_while_alive(env, episodes)
-    else:
-        kind = policy, *((name, value.shape, value.dtype) for name, value in params.items())
-        if kind not in env.recordings:
-            env.recordings[kind] = RecordedEpisodes(env, policy, params, noise, record)
-        recorded: RecordedEpisodes = env.recordings[kind]
-        recorded.run(env, params, noise, env.reset(resets))
-        episodes, length = recorded.episodes, T
-    complaint = env.engine.complaint()
+
+    def __init__(self, env: TaskEnv, policy: Policy, capture: Capture | None = None) -> None:
+        """Starts with nothing captured.
+
+        Args:
+            env: M tasks, E episodes; its tasks must be set before a collection.
+            policy: the policy function.
+            capture: how a time step is captured; None: `captures_on` the environment's device.
+        """
+        self.env, self.policy = env, policy
+        self._capture = capture or captures_on(env.device)
+        self._captured: dict[Any, CapturedSteps] = {}
+
+    @torch.no_grad()
+    def collect(
+        self,
+        params: Mapping[str, Tensor],
+        resets: Generator,
+        actions: Generator,
+        *,
+        explore: bool = True,
+        belief: Belief | None = None,
+    ) -> Rollouts:
+        """One episode in each of the M x E worlds, task m acting with the m-th parameters.
+
+        One batched forward pass per time step serves all policies. Random numbers are drawn for
+        every world and step, so no world's stream depends on how long another one lives. Limits of
+        the engine that were too low are a warning. torch runs by one thread meanwhile.
+
+        Args:
+            params: per-task parameters with leading axis M (`expand` for one shared policy).
+            resets: source of reset noise.
+            actions: source of action noise.
+            explore: whether noise is added to the mean action. An adaptation learns from its noise;
+                a policy is measured as it is deployed, without, and then draws nothing from
+                `actions`.
+            belief: that of an earlier collection's `Rollouts`, whose trial goes on; None: a new
+                trial begins.
+        """
+        env, policy = self.env, self.policy
+        M, E, T = env.num_tasks, env.episodes_per_task, env.horizon
+        device = env.device
+        with torch_threads(1):
+            resets = stream_on(device, resets)
+            actions = stream_on(device, actions) if explore else actions
+            params = to(params, device)
+            belief = policy.begin(params, E) if belief is None else to(belief, device)
+            log_std = policy.log_std(params)
+            shape, made = (T, M, E, policy.action_size), {"dtype": log_std.dtype, "device": device}
+            noise = (
+                torch.randn(shape, generator=actions, **made)
+                if explore
+                else torch.zeros(shape, **made)
+            )
+            noise = (noise * log_std.exp()).flatten(1, 2)
+            if self._capture is None:
+                buffers = StepBuffers(env, policy, params, noise, belief)
+                buffers.observations[0] = env.reset(resets)
+                length = run_while_alive(env, buffers)
+            else:
+                form = tuple((name, value.shape, value.dtype) for name, value in params.items())
+                if form not in self._captured:
+                    self._captured[form] = CapturedSteps(
+                        env, policy, params, noise, belief, self._capture
+                    )
+                captured = self._captured[form]
+                captured.run(params, noise, belief, env.reset(resets))
+                buffers, length = captured.buffers, T
+            rollouts = _rollouts(buffers, length, noise, log_std, (M, E))
+            complaint = env.complaint()
+            # And not only of worlds that went on after their end.
+            if complaint and bool(rollouts.diverged.any()):
+                warnings.warn(complaint, stacklevel=2)
+        return rollouts
+
+
+def _rollouts(
+    buffers: StepBuffers, length: int, noise: Tensor, log_std: Tensor, worlds: tuple[int, int]
+) -> Rollouts:
+    """What the buffers hold after so many steps, by task: copies, since they are written again."""
 
     def by_task(tensor: Tensor) -> Tensor:
-        """(T, N, ...) -> (M, E, T, ...): a copy, since the next collection overwrites these."""
-        split = tensor.unflatten(1, (M, E)).movedim(0, 2)
+        """(T, N, ...) -> (M, E, T, ...)."""
+        split = tensor.unflatten(1, worlds).movedim(0, 2)
         return split.clone(memory_format=torch.contiguous_format)
 
-    terminated, truncated, faulted = episodes.terminated, episodes.truncated, episodes.faulted
-    ended = terminated | truncated | faulted
+    terminated, truncated, diverged = buffers.terminated, buffers.truncated, buffers.diverged
+    ended = terminated | truncated | diverged
     reached = (ended.cumsum(0) - ended.long()) == 0  # no end before this step
-    broken = (faulted & reached).any(0)
-    if complaint and bool(broken.any()):  # and not only worlds that went on after their end
-        warnings.warn(f"{env.family.robot.name}: {complaint}", stacklevel=2)
+    broken = (diverged & reached).any(0)
     valid = by_task(reached & ~broken)
     lengths = valid.sum(-1).clamp(min=1)
     spread = log_std.unsqueeze(1)
     return Rollouts(
-        observations=by_task(episodes.observations[:-1]),
-        actions=by_task(episodes.outputs),
+        observations=by_task(buffers.observations[:-1]),
+        actions=by_task(buffers.outputs),
         # log pi(a|s) needs only a - mean, which is the scaled noise.
         log_probs=log_prob(Gaussian(torch.zeros_like(spread), spread), by_task(noise)),
-        rewards=torch.where(valid, by_task(episodes.rewards), 0.0),
+        rewards=torch.where(valid, by_task(buffers.rewards), 0.0),
         terminated=by_task(terminated & reached),
         truncated=by_task(truncated & reached),
         valid=valid,
-        final_observations=episodes.observations[length].unflatten(0, (M, E)).clone(),
-        quantity=torch.where(valid, by_task(episodes.quantity), 0.0).sum(-1) / lengths,
-        faulted=broken.view(M, E),
+        final_observations=buffers.observations[length].unflatten(0, worlds).clone(),
+        quantity=torch.where(valid, by_task(buffers.quantity), 0.0).sum(-1) / lengths,
+        diverged=broken.view(worlds),
+        belief={name: value.clone() for name, value in buffers.belief.items()},
     )

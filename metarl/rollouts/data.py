@@ -5,11 +5,14 @@ Axes, here and everywhere: M tasks, E episodes per task, T steps, O observation,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from metarl.policies.base import Belief
 
 
 @dataclass(frozen=True)
@@ -22,18 +25,20 @@ class Rollouts:
     rewards: Tensor  # (M, E, T) zero where not valid
     terminated: Tensor  # (M, E, T)
     truncated: Tensor  # (M, E, T)
-    valid: Tensor  # (M, E, T) false after an episode's end, and in all of a faulted episode
+    valid: Tensor  # (M, E, T) false after an episode's end, and in all of a diverged episode
     final_observations: Tensor  # (M, E, O) after each episode's last step
     quantity: Tensor  # (M, E) the family's physical quantity, averaged over the episode
-    faulted: Tensor  # (M, E)
+    diverged: Tensor  # (M, E)
+    belief: Belief = field(default_factory=dict)
+    """Of the policy after the last step of each episode, each (M, E, ...)."""
 
     def to(self, device: torch.device) -> Rollouts:
         """The same rollouts on another device."""
-        return Rollouts(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        return _joined([self], lambda parts: parts[0].to(device))
 
     def returns(self) -> Tensor:
-        """Undiscounted return of every episode: (M, E); NaN for faulted episodes."""
-        return torch.where(self.faulted, torch.nan, self.rewards.sum(-1))
+        """Undiscounted return of every episode: (M, E); NaN for diverged episodes."""
+        return torch.where(self.diverged, torch.nan, self.rewards.sum(-1))
 
     def task_returns(self) -> Tensor:
         """Mean return over the sound episodes of each task: (M,)."""
@@ -41,10 +46,10 @@ class Rollouts:
 
     def some_episodes(self, which: slice) -> Rollouts:
         """These of every task's E episodes: views."""
-        return Rollouts(**{f.name: getattr(self, f.name)[:, which] for f in fields(self)})
+        return _joined([self], lambda parts: parts[0][:, which])
 
     def num_steps(self) -> int:
-        """Environment steps simulated, those of faulted episodes included."""
+        """Environment steps simulated, those of diverged episodes included."""
         ended = (self.terminated | self.truncated).any(-1)
         length = (self.terminated | self.truncated).float().argmax(-1) + 1
         horizon = self.rewards.shape[-1]
@@ -53,9 +58,17 @@ class Rollouts:
 
 def joined_episodes(parts: Sequence[Rollouts]) -> Rollouts:
     """Episodes of the same tasks, one collection after the other: (M, E1 + E2 + ..., ...)."""
+    return _joined(parts, lambda tensors: torch.cat(tensors, 1))
+
+
+def _joined(parts: Sequence[Rollouts], join: Callable[[list[Tensor]], Tensor]) -> Rollouts:
+    """Rollouts of which every tensor is made from those of the parts."""
+
+    def joined(values: Sequence[Any]) -> Any:  # noqa: ANN401 - a tensor, or a belief
+        if isinstance(values[0], Tensor):
+            return join(list(values))
+        return {name: join([value[name] for value in values]) for name in values[0]}
+
     return Rollouts(
-        **{
-            f.name: torch.cat([getattr(part, f.name) for part in parts], 1)
-            for f in fields(Rollouts)
-        }
+        **{f.name: joined([getattr(part, f.name) for part in parts]) for f in fields(Rollouts)}
     )

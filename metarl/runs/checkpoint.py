@@ -23,7 +23,7 @@ from torch import Tensor
 from metarl.errors import RunError
 from metarl.methods.config import TrainConfig
 from metarl.outer.state import Generators, TrainState
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params, learned
 from metarl.process import typed
 from metarl.runs.files import publish, read_json, remove_folder, replace_file, temporary_folder
@@ -281,5 +281,5 @@ def _prune(newest: Path, keep: int) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _policy_for(config: TrainConfig) -> GaussianMlpPolicy:
-    return GaussianMlpPolicy.for_family(config.task_family(), config.policy)
+def _policy_for(config: TrainConfig) -> Policy:
+    return Policy.for_family(config.task_family(), config.policy)

@@ -16,7 +16,7 @@ from metarl.errors import RunError
 from metarl.methods.baselines import origins
 from metarl.methods.config import TrainConfig, from_json, to_json, upgraded
 from metarl.outer.state import initial_params
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params
 from metarl.runs.files import (
     json_bytes,
@@ -46,7 +46,7 @@ CARD = "README.md"
 class SavedPolicy:
     """A policy read from disk."""
 
-    policy: GaussianMlpPolicy
+    policy: Policy
     params: Params
     """Float32, on the CPU, without axis M."""
     config: TrainConfig
@@ -60,7 +60,7 @@ class SavedPolicy:
 def save_policy(
     folder: Path,
     config: TrainConfig,
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     params: Mapping[str, Tensor],
     metadata: Mapping[str, Any],
     family: Mapping[str, Any] | None = None,
@@ -94,7 +94,7 @@ def save_policy(
 def write_policy(
     folder: Path,
     config: TrainConfig,
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     params: Mapping[str, Tensor],
     metadata: Mapping[str, Any],
     family: Mapping[str, Any] | None = None,
@@ -234,10 +234,10 @@ def describe_family(family: TaskFamily) -> dict[str, Any]:
     }
 
 
-def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> GaussianMlpPolicy:
+def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> Policy:
     spaces: Any = data.get("spaces")
     try:
-        policy = GaussianMlpPolicy(
+        policy = config.policy.policy_type()(
             config.policy,
             int(spaces["observation_size"]),
             tuple(float(low) for low in spaces["action_low"]),
@@ -249,7 +249,7 @@ def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> Gauss
         raise RunError(f"{path}: spaces = {spaces!r} is not readable") from None
     if config.family in FAMILIES:
         _warn_of_another_file(path, config)
-        current = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
+        current = Policy.for_family(config.task_family(), config.policy)
         # Its middle is the policy's own: what its outputs mean does not change with the family.
         if current != replace(policy, control_limits=None, action_middle=current.action_middle):
             raise RunError(

@@ -22,7 +22,8 @@ from metarl.deploy import MetaPolicy
 from metarl.deploy.gym_rollouts import check_spaces
 from metarl.methods.baselines import IMPORTED, robust
 from metarl.methods.families import default
-from metarl.policies.mlp import CLIP_OBSERVATIONS, GaussianMlpPolicy, PolicyConfig
+from metarl.policies.base import CLIP_OBSERVATIONS, Policy
+from metarl.policies.mlp import MlpConfig, as_mlp
 from metarl.runs.checkpoint import SavedPolicy
 from metarl.sb3.weights import ObservationNormaliser, actor_layers, converted, put_into
 from metarl_envs import InputError, load_family
@@ -58,19 +59,18 @@ def from_ppo(
             "policy with use_sde=True: its noise depends on the state, ours does not; train it "
             "without gSDE"
         )
-    expected = GaussianMlpPolicy.for_family(found, PolicyConfig())
-    check_spaces(expected, sb3_policy, f"a policy of {found.name}")
+    check_spaces(Policy.for_family(found, MlpConfig()), sb3_policy, f"a policy of {found.name}")
     if normaliser is None:
         normaliser = model.get_vec_normalize_env()
     normaliser = _normaliser(sb3_policy, normaliser)
     own = isinstance(sb3_policy.features_extractor, ObservationNormaliser)
-    network = PolicyConfig(
+    network = MlpConfig(
         hidden_sizes=tuple(layer.out_features for layer in actor_layers(sb3_policy)[:-1]),
         activation=_activation(sb3_policy),  # pyright: ignore[reportArgumentType]
         action_scale=1.0,
         normalize_observations=own or normaliser is not None,
     )
-    policy = GaussianMlpPolicy.for_family(found, network)
+    policy = as_mlp(Policy.for_family(found, network))
     (method,) = IMPORTED
     config = dataclasses.replace(
         robust(default(found.name)),
@@ -103,7 +103,7 @@ def to_ppo(
         InputError: for other spaces, an environment that normalises observations itself, or a
             policy with action bounds of its own.
     """
-    function = policy.saved.policy
+    function = as_mlp(policy.saved.policy)
     check_spaces(function, env)
     if function.control_limits is not None:
         raise InputError(

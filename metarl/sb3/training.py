@@ -17,7 +17,8 @@ from torch import nn
 from metarl.errors import FaultError, Interrupted
 from metarl.methods.config import TrainConfig
 from metarl.outer.ppo import Ppo
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
+from metarl.policies.mlp import as_mlp
 from metarl.policies.params import Params
 from metarl.rollouts.threads import torch_threads
 from metarl.runs.checkpoint import load_baseline_checkpoint, save_policy_checkpoint
@@ -120,13 +121,13 @@ def make_ppo(config: TrainConfig, env: TaskVecEnv) -> tuple[PPO, VecNormalize]:
             f"outer.minibatches = {outer.minibatches}: {env.num_envs} worlds x {config.horizon} "
             f"steps can make at most {samples // 2}"
         )
-    policy = GaussianMlpPolicy.for_family(env.family, config.policy)
+    policy = as_mlp(Policy.for_family(env.family, config.policy))
     normaliser = VecNormalize(
         VecMonitor(env),
         norm_obs=config.policy.normalize_observations,
         gamma=config.discount,
     )
-    sizes = list(config.policy.hidden_sizes)
+    sizes = list(policy.config.hidden_sizes)
     model = PPO(
         ActorCriticPolicy,
         normaliser,
@@ -140,7 +141,7 @@ def make_ppo(config: TrainConfig, env: TaskVecEnv) -> tuple[PPO, VecNormalize]:
         gae_lambda=config.gae_lambda,
         policy_kwargs={
             "net_arch": {"pi": sizes, "vf": sizes},
-            "activation_fn": nn.Tanh if config.policy.activation == "tanh" else nn.ReLU,
+            "activation_fn": nn.Tanh if policy.config.activation == "tanh" else nn.ReLU,
         },
         seed=config.seed,
         device="cpu",
@@ -158,7 +159,7 @@ class PpoLearner:
         worlds = config.meta_batch_size * config.episodes_per_task
         self._config = config
         self._samples = worlds * config.horizon
-        self._policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
+        self._policy = as_mlp(Policy.for_family(config.task_family(), config.policy))
         self._noted = {} if task is None else {"task": task.describe(0)}
         env = TaskVecEnv(
             config.task_family(),

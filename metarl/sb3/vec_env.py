@@ -117,19 +117,19 @@ class TaskVecEnv(VecEnv):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], Infos]:
         """One control step: observations (N, O), rewards (N,), ends (N,), infos."""
         step = self._env.step(self._controls)
-        ended = step.terminated | step.truncated | step.faulted
+        ended = step.terminated | step.truncated | step.diverged
         observations = step.observations.float()
         infos: Infos = [{} for _ in range(self.num_envs)]
         if bool(ended.any()):
-            final = torch.where(step.faulted[:, None], self._last, observations)
+            final = torch.where(step.diverged[:, None], self._last, observations)
             for world in ended.nonzero()[:, 0].tolist():
                 infos[world] = {
                     "terminal_observation": final[world].numpy().copy(),
                     "TimeLimit.truncated": not bool(step.terminated[world]),
                     "task": self.tasks.describe(world),
-                    "fault": bool(step.faulted[world]),
+                    "fault": bool(step.diverged[world]),
                 }
-            self.num_faults += int(step.faulted.sum())
+            self.num_faults += int(step.diverged.sum())
             observations = self._start(ended)
         self._last = observations
         rewards = step.rewards.float().numpy().copy()

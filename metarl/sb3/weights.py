@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import gymnasium
 import torch
@@ -12,7 +13,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor, nn
 
-from metarl.policies.mlp import CLIP_OBSERVATIONS, VAR_FLOOR, GaussianMlpPolicy, folded_context
+from metarl.policies.base import VAR_FLOOR, Policy, Statistics
+from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params
 
 
@@ -25,17 +27,20 @@ class ObservationNormaliser(BaseFeaturesExtractor):
     def __init__(self, observation_space: gymnasium.spaces.Box) -> None:
         size = observation_space.shape[0]
         super().__init__(observation_space, features_dim=size)
-        self.obs_mean: Tensor
-        self.obs_var: Tensor
-        self.obs_count: Tensor
-        self.register_buffer("obs_mean", torch.zeros(size))
-        self.register_buffer("obs_var", torch.ones(size))
-        self.register_buffer("obs_count", torch.zeros(1))
+        self.mean: Tensor
+        self.variance: Tensor
+        self.samples: Tensor
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("variance", torch.ones(size))
+        self.register_buffer("samples", torch.zeros(1))
+
+    def statistics(self) -> Statistics:
+        """The normaliser's."""
+        return Statistics(self.mean, self.variance, self.samples)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Standardised and clipped: (N, O) -> (N, O)."""
-        std = (self.obs_var + VAR_FLOOR).sqrt()
-        return ((observations - self.obs_mean) / std).clamp(-CLIP_OBSERVATIONS, CLIP_OBSERVATIONS)
+        return self.statistics().standardised(observations)
 
 
 @torch.no_grad()
@@ -55,30 +60,25 @@ def converted(
         policy: the policy function that will act.
     """
     middle, scale = output_scaling(policy)
-    params: Params = {}
-    layers = actor_layers(sb3_policy)
-    for i, layer in enumerate(layers):
-        params[f"weight_{i}"], params[f"bias_{i}"] = layer.weight.cpu().T, layer.bias.cpu()
-    last = len(layers) - 1
-    params[f"weight_{last}"] = params[f"weight_{last}"] * scale
-    params[f"bias_{last}"] = (params[f"bias_{last}"] - middle) * scale
+    layers = [(layer.weight.cpu().T, layer.bias.cpu()) for layer in actor_layers(sb3_policy)]
+    weight, bias = layers[-1]
+    layers[-1] = weight * scale, (bias - middle) * scale
     assert isinstance(sb3_policy.log_std, Tensor)
-    params["log_std"] = sb3_policy.log_std.cpu() + scale.log()
-    own = sb3_policy.features_extractor
+    log_std = sb3_policy.log_std.cpu() + scale.log()
+    own, statistics = sb3_policy.features_extractor, None
     if policy.config.normalize_observations and isinstance(own, ObservationNormaliser):
-        params |= {name: buffer.cpu() for name, buffer in own.named_buffers()}
+        statistics = Statistics(*(value.cpu() for value in own.statistics()))
     elif policy.config.normalize_observations:
         assert normaliser is not None
-        seen = normaliser.obs_rms
-        params["obs_mean"] = torch.from_numpy(seen.mean).float()  # pyright: ignore[reportAttributeAccessIssue]
+        seen: Any = normaliser.obs_rms
         # SB3 adds its own small number to the variance before taking the root.
-        variance = seen.var + normaliser.epsilon - VAR_FLOOR  # pyright: ignore[reportAttributeAccessIssue]
-        params["obs_var"] = torch.from_numpy(variance).float()
-        params["obs_count"] = torch.tensor([float(seen.count)])  # pyright: ignore[reportAttributeAccessIssue]
-    return {
-        name: value.detach().clone(memory_format=torch.contiguous_format)
-        for name, value in params.items()
-    }
+        variance = seen.var + normaliser.epsilon - VAR_FLOOR
+        statistics = Statistics(
+            torch.from_numpy(seen.mean).float(),
+            torch.from_numpy(variance).float(),
+            torch.tensor([float(seen.count)]),
+        )
+    return policy.of_layers(layers, log_std, statistics)
 
 
 @torch.no_grad()
@@ -94,23 +94,24 @@ def put_into(
         params: one policy's parameters, without axis M.
     """
     middle, scale = output_scaling(policy)
-    params = folded_context(params)
-    layers = actor_layers(sb3_policy)
-    for i, layer in enumerate(layers):
-        weight, bias = params[f"weight_{i}"], params[f"bias_{i}"]
-        if i == len(layers) - 1:
-            weight, bias = weight / scale, bias / scale + middle
+    params = policy.folded(params)
+    layers = policy.layers(params)
+    weight, bias = layers[-1]
+    layers[-1] = weight / scale, bias / scale + middle
+    for layer, (weight, bias) in zip(actor_layers(sb3_policy), layers, strict=True):
         layer.weight.copy_(weight.T)
         layer.bias.copy_(bias)
     assert isinstance(sb3_policy.log_std, Tensor)
     sb3_policy.log_std.copy_(policy.log_std(params)[0] - scale.log())
-    if policy.config.normalize_observations:
-        for name, buffer in sb3_policy.features_extractor.named_buffers():
-            buffer.copy_(params[name])
+    own = sb3_policy.features_extractor
+    known = policy.statistics(params)
+    if known is not None and isinstance(own, ObservationNormaliser):
+        for buffer, value in zip(own.statistics(), known, strict=True):
+            buffer.copy_(value)
 
 
 @torch.no_grad()
-def set_initial_actions(sb3_policy: ActorCriticPolicy, policy: GaussianMlpPolicy) -> None:
+def set_initial_actions(sb3_policy: ActorCriticPolicy, policy: Policy) -> None:
     """Give SB3's policy the initial noise that ours has by its configuration, around its middle.
 
     SB3's own, standard deviation 1 around 0 in the units of the controls, is right for a range of
@@ -129,7 +130,7 @@ def actor_layers(sb3_policy: ActorCriticPolicy) -> list[nn.Linear]:
     return [*hidden, sb3_policy.action_net]
 
 
-def output_scaling(policy: GaussianMlpPolicy) -> tuple[Tensor, Tensor]:
+def output_scaling(policy: Policy) -> tuple[Tensor, Tensor]:
     """(middle, scale), each (A,): an output is (control - middle) * scale."""
     middle, half = policy.action_range(torch.empty(0))
     return middle, policy.config.action_scale / half

@@ -9,7 +9,7 @@ from torch import Generator
 
 from metarl.adaptation.none import Unadapted
 from metarl.methods.config import TrainConfig
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params
 from metarl.runs.checkpoint import SavedPolicy, load_policy
 from metarl.runs.policy_folder import check_middle
@@ -18,10 +18,8 @@ from metarl_envs import InputError
 
 def untrained_params(config: TrainConfig) -> Params:
     """A fresh network whose mean is zero: what is left is the policy's noise."""
-    policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
-    params = policy.init(Generator().manual_seed(config.seed))
-    last = f"weight_{policy.num_layers - 1}"
-    return params | {last: 0 * params[last]}
+    policy = Policy.for_family(config.task_family(), config.policy)
+    return policy.without_mean(policy.init(Generator().manual_seed(config.seed)))
 
 
 def load_start(path: Path, config: TrainConfig) -> tuple[SavedPolicy, TrainConfig]:

@@ -21,11 +21,13 @@ from torch import Generator, Tensor
 
 from metarl.methods.config import TrainConfig
 from metarl.methods.learners import learner_for
+from metarl.methods.worlds import make_env
 from metarl.policies.params import expand, to
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
+from metarl.rollouts.task_env import TaskEnv
 from metarl.rollouts.threads import torch_threads
 from metarl.versions import git_commit, versions
-from metarl_envs import BatchEnv, InputError, chosen_engine
+from metarl_envs import InputError, TaskFamily, chosen_engine
 from metarl_envs.inputs.numbers import whole, wholes
 
 GPU_WORLDS = (256, 1024, 4096, 8192, 16384, 32768)
@@ -132,25 +134,18 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
     M, K, device = config.meta_batch_size, config.adaptation_steps, config.torch_device()
     began = time.perf_counter()
     family = config.task_family()
-    env = BatchEnv(
-        family,
-        M,
-        worlds // M,
-        horizon=config.horizon,
-        sim_threads=config.sim_threads,
-        engine=config.engine,
-        device=device,
-    )
+    env = make_env(config, M, worlds // M)
     learner = learner_for(config)
+    collector = Collector(env, learner.policy)
     state = learner.init(config.seed)
     rng, start = state.generators, expand(to(state.params, device), M)
     num_tasks = config.outer.num_distinct_tasks(M)
-    random_controls = _random_controls(env, Generator().manual_seed(5))
+    random_controls = _random_controls(family, env, Generator().manual_seed(5))
 
     def physics() -> None:
         for t in range(env.horizon):
-            env.engine.data["ctrl"].copy_(random_controls[t % len(random_controls)])
-            env.engine.step(family.robot.frame_skip)
+            env.begin_step(random_controls[t % len(random_controls)])
+            env.simulate()
 
     def meta_iteration() -> tuple[float, float, float, float]:
         """Seconds of tasks, collections, adaptation and update."""
@@ -159,7 +154,7 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
         env.set_tasks(tasks[torch.arange(M) % num_tasks])
         _wait(device)
         stamps.append(time.perf_counter())
-        experience = learner.collect(env, state, tasks)  # sets the tasks once more
+        experience = learner.collect(collector, state, tasks)  # sets the tasks once more
         _wait(device)
         stamps.append(time.perf_counter())
         learner.update(state, experience)
@@ -170,7 +165,7 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
         return tasks_s, collect_s, max(0.0, whole_s - tasks_s - collect_s), update_s
 
     def collection() -> None:
-        collect(env, learner.policy, start, rng.resets, rng.actions)
+        collector.collect(start, rng.resets, rng.actions)
 
     meta_iteration()
     env.reset(rng.resets)
@@ -205,11 +200,12 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
     )
 
 
-def _random_controls(env: BatchEnv, generator: Generator) -> Tensor:
+def _random_controls(family: TaskFamily, env: TaskEnv, generator: Generator) -> Tensor:
     """A few steps of uniform controls, (few, N, A), on the engine's device."""
-    span = env.action_high - env.action_low
-    draws = torch.rand((16, env.num_worlds, len(span)), generator=generator)
-    return (env.action_low + span * draws).to(env.device, env.engine.dtype)
+    low, high = family.action_bounds()
+    worlds = env.num_tasks * env.episodes_per_task
+    draws = torch.rand((16, worlds, len(low)), generator=generator)
+    return (low + (high - low) * draws).to(env.device)
 
 
 def _seconds(device: torch.device, work: Callable[[], object]) -> float:

@@ -14,8 +14,8 @@ def rollout_metrics(collections: Sequence[Rollouts]) -> dict[str, float]:
     """Returns before and after adaptation, lengths and faults, over the meta-batch."""
     pre, post = collections[0], collections[-1]
     return_pre, return_post = (float(r.task_returns().nanmean()) for r in (pre, post))
-    faulted = torch.stack([rollouts.faulted for rollouts in collections])
-    sound = ~torch.stack([rollouts.faulted for rollouts in (pre, post)])
+    diverged = torch.stack([rollouts.diverged for rollouts in collections])
+    sound = ~torch.stack([rollouts.diverged for rollouts in (pre, post)])
     lengths = torch.stack([rollouts.valid.sum(-1) for rollouts in (pre, post)])
     ended = torch.stack([rollouts.truncated.any(-1) for rollouts in collections])
     return {
@@ -23,8 +23,8 @@ def rollout_metrics(collections: Sequence[Rollouts]) -> dict[str, float]:
         "rollout/return_post": return_post,
         "rollout/adaptation_gain": return_post - return_pre,
         "rollout/ep_len_mean": float(lengths[sound].float().mean()),
-        "health/nonfinite_envs": float(faulted.sum()),
-        "health/fault_share": float(faulted.float().mean()),
+        "health/nonfinite_envs": float(diverged.sum()),
+        "health/fault_share": float(diverged.float().mean()),
         "health/truncation_rate": float(ended.float().mean()),
     }
 

@@ -12,9 +12,11 @@ from metarl.distributed import any_rank
 from metarl.errors import FaultError, Interrupted, NonFiniteUpdateError
 from metarl.methods.config import TrainConfig
 from metarl.methods.learners import learner_for
+from metarl.methods.worlds import make_env
 from metarl.outer.learner import Experience, Update
 from metarl.outer.state import TrainState
 from metarl.policies.params import is_finite
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.observed import observation_statistics
 from metarl.runs.checkpoint import save_checkpoint
 from metarl.runs.metrics_log import MetricsLogger, read_metrics
@@ -23,7 +25,6 @@ from metarl.training.health import Watch, health_metrics
 from metarl.training.metrics import rollout_metrics, time_metrics
 from metarl.training.signals import StopSignals
 from metarl.training.validation import Validation
-from metarl_envs import BatchEnv
 
 MAX_REFUSED_IN_A_ROW = 3
 
@@ -43,15 +44,8 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
     """
     learner, family, rng = learner_for(config), config.task_family(), state.generators
     num_tasks = config.outer.num_distinct_tasks(config.meta_batch_size)
-    env = BatchEnv(
-        family,
-        config.meta_batch_size,
-        config.episodes_per_task,
-        horizon=config.horizon,
-        sim_threads=config.sim_threads,
-        engine=config.engine,
-        device=config.torch_device(),
-    )
+    env = make_env(config, config.meta_batch_size, config.episodes_per_task)
+    collector = Collector(env, learner.policy)
     validation = Validation(run, config, learner.policy, state)
     watch = Watch(config, read_metrics(run))
     with (
@@ -62,7 +56,7 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
         while state.iteration < config.iterations:
             start_s = time.perf_counter()
             tasks = family.sample_tasks(num_tasks, rng.tasks, "train")
-            experience = learner.collect(env, state, tasks)
+            experience = learner.collect(collector, state, tasks)
             update = learner.update(state, experience)
             state = next_state(state, update, experience)
             metrics = update.metrics | rollout_metrics(experience.rollouts)

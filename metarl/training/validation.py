@@ -14,14 +14,13 @@ from torch import Generator
 from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.evaluation.controls import exchanged, other_tasks
 from metarl.methods.config import TrainConfig
+from metarl.methods.worlds import make_env
 from metarl.outer.state import TrainState
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params, expand, to
-from metarl.rollouts.collect import collect
-from metarl.rollouts.threads import torch_threads
+from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import drop_best_after, save_best
 from metarl.runs.metrics_log import read_metrics
-from metarl_envs import BatchEnv
 
 NO_BEST = {"eval/best_return_post": -math.inf, "eval/best_iteration": 0.0}
 
@@ -36,9 +35,7 @@ class Validation:
     nothing out: its validation tasks are its training tasks, and `chosen` in the metadata says so.
     """
 
-    def __init__(
-        self, run: Path, config: TrainConfig, policy: GaussianMlpPolicy, state: TrainState
-    ) -> None:
+    def __init__(self, run: Path, config: TrainConfig, policy: Policy, state: TrainState) -> None:
         """Continue where the run stood after `state.iteration` iterations."""
         self._run, self._config, self._policy = run, config, policy
         stream = Generator()
@@ -76,18 +73,16 @@ class Validation:
         over the tasks, NaN if one of them has no valid episode or there is no other task.
         """
         began = time.perf_counter()
-        config, env = self._config, self._env
+        config, collector = self._config, self._collector
         start = to(expand(params, config.evaluation_tasks), config.torch_device())
         resets, actions, starts = self._seeds
         collect_episodes = partial(
-            collect,
-            env,
-            self._policy,
+            collector.collect,
             resets=Generator().manual_seed(resets),
             actions=Generator().manual_seed(actions),
         )
         inner = run_inner_loop(
-            self._policy,
+            collector.policy,
             config.inner_loop(progress=1.0),
             start,
             config.adaptation_steps,
@@ -97,11 +92,10 @@ class Validation:
         tried = [start, inner.adapted]
         if self._others is not None:
             tried.append(exchanged(inner.adapted, self._others))
-        with torch_threads(1):
-            acted = [
-                collect_episodes(p, resets=Generator().manual_seed(starts), explore=False)
-                for p in tried
-            ]
+        acted = [
+            collect_episodes(p, resets=Generator().manual_seed(starts), explore=False)
+            for p in tried
+        ]
         pre, post, *others = (rollouts.task_returns().double() for rollouts in acted)
         other = others[0] if others else torch.full_like(post, torch.nan)
         return {
@@ -118,17 +112,9 @@ class Validation:
         }
 
     @cached_property
-    def _env(self) -> BatchEnv:
+    def _collector(self) -> Collector:
         """Worlds of its own, so that nothing of them reaches training; made when first needed."""
         config = self._config
-        env = BatchEnv(
-            config.task_family(),
-            config.evaluation_tasks,
-            config.episodes_per_task,
-            horizon=config.horizon,
-            sim_threads=config.sim_threads,
-            engine=config.engine,
-            device=config.torch_device(),
-        )
+        env = make_env(config, config.evaluation_tasks, config.episodes_per_task)
         env.set_tasks(self._tasks)
-        return env
+        return Collector(env, self._policy)

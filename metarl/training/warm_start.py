@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from metarl.methods.config import TrainConfig
 from metarl.methods.meta import METHODS
 from metarl.outer.state import Generators, TrainState, initial_params
-from metarl.policies.mlp import GaussianMlpPolicy, folded_context
-from metarl.policies.params import ADAPTATION, Params, learned
+from metarl.policies.base import Policy
+from metarl.policies.params import ADAPTATION, learned
 from metarl.runs.checkpoint import SavedPolicy, load_policy
 from metarl.runs.policy_folder import check_middle
 from metarl_envs import InputError
-
-NETWORK = ("hidden_sizes", "activation", "action_scale", "normalize_observations")
-"""Settings of the policy that its weights have been made for."""
 
 
 def state_from(
@@ -38,7 +34,8 @@ def state_from(
         RunError: if there is no sound policy.
     """
     for name in given:
-        if name.removeprefix("policy.") in NETWORK:
+        part, _, setting = name.rpartition(".")
+        if part == "policy" and setting not in config.policy.start_only:
             raise InputError(f"--set {name}: the network is that of --start {start}")
     if start.suffix == ".zip":
         raise InputError(
@@ -65,17 +62,17 @@ def begun(saved: SavedPolicy, config: TrainConfig) -> tuple[TrainConfig, TrainSt
     if given.observe_task:
         raise InputError("the policy to start from observes the task; start from one that is not")
     _check_spaces(saved, config)
-    params = folded_context(saved.params)
+    params = saved.policy.folded(saved.params)
     scale = 1.0
     if given.method not in METHODS:
         log_std = saved.policy.log_std(params).mean()
         scale = config.policy.init_std / float(log_std.exp())
-        params = _scaled(params, saved.policy.num_layers - 1, scale)
-    network = {name: getattr(given.policy, name) for name in NETWORK}
-    network["action_scale"] *= scale
-    config = dataclasses.replace(config, policy=dataclasses.replace(config.policy, **network))
+        params = saved.policy.rescaled(params, scale)
+    network = config.policy.with_network_of(given.policy)
+    network = dataclasses.replace(network, action_scale=scale * network.action_scale)
+    config = dataclasses.replace(config, policy=network)
     generators = Generators.from_seed(config.seed)
-    policy = GaussianMlpPolicy.for_family(family, config.policy)
+    policy = Policy.for_family(family, config.policy)
     fresh = initial_params(policy, config.inner, generators.init)
     same = type(given.inner) is type(config.inner)
     params = {n: v for n, v in params.items() if same or not n.startswith(ADAPTATION)}
@@ -87,18 +84,8 @@ def _kept(own: Tensor | None, fresh: Tensor) -> Tensor:
     return fresh if own is None or own.shape != fresh.shape else own.clone()
 
 
-@torch.no_grad()
-def _scaled(params: Mapping[str, Tensor], last: int, scale: float) -> Params:
-    """Outputs times `scale`, with their noise."""
-    return dict(params) | {
-        f"weight_{last}": params[f"weight_{last}"] * scale,
-        f"bias_{last}": params[f"bias_{last}"] * scale,
-        "log_std": params["log_std"] + torch.tensor(scale).log(),
-    }
-
-
 def _check_spaces(saved: SavedPolicy, config: TrainConfig) -> None:
-    wanted = GaussianMlpPolicy.for_family(config.task_family(), saved.config.policy)
+    wanted = Policy.for_family(config.task_family(), saved.config.policy)
     if wanted != dataclasses.replace(saved.policy, action_middle=wanted.action_middle):
         theirs, ours = (
             f"{p.observation_size} observations and actions from {list(p.action_low)} to "

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metarl.deploy.adapt import adaptation_generators
-from metarl.policies.mlp import GaussianMlpPolicy
-from metarl.policies.params import Params
+from metarl.policies.base import Outcome, Policy
+from metarl.policies.params import Params, dtype_of
 from metarl_envs import BatchEnv
 
 
@@ -40,7 +40,7 @@ def reset_alike(env: BatchEnv, seed: int) -> Tensor:
 
 
 def play(
-    env: BatchEnv, policy: GaussianMlpPolicy, params: Params, observation: Tensor
+    env: BatchEnv, policy: Policy, params: Params, observation: Tensor
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """One episode of mean actions, world m acting with the m-th parameters.
 
@@ -49,20 +49,29 @@ def play(
         merely ran out of time) or diverged, each (N,), after each control step. A world that has
         ended stays as it is.
     """
-    quantity_of = env.family.robot.quantities[env.family.quantity]
+    belief = policy.begin(params, 1)
     alive = torch.ones(env.num_worlds, dtype=torch.bool, device=env.device)
     while bool(alive.any()):
-        inputs = observation.to(params["log_std"].dtype).unsqueeze(1)
+        seen = observation.to(dtype_of(params)).unsqueeze(1)
         with torch.no_grad():
-            outputs = policy.mean(params, inputs).squeeze(1)
-        step = env.step(policy.controls(outputs), alive)
-        ended = (step.terminated | step.faulted) & alive
-        yield step.rewards, quantity_of(step.transition), alive, ended
+            dist, belief = policy.act(params, belief, seen)
+        step = env.step(policy.controls(dist.mean.squeeze(1)), alive)
+        outcome = Outcome(
+            policy.sent(dist.mean),
+            step.rewards.to(seen).unsqueeze(1),
+            step.terminated.unsqueeze(1),
+            step.truncated.unsqueeze(1),
+            step.observations.to(seen).unsqueeze(1),
+        )
+        with torch.no_grad():
+            belief = policy.observe(params, belief, outcome)
+        ended = (step.terminated | step.diverged) & alive
+        yield step.rewards, step.quantity, alive, ended
         observation = step.observations
         alive = alive & ~(ended | step.truncated)
 
 
-def follow(env: BatchEnv, policy: GaussianMlpPolicy, params: Params, seed: int) -> Episode:
+def follow(env: BatchEnv, policy: Policy, params: Params, seed: int) -> Episode:
     """Play the episode once without pictures: what captions and the chart's scale need."""
     returns, quantity = [np.zeros(2)], [np.zeros(2)]
     lengths, early = np.zeros(2, dtype=int), np.zeros(2, dtype=bool)
@@ -75,8 +84,10 @@ def follow(env: BatchEnv, policy: GaussianMlpPolicy, params: Params, seed: int) 
         quantity.append(total / lengths)
         early |= ended.numpy()
     quantity[0] = quantity[1]  # before the first step there is none to show
-    faulted = env.engine.faults().numpy() > 0
-    endings = ["" if not early[i] else "diverged" if faulted[i] else "terminated" for i in range(2)]
+    diverged = env.engine.faults().numpy() > 0
+    endings = [
+        "" if not early[i] else "diverged" if diverged[i] else "terminated" for i in range(2)
+    ]
     return Episode(
         np.stack(returns, axis=1),
         np.stack(quantity, axis=1),

@@ -14,7 +14,7 @@ import torch
 from metarl.deploy import Adaptation, adapt_to_task
 from metarl.evaluation.evaluate import CPU
 from metarl.evaluation.labels import quantity_label, task_text
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.base import Policy
 from metarl.policies.params import Params
 from metarl.runs.checkpoint import SavedPolicy
 from metarl.runs.files import plain, replace_file, sha256
@@ -140,7 +140,7 @@ def film(
 
 def _frames(
     env: BatchEnv,
-    policy: GaussianMlpPolicy,
+    policy: Policy,
     params: Params,
     seed: int,
     composer: Composer,

@@ -22,7 +22,7 @@ from metarl.methods.config import from_json, settings, to_json, with_settings
 from metarl.methods.families import recipe
 from metarl.methods.meta import METHODS
 from metarl.outer import OUTER_UPDATES
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.runs.checkpoint import create_run, load_checkpoint, load_policy, save_policy
 from metarl.runs.files import json_bytes
 from metarl.runs.policy_folder import describe_family
@@ -36,9 +36,9 @@ every_wrap = pytest.mark.parametrize("wrap", WRAPS, ids=lambda wrap: wrap.__name
 PARTS = (
     *(kind() for kind in ADAPTATIONS.values()),
     *(kind() for kind in OUTER_UPDATES.values()),
-    PolicyConfig(),
-    PolicyConfig(hidden_sizes=()),
-    GaussianMlpPolicy(PolicyConfig(), 3, (-1.0,), (1.0,), ((-0.5,), (0.5,)), (0.25,)),
+    MlpConfig(),
+    MlpConfig(hidden_sizes=()),
+    GaussianMlpPolicy(MlpConfig(), 3, (-1.0,), (1.0,), ((-0.5,), (0.5,)), (0.25,)),
     TINY,
 )
 every_part = pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
@@ -83,7 +83,7 @@ def test_every_dataclass_of_settings_is_tried():
 
 def test_options_are_checked_in_python_as_in_files():
     with pytest.raises(InputError, match=r"^activation = 'gelu': allowed are tanh, relu"):
-        PolicyConfig(activation="gelu")
+        MlpConfig(activation="gelu")
     with pytest.raises(InputError, match=r"^inner_loss = 'dice': allowed are .*log_prob"):
         dataclasses.replace(TINY, inner_loss="dice")
 

@@ -104,7 +104,7 @@ def test_a_diverged_world_is_flagged_zeroed_and_alone(family, kind, generator):
         env.engine.data["qpos"][1, -1] = torch.nan
     for action, good in zip(poisoned, actions, strict=True):
         step, reference = env.step(action), sound.step(good)
-        assert step.faulted.tolist() == [False, True, False]
+        assert step.diverged.tolist() == [False, True, False]
         assert not step.terminated[1]
         assert step.rewards[1] == 0
         assert (step.observations[1] == 0).all()
@@ -112,7 +112,7 @@ def test_a_diverged_world_is_flagged_zeroed_and_alone(family, kind, generator):
             assert torch.equal(step.observations[world], reference.observations[world])
             assert torch.equal(step.rewards[world], reference.rewards[world])
     env.reset(generator, torch.tensor([False, True, False]))
-    assert not env.step(actions[0]).faulted.any()
+    assert not env.step(actions[0]).diverged.any()
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
@@ -123,7 +123,7 @@ def test_a_reward_that_is_not_finite_is_a_fault(value, generator):
     env = BatchEnv(dataclasses.replace(get_family("navigation"), reward=reward), 1, 2)
     env.reset(generator)
     step = env.step(random_actions(env, 1)[0])
-    assert step.faulted.tolist() == [False, True]
+    assert step.diverged.tolist() == [False, True]
     assert step.rewards.tolist() == [1.0, 0.0]
 
 

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from metarl.adaptation.base import Adaptation, Batch, adapt, linearise
 from metarl.adaptation.losses import InnerLoss, inner_batches, surrogate
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import (
     ADAPTATION,
     STATISTICS,
@@ -90,9 +90,7 @@ def problem(
 ) -> Problem:
     """A small policy with noise on every learned entry, and random batches collected near it."""
     generator = torch.Generator().manual_seed(seed)
-    config = PolicyConfig(
-        hidden_sizes=(4, 3), normalize_observations=True, context_size=context_size
-    )
+    config = MlpConfig(hidden_sizes=(4, 3), normalize_observations=True, context_size=context_size)
     policy = GaussianMlpPolicy(config, 3, (-1.0, -1.0), (1.0, 1.0))
     params = policy.init(generator)
     params |= adaptation.init(weights(params), generator)

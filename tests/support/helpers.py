@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metarl.adaptation.base import Adaptation, Batch, loss_gradient
 from metarl.policies.gaussian import log_prob
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import TASK, Params, expand, weights
 from metarl.rollouts.advantages import PolicyBatch
 from metarl.rollouts.data import Rollouts
@@ -20,7 +20,7 @@ HORIZON = 5
 
 def small_policy(observation_size: int = 3, action_size: int = 2) -> GaussianMlpPolicy:
     return GaussianMlpPolicy(
-        PolicyConfig(hidden_sizes=(5, 4)),
+        MlpConfig(hidden_sizes=(5, 4)),
         observation_size,
         (-1.0,) * action_size,
         (1.0,) * action_size,

@@ -13,7 +13,7 @@ from metarl.adaptation.base import Adaptation, Batch, adapt
 from metarl.adaptation.inner_loop import InnerLoop
 from metarl.adaptation.losses import InnerLoss, inner_batches
 from metarl.outer.meta_gradient import Iteration
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import Params, expand, learned, weights
 from metarl.rollouts.advantages import PolicyBatch
 from metarl.rollouts.data import Rollouts
@@ -71,9 +71,7 @@ def meta_problem(
 ) -> MetaProblem:
     """A small policy, away from symmetric points, with normalised observations."""
     generator = torch.Generator().manual_seed(seed)
-    config = PolicyConfig(
-        hidden_sizes=(4, 3), normalize_observations=True, context_size=context_size
-    )
+    config = MlpConfig(hidden_sizes=(4, 3), normalize_observations=True, context_size=context_size)
     policy = GaussianMlpPolicy(config, 3, (-1.0, -1.0), (1.0, 1.0))
     params = policy.init(generator)
     params |= adaptation.init(weights(params), generator)
@@ -100,7 +98,7 @@ def rollouts_with(returns: Tensor) -> Rollouts:
     """One episode of one step for each task, with these returns, (M,); NaN: it diverged."""
     rewards = torch.nan_to_num(returns).view(-1, 1, 1)
     observations = torch.zeros(len(returns), 1, 1, 1)
-    return rollouts_of(observations, rewards=rewards, faulted=returns.isnan().view(-1, 1))
+    return rollouts_of(observations, rewards=rewards, diverged=returns.isnan().view(-1, 1))
 
 
 def finite_difference(

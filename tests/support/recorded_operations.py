@@ -48,14 +48,14 @@ class Recording(TorchDispatchMode):
 
 
 def operations(work):
-    """A recorder as `collect` takes it."""
+    """A capture as `collect` takes it."""
     with Recording() as recording:
         work()
     return recording.repeat
 
 
 def every_time(work):
-    """The recorder of what cannot be recorded."""
+    """The capture of what cannot be recorded."""
     return work
 
 
@@ -66,5 +66,6 @@ def differing(one, other):
         field.name
         for field in dataclasses.fields(one)
         for a, b in [(getattr(one, field.name), getattr(other, field.name))]
+        if field.name != "belief"
         if not torch.equal(*((a[one.valid], b[one.valid]) if field.name in per_step else (a, b)))
     ]

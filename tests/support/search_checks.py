@@ -11,10 +11,10 @@ from torch import Generator, Tensor
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import InnerLoop
 from metarl.outer.meta_gradient import Iteration, OuterUpdate
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import Params, flatten, learned
 
-LINEAR = GaussianMlpPolicy(PolicyConfig(hidden_sizes=()), 2, (-1.0, -1.0), (1.0, 1.0))
+LINEAR = GaussianMlpPolicy(MlpConfig(hidden_sizes=()), 2, (-1.0, -1.0), (1.0, 1.0))
 """Eight learned numbers: a 2 x 2 weight, two biases, two logarithms of std."""
 
 

@@ -10,7 +10,7 @@ import torch
 
 from metarl.methods.config import TrainConfig
 from metarl.outer.state import TrainState
-from metarl.policies.mlp import PolicyConfig
+from metarl.policies.mlp import MlpConfig
 from metarl.runs.checkpoint import create_run, save_checkpoint
 from metarl.training.trainer import initial_state
 
@@ -24,7 +24,7 @@ TINY = TrainConfig(
     device="cpu",
     sim_threads=1,
     checkpoint_every=1,
-    policy=PolicyConfig(hidden_sizes=(4,), action_scale=1.0),
+    policy=MlpConfig(hidden_sizes=(4,), action_scale=1.0),
 )
 TINY_FLAGS = [
     "--meta-batch-size",

@@ -43,7 +43,7 @@ def contact_sheet(family: TaskFamily) -> Image.Image:
         step = env.step(swing(family, t).expand(len(tasks), -1))
         returns += torch.where(alive, step.rewards, 0.0)
         ended_s += alive * family.dt_s
-        alive = alive & ~(step.terminated | step.faulted)
+        alive = alive & ~(step.terminated | step.diverged)
     sheet = Image.new("RGB", (3 * WIDTH, len(rows) * (HEIGHT + TITLE)), (250, 250, 248))
     draw = ImageDraw.Draw(sheet)
     renderer = make_renderer(family, WIDTH, HEIGHT)

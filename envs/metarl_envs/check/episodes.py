@@ -70,7 +70,7 @@ def _copies(seen: Tensor, moving: Tensor) -> list[tuple[int, int]]:
 
 def rewards(tried: Trials) -> Finding:
     """Rewards that depend on what the robot does."""
-    if bool(tried.motion.faulted.any()):
+    if bool(tried.motion.diverged.any()):
         return Finding("reward", "note", "not judged, since it is not finite everywhere")
     paid = tried.by_task(tried.motion.rewards).double()  # (T, M, A)
     ends = tried.by_task(tried.motion.terminated)
@@ -122,26 +122,26 @@ def episodes(family: TaskFamily, tried: Trials) -> Finding:
     generator = Generator().manual_seed(0)
     env.reset(generator)
     alive = torch.ones(len(tasks), dtype=torch.bool)
-    lengths, faulted = torch.zeros(len(tasks)), torch.zeros_like(alive)
+    lengths, diverged = torch.zeros(len(tasks)), torch.zeros_like(alive)
     lowest, highest = float("inf"), -float("inf")
     low, high = env.action_low, env.action_high
     for _ in range(min(family.horizon, STEPS)):
         share = torch.rand((len(tasks), len(low)), generator=generator, dtype=torch.float64)
         step = env.step(low + (high - low) * share, alive)
         lengths += alive
-        faulted |= step.faulted & alive
-        sound = step.rewards[alive & ~step.faulted]
+        diverged |= step.diverged & alive
+        sound = step.rewards[alive & ~step.diverged]
         if len(sound):
             lowest, highest = min(lowest, float(sound.min())), max(highest, float(sound.max()))
-        alive = alive & ~(step.terminated | step.truncated | step.faulted)
+        alive = alive & ~(step.terminated | step.truncated | step.diverged)
         if not bool(alive.any()):
             break
-    if bool(faulted.any()):
-        first = described_task(tasks, int(faulted.long().argmax()))
+    if bool(diverged.any()):
+        first = described_task(tasks, int(diverged.long().argmax()))
         return Finding(
             "episodes",
             "FAILED",
-            f"{int(faulted.sum())} of {len(tasks)} diverged, or had a reward that is not finite, "
+            f"{int(diverged.sum())} of {len(tasks)} diverged, or had a reward that is not finite, "
             f"under random actions; the first in the task {first}; shorten the model's timestep, "
             "narrow the range, or keep the reward from dividing by 0",
         )

@@ -31,12 +31,12 @@ class Motion:
     rewards: Tensor  # (T, N)
     terminated: Tensor  # (T, N)
     truncated: Tensor  # (T, N) by the environment itself, or at the horizon
-    faulted: Tensor  # (T, N) diverged, or not finite
+    diverged: Tensor  # (T, N) diverged, or not finite
 
     @property
     def lengths(self) -> Tensor:
         """Steps until each world's episode ended: (N,)."""
-        over = (self.terminated | self.truncated | self.faulted).long().cumsum(dim=0)
+        over = (self.terminated | self.truncated | self.diverged).long().cumsum(dim=0)
         return (over == 0).long().sum(dim=0) + (over[-1] > 0).long()
 
 
@@ -68,9 +68,9 @@ def played(env: BatchEnv, start: Start, actions: Callable[[int], Tensor]) -> Mot
         data = env.engine.data
         state = torch.cat([data[name] for name in STATE if name in data], dim=1)
         observations.append(step.observations.clone())
-        flags = (step.terminated, step.truncated, step.faulted)
+        flags = (step.terminated, step.truncated, step.diverged)
         records.append((state, step.rewards.clone(), *(flag.clone() for flag in flags)))
-        alive = alive & ~(step.terminated | step.truncated | step.faulted)
+        alive = alive & ~(step.terminated | step.truncated | step.diverged)
         if stays and not bool(alive.any()):
             break
     states, *others = map(torch.stack, zip(*records, strict=True))

@@ -92,7 +92,7 @@ def _diverged(seen: Motion, tasks: Tasks, own: dict[int, Extremes]) -> str:
 
     Where the nominal robot diverges as well, it is not this parameter's doing.
     """
-    wrong = seen.faulted | ~torch.isfinite(seen.states).all(dim=2)  # (T, worlds)
+    wrong = seen.diverged | ~torch.isfinite(seen.states).all(dim=2)  # (T, worlds)
     if bool(wrong[:, 0].any()):
         return ""
     for i in own:

@@ -160,7 +160,7 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             name: float(quantity(step.transition)[0])
             for name, quantity in self.family.robot.quantities.items()
         }
-        fault = bool(step.faulted[0])
+        fault = bool(step.diverged[0])
         info = {"task": self.get_task(), "fault": fault, **quantities}
         observation = step.observations[0].numpy().copy()
         return observation, float(step.rewards[0]), bool(step.terminated[0]), fault, info

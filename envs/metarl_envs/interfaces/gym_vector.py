@@ -180,7 +180,7 @@ class MetaVectorEnv(VectorEnv[Array, Array, Array]):
         moving = ~restart
         step = self._batch.step(given, moving if bool(restart.any()) else None)
         terminated = step.terminated & moving
-        truncated = (step.truncated | step.faulted) & moving
+        truncated = (step.truncated | step.diverged) & moving
         rewards = torch.where(moving, step.rewards, 0.0)
         infos: dict[str, Any] = {}
         self._ended = terminated | truncated
@@ -282,7 +282,7 @@ class MetaVectorEnv(VectorEnv[Array, Array, Array]):
         quantities = self.family.robot.quantities
         measured = {name: quantity(step.transition) for name, quantity in quantities.items()}
         info: dict[str, Any] = {"task": self._task_info(mask), "_task": mask.numpy().copy()}
-        for name, value in {"fault": step.faulted, **measured}.items():
+        for name, value in {"fault": step.diverged, **measured}.items():
             info[name] = _where(mask, value)
             info[f"_{name}"] = mask.numpy().copy()
         return info

@@ -13,10 +13,10 @@ from metarl.adaptation.base import Adaptation, adapt
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import InnerLoopConfig, keep_finite, run_inner_loop
 from metarl.adaptation.losses import inner_batches
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import expand
 from metarl.rollouts.advantages import policy_batch
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl_envs import BatchEnv, get_family
 
 CONFIG = InnerLoopConfig(
@@ -31,14 +31,14 @@ def generator(seed):
 def run(num_steps=2, config=CONFIG, spread=0.0):
     """Three tasks, whose starting points differ where `spread` is not 0."""
     family = get_family("navigation")
-    policy = GaussianMlpPolicy.for_family(family, PolicyConfig(action_scale=1.0))
+    policy = GaussianMlpPolicy.for_family(family, MlpConfig(action_scale=1.0))
     start = {
         name: value + spread * torch.arange(3.0).view(-1, *[1] * (value.dim() - 1))
         for name, value in expand(policy.init(generator(0)), 3).items()
     }
     env = BatchEnv(family, 3, 4, horizon=8)
     env.set_tasks(family.sample_tasks(3, generator(1), "train"))
-    collected = partial(collect, env, policy, resets=generator(2), actions=generator(3))
+    collected = partial(Collector(env, policy).collect, resets=generator(2), actions=generator(3))
     inner = run_inner_loop(policy, config, start, num_steps, collected)
     return policy, start, inner
 
@@ -109,7 +109,7 @@ def test_a_task_whose_step_is_not_finite_keeps_its_parameters(infinite, entry):
         assert torch.equal(adapted[1], start[name][1])
         assert torch.equal(adapted[0], sound.adapted[name][0])
         assert torch.equal(adapted[2], sound.adapted[name][2])
-    assert not inner.rollouts[-1].faulted.any()
+    assert not inner.rollouts[-1].diverged.any()
 
 
 class EarlyReward(Adaptation):

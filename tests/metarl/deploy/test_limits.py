@@ -16,7 +16,7 @@ from metarl.deploy import MetaPolicy
 from metarl.deploy.step_size import training_step_kl
 from metarl.errors import RunError
 from metarl.policies.params import expand
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl_envs import BatchEnv, InputError, get_family
 
 FLAT = {"reached_good_return": False, "step_scale": [1.0], "steps_taken": 1}
@@ -62,7 +62,7 @@ def test_the_size_of_training_steps_is_the_largest_of_their_tasks(policy):
     tasks, resets, actions = (torch.Generator().manual_seed(i) for i in range(3))
     env.set_tasks(family.sample_tasks(20, tasks, "train"))
     how, start = saved.config.inner_loop(1.0), expand(saved.params, 20)
-    collected = partial(collect, env, saved.policy, resets=resets, actions=actions)
+    collected = partial(Collector(env, saved.policy).collect, resets=resets, actions=actions)
     inner = run_inner_loop(saved.policy, how, start, 2, collected)
     sizes = []
     for k in (0, 1):
@@ -108,7 +108,7 @@ def test_action_bounds_hold_in_simulation_too(policy):
     env = BatchEnv(get_family("navigation"), 1, 3, horizon=10)
     streams = (torch.Generator().manual_seed(i) for i in range(2))
     saved = adapted.saved
-    rollouts = collect(env, saved.policy, expand(saved.params, 1), *streams)
+    rollouts = Collector(env, saved.policy).collect(expand(saved.params, 1), *streams)
     moved = rollouts.final_observations - rollouts.observations[:, :, 0]
     torch.testing.assert_close(moved.amax(), torch.tensor(-0.5), atol=0.2, rtol=0)
     assert float(moved.max()) <= -0.5 + 1e-6  # ten steps of at most -0.05 m

@@ -16,7 +16,7 @@ from metarl import Limits
 from metarl.deploy import MetaPolicy
 from metarl.deploy.observation_check import Observed, alike, differences, observed_in_training
 from metarl.policies.params import expand
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.observed import observation_statistics
 from metarl_envs import BatchEnv, get_family
 
@@ -82,7 +82,7 @@ def policy():
     env = BatchEnv(family, 8, 4, horizon=60)
     streams = [torch.Generator().manual_seed(i) for i in range(3)]
     env.set_tasks(family.sample_tasks(8, streams[0], "train"))
-    rollouts = collect(env, saved.policy, expand(saved.params, 8), *streams[1:])
+    rollouts = Collector(env, saved.policy).collect(expand(saved.params, 8), *streams[1:])
     return MetaPolicy(replace(saved, metadata={"observations": observation_statistics(rollouts)}))
 
 

@@ -19,7 +19,7 @@ from metarl import Limits
 from metarl.cli import main, missing_module
 from metarl.deploy import MetaPolicy
 from metarl.errors import RunError
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.runs.checkpoint import SavedPolicy
 from metarl_envs import InputError
 
@@ -35,7 +35,7 @@ RUNNER = ROOT / "experiments" / "run_onnx.py"
 
 def random_policy(low=(-1.0, -0.4), high=(1.0, 2.0), **how) -> MetaPolicy:
     """All parameters random, so that an entry which the graph leaves out is missed."""
-    network = PolicyConfig(hidden_sizes=(16, 8), action_scale=0.3, **how)
+    network = MlpConfig(hidden_sizes=(16, 8), action_scale=0.3, **how)
     policy = GaussianMlpPolicy(network, 3, low, high)
     generator = torch.Generator().manual_seed(3)
     params = {
@@ -58,7 +58,7 @@ POLICIES = {
 
 
 def linear():
-    network = PolicyConfig(hidden_sizes=())
+    network = MlpConfig(hidden_sizes=())
     policy = GaussianMlpPolicy(network, 3, (-1.0,), (1.0,))
     params = policy.init(torch.Generator().manual_seed(1))
     return policy, params, replace(tiny_policy("navigation").config, policy=network), {}

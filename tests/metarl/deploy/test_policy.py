@@ -34,7 +34,7 @@ from metarl.methods.baselines import baseline_recipe
 from metarl.outer.state import initial_params
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
 from metarl.runs.checkpoint import SavedPolicy, save_policy
 from metarl_envs import BatchEnv, InputError, get_family
@@ -78,7 +78,7 @@ def one_step(saved, env, seed):
     """The inner loop of one step, as `adapt_to_task` runs it."""
     start, how = expand(saved.params, 1), saved.config.inner_loop(progress=1.0)
     streams = adaptation_generators(seed)
-    collected = partial(collect, env, saved.policy, resets=streams[0], actions=streams[1])
+    collected = partial(Collector(env, saved.policy).collect, resets=streams[0], actions=streams[1])
     return run_inner_loop(saved.policy, how, start, 1, collected)
 
 

@@ -109,8 +109,20 @@ def collected(env, limits, episodes, horizon):
     return gathered(policy.policy, params, met, horizon)
 
 
-def still(t, observation):
-    return np.zeros(2, dtype=np.float32)
+class Steady:
+    """The same action every time."""
+
+    def __init__(self, action):
+        self.action = np.full(2, action, dtype=np.float32)
+
+    def act(self, observation):
+        return self.action
+
+    def observe(self, reward, observation, terminated, truncated):
+        pass
+
+
+still = Steady(0.0)
 
 
 def test_a_stopped_episode_keeps_what_it_earned():
@@ -125,7 +137,7 @@ def test_a_stopped_episode_keeps_what_it_earned():
 
 def test_at_the_last_step_a_limit_counts_and_a_termination_comes_first():
     limits = Limits(unsafe=lambda o: bool(np.any(np.abs(o) > 0.05)))  # once it has moved
-    pushing = lambda t, o: np.full(2, 0.1, dtype=np.float32)  # noqa: E731
+    pushing = Steady(0.1)
     for horizon, env in ((1, Paying([1.0])), (5, TimeLimit(Paying([1.0] * 5), 1))):
         assert run_episode(env, pushing, horizon, limits).stopped == "unsafe"
     terminated = run_episode(Paying([1.0], terminates_at=1), pushing, 5, limits)

@@ -24,7 +24,7 @@ from metarl.evaluation.statistics import Interval
 from metarl.methods.baselines import baseline_recipe
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import SavedPolicy
 from metarl.training.baseline_start import untrained_params
 from metarl_envs import FAMILIES, BatchEnv, InputError, Tasks, get_family
@@ -182,7 +182,7 @@ def test_first_point_is_a_plain_collection_with_the_policy_itself(explore, words
     evaluation = evaluate(saved, splits=["test"], seed=3, explore=explore, **SIZES)
     env, generators = env_of("half-cheetah-velocity", 3), measuring_generators(3, "test")
     params = expand(saved.params, 4)
-    rollouts = collect(env, saved.policy, params, *generators, explore=explore)
+    rollouts = Collector(env, saved.policy).collect(params, *generators, explore=explore)
     (result,) = evaluation.splits
     assert result.tasks == env.tasks
     expected = rollouts.rewards.sum(-1).mean(1).numpy()
@@ -199,7 +199,9 @@ def test_the_random_baseline_is_measured_by_its_noise():
     found = evaluate(noise, splits=["test"], **SIZES)
     assert found.measured_by == "with action noise"
     env = env_of("half-cheetah-velocity", 0)
-    rollouts = collect(env, policy, expand(noise.params, 4), *measuring_generators(0, "test"))
+    rollouts = Collector(env, policy).collect(
+        expand(noise.params, 4), *measuring_generators(0, "test")
+    )
     expected = rollouts.task_returns().double().numpy()
     assert found.splits[0].returns.tolist() == [expected.tolist()] * 3
 
@@ -232,8 +234,8 @@ def test_controls_are_the_same_tasks_with_exchanged_and_averaged_parameters():
             (controls.averaged, averaged(params)),
         ):
             generators = measuring_generators(0, "test")
-            measured = collect(
-                env_of("navigation", 0), saved.policy, changed, *generators, explore=False
+            measured = Collector(env_of("navigation", 0), saved.policy).collect(
+                changed, *generators, explore=False
             )
             assert row[point].tolist() == measured.task_returns().double().tolist()
 
@@ -351,8 +353,8 @@ def test_faulted_episodes_do_not_count():
     family = get_family("half-cheetah-velocity")
     env = BatchEnv(family, 1, 3, horizon=5)
     _, resets, actions = evaluation_generators(0, "test")
-    rollouts = collect(env, saved.policy, expand(saved.params, 1), resets, actions)
-    rollouts.faulted[0, 0] = True
+    rollouts = Collector(env, saved.policy).collect(expand(saved.params, 1), resets, actions)
+    rollouts.diverged[0, 0] = True
     expected = rollouts.quantity[0, 1:].double().mean()
     assert mean_quantity(rollouts)[0] == pytest.approx(float(expected), abs=1e-12)
 
@@ -427,9 +429,10 @@ def loop_by_hand(saved, learn_from, steps):
     env.set_tasks(env.family.sample_tasks(4, tasks, "test"))
     how = saved.config.inner_loop(progress=1.0)
     start = expand(saved.params, 4)
+    collector = Collector(env, saved.policy)
 
     def seen(params):
-        return collect(env, saved.policy, params, resets, actions).some_episodes(slice(learn_from))
+        return collector.collect(params, resets, actions).some_episodes(slice(learn_from))
 
     return run_inner_loop(saved.policy, how, start, steps, seen)
 
@@ -442,13 +445,11 @@ def test_curves_over_steps_and_episodes_share_what_they_can():
     assert both.over_episodes().schedule == [(0, 0), (2, 2), (2, 6)]
     # Bit for bit what separate loops find, though all share one collection before adaptation.
     full, part = (loop_by_hand(saved, learn_from, 2).policies for learn_from in (None, 1))
+    collector = Collector(env_of("navigation", 0), saved.policy)
     measured = [
-        collect(
-            env_of("navigation", 0), saved.policy, params, *measuring_generators(0, "test"),
-            explore=False,
-        ).task_returns()
+        collector.collect(params, *measuring_generators(0, "test"), explore=False).task_returns()
         for params in (full[0], part[2], full[1], full[2])
-    ]  # fmt: skip
+    ]
     np.testing.assert_array_equal(both.splits[0].returns, torch.stack(measured).double().numpy())
     np.testing.assert_array_equal(
         both.over_episodes().splits[0].returns, both.splits[0].returns[[0, 1, 3]]
@@ -470,8 +471,10 @@ def test_without_adaptation_nothing_is_kept_and_nothing_collected_twice(monkeypa
     saved = tiny_policy("navigation")
     fixed = dataclasses.replace(saved, config=dataclasses.replace(saved.config, inner=Unadapted()))
     counted = []
+    collect = Collector.collect
     monkeypatch.setattr(
-        "metarl.evaluation.evaluate.collect",
+        Collector,
+        "collect",
         lambda *args, **named: counted.append(1) or collect(*args, **named),
     )
     (result,) = evaluate(fixed, splits=["test"], budgets=(1, 2), **SIZES).splits

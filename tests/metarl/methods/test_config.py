@@ -21,7 +21,7 @@ from metarl.outer.promp import ProMp
 from metarl.outer.reptile import Reptile
 from metarl.outer.state import Generators
 from metarl.outer.trpo import Trpo
-from metarl.policies.mlp import PolicyConfig
+from metarl.policies.mlp import MlpConfig
 from metarl_envs import InputError
 
 
@@ -237,7 +237,7 @@ def test_a_configuration_of_schema_1_says_the_same_in_the_new_form():
         inner_loss="ratio",
         discount=0.9,
         gae_lambda=0.8,
-        policy=PolicyConfig((4,), "relu", 0.5, 1e-3, 1.0, True),
+        policy=MlpConfig(0.5, 1e-3, 1.0, True, (4,), "relu"),
         inner=GradientStep(0.2, 0.5, True),
         outer=Trpo(0.02, 5, 1e-3, 0.5, 4, 0.5),
     )

@@ -14,7 +14,7 @@ from metarl.methods.config import TrainConfig
 from metarl.outer import OUTER_UPDATES
 from metarl.outer.cma_es import CmaEs
 from metarl.outer.reptile import Reptile
-from metarl.policies.mlp import PolicyConfig
+from metarl.policies.mlp import MlpConfig
 from metarl.policies.params import learned
 from metarl.runs.checkpoint import create_run
 from metarl.training.trainer import initial_state, train
@@ -42,7 +42,7 @@ def pair(inner, outer, **changes):
         episodes_per_task=5,
         device="cpu",
         sim_threads=1,
-        policy=PolicyConfig(
+        policy=MlpConfig(
             hidden_sizes=(4,),
             action_scale=1.0,
             context_size=2 if isinstance(inner, ContextStep) else 0,

@@ -13,7 +13,7 @@ from torch import Generator
 
 from metarl.methods.config import TrainConfig
 from metarl.outer.cma_es import COVARIANCE, GENERATION, MEAN, CmaEs, fitness, restored, state_of
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import expand, flatten, is_finite, learned
 from metarl_envs import InputError
 
@@ -140,7 +140,7 @@ def test_of_nothing_known_an_update_is_not_finite_and_so_refused():
 
 
 def test_statistics_are_not_searched():
-    config = PolicyConfig(hidden_sizes=(), normalize_observations=True)
+    config = MlpConfig(hidden_sizes=(), normalize_observations=True)
     params = GaussianMlpPolicy(config, 2, (-1.0,), (1.0,)).init(Generator().manual_seed(0))
     optimizer, start = proposal(CmaEs(population=4), params, 4)
     assert optimizer[COVARIANCE].shape == (4, 4)  # two weights, a bias, a standard deviation
@@ -159,6 +159,6 @@ def test_settings_out_of_range_are_named():
 
 
 def test_a_policy_too_big_for_a_covariance_matrix_is_refused():
-    big = GaussianMlpPolicy(PolicyConfig(hidden_sizes=(64, 64)), 17, (-1.0,), (1.0,))
+    big = GaussianMlpPolicy(MlpConfig(hidden_sizes=(64, 64)), 17, (-1.0,), (1.0,))
     with pytest.raises(InputError, match=r"policy.hidden_sizes: .* at most 1000 .* use \[\]"):
         CmaEs().init(learned(big.init(Generator())))

@@ -15,7 +15,7 @@ from torch import Generator
 
 from metarl.methods.config import TrainConfig
 from metarl.outer.es import EvolutionStrategy, signed_ranks, smoothed_gradient
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import flatten, is_finite, learned
 from metarl_envs import InputError
 
@@ -53,7 +53,7 @@ def test_candidates_depend_on_the_generator_alone():
 
 def test_statistics_are_not_perturbed():
     policy = GaussianMlpPolicy(
-        PolicyConfig(hidden_sizes=(), normalize_observations=True), 2, (-1.0,), (1.0,)
+        MlpConfig(hidden_sizes=(), normalize_observations=True), 2, (-1.0,), (1.0,)
     )
     params = policy.init(Generator().manual_seed(0))
     start = proposal(EvolutionStrategy(), params, 4)

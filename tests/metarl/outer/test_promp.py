@@ -21,7 +21,7 @@ from metarl.outer.meta_gradient import Iteration
 from metarl.outer.minibatches import minibatches
 from metarl.outer.promp import ProMp
 from metarl.policies.gaussian import log_prob
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import expand, flatten, learned, unflatten
 
 FORMS = ("log_prob", "ratio")
@@ -132,7 +132,7 @@ def stepped(form):
 
 def hand_made_iteration(form):
     """One task, one step, three transitions before and after it, of a linear policy."""
-    policy = GaussianMlpPolicy(PolicyConfig(hidden_sizes=()), 1, (-1.0,), (1.0,))
+    policy = GaussianMlpPolicy(MlpConfig(hidden_sizes=()), 1, (-1.0,), (1.0,))
     batches = [
         batch_of(
             rollouts_of(

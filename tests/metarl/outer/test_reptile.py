@@ -15,13 +15,13 @@ from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import InnerLoop
 from metarl.outer.meta_gradient import Iteration
 from metarl.outer.reptile import Reptile
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import Params, expand, flatten, unflatten, weights
 
 M = 3
 LR = 0.05
 LINEAR = GaussianMlpPolicy(
-    PolicyConfig(hidden_sizes=(), normalize_observations=True), 2, (-1.0,), (1.0,)
+    MlpConfig(hidden_sizes=(), normalize_observations=True), 2, (-1.0,), (1.0,)
 )
 """D = 4 learned numbers: two weights, a bias, a logarithm of std."""
 

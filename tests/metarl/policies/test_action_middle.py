@@ -15,7 +15,7 @@ from metarl.adaptation.none import Unadapted
 from metarl.errors import RunError
 from metarl.methods.config import TrainConfig, with_settings
 from metarl.methods.families import recipe
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.runs.checkpoint import load_checkpoint, load_policy, save_policy
 from metarl.training.baseline_start import load_start
 from metarl.training.warm_start import begun
@@ -63,7 +63,7 @@ def family(tmp_path, monkeypatch):
 
 
 CONFIG = dataclasses.replace(
-    TINY, family="servos", policy=PolicyConfig(hidden_sizes=(4,), action_scale=10.0)
+    TINY, family="servos", policy=MlpConfig(hidden_sizes=(4,), action_scale=10.0)
 )
 
 
@@ -92,7 +92,7 @@ def test_outputs_are_found_again_from_controls(family):
 
 def test_without_a_middle_controls_are_what_they_were_to_the_bit():
     low, high = (-0.3, 0.0, -2.0), (1.1, 2.6, 0.7)
-    policy = GaussianMlpPolicy(PolicyConfig(action_scale=3.0), 2, low, high)
+    policy = GaussianMlpPolicy(MlpConfig(action_scale=3.0), 2, low, high)
     outputs = 4 * torch.randn(1000, 3, generator=torch.Generator().manual_seed(0))
     lows, highs = torch.tensor(low), torch.tensor(high)
     middle, half = 0.5 * (highs + lows), 0.5 * (highs - lows)

@@ -12,7 +12,7 @@ from torch.distributions import Independent, Normal
 from torch.distributions import kl_divergence as torch_kl
 
 from metarl.policies.gaussian import Gaussian, entropy, kl_divergence, log_prob
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import (
     acting,
     expand,
@@ -66,7 +66,7 @@ def test_per_task_parameters_act_as_separate_policies():
 
 
 def test_the_network_is_the_documented_function():
-    policy = GaussianMlpPolicy(PolicyConfig(hidden_sizes=(1,)), 1, (-1.0,), (1.0,))
+    policy = GaussianMlpPolicy(MlpConfig(hidden_sizes=(1,)), 1, (-1.0,), (1.0,))
     params = {
         "weight_0": torch.tensor([[2.0]]),
         "bias_0": torch.tensor([0.5]),
@@ -81,20 +81,20 @@ def test_the_network_is_the_documented_function():
 
 def test_action_scale_maps_ten_to_full_range_and_clips_beyond():
     family = get_family("half-cheetah-direction")
-    policy = GaussianMlpPolicy.for_family(family, PolicyConfig(action_scale=10.0))
+    policy = GaussianMlpPolicy.for_family(family, MlpConfig(action_scale=10.0))
     outputs = torch.tensor([10.0, 5.0, 0.0, -10.0, -30.0, 1.0])
     expected = torch.tensor([1.0, 0.5, 0.0, -1.0, -1.0, 0.1])
     torch.testing.assert_close(policy.controls(outputs), expected)
 
 
 def test_controls_respect_an_asymmetric_range():
-    policy = GaussianMlpPolicy(PolicyConfig(action_scale=1.0), 3, (0.0,), (4.0,))
+    policy = GaussianMlpPolicy(MlpConfig(action_scale=1.0), 3, (0.0,), (4.0,))
     controls = policy.controls(torch.tensor([[-1.0], [0.0], [0.5], [2.0]]))
     assert controls.flatten().tolist() == [0.0, 2.0, 3.0, 4.0]
 
 
 def test_initial_weights_are_xavier_and_a_pure_function_of_the_generator():
-    policy = GaussianMlpPolicy(PolicyConfig(), 17, (-1.0,) * 6, (1.0,) * 6)
+    policy = GaussianMlpPolicy(MlpConfig(), 17, (-1.0,) * 6, (1.0,) * 6)
     one, two = (policy.init(torch.Generator().manual_seed(3)) for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
     bound = math.sqrt(6 / (17 + 64))
@@ -104,7 +104,7 @@ def test_initial_weights_are_xavier_and_a_pure_function_of_the_generator():
 
 
 def test_running_statistics_equal_those_of_all_data_at_once():
-    policy = dataclasses.replace(small_policy(), config=PolicyConfig(normalize_observations=True))
+    policy = dataclasses.replace(small_policy(), config=MlpConfig(normalize_observations=True))
     params = policy.init(torch.Generator().manual_seed(0))
     first, second = 3 + 2 * randn(5, 40, 3).float(), -1 + randn(5, 40, 3).float()
     valid = torch.ones(5, 40, dtype=torch.bool)
@@ -120,7 +120,7 @@ def test_running_statistics_equal_those_of_all_data_at_once():
 
 
 def test_normalised_policy_sees_standardised_observations():
-    config = PolicyConfig(hidden_sizes=(5, 4), normalize_observations=True)
+    config = MlpConfig(hidden_sizes=(5, 4), normalize_observations=True)
     policy = dataclasses.replace(small_policy(), config=config)
     params = double_params(small_policy()) | {
         "obs_mean": torch.tensor([1.0, 2.0, 3.0]).double(),
@@ -137,7 +137,7 @@ def test_normalised_policy_sees_standardised_observations():
 
 def test_a_context_acts_as_further_observations():
     policy = dataclasses.replace(
-        small_policy(), config=PolicyConfig(hidden_sizes=(5, 4), context_size=2)
+        small_policy(), config=MlpConfig(hidden_sizes=(5, 4), context_size=2)
     )
     params = double_params(policy) | {"task.context": randn(2)}
     stacked = torch.cat([params["weight_0"], params["weight_context"]])
@@ -151,7 +151,7 @@ def test_a_context_acts_as_further_observations():
 
 
 def test_a_context_begins_at_zero_and_leaves_the_other_weights_as_they_are_drawn():
-    config = PolicyConfig(hidden_sizes=(5, 4), context_size=2)
+    config = MlpConfig(hidden_sizes=(5, 4), context_size=2)
     policy = dataclasses.replace(small_policy(), config=config)
     params, without = (p.init(torch.Generator().manual_seed(0)) for p in (policy, small_policy()))
     assert params["task.context"].tolist() == [0, 0]
@@ -186,4 +186,4 @@ def test_flatten_and_unflatten_are_inverse():
 )
 def test_bad_settings_are_named(field, value):
     with pytest.raises(InputError, match=field):
-        PolicyConfig(**{field: value})
+        MlpConfig(**{field: value})

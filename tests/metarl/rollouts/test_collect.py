@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from metarl.policies.gaussian import log_prob
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import expand
 from metarl.rollouts.advantages import policy_batch
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl_envs import BatchEnv, get_family
 
 HORIZON = 12
@@ -24,7 +24,7 @@ def generator(seed):
 
 def setup(name, num_tasks, episodes, horizon=HORIZON):
     family = get_family(name)
-    policy = GaussianMlpPolicy.for_family(family, PolicyConfig(action_scale=1.0))
+    policy = GaussianMlpPolicy.for_family(family, MlpConfig(action_scale=1.0))
     env = BatchEnv(family, num_tasks, episodes, horizon=horizon)
     tasks = family.sample_tasks(num_tasks, generator(0), "train")
     env.set_tasks(tasks)
@@ -37,7 +37,7 @@ def setup(name, num_tasks, episodes, horizon=HORIZON):
 def test_batched_rollouts_replay_exactly_on_an_environment_stepped_by_hand(name):
     """Recorded actions, replayed step by step, give the recorded observations and rewards."""
     family, policy, env, tasks, params = setup(name, 3, 2)
-    rollouts = collect(env, policy, params, generator(1), generator(2))
+    rollouts = Collector(env, policy).collect(params, generator(1), generator(2))
     replay = BatchEnv(family, 3, 2, horizon=HORIZON)
     replay.set_tasks(tasks)
     observation = replay.reset(generator(1))
@@ -54,7 +54,7 @@ def test_batched_rollouts_replay_exactly_on_an_environment_stepped_by_hand(name)
 
 def test_log_probs_are_those_of_the_policy_that_acted():
     _, policy, env, _, params = setup("half-cheetah-direction", 3, 2)
-    rollouts = collect(env, policy, params, generator(1), generator(2))
+    rollouts = Collector(env, policy).collect(params, generator(1), generator(2))
     expected = log_prob(policy.distribution(params, rollouts), rollouts.actions)
     torch.testing.assert_close(rollouts.log_probs, expected, rtol=1e-4, atol=1e-4)
 
@@ -63,7 +63,7 @@ def test_without_exploration_the_mean_acts_and_no_number_is_drawn():
     _, policy, env, _, params = setup("half-cheetah-direction", 3, 2)
     noise = generator(2)
     before = noise.get_state()
-    rollouts = collect(env, policy, params, generator(1), noise, explore=False)
+    rollouts = Collector(env, policy).collect(params, generator(1), noise, explore=False)
     means = policy.mean(params, rollouts.observations.flatten(1, 2))
     torch.testing.assert_close(rollouts.actions.flatten(1, 2), means, rtol=1e-4, atol=1e-5)
     assert torch.equal(noise.get_state(), before)
@@ -71,7 +71,7 @@ def test_without_exploration_the_mean_acts_and_no_number_is_drawn():
 
 def test_truncation_at_the_horizon_is_not_termination():
     _, policy, env, _, params = setup("half-cheetah-direction", 2, 3)
-    rollouts = collect(env, policy, params, generator(1), generator(2))
+    rollouts = Collector(env, policy).collect(params, generator(1), generator(2))
     assert not rollouts.terminated.any()
     assert rollouts.truncated[:, :, -1].all()
     assert not rollouts.truncated[:, :, :-1].any()
@@ -94,7 +94,7 @@ def test_an_episode_ends_at_termination_and_nothing_after_it_counts():
     env.set_tasks(tasks)
     # Clipped to one step of 0.1 towards +x, task 0 arrives after 3 steps, task 1 after 1.
     params = drive_to_goal(policy, params, torch.tensor([[0.1, 0.0], [0.1, 0.0]]), 2)
-    rollouts = collect(env, policy, params, generator(1), generator(2))
+    rollouts = Collector(env, policy).collect(params, generator(1), generator(2))
     assert rollouts.valid.sum(-1).tolist() == [[3, 3, 3], [1, 1, 1]]
     assert rollouts.terminated.any(-1).all()
     assert not rollouts.truncated.any()
@@ -113,11 +113,11 @@ def test_an_episode_ends_at_termination_and_nothing_after_it_counts():
 
 def test_a_faulted_world_is_masked_whole_and_leaves_the_others_bit_equal():
     _, policy, env, _, params = setup("half-cheetah-direction", 2, 2)
-    sound = collect(env, policy, params, generator(1), generator(2))
+    sound = Collector(env, policy).collect(params, generator(1), generator(2))
     poisoned = {name: value.clone() for name, value in params.items()}
     poisoned["bias_2"][1] = torch.nan
-    rollouts = collect(env, policy, poisoned, generator(1), generator(2))
-    assert rollouts.faulted.tolist() == [[False, False], [True, True]]
+    rollouts = Collector(env, policy).collect(poisoned, generator(1), generator(2))
+    assert rollouts.diverged.tolist() == [[False, False], [True, True]]
     assert not rollouts.valid[1].any()
     assert torch.equal(rollouts.observations[0], sound.observations[0])
     assert torch.equal(rollouts.rewards[0], sound.rewards[0])
@@ -134,14 +134,16 @@ def test_action_noise_of_a_world_does_not_depend_on_how_long_another_lives():
     drawn = []
     for goal in (far, near):
         env.set_tasks(dataclasses.replace(family.nominal_tasks(2), values={"goal": goal}))
-        drawn.append(collect(env, policy, params, generator(1), generator(2)))
+        drawn.append(Collector(env, policy).collect(params, generator(1), generator(2)))
     assert torch.equal(drawn[0].actions[1], drawn[1].actions[1])
 
 
 def test_collection_is_reproducible_and_leaves_the_global_generator_alone():
     _, policy, env, _, params = setup("half-cheetah-direction", 2, 2)
     before = torch.get_rng_state()
-    first, second = (collect(env, policy, params, generator(1), generator(2)) for _ in range(2))
+    first, second = (
+        Collector(env, policy).collect(params, generator(1), generator(2)) for _ in range(2)
+    )
     assert torch.equal(first.observations, second.observations)
     assert torch.equal(first.actions, second.actions)
     assert torch.equal(torch.get_rng_state(), before)
@@ -151,8 +153,8 @@ def test_one_shared_policy_through_expand_equals_its_own_copies():
     _, policy, env, _, params = setup("half-cheetah-direction", 2, 2)
     one = {name: value[0] for name, value in params.items()}
     stacked = {name: torch.stack([value, value]) for name, value in one.items()}
-    a = collect(env, policy, expand(one, 2), generator(1), generator(2))
-    b = collect(env, policy, stacked, generator(1), generator(2))
+    a = Collector(env, policy).collect(expand(one, 2), generator(1), generator(2))
+    b = Collector(env, policy).collect(stacked, generator(1), generator(2))
     torch.testing.assert_close(a.observations, b.observations, rtol=1e-4, atol=1e-4)
 
 
@@ -161,10 +163,10 @@ def test_a_limit_that_only_worlds_after_their_end_met_is_no_warning(monkeypatch)
     monkeypatch.setattr(env.engine, "complaint", lambda: "limit = 1 was too low")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        collect(env, policy, params, generator(1), generator(2))
+        Collector(env, policy).collect(params, generator(1), generator(2))
     params["bias_2"][1] = torch.nan
     with pytest.warns(UserWarning, match="half-cheetah: limit = 1 was too low"):
-        collect(env, policy, params, generator(1), generator(2))
+        Collector(env, policy).collect(params, generator(1), generator(2))
 
 
 def test_a_cpu_stops_when_the_last_world_has_ended(monkeypatch):
@@ -179,5 +181,5 @@ def test_a_cpu_stops_when_the_last_world_has_ended(monkeypatch):
         return step(controls, mask)
 
     monkeypatch.setattr(env, "step", counted)
-    collect(env, policy, params, generator(1), generator(2))
+    Collector(env, policy).collect(params, generator(1), generator(2))
     assert stepped == [6, 3, 3]  # task 1 is there after one step, task 0 after three

@@ -9,7 +9,7 @@ from support.tiny_runs import TINY
 
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.observed import observation_statistics
 from metarl.runs.checkpoint import create_run, load_policy
 from metarl.training.trainer import initial_state, train
@@ -22,7 +22,7 @@ def some_rollouts(seed=0):
     params = expand(policy.init(torch.Generator().manual_seed(0)), 2)
     env = BatchEnv(family, 2, 2, horizon=4)
     streams = (torch.Generator().manual_seed(seed + i) for i in (0, 1))
-    return collect(env, policy, params, *streams)
+    return Collector(env, policy).collect(params, *streams)
 
 
 def test_statistics_are_those_of_the_valid_steps_alone():

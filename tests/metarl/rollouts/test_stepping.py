@@ -11,9 +11,9 @@ import torch
 from support.recorded_operations import differing, every_time, operations
 from torch import Generator
 
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import expand
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl_envs import BatchEnv, get_family, vary
 
 DISTURBED = dataclasses.replace(
@@ -28,24 +28,24 @@ DISTURBED = dataclasses.replace(
 )
 
 
-def collections(family, record, *, sizes=(3, 4), count=3, horizon=25, **options):
+def collections(family, capture, *, sizes=(3, 4), count=3, horizon=25, **options):
     """`count` collections with one environment: each has its own tasks, policy and streams."""
-    network = PolicyConfig(action_scale=1.0, normalize_observations=True)
+    network = MlpConfig(action_scale=1.0, normalize_observations=True)
     policy = GaussianMlpPolicy.for_family(family, network)
     env = BatchEnv(family, *sizes, horizon=horizon, **options)
-    found = []
+    collector, found = Collector(env, policy, capture), []
     for seed in range(count):
         streams = [Generator().manual_seed(10 * seed + purpose) for purpose in range(4)]
         env.set_tasks(family.sample_tasks(sizes[0], streams[0], "train"))
         params = expand(policy.init(streams[1]), sizes[0])
-        found.append(collect(env, policy, params, *streams[2:], record=record))
+        found.append(collector.collect(params, *streams[2:]))
     return found
 
 
-@pytest.mark.parametrize("record", [operations, every_time])
+@pytest.mark.parametrize("capture", [operations, every_time])
 @pytest.mark.parametrize("name", ["navigation", "half-cheetah-dynamics", "hopper-dynamics"])
-def test_recorded_steps_give_the_rollouts_of_steps_one_by_one(name, record):
-    expected, found = (collections(get_family(name), recorder) for recorder in (None, record))
+def test_captured_steps_give_the_rollouts_of_steps_one_by_one(name, capture):
+    expected, found = (collections(get_family(name), capture) for capture in (None, capture))
     for one, other in zip(expected, found, strict=True):
         assert one.valid.any()
         assert not differing(one, other)
@@ -53,15 +53,15 @@ def test_recorded_steps_give_the_rollouts_of_steps_one_by_one(name, record):
         assert not expected[0].valid.all()
 
 
-@pytest.mark.parametrize("record", [operations, every_time])
-def test_late_actions_and_noisy_observations_are_recorded_too(record):
-    expected, found = collections(DISTURBED, None), collections(DISTURBED, record)
+@pytest.mark.parametrize("capture", [operations, every_time])
+def test_late_actions_and_noisy_observations_are_captured_too(capture):
+    expected, found = collections(DISTURBED, None), collections(DISTURBED, capture)
     for one, other in zip(expected, found, strict=True):
         assert not differing(one, other)
     assert not torch.equal(found[0].observations, found[1].observations)
 
 
-def test_a_step_is_recorded_once_for_a_policy_function_and_environment():
+def test_a_step_is_captured_once_for_a_policy_function_and_environment():
     recorded = []
 
     def counting(work):
@@ -71,44 +71,49 @@ def test_a_step_is_recorded_once_for_a_policy_function_and_environment():
     family = get_family("navigation")
     env = BatchEnv(family, 2, 3, horizon=4)
     streams = [Generator().manual_seed(seed) for seed in range(2)]
-    wide, narrow = PolicyConfig(hidden_sizes=(8,)), PolicyConfig(hidden_sizes=(5,))
-    relu = PolicyConfig(hidden_sizes=(8,), activation="relu")  # parameters shaped as those of wide
-    for network, expected in ((wide, 2), (wide, 2), (narrow, 4), (relu, 6), (wide, 6)):
-        policy = GaussianMlpPolicy.for_family(family, network)
-        params = expand(policy.init(Generator().manual_seed(0)), 2)
-        collect(env, policy, params, *streams, record=counting)
+    wide, narrow = MlpConfig(hidden_sizes=(8,)), MlpConfig(hidden_sizes=(5,))
+    relu = MlpConfig(hidden_sizes=(8,), activation="relu")  # parameters shaped as those of wide
+    collectors = [
+        Collector(env, GaussianMlpPolicy.for_family(family, network), counting)
+        for network in (wide, narrow, relu)
+    ]
+    for i, expected in ((0, 2), (0, 2), (1, 4), (2, 6), (0, 6)):
+        params = expand(collectors[i].policy.init(Generator().manual_seed(0)), 2)
+        collectors[i].collect(params, *streams)
         assert len(recorded) == expected  # what is done before the engine's step, and after
 
 
-@pytest.mark.parametrize("record", [None, operations])
-def test_a_later_collection_leaves_an_earlier_one_alone(record):
+@pytest.mark.parametrize("capture", [None, operations])
+def test_a_later_collection_leaves_an_earlier_one_alone(capture):
     """Also with one world, whose tensors need no new order in memory and so could be handed out."""
     family = get_family("navigation")
     env = BatchEnv(family, 1, 1, horizon=4)
-    policy = GaussianMlpPolicy.for_family(family, PolicyConfig(action_scale=1.0))
+    policy = GaussianMlpPolicy.for_family(family, MlpConfig(action_scale=1.0))
     params = expand(policy.init(Generator().manual_seed(0)), 1)
     streams = [Generator().manual_seed(seed) for seed in range(2)]
-    first = collect(env, policy, params, *streams, record=record)
-    copies = {f.name: getattr(first, f.name).clone() for f in dataclasses.fields(first)}
-    second = collect(env, policy, params, *streams, record=record)
+    collector = Collector(env, policy, capture)
+    first = collector.collect(params, *streams)
+    copies = {n: v.clone() for n, v in vars(first).items() if n != "belief"}
+    second = collector.collect(params, *streams)
     assert not torch.equal(first.actions, second.actions)
     assert all(torch.equal(getattr(first, name), copy) for name, copy in copies.items())
 
 
-@pytest.mark.parametrize("record", [None, operations, every_time])
+@pytest.mark.parametrize("capture", [None, operations, every_time])
 @pytest.mark.parametrize("name", ["navigation", "half-cheetah-dynamics"])
-def test_a_dropped_environment_is_freed_at_once(name, record):
+def test_a_dropped_environment_is_freed_at_once(name, capture):
     """On a GPU it holds worlds and graphs, and an allocation that fails collects no garbage."""
     family = get_family(name)
     env = BatchEnv(family, 2, 3, horizon=4)
-    policy = GaussianMlpPolicy.for_family(family, PolicyConfig(hidden_sizes=(8,)))
+    policy = GaussianMlpPolicy.for_family(family, MlpConfig(hidden_sizes=(8,)))
     params = expand(policy.init(Generator().manual_seed(0)), 2)
     streams = [Generator().manual_seed(seed) for seed in range(2)]
-    collect(env, policy, params, *streams, record=record)
+    collector = Collector(env, policy, capture)
+    collector.collect(params, *streams)
     gone = weakref.ref(env), weakref.ref(env.engine)
     gc.disable()
     try:
-        del env
+        del env, collector
         assert [reference() for reference in gone] == [None, None]
     finally:
         gc.enable()
@@ -125,15 +130,15 @@ def test_a_world_that_ended_is_seen_as_it_ended_while_it_goes_on():
     assert torch.equal(after[early], rollouts.final_observations[early])
 
 
-def test_a_reward_that_asks_for_a_value_cannot_be_recorded():
+def test_a_reward_that_asks_for_a_value_cannot_be_captured():
     family = get_family("navigation")
 
     def reward(transition):
         return transition.after["qpos"][:, 0] * float(transition.after["qpos"].max())
 
     env = BatchEnv(dataclasses.replace(family, reward=reward), 2, 3, horizon=4)
-    policy = GaussianMlpPolicy.for_family(family, PolicyConfig())
+    policy = GaussianMlpPolicy.for_family(family, MlpConfig())
     params = expand(policy.init(Generator().manual_seed(0)), 2)
     streams = [Generator().manual_seed(seed) for seed in range(2)]
     with pytest.raises(RuntimeError, match="waits for the device"):
-        collect(env, policy, params, *streams, record=operations)
+        Collector(env, policy, operations).collect(params, *streams)

@@ -25,6 +25,7 @@ from metarl.deploy.limits import Limits
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
 from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.params import head
 from metarl.runs.checkpoint import SavedPolicy, create_run
 from metarl.runs.metrics_log import read_metrics
 from metarl.sb3 import from_ppo, to_ppo
@@ -163,11 +164,11 @@ def trained(tmp_path, family: str, method: str, **given) -> MetaPolicy:
 )
 def test_an_adapted_policy_acts_the_same_in_sb3_and_learns_on(tmp_path, family, method, given):
     adapted = trained(tmp_path, family, method, **given)
-    params, last = adapted.saved.params, adapted.saved.policy.num_layers - 1
+    params = adapted.saved.params
     seen = observations(adapted.saved.policy.observation_size)
     outputs = adapted.saved.policy.mean(params, torch.from_numpy(seen))
     scale = adapted.saved.config.policy.action_scale / float(outputs.abs().median())
-    wider = {name: params[name] * scale for name in (f"weight_{last}", f"bias_{last}")}
+    wider = {name: params[name] * scale for name in head(params)[:2]}
     wide = dataclasses.replace(adapted.saved, params=params | wider)
     adapted = MetaPolicy(wide)
 

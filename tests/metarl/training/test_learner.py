@@ -15,7 +15,7 @@ from metarl.methods.config import TrainConfig
 from metarl.outer import OUTER_UPDATES
 from metarl.outer.learner import Learner, LearnerParts, LearnerSettings, Update
 from metarl.outer.state import Generators, TrainState
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import Params, expand, learned
 from metarl.rollouts.collect import collect
 from metarl.rollouts.data import Rollouts
@@ -101,7 +101,7 @@ CONFIG = TrainConfig(
     checkpoint_every=3,
     evaluate_every=3,
     evaluation_tasks=2,
-    policy=PolicyConfig(hidden_sizes=(8,), action_scale=1.0),
+    policy=MlpConfig(hidden_sizes=(8,), action_scale=1.0),
     outer=RandomSearch(),
 )
 

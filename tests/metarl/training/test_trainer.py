@@ -16,9 +16,9 @@ from metarl.methods.meta import METHODS
 from metarl.outer.meta_gradient import update_normaliser
 from metarl.outer.promp import ProMp
 from metarl.outer.trpo import Trpo
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import expand
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import create_run, load_checkpoint
 from metarl.training import trainer
 from metarl_envs import BatchEnv
@@ -34,7 +34,7 @@ def tiny(**changes) -> TrainConfig:
         episodes_per_task=4,
         device="cpu",
         sim_threads=1,
-        policy=PolicyConfig(hidden_sizes=(8,), action_scale=1.0),
+        policy=MlpConfig(hidden_sizes=(8,), action_scale=1.0),
     )
     return dataclasses.replace(config, **changes)
 
@@ -55,7 +55,7 @@ def test_meta_training_learns_to_adapt_within_a_minute(tmp_path):
         iterations=40,
         meta_batch_size=20,
         episodes_per_task=10,
-        policy=PolicyConfig(hidden_sizes=(32, 32), action_scale=1.0),
+        policy=MlpConfig(hidden_sizes=(32, 32), action_scale=1.0),
         outer=Trpo(max_kl=0.02),
     )
     run_training(config, tmp_path / "run")
@@ -240,7 +240,7 @@ def test_a_method_leaves_the_familys_own_settings_alone():
 
 
 def test_the_normaliser_counts_the_steps_of_every_collection(tmp_path):
-    network = PolicyConfig(hidden_sizes=(4,), action_scale=1.0, normalize_observations=True)
+    network = MlpConfig(hidden_sizes=(4,), action_scale=1.0, normalize_observations=True)
     config = tiny(policy=network, iterations=2, adaptation_steps=2)
     state = run_training(config, tmp_path / "run")
     assert state.refused == 0
@@ -249,7 +249,7 @@ def test_the_normaliser_counts_the_steps_of_every_collection(tmp_path):
 
 def test_the_normaliser_learns_from_adapted_policies_too():
     """Else their speeds lie beyond its clip, where a meta-policy that stands still was measured."""
-    config = tiny(policy=PolicyConfig(hidden_sizes=(4,), normalize_observations=True))
+    config = tiny(policy=MlpConfig(hidden_sizes=(4,), normalize_observations=True))
     family = config.task_family()
     policy = GaussianMlpPolicy.for_family(family, config.policy)
     still = policy.init(torch.Generator().manual_seed(0))
@@ -257,7 +257,9 @@ def test_the_normaliser_learns_from_adapted_policies_too():
     env = BatchEnv(family, 2, 3, horizon=6)
     env.set_tasks(family.sample_tasks(2, torch.Generator().manual_seed(1), "train"))
     rollouts = [
-        collect(env, policy, expand(params, 2), *(torch.Generator().manual_seed(s) for s in (2, 3)))
+        Collector(env, policy).collect(
+            expand(params, 2), *(torch.Generator().manual_seed(s) for s in (2, 3))
+        )
         for params in (still, fast)
     ]
     moved = update_normaliser(policy, still, rollouts)

@@ -18,7 +18,8 @@ from metarl.methods.families import recipe
 from metarl.methods.meta import METHODS
 from metarl.outer.state import Generators
 from metarl.policies.mlp import GaussianMlpPolicy
-from metarl.rollouts.collect import collect
+from metarl.policies.params import head
+from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import create_run, load_checkpoint, load_policy, save_best
 from metarl.training import trainer, validation
 from metarl.training.validation import Validation
@@ -126,7 +127,7 @@ def test_the_control_acts_by_another_tasks_parameters_and_all_without_noise(tmp_
 
     def towards_the_goals(policy, config, start, *_, **__):
         still = {name: torch.zeros_like(value) for name, value in start.items()}
-        adapted = still | {f"bias_{policy.num_layers - 1}": goals}
+        adapted = still | {head(start)[1]: goals}
         return InnerLoop([], [], [still, adapted], torch.zeros(3, dtype=torch.bool), 0.0)
 
     monkeypatch.setattr(validation, "run_inner_loop", towards_the_goals)
@@ -138,9 +139,11 @@ def test_the_control_acts_by_another_tasks_parameters_and_all_without_noise(tmp_
 
     def mean_return(biases):
         chosen = {name: value.expand(3, *value.shape) for name, value in params.items()}
-        chosen |= {f"bias_{policy.num_layers - 1}": biases, "log_std": torch.full((3, 2), -30.0)}
+        chosen |= {head(params)[1]: biases, "log_std": torch.full((3, 2), -30.0)}
         streams = torch.Generator(), torch.Generator()
-        return float(collect(env, policy, chosen, *streams).task_returns().double().mean())
+        return float(
+            Collector(env, policy).collect(chosen, *streams).task_returns().double().mean()
+        )
 
     own, others = mean_return(goals), mean_return(goals[found._others])
     assert measured["eval/return_pre"] == pytest.approx(mean_return(torch.zeros(3, 2)), abs=1e-5)

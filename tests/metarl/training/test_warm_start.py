@@ -16,7 +16,7 @@ from metarl.methods.families import recipe
 from metarl.outer.state import Generators
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import SavedPolicy, load_checkpoint, load_policy, save_policy
 from metarl.runs.metrics_log import read_metrics
 from metarl.training.warm_start import begun, state_from
@@ -144,7 +144,7 @@ def test_meta_training_begins_at_the_starts_return(in_a_folder_with_a_start, tmp
     env = BatchEnv(family, 40, 2, horizon=10)
     env.set_tasks(family.sample_tasks(40, random.tasks, "train"))
     params = expand(saved.params, 40)
-    rollouts = collect(env, saved.policy, params, random.resets, random.actions)
+    rollouts = Collector(env, saved.policy).collect(params, random.resets, random.actions)
     expected = float(rollouts.rewards.sum(-1).mean())
     assert first_return(tmp_path / "begun") == pytest.approx(expected, rel=1e-4)
     assert abs(first_return(tmp_path / "fresh") - expected) > 0.5

@@ -17,9 +17,9 @@ from torch import Generator
 from metarl.deploy import adapt_to_task
 from metarl.evaluation.evaluate import evaluate
 from metarl.methods.config import TrainConfig
-from metarl.policies.mlp import GaussianMlpPolicy, PolicyConfig
+from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import expand
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import create_run, load_checkpoint, load_policy
 from metarl.training import trainer
 from metarl_envs import BatchEnv, get_family
@@ -42,7 +42,7 @@ CONFIG = TrainConfig(
     device="cpu",
     engine="warp",
     checkpoint_every=1,
-    policy=PolicyConfig(hidden_sizes=(8,), normalize_observations=True),
+    policy=MlpConfig(hidden_sizes=(8,), normalize_observations=True),
 )
 
 
@@ -94,7 +94,7 @@ def test_rollouts_are_those_of_the_cpu_engine_while_single_precision_lasts():
         still = dataclasses.replace(family.robot, reset_state=at_rest)
         env.family = dataclasses.replace(family, robot=still)
         streams = (Generator().manual_seed(seed) for seed in (2, 3))
-        seen.append(collect(env, policy, params, *streams))
+        seen.append(Collector(env, policy).collect(params, *streams))
     cpu, warp = seen
     assert torch.equal(cpu.valid, warp.valid)
     assert torch.allclose(cpu.observations, warp.observations, atol=1e-4)
@@ -115,29 +115,30 @@ def test_a_limit_that_was_too_low_is_a_warning_that_names_it_and_a_fault():
     params = expand(policy.init(Generator().manual_seed(0)), 4)
     streams = (Generator().manual_seed(seed) for seed in (2, 3))
     with pytest.warns(UserWarning, match="half-cheetah: .*max_constraints = 2 was too low"):
-        rollouts = collect(env, policy, params, *streams)
-    assert rollouts.faulted.any()
+        rollouts = Collector(env, policy).collect(params, *streams)
+    assert rollouts.diverged.any()
     assert torch.isfinite(rollouts.rewards).all()
 
 
 @pytest.mark.parametrize("name", ["half-cheetah-dynamics", "hopper-dynamics"])
-def test_recorded_steps_give_the_rollouts_of_steps_one_by_one(name):
+def test_captured_steps_give_the_rollouts_of_steps_one_by_one(name):
     """With worlds that end early, and worlds that diverge because their policy is not finite."""
     family = get_family(name)
     policy = GaussianMlpPolicy.for_family(family, CONFIG.policy)
     found = []
-    for record in (None, operations):
+    for capture in (None, operations):
         env = BatchEnv(family, 4, 4, horizon=20, engine="warp")
+        collector = Collector(env, policy, capture)
         for seed in range(2):  # the second time with all but the recording being new
             streams = [Generator().manual_seed(10 * seed + purpose) for purpose in range(4)]
             env.set_tasks(family.sample_tasks(4, streams[0], "train"))
             params = {n: v.clone() for n, v in expand(policy.init(streams[1]), 4).items()}
             params["log_std"] += 2.0  # strong enough to fall
             params["bias_0"][seed, 0] = torch.nan
-            found.append(collect(env, policy, params, *streams[2:], record=record))
+            found.append(collector.collect(params, *streams[2:]))
     for seed in range(2):
         one, other = found[seed], found[2 + seed]
-        assert one.faulted.tolist() == [[task == seed] * 4 for task in range(4)]
+        assert one.diverged.tolist() == [[task == seed] * 4 for task in range(4)]
         assert one.terminated.any() == (name == "hopper-dynamics")
         assert not differing(one, other)
 
@@ -148,14 +149,15 @@ def test_graphs_give_the_rollouts_of_queued_operations():
     policy = GaussianMlpPolicy.for_family(family, CONFIG.policy)
     params = expand({n: v.to(device) for n, v in policy.init(Generator()).items()}, 4)
     found = []
-    for record in (None, every_time):
+    for capture in (None, every_time):
         env = BatchEnv(family, 4, 4, horizon=5, engine="warp", device=device)
+        collector = Collector(env, policy, capture)
         for seed in range(2):
             env.set_tasks(family.sample_tasks(4, Generator().manual_seed(seed), "train"))
             streams = [Generator().manual_seed(10 * seed + purpose) for purpose in range(2)]
             with warnings.catch_warnings():
                 warnings.simplefilter("error", UserWarning)  # that nothing could be recorded
-                found.append(collect(env, policy, params, *streams, record=record))
+                found.append(collector.collect(params, *streams))
     for one, other in zip(found[:2], found[2:], strict=True):
         assert torch.equal(one.valid, other.valid)
         assert torch.allclose(one.observations, other.observations, atol=1e-3)
@@ -170,11 +172,12 @@ def test_nothing_waits_for_the_gpu_inside_an_episode(monkeypatch):
     policy = GaussianMlpPolicy.for_family(family, CONFIG.policy)
     params = expand({n: v.to(device) for n, v in policy.init(Generator()).items()}, 4)
     streams = [Generator().manual_seed(seed) for seed in (2, 3)]
-    collect(env, policy, params, *streams)  # records the graphs
+    collector = Collector(env, policy)
+    collector.collect(params, *streams)  # captures the graphs
     monkeypatch.setattr(env.engine, "complaint", lambda: "")  # asked after the last step
     torch.cuda.set_sync_debug_mode("error")
     try:
-        rollouts = collect(env, policy, params, *streams)
+        rollouts = collector.collect(params, *streams)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert rollouts.observations.device.type == "cuda"

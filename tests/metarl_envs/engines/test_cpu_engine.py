@@ -209,7 +209,7 @@ def test_no_log_file_after_a_batch_env_has_loaded_further_models(
     env.reset(generator)
     env.engine.data["qvel"][1] = 1e30
     step = env.step(torch.zeros(2, len(env.action_low)))
-    assert step.faulted.tolist() == [False, True]
+    assert step.diverged.tolist() == [False, True]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -45,7 +45,7 @@ def test_a_control_step_is_that_of_the_cpu_engine_for_sampled_tasks(name):
         assert torch.allclose(found.rewards.double(), expected.rewards, atol=1e-3)
         assert torch.equal(found.terminated, expected.terminated)
         assert torch.equal(found.truncated, expected.truncated)
-        assert not found.faulted.any()
+        assert not found.diverged.any()
         quantity = family.robot.quantities[family.quantity]
         assert torch.allclose(
             quantity(found.transition).double(), quantity(expected.transition), atol=1e-3

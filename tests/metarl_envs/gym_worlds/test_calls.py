@@ -146,7 +146,7 @@ def test_long_errors_are_shortened():
 def test_a_reward_that_is_not_finite_is_a_world_that_diverged():
     env = BatchEnv(family("nan"), 2, 1)
     env.reset(Generator().manual_seed(0))
-    faults = [env.step(torch.zeros(2, 1)).faulted.tolist() for _ in range(5)]
+    faults = [env.step(torch.zeros(2, 1)).diverged.tolist() for _ in range(5)]
     assert faults == [[False] * 2] * 3 + [[True] * 2] * 2
 
 

@@ -85,9 +85,9 @@ def test_faults_are_those_of_the_episode():
     env.reset(Generator().manual_seed(0))
     data = env.engine._vector.envs[0]._worlds[0].simulation.data
     data.warning[mujoco.mjtWarning.mjWARN_BADQVEL].number = 2
-    assert env.step(torch.zeros(1, 1)).faulted.tolist() == [True]
+    assert env.step(torch.zeros(1, 1)).diverged.tolist() == [True]
     env.reset(Generator().manual_seed(0))
-    assert env.step(torch.zeros(1, 1)).faulted.tolist() == [False]
+    assert env.step(torch.zeros(1, 1)).diverged.tolist() == [False]
 
 
 def test_an_environment_without_mujoco_holds_none():

@@ -67,7 +67,7 @@ def test_thousand_steps_equal_gymnasium_on_randomised_models(all_varied, generat
         terminations += sum(ended)
         if any(ended):
             restart(torch.tensor(ended))
-    assert not step.faulted.any()
+    assert not step.diverged.any()
     name = batch.family.robot.name
     print(
         f"{name}: largest error of observations {observation_error:.1e}, rewards {reward_error:.1e}"

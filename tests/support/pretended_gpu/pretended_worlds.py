@@ -5,14 +5,10 @@ All else of the engine is the real one, and so is the environment.
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from pretended_device import GPU, NOTES, GpuGenerator
 from support.recorded_operations import every_time
 
-from metarl.adaptation import inner_loop
-from metarl.evaluation import evaluate as evaluation
 from metarl.methods.config import TrainConfig
 from metarl.rollouts import collect as rollouts
 from metarl_envs import AnalyticRobot, batch_env
@@ -67,23 +63,21 @@ def stream_on(device, generator):
 
 
 def noted_twice(parts):
-    """A recorder that adds to `parts` what the work notes when it is done a second time."""
+    """A capture that adds to `parts` what the work notes when it is done a second time."""
 
-    def record(work):
+    def capture(work):
         work()
         NOTES.clear()
         work()
         parts.append(NOTES.copy())
         return work
 
-    return record
+    return capture
 
 
 def use_pretended_gpu(monkeypatch):
     """Training, evaluation and environments work there from now on."""
-    recorded = functools.partial(rollouts.collect, record=every_time)
     monkeypatch.setattr(batch_env, "make_engine", make_engine)
     monkeypatch.setattr(rollouts, "stream_on", stream_on)
-    monkeypatch.setattr(inner_loop, "collect", recorded)
-    monkeypatch.setattr(evaluation, "collect", recorded)
+    monkeypatch.setattr(rollouts, "captures_on", lambda device: every_time)
     monkeypatch.setattr(TrainConfig, "torch_device", lambda self: GPU)

@@ -24,7 +24,7 @@ from torch import Generator, Tensor
 
 from metarl.adaptation.inner_loop import InnerLoop, run_inner_loop
 from metarl.methods.families import recipe
-from metarl.outer.meta_gradient import Iteration
+from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params, expand, learned, weights
 from metarl.process import available_cores, prepare_process
@@ -80,6 +80,7 @@ def main(options: Options) -> None:
         policy, params = saved.policy, saved.params
     params = dict(params) | config.inner.init(weights(params), Generator().manual_seed(4))
     how, outer, K = config.inner_loop(progress=0.0), config.outer, config.adaptation_steps
+    assert isinstance(outer, OuterUpdate)
     optimizer = outer.init(learned(params))
     start = expand(params, env.num_tasks)
 

@@ -72,6 +72,7 @@ class EvolutionStrategy(OuterUpdate):
         returns = iteration.inner.known_returns().to(flatten(theta))
         upper, lower = returns.chunk(2)
         gain = upper - lower  # (M/2,)
+        difference = distributed.mean_over_tasks(gain.square(), gain.isnan()).sqrt()
         start = {name: iteration.inner.policies[0][name] for name in theta}
         ranks = distributed.own_slice(signed_ranks(distributed.gather_over_ranks(gain)))
         ascent = smoothed_gradient(start, ranks, self.sigma)
@@ -82,9 +83,7 @@ class EvolutionStrategy(OuterUpdate):
         metrics = {
             "train/grad_norm": float(flatten(ascent).norm()),
             "train/step_norm": float(flatten(step).norm()),
-            "train/pair_difference": float(
-                distributed.mean_over_tasks(gain.square(), gain.isnan()).sqrt()
-            ),
+            "train/pair_difference": float(difference),
             "train/std": float(moved["log_std"].exp().mean()),
         }
         return Update(params | moved, optimizer, metrics)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from metarl.outer.bounded_steps import bounded_steps, init_steps
+from metarl.outer.clipped_steps import bounded_steps, init_steps
 from metarl.outer.learner import Update
 from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.outer.minibatches import AdaptedPolicies, minibatches
@@ -50,4 +50,4 @@ class Adam(OuterUpdate):
         return bounded_steps(params, optimizer, iteration, parts, self.loss, rates, self.max_kl)
 
     def loss(self, policies: AdaptedPolicies) -> Tensor:
-        return -policies.surrogate(policies.num_steps, CLIP)
+        return -policies.surrogate(-1, CLIP)

@@ -124,7 +124,7 @@ def fitness(returns: Tensor) -> Tensor:
 
 
 def state_of(search: CMA) -> Params:
-    """All that the strategy knows between two generations, as float64: see `restored`.
+    """State of the strategy between two generations, as float64: see `restored`.
 
     Its eigenvectors follow from the covariance, its weights from P and D, and it is seeded anew
     for every generation. Its history of fitness serves stopping rules, which are not used.

@@ -43,7 +43,7 @@ class EMaml(ClippedSteps):
         score = batch.mean(log_prob(before, batch.rollouts.actions))
         weighted = credit(policies.iteration).to(score) * score
         credited = mean_over_tasks(weighted, policies.iteration.inner.failed)
-        return penalty - self.exploration * credited - policies.surrogate(K, self.clip)
+        return penalty - self.exploration * credited - policies.surrogate(-1, self.clip)
 
 
 def credit(iteration: Iteration) -> Tensor:

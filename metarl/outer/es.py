@@ -18,14 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from metarl import distributed
 from metarl.adaptation.adam import adam_step, init_adam
-from metarl.distributed import (
-    count_tasks,
-    gather_over_ranks,
-    mean_over_tasks,
-    own_slice,
-    sum_over_ranks,
-)
 from metarl.outer.learner import Update
 from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.policies.params import Params, expand, flatten, learned
@@ -78,8 +72,9 @@ class EvolutionStrategy(OuterUpdate):
         returns = iteration.inner.known_returns().to(flatten(theta))
         upper, lower = returns.chunk(2)
         gain = upper - lower  # (M/2,)
+        difference = distributed.mean_over_tasks(gain.square(), gain.isnan()).sqrt()
         start = {name: iteration.inner.policies[0][name] for name in theta}
-        ranks = own_slice(signed_ranks(gather_over_ranks(gain)))
+        ranks = distributed.own_slice(signed_ranks(distributed.gather_over_ranks(gain)))
         ascent = smoothed_gradient(start, ranks, self.sigma)
         descent = {name: -value for name, value in ascent.items()}
         rate = self.learning_rate
@@ -88,7 +83,7 @@ class EvolutionStrategy(OuterUpdate):
         metrics = {
             "train/grad_norm": float(flatten(ascent).norm()),
             "train/step_norm": float(flatten(step).norm()),
-            "train/pair_difference": float(mean_over_tasks(gain.square(), gain.isnan()).sqrt()),
+            "train/pair_difference": float(difference),
             "train/std": float(iteration.policy.log_std(moved).exp().mean()),
         }
         return Update(params | moved, optimizer, metrics)
@@ -121,8 +116,8 @@ def smoothed_gradient(start: Mapping[str, Tensor], gain: Tensor, sigma: float) -
     halves = {name: value.chunk(2) for name, value in start.items()}
     unknown = gain.isnan()
     gain = torch.where(unknown, 0.0, gain)
-    scale = (4 * sigma**2 * count_tasks(unknown).double()).to(gain.dtype)
+    scale = (4 * sigma**2 * distributed.count_tasks(unknown).double()).to(gain.dtype)
     return {
-        name: sum_over_ranks(torch.tensordot(gain, upper - lower, dims=1)) / scale
+        name: distributed.sum_over_ranks(torch.tensordot(gain, upper - lower, dims=1)) / scale
         for name, (upper, lower) in halves.items()
     }

@@ -53,7 +53,11 @@ def adaptation_batches(
     """The batch of each adaptation step on each part, with the loss's gradient on all parts.
 
     So the adaptation steps as it did when it collected, as long as the meta-parameters are those
-    that it started from, and only the derivative of the step is estimated on the part.
+    that it started from, and only the derivative of the step is estimated on the part. ProMP does
+    without: it has no minibatches. With one episode in each (half-cheetah-payload-velocity, first
+    iteration, seed 0), steps on the part alone lead 0.24 to 0.33 nats away from the policies that
+    collected, and the mean gradient has a cosine of 0.43 with the gradient on all episodes; with
+    this, 0 nats and 0.86 (`python -m experiments.minibatch_gradients`).
     """
     steps = [inner_batches(iteration.policy, part[:-1], iteration.inner_loss) for part in parts]
     for k, phi in enumerate(iteration.inner.policies[:-1]):

@@ -18,4 +18,4 @@ class Ppo(ClippedSteps):
     """
 
     def loss(self, policies: AdaptedPolicies) -> Tensor:
-        return -policies.surrogate(policies.num_steps, self.clip)
+        return -policies.surrogate(-1, self.clip)

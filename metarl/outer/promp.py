@@ -35,4 +35,4 @@ class ProMp(ClippedSteps):
     def loss(self, policies: AdaptedPolicies) -> Tensor:
         K = policies.num_steps
         penalty = sum(self.inner_kl_penalty / K * policies.kl(k) for k in range(K))
-        return penalty - policies.surrogate(K, self.clip)
+        return penalty - policies.surrogate(-1, self.clip)

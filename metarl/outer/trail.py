@@ -11,14 +11,14 @@ from metarl.policies.params import Params
 
 
 class Trail:
-    """A stack of points, whose height only their device knows, so that nobody waits for it."""
+    """Stack of points whose height stays on their device, so that the host never waits for it."""
 
     def __init__(self, *start: Mapping[str, Tensor], room: int) -> None:
-        """The point that steps start from.
+        """Start at a point.
 
         Args:
             start: named tensors, in one or several dicts.
-            room: how many steps there can be.
+            room: largest number of steps.
         """
         self._stacks = [
             {name: value.new_empty((room + 1, *value.shape)) for name, value in tensors.items()}
@@ -37,12 +37,12 @@ class Trail:
         )
 
     def step(self, *point: Mapping[str, Tensor], unless: Tensor) -> None:
-        """To a new point; but one step back, where `unless` () is true."""
+        """Move to a new point, or one step back where `unless` () is true."""
         self._write(self.steps + 1, *point)  # where it is not wanted, the next one replaces it
         self.steps = self.steps + torch.where(unless, -1, 1)
 
     def back(self) -> None:
-        """To the point before the newest."""
+        """Move to the point before the newest."""
         self.steps = self.steps - 1
 
     def _write(self, row: Tensor, *point: Mapping[str, Tensor]) -> None:

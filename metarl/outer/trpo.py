@@ -109,10 +109,10 @@ class Trpo(OuterUpdate):
             few[-1],
             failed,
         )
-        still = {name: torch.zeros_like(value) for name, value in own.items()}
+        no_change = {name: torch.zeros_like(value) for name, value in own.items()}
 
         def damped_product(vector: Tensor) -> Tensor:
-            image = product(unflatten(vector, theta) | still)
+            image = product(unflatten(vector, theta) | no_change)
             return flatten({name: image[name] for name in theta}) + self.cg_damping * vector
 
         direction, curvature = conjugate_gradient(damped_product, ascent, self.cg_iterations)

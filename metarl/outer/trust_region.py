@@ -34,7 +34,7 @@ def conjugate_gradient(
     goal = tolerance * squared
     active = squared != 0  # else nowhere to go, and 0 / 0 would look like a diverged update
     for _ in range(iterations):
-        # A GPU is not asked whether it is done: the answer would be waited for at every step.
+        # Not asked of a GPU: every step would wait for the answer.
         if active.device.type == "cpu" and not bool(active):
             break
         image = product(direction)
@@ -76,9 +76,9 @@ def line_search(
     share = 1.0
     for _ in range(max_tries):
         point = start + share * step
-        found = evaluate(point)
+        candidate = evaluate(point)
         # False for NaN, which is therefore never accepted.
-        if bool((found.surrogate > at_start.surrogate) & (found.kl <= max_kl)):
-            return point, share, found
+        if bool((candidate.surrogate > at_start.surrogate) & (candidate.kl <= max_kl)):
+            return point, share, candidate
         share *= ratio
     return start, 0.0, at_start

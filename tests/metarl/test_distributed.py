@@ -104,12 +104,10 @@ def ranks(monkeypatch):
     def use() -> Ranks:
         monkeypatch.setattr(distributed, "rank", ranks.rank)
         monkeypatch.setattr(distributed, "world_size", lambda: RANKS)
-        for name, value in (
-            ("sum_over_ranks", ranks.sum_over_ranks),
-            ("gather_over_ranks", lambda values: torch.cat(ranks.gather(values))),
-        ):
-            monkeypatch.setattr(distributed, name, value)
-            monkeypatch.setattr(f"metarl.outer.es.{name}", value)
+        monkeypatch.setattr(distributed, "sum_over_ranks", ranks.sum_over_ranks)
+        monkeypatch.setattr(
+            distributed, "gather_over_ranks", lambda values: torch.cat(ranks.gather(values))
+        )
         return ranks
 
     return use

@@ -7,7 +7,7 @@ import torch
 from support.meta_problem import displaced, meta_problem
 
 from metarl.adaptation.gradient import GradientStep
-from metarl.outer.bounded_steps import measure
+from metarl.outer.clipped_steps import measure
 from metarl.outer.maml_pp import MamlPlusPlus
 from metarl.outer.minibatches import minibatches
 from metarl.policies.gaussian import log_prob

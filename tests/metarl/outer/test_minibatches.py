@@ -10,7 +10,7 @@ from metarl.adaptation.base import adapt
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_rates import MetaSgd
 from metarl.adaptation.subset import ContextStep
-from metarl.outer.bounded_steps import differentiate
+from metarl.outer.clipped_steps import differentiate
 from metarl.outer.minibatches import minibatches
 from metarl.outer.promp import ProMp
 from metarl.policies.params import expand, flatten

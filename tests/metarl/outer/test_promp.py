@@ -14,7 +14,7 @@ from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import InnerLoop
 from metarl.adaptation.learned_rates import LayerRates, MetaSgd
 from metarl.adaptation.subset import ContextStep
-from metarl.outer.bounded_steps import differentiate, measure
+from metarl.outer.clipped_steps import differentiate, measure
 from metarl.outer.e_maml import EMaml
 from metarl.outer.maml_pp import MamlPlusPlus
 from metarl.outer.meta_gradient import Iteration

@@ -15,7 +15,7 @@ from metarl.deploy import adapt_to_task
 from metarl.evaluation.evaluate import evaluate
 from metarl.methods.config import TrainConfig
 from metarl.methods.meta import METHODS
-from metarl.outer import bounded_steps, meta_gradient, minibatches, trpo
+from metarl.outer import clipped_steps, meta_gradient, minibatches, trpo
 from metarl.outer.trpo import Trpo
 from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import expand, to
@@ -221,23 +221,23 @@ def asking_in_every_product(monkeypatch):
 
 
 def asking_for_the_number_of_steps(monkeypatch):
-    healthy = bounded_steps.adam_step
+    healthy = clipped_steps.adam_step
 
     def faulty(params, gradient, state, *rates):
         float(state["adam.count"])
         return healthy(params, gradient, state, *rates)
 
-    monkeypatch.setattr(bounded_steps, "adam_step", faulty)
+    monkeypatch.setattr(clipped_steps, "adam_step", faulty)
 
 
 def asking_for_every_divergence(monkeypatch):
-    healthy = bounded_steps.leads_too_far
+    healthy = clipped_steps.leads_too_far
 
     def faulty(kl, *arguments):
         kl.item()
         return healthy(kl, *arguments)
 
-    monkeypatch.setattr(bounded_steps, "leads_too_far", faulty)
+    monkeypatch.setattr(clipped_steps, "leads_too_far", faulty)
 
 
 def with_advantages_on_the_host(monkeypatch):
@@ -260,7 +260,7 @@ def leaving_the_state_on_the_gpu(monkeypatch):
     [
         ("maml-trpo", asking_in_every_product, "conjugate_gradient': 10"),
         ("maml-trpo", with_advantages_on_the_host, "mul in trpo.py:evaluate"),
-        ("promp", asking_for_the_number_of_steps, "bounded_steps': 5"),
+        ("promp", asking_for_the_number_of_steps, "bounded_steps': 14"),
         ("promp", asking_for_every_divergence, "bounded_steps': 15"),
         ("promp", with_advantages_on_the_host, "mul in minibatches.py:AdaptedPolicies.surrogate"),
         ("cavia", leaving_the_state_on_the_gpu, "weight_0 in gpu"),

@@ -11,9 +11,9 @@ from support.meta_problem import double, meta_problem
 
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_rates import MetaSgd
-from metarl.outer import bounded_steps
+from metarl.outer import clipped_steps
 from metarl.outer.adam import Adam
-from metarl.outer.bounded_steps import differentiate, measure
+from metarl.outer.clipped_steps import differentiate, measure
 from metarl.outer.minibatches import minibatches
 from metarl.outer.promp import ProMp
 from metarl.policies.params import learned
@@ -61,7 +61,7 @@ def test_a_point_within_max_kl_on_one_minibatch_and_beyond_on_the_next_is_left_t
         _, gradient = differentiate(loss, params, iteration, data)
         return next(kls), gradient
 
-    monkeypatch.setattr(bounded_steps, "differentiate", scripted)
+    monkeypatch.setattr(clipped_steps, "differentiate", scripted)
     outer = dataclasses.replace(outer, epochs=4)
     new, state, metrics = outer.update(given.theta, start, given.iteration())
     assert all(torch.equal(value, given.theta[name]) for name, value in new.items())

@@ -39,7 +39,7 @@ def rollout_metrics(inner: InnerLoop) -> dict[str, float]:
 
 @torch.no_grad()
 def inner_metrics(policy: GaussianMlpPolicy, inner: InnerLoop) -> dict[str, float]:
-    """How far adaptation moved: KL on a few pre-adaptation episodes, and the distance."""
+    """Size of the adaptation: KL on a few pre-adaptation episodes, and distance of parameters."""
     start, adapted = inner.policies[0], inner.adapted
     batch = first_episodes(inner.batches[0], 0.1)
     before, after = (policy.distribution(p, batch.rollouts) for p in (start, adapted))
@@ -56,7 +56,7 @@ def inner_metrics(policy: GaussianMlpPolicy, inner: InnerLoop) -> dict[str, floa
 
 
 def time_metrics(inner: InnerLoop, total_s: float) -> dict[str, float]:
-    """Where the iteration's wall-clock time went; `update_s` is all but the collections."""
+    """Wall-clock time of an iteration by phase; `update_s` is all but the collections."""
     steps = sum(rollouts.num_steps() for rollouts in inner.rollouts)
     return {
         "time/collect_s": inner.collect_s,

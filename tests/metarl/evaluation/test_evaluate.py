@@ -9,6 +9,7 @@ from support.tiny import tiny_policy
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.adaptation.none import Unadapted
+from metarl.evaluation import evaluate as evaluate_module
 from metarl.evaluation.controls import averaged, exchanged
 from metarl.evaluation.curve_table import curve_table
 from metarl.evaluation.evaluate import (
@@ -355,6 +356,18 @@ def test_faulted_episodes_do_not_count():
     rollouts.faulted[0, 0] = True
     expected = rollouts.quantity[0, 1:].double().mean()
     assert mean_quantity(rollouts)[0] == pytest.approx(float(expected), abs=1e-12)
+
+
+def test_faulted_episodes_of_every_collection_are_counted_once(monkeypatch):
+    def one_faulted(*arguments, **options):
+        rollouts = collect(*arguments, **options)
+        rollouts.faulted[0, 0] = True
+        return rollouts
+
+    monkeypatch.setattr(evaluate_module, "collect", one_faulted)
+    found = evaluate(tiny_policy("navigation"), splits=["test"], budgets=(1,), **SIZES).splits[0]
+    # Before adapting, after one step on three episodes and on one; four points, three controlled.
+    assert found.faulted_episodes == 1 + 1 + 1 + 4
 
 
 @pytest.mark.parametrize(

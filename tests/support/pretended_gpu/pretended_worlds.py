@@ -11,10 +11,11 @@ import torch
 from pretended_device import GPU, NOTES, GpuGenerator
 from support.recorded_operations import every_time
 
-from metarl.adaptation import inner_loop
+from metarl.deploy import policy as deployment
 from metarl.evaluation import evaluate as evaluation
 from metarl.methods.config import TrainConfig
 from metarl.rollouts import collect as rollouts
+from metarl.training import trainer, validation
 from metarl_envs import AnalyticRobot, batch_env
 from metarl_envs.engines import AnalyticEngine
 from metarl_envs.engines.warp import WarpEngine
@@ -84,6 +85,6 @@ def use_pretended_gpu(monkeypatch):
     recorded = functools.partial(rollouts.collect, record=every_time)
     monkeypatch.setattr(batch_env, "make_engine", make_engine)
     monkeypatch.setattr(rollouts, "stream_on", stream_on)
-    monkeypatch.setattr(inner_loop, "collect", recorded)
-    monkeypatch.setattr(evaluation, "collect", recorded)
+    for caller in (trainer, validation, evaluation, deployment):
+        monkeypatch.setattr(caller, "collect", recorded)
     monkeypatch.setattr(TrainConfig, "torch_device", lambda self: GPU)

@@ -19,6 +19,7 @@ from metarl.outer.clipped_steps import differentiate, measure
 from metarl.outer.meta_gradient import Iteration
 from metarl.outer.promp import ProMp
 from metarl.policies.params import flatten
+from metarl.rollouts.collect import Collector
 from metarl_envs import BatchEnv
 
 
@@ -31,7 +32,7 @@ def main() -> None:
         state = learner.init(seed=0)
         env = BatchEnv(config.task_family(), M, config.episodes_per_task, horizon=config.horizon)
         tasks = config.task_family().sample_tasks(M, state.generators.tasks, "train")
-        collected = learner.collect(env, state, tasks)
+        collected = learner.collect(Collector(env, learner.policy), state, tasks)
         iteration = Iteration(learner.policy, config.inner, config.inner_loss, collected, 0.0)
         loss, plus_linear = config.outer.loss, module.plus_linear
         (everything,) = module.minibatches(iteration, 1)

@@ -31,15 +31,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Adaptation(PlainFields, ABC):
-    """How a few episodes change a policy, for M tasks at once.
+    """A rule by which a few episodes change a policy, for M tasks at once.
 
     A subclass is a frozen dataclass whose fields are the settings; it holds no tensors. It knows no
-    robot: all that it is given are parameters (see `metarl.policies.params.Params` for what their
+    robot: it only gets parameters (see `metarl.policies.params.Params` for what their
     names mean) and episodes, most simply by the loss on them.
     """
 
     moves_all_learned: ClassVar[bool] = True
-    """Whether a step moves every meta-learned entry, the adaptation's own included. An outer loop
+    """True if a step moves every meta-learned entry, the adaptation's own included. An outer loop
     that only follows the steps, without derivatives, cannot learn what they leave where it is."""
 
     def init(self, weights: Params, generator: Generator) -> Params:

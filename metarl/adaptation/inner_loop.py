@@ -107,14 +107,14 @@ def run_inner_loop(
         collect_last: whether also with the last one, from which only an outer loop learns.
     """
     task_params = config.adaptation.begin(start)
-    device = next(iter(start.values())).device
-    failed = torch.zeros(len(next(iter(start.values()))), dtype=torch.bool, device=device)
+    one = next(iter(start.values()))
+    failed = torch.zeros(len(one), dtype=torch.bool, device=one.device)
     rollouts, batches, policies, collect_s = [], [], [dict(start)], 0.0
     for k in range(num_steps + collect_last):
         began = time.perf_counter()
         rollouts.append(collect(policies[-1]))
         collect_s += time.perf_counter() - began
-        batches.append(config.batch(rollouts[-1].to(device)))
+        batches.append(config.batch(rollouts[-1].to(one.device)))
         if k < num_steps:
             task_params, kept = inner_step(policy, config, task_params, batches[-1], k)
             policies.append({name: task_params[name] for name in start})

@@ -16,7 +16,8 @@ from metarl.rollouts.advantages import PolicyBatch
 
 InnerLoss = Literal["log_prob", "ratio", "clipped"]
 CLIP = 0.2
-"""How far a ratio counts in the inner loss `clipped` (Schulman et al. 2017, section 6.1)."""
+"""Distance from 1 within which a ratio counts in the inner loss `clipped` (Schulman et al. 2017,
+section 6.1)."""
 
 
 def inner_loss(policy: Policy, batch: PolicyBatch, form: InnerLoss) -> Loss:
@@ -55,7 +56,7 @@ def plus_linear(batch: Batch, slope: Mapping[str, Tensor]) -> Batch:
 
 
 def inner_batches(policy: Policy, batches: Sequence[PolicyBatch], form: InnerLoss) -> list[Batch]:
-    """What each adaptation step learns from: the batch collected before it, with its loss."""
+    """Batches of the adaptation steps, in order, each with its loss."""
     return [Batch(inner_loss(policy, batch, form), batch) for batch in batches]
 
 

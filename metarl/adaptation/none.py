@@ -1,4 +1,4 @@
-"""No adaptation: what policies do that were trained to act well without."""
+"""No adaptation, for policies that were trained to act well without."""
 
 from __future__ import annotations
 

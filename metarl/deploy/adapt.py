@@ -118,7 +118,7 @@ class RobotAdaptation:
 
     @property
     def gathered(self) -> int:
-        """Whole episodes by now, those of the check included."""
+        """Number of whole episodes by now, those of the check included."""
         return sum(len(one.episodes) for one in self._collections) + len(self._current)
 
     @property
@@ -221,7 +221,7 @@ class RobotAdaptation:
         return True
 
     def _counted(self) -> list[Rollouts]:
-        """All collections, their stops at the cost by everything that was met so far."""
+        """All collections, with the cost of stops by the worst rewards so far."""
         return with_costs(self._collections, self.full, self.limits)
 
     def _before_check(self) -> list[Collected]:

@@ -14,12 +14,12 @@ from metarl.evaluation.intervals import t_quantile
 from metarl.rollouts.data import Rollouts
 
 FALSE_ALARMS = 0.05
-"""How often a check takes back an adaptation that changed nothing, where returns are normal. A
+"""Share of checks that take back an adaptation that changed nothing, if returns are normal. A
 false alarm costs an adaptation; a fall that goes unseen may cost the robot."""
 
 
 def fell(before: ArrayLike, after: ArrayLike, level: float = FALSE_ALARMS) -> tuple[bool, float]:
-    """Whether the mean return fell by more than its noise, and how far that reaches.
+    """True if the mean return fell by more than its noise, and the margin of that noise.
 
     A one-sided t test of a difference of means. The noise is that of the episodes before alone,
     with B - 1 degrees of freedom: of those after there are few, by a policy whose noise may be
@@ -27,7 +27,7 @@ def fell(before: ArrayLike, after: ArrayLike, level: float = FALSE_ALARMS) -> tu
     counts.
 
     Args:
-        before: returns of episodes without a fault, (B,).
+        before: returns of episodes that did not diverge, (B,).
         after: the same of the policy after, (C,); where there is none, it fell.
         level: share of false alarms, in (0, 0.5).
     """
@@ -39,7 +39,7 @@ def fell(before: ArrayLike, after: ArrayLike, level: float = FALSE_ALARMS) -> tu
 
 
 def noise_margin(before: ArrayLike, count: int, level: float = FALSE_ALARMS) -> float:
-    """How far below the mean of B >= 2 returns that of `count` more falls once in 1 / level."""
+    """Fall of the mean of `count` returns below that of B >= 2 that is seen once in 1 / level."""
     old = np.asarray(before, dtype=np.float64)
     spread = float(old.std(ddof=1)) * math.sqrt(1 / len(old) + 1 / count)
     return t_quantile(len(old) - 1, 1 - 2 * level) * spread  # one of its two tails
@@ -53,7 +53,7 @@ def check(
     *,
     unfinished: bool,
 ) -> dict[str, Any]:
-    """Whether the adapted policy is worse, stops and divergence first, as JSON values.
+    """Verdict on the adapted policy, stops and divergence first, as JSON values.
 
     Args:
         before, after: episodes of the policy before adaptation and of the adapted one.
@@ -78,5 +78,5 @@ def check(
 
 
 def sound_returns(rollouts: Rollouts) -> Tensor:
-    """Returns of the episodes of one task without a fault: (<= E,)."""
+    """Returns of the episodes of one task that did not diverge: (<= E,)."""
     return rollouts.returns()[~rollouts.diverged]

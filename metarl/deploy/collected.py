@@ -77,7 +77,7 @@ class Exploration:
         self._belief = self._policy.observe(self._params, self._belief, told)
 
     def with_outputs(self, episode: Episode) -> Episode:
-        """The episode that came of these actions, with what they were before scaling."""
+        """The episode of these actions, with the policy's outputs before scaling."""
         outputs = rows([output.double().numpy() for output in self._outputs[: episode.steps]])
         return replace(episode, outputs=outputs)
 
@@ -115,8 +115,8 @@ class Collected:
 
     @property
     def stopped(self) -> tuple[bool, ...]:
-        """True for each episode that a limit stopped, (E,)."""
-        return tuple(bool(episode.stopped) for episode in self.episodes)
+        """True for each episode that a limit stopped, (E,); one that diverged has no return."""
+        return tuple(bool(e.stopped) and not e.diverged for e in self.episodes)
 
     def earned(self) -> list[NDArray[np.float64]]:
         """Rewards of each episode, (L,); none of one that diverged."""

@@ -57,13 +57,13 @@ class StreamEpisode:
     adapted: bool
     """The policy was adapted anew after it."""
     change: str
-    """Why the robot counts as another one from here on; "" if it does not."""
+    """Sign that the robot is another one from here on; "" without."""
     stopped: bool
     """By a limit."""
     settled: bool = False
     """Adapting has not paid: the meta-policy acts from here on, until the robot changes."""
     episode: Episode | None = field(default=None, repr=False)
-    """All that was met in it."""
+    """Its data."""
 
 
 class ContinualAdapter:

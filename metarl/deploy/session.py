@@ -67,7 +67,7 @@ class AdaptationSession:
 
     @property
     def ready(self) -> bool:
-        """Whether no further episode is needed."""
+        """True once no further episode is needed."""
         return self._adapting.finished
 
     @property

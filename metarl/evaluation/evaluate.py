@@ -98,9 +98,9 @@ def evaluate(
     explore = explore or saved.config.method == RANDOM
     chosen = tuple(dict.fromkeys(wanted))
     collector = Collector(env, saved.policy)
-    found = _Measuring(saved, family, collector, steps, tuple(budgets), explore, seed, device)
-    with Bar(progress or "", len(chosen) * found.parts, quiet=progress is None) as bar:
-        results = tuple(found.split(split, bar) for split in chosen)
+    measuring = _Measuring(saved, family, collector, steps, tuple(budgets), explore, seed, device)
+    with Bar(progress or "", len(chosen) * measuring.parts, quiet=progress is None) as bar:
+        results = tuple(measuring.split(split, bar) for split in chosen)
     return Evaluation(
         family,
         results,
@@ -109,7 +109,7 @@ def evaluate(
         seed,
         dict(saved.metadata),
         adapts(saved),
-        tuple(found.schedule) if budgets else (),
+        tuple(measuring.schedule) if budgets else (),
         measured_by="with action noise" if explore else "mean action",
         policy=which_policy(saved),
     )
@@ -182,20 +182,20 @@ class _Measuring:
         env.set_tasks(tasks)
 
         def measured(params: Params) -> Measured:
-            found = self.measure(params, split)
+            point = self.measure(params, split)
             bar.advance({"measured": split})
-            return found
+            return point
 
         if not adapts(self.saved):
             once = measured(expand(self.saved.params, env.num_tasks))
             points = [once] * len(self.schedule)
             return _as_result(split, tasks, points, once.diverged)
-        found = self.adapt(tasks, resets, actions, lambda: bar.advance({"adapted": split}))
-        points = [measured(found.params[point]) for point in self.schedule]
-        diverged = found.diverged + sum(point.diverged for point in points)
-        result = _as_result(split, tasks, points, diverged, found)
+        adaptation = self.adapt(tasks, resets, actions, lambda: bar.advance({"adapted": split}))
+        points = [measured(adaptation.params[point]) for point in self.schedule]
+        diverged = adaptation.diverged + sum(point.diverged for point in points)
+        result = _as_result(split, tasks, points, diverged, adaptation)
         others = other_tasks(result.groups[0])
-        after = [found.params[point] for point in self.schedule[1:]]
+        after = [adaptation.params[point] for point in self.schedule[1:]]
         if others is None:
             bar.advance({"measured": split}, 2 * len(after))
             return result
@@ -284,7 +284,7 @@ def measure(
     *,
     explore: bool = False,
 ) -> Measured:
-    """Fresh episodes of per-task parameters, (M, ...), with the mean action unless told to explore.
+    """Fresh episodes of per-task parameters, (M, ...), with the mean action unless `explore`.
 
     Nothing learns from them.
     """
@@ -297,7 +297,7 @@ def _as_result(
     tasks: Tasks,
     points: Sequence[Measured],
     diverged: int,
-    found: _Adaptation | None = None,
+    adaptation: _Adaptation | None = None,
 ) -> SplitEvaluation:
     return SplitEvaluation(
         split,
@@ -305,8 +305,8 @@ def _as_result(
         returns=np.stack([point.returns for point in points]),
         quantity=np.stack([point.quantity for point in points]),
         faulted_episodes=diverged,
-        failed_adaptations=found.failed if found else 0,
-        adapted=found.kept if found else None,
+        failed_adaptations=adaptation.failed if adaptation else 0,
+        adapted=adaptation.kept if adaptation else None,
     )
 
 

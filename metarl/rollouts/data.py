@@ -1,4 +1,4 @@
-"""Rollouts: what M policies saw and did in M x E worlds.
+"""Rollouts: episodes of M policies in M x E worlds.
 
 Axes, here and everywhere: M tasks, E episodes per task, T steps, O observation, A action.
 """
@@ -17,7 +17,7 @@ from metarl.policies.base import Belief
 
 @dataclass(frozen=True)
 class Rollouts:
-    """E episodes of each of M tasks. Where `valid` is false, values are finite and mean nothing."""
+    """E episodes of each of M tasks. Entries where `valid` is false are finite padding."""
 
     observations: Tensor  # (M, E, T, O)
     actions: Tensor  # (M, E, T, A) policy outputs, before scaling and clipping
@@ -41,7 +41,7 @@ class Rollouts:
         return torch.where(self.diverged, torch.nan, self.rewards.sum(-1))
 
     def task_returns(self) -> Tensor:
-        """Mean return over the sound episodes of each task: (M,)."""
+        """Mean return over the valid episodes of each task: (M,)."""
         return self.returns().nanmean(dim=1)
 
     def some_episodes(self, which: slice) -> Rollouts:

@@ -101,10 +101,11 @@ def test_a_folder_will_do_and_a_good_return_ends_it(tmp_path):
     assert largest_difference(good, policy) == 0
 
 
-def test_episodes_that_diverged_are_left_out():
+@pytest.mark.parametrize("stopped", ["", "by hand"])
+def test_episodes_that_diverged_are_left_out(stopped):
     policy = tiny()
     log = list(policy.adapt(robot(), episodes=3).episodes)
-    with_bad = [*log, replace(log[0], diverged=True)]
+    with_bad = [*log, replace(log[0], diverged=True, stopped=stopped)]
     found = metarl.adapt_from(policy, with_bad)
     assert found.adapted["collections"][0]["diverged"] == 1
     assert largest_difference(found, metarl.adapt_from(policy, log)) < 1e-6

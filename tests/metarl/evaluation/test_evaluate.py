@@ -359,6 +359,20 @@ def test_faulted_episodes_do_not_count():
     assert mean_quantity(rollouts)[0] == pytest.approx(float(expected), abs=1e-12)
 
 
+def test_diverged_episodes_of_every_collection_are_counted_once(monkeypatch):
+    collect = Collector.collect
+
+    def one_diverged(*arguments, **options):
+        rollouts = collect(*arguments, **options)
+        rollouts.diverged[0, 0] = True
+        return rollouts
+
+    monkeypatch.setattr(Collector, "collect", one_diverged)
+    found = evaluate(tiny_policy("navigation"), splits=["test"], budgets=(1,), **SIZES).splits[0]
+    # Before adapting, after one step on three episodes and on one; four points, three controlled.
+    assert found.faulted_episodes == 1 + 1 + 1 + 4
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -24,14 +24,9 @@ class Experience(Protocol):
     """What a learner collects in an iteration."""
 
     @property
-    def rollouts(self) -> Sequence[Rollouts]:
-        """Every episode: the first collection before adaptation, the last one after it."""
-        ...
-
+    def rollouts(self) -> Sequence[Rollouts]: ...  # the first before adaptation, the last after it
     @property
-    def collect_s(self) -> float:
-        """Wall-clock seconds spent in the collections."""
-        ...
+    def collect_s(self) -> float: ...  # wall-clock seconds spent in the collections
 
 
 class Update(NamedTuple):
@@ -74,14 +69,10 @@ class LearnerParts:
     """What a configuration gives every learner, whatever it makes of it."""
 
     policy: Policy
-    inner: InnerLoopConfig
-    """Episodes to adapted policies, before the annealing of `Adaptation.at`."""
-    adaptation_steps: int
-    """K."""
-    iterations: int
-    """Of the whole training, for what is annealed."""
-    device: torch.device
-    """Where updates are computed."""
+    inner: InnerLoopConfig  # not annealed yet: see `Adaptation.at`
+    adaptation_steps: int  # K
+    iterations: int  # of the whole training, for what is annealed
+    device: torch.device  # of updates
 
 
 @dataclass(frozen=True)

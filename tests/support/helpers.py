@@ -78,11 +78,11 @@ def rollouts_of(
     actions: Tensor | None = None,
     log_probs: Tensor | None = None,
     rewards: Tensor | None = None,
-    faulted: Tensor | None = None,
+    diverged: Tensor | None = None,
 ) -> Rollouts:
     """Whole episodes: (M, E, T, O), (M, E, T, A), (M, E, T), (M, E, T), (M, E); zeros if absent."""
     zeros = torch.zeros_like(observations[..., 0])
-    faulted = torch.zeros(zeros.shape[:2], dtype=torch.bool) if faulted is None else faulted
+    diverged = torch.zeros(zeros.shape[:2], dtype=torch.bool) if diverged is None else diverged
     clock = (torch.arange(zeros.shape[-1]) == zeros.shape[-1] - 1).expand(zeros.shape)
     return Rollouts(
         observations,
@@ -91,10 +91,10 @@ def rollouts_of(
         zeros if rewards is None else rewards,
         terminated=torch.zeros_like(clock),
         truncated=clock,
-        valid=~faulted.unsqueeze(-1).expand(zeros.shape),
+        valid=~diverged.unsqueeze(-1).expand(zeros.shape),
         final_observations=observations[:, :, -1],
         quantity=zeros[..., 0],
-        faulted=faulted,
+        diverged=diverged,
     )
 
 

@@ -11,7 +11,7 @@ gains. `metarl.Limits.max_step_kl` is that largest step by default.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +46,6 @@ class Options:
     """That the step is made from."""
 
 
-def of_task(rollouts: Rollouts, m: int) -> Rollouts:
-    """The m-th task alone, (1, ...)."""
-    return Rollouts(**{f.name: getattr(rollouts, f.name)[m : m + 1] for f in fields(rollouts)})
-
-
 def main(options: Options) -> None:
     """Print the size of the first step and the gain against caps."""
     saved = metarl.load(options.policy).saved
@@ -80,7 +75,7 @@ def main(options: Options) -> None:
             for m in range(options.tasks):
                 params = how.adaptation.begin({n: v[m : m + 1] for n, v in start.items()})
                 step = robot_step(
-                    saved.policy, how, params, of_task(rollouts, m), 0, names, share * largest
+                    saved.policy, how, params, rollouts.some_tasks([m]), 0, names, share * largest
                 )
                 if step is None:
                     raise SystemExit(f"task {m}: the step is not finite")

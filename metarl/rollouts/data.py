@@ -48,6 +48,10 @@ class Rollouts:
         """These of every task's E episodes: views."""
         return _joined([self], lambda parts: parts[0][:, which])
 
+    def some_tasks(self, which: slice | list[int]) -> Rollouts:
+        """These of the M tasks, with all of their episodes."""
+        return _joined([self], lambda parts: parts[0][which])
+
     def num_steps(self) -> int:
         """Environment steps simulated, those of diverged episodes included."""
         ended = (self.terminated | self.truncated).any(-1)

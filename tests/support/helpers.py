@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -105,13 +105,9 @@ def one_task(batch: PolicyBatch, m: int) -> PolicyBatch:
 
 def some_tasks(batch: PolicyBatch, tasks: list[int]) -> PolicyBatch:
     """These tasks alone."""
-
-    def chosen(of: Rollouts | PolicyBatch, *skip: str) -> dict[str, Tensor]:
-        names = (f.name for f in fields(of) if f.name not in skip)
-        return {name: getattr(of, name)[tasks] for name in names}
-
-    rollouts = Rollouts(**chosen(batch.rollouts))
-    return PolicyBatch(rollouts, **chosen(batch, "rollouts"))
+    rest = ("advantages", "weights", "explained_variance")
+    chosen = {name: getattr(batch, name)[tasks] for name in rest}
+    return PolicyBatch(batch.rollouts.some_tasks(tasks), **chosen)
 
 
 def collected_batches(policy: GaussianMlpPolicy, theta: Params, num_tasks: int, count: int) -> list:

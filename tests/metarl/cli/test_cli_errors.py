@@ -352,7 +352,7 @@ def test_warp_without_a_gpu_is_warned_of_before_training(capsys, monkeypatch):
     def at_once(*_, **__):
         raise InputError("collected")
 
-    monkeypatch.setattr(trainer, "run_inner_loop", at_once)
+    monkeypatch.setattr(trainer, "Collector", at_once)
     arguments = ["--engine", "warp", *TINY_FLAGS, "--run", "run", "--quiet"]
     assert main(["train", "half-cheetah-direction", *map(str, arguments)]) == ExitCode.USAGE
     warning, error = capsys.readouterr().err.splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -114,8 +115,9 @@ def test_its_steps_can_be_captured():
 
 def test_policies_adapt_to_its_tasks():
     how = InnerLoopConfig(GradientStep(inner_lr=0.5), "log_prob", 0.99, 1.0)
-    cpu = torch.device("cpu")
-    inner = run_inner_loop(collector(), start(), how, 6, *streams(), cpu)
+    resets, actions = streams()
+    collect = partial(collector().collect, resets=resets, actions=actions)
+    inner = run_inner_loop(POLICY, how, start(), 6, collect)
     first, *_, last = (rollouts.rewards[rollouts.valid].mean() for rollouts in inner.rollouts)
     assert not inner.failed.any()
     assert float(last) > float(first) + 0.05

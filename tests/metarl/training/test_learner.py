@@ -17,11 +17,11 @@ from metarl.outer.learner import Learner, LearnerParts, LearnerSettings, Update
 from metarl.outer.state import Generators, TrainState
 from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import Params, expand, learned
-from metarl.rollouts.collect import collect
+from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
 from metarl.runs.checkpoint import checkpoints, create_run, load_checkpoint, load_policy
 from metarl.training.trainer import initial_state, train
-from metarl_envs import BatchEnv, InputError, Tasks
+from metarl_envs import InputError, Tasks
 
 # ---- the whole of a learner, as one file would hold it -------------------------------------------
 
@@ -65,7 +65,7 @@ class RandomSearcher(Learner[Comparison]):
         params = self._policy.init(generators.init)
         return TrainState(params, generators, self._settings.init(learned(params)))
 
-    def collect(self, env: BatchEnv, state: TrainState, tasks: Tasks) -> Comparison:
+    def collect(self, collector: Collector, state: TrainState, tasks: Tasks) -> Comparison:
         rng, half = state.generators, len(tasks)
 
         def perturbed(value: Tensor) -> Tensor:
@@ -76,8 +76,8 @@ class RandomSearcher(Learner[Comparison]):
         candidate = state.params | candidate
         both = zip(expand(state.params, half).items(), expand(candidate, half).items(), strict=True)
         params = {name: torch.cat([old, new]) for (name, old), (_, new) in both}
-        env.set_tasks(tasks[torch.arange(2 * half) % half])
-        return Comparison([collect(env, self._policy, params, rng.resets, rng.actions)], candidate)
+        collector.env.set_tasks(tasks[torch.arange(2 * half) % half])
+        return Comparison([collector.collect(params, rng.resets, rng.actions)], candidate)
 
     def update(self, state: TrainState, experience: Comparison) -> Update:
         old, new = experience.rollouts[0].task_returns().chunk(2)

@@ -24,6 +24,7 @@ from torch import Generator, Tensor
 
 from metarl.adaptation.inner_loop import InnerLoop, run_inner_loop
 from metarl.methods.families import recipe
+from metarl.methods.setup import inner_loop_of
 from metarl.outer.base import Iteration
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params, expand, learned, weights
@@ -79,7 +80,7 @@ def main(options: Options) -> None:
         saved = load_policy(options.policy)
         policy, params = saved.policy, saved.params
     params = dict(params) | config.inner.init(weights(params), Generator().manual_seed(4))
-    how, outer, K = config.inner_loop(progress=0.0), config.outer, config.adaptation_steps
+    how, outer, K = inner_loop_of(config, 0.0), config.outer, config.adaptation_steps
     optimizer = outer.init(learned(params))
     start = expand(params, env.num_tasks)
 

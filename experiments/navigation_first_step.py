@@ -16,6 +16,7 @@ from torch import Generator
 from torch.nn.functional import cosine_similarity
 
 from metarl.adaptation.inner_loop import run_inner_loop
+from metarl.methods.setup import inner_loop_of
 from metarl.policies.params import expand
 from metarl.rollouts.collect import collect
 from metarl.runs.checkpoint import load_policy
@@ -31,7 +32,7 @@ def main(run: Path) -> None:
     env = BatchEnv(family, num_tasks=200, episodes_per_task=20)
     tasks, resets, actions = (Generator().manual_seed(seed) for seed in range(3))
     env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "test"))
-    start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
+    start, how = expand(saved.params, env.num_tasks), inner_loop_of(saved.config, 1.0)
     cpu = torch.device("cpu")
     inner = run_inner_loop(
         env, saved.policy, start, how, 1, resets, actions, cpu, collect_last=False

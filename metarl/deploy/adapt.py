@@ -21,6 +21,7 @@ from metarl.deploy.limits import Limits, Step
 from metarl.deploy.observation_check import warn_of_other_observations
 from metarl.deploy.step_size import step_cap
 from metarl.deploy.stops import time_limit
+from metarl.methods.setup import inner_loop_of
 from metarl.policies.params import Params, expand
 from metarl.rollouts.advantages import policy_batch
 from metarl.rollouts.data import Rollouts
@@ -102,7 +103,7 @@ class RobotAdaptation:
         self._on_episode = on_episode
         self._cap = step_cap(self._saved, limits, episodes, steps)
         _, self._noise = adaptation_generators(seed or 0)
-        self._how = saved.config.inner_loop(progress=1.0)
+        self._how = inner_loop_of(saved.config, 1.0)
         self._start = expand(saved.params, 1)
         self.params: Params = self._how.adaptation.begin(self._start)
         """Of the policy that acts next, (1, ...)."""

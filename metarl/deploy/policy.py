@@ -36,11 +36,12 @@ from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.errors import NonFiniteUpdateError
 from metarl.evaluation.evaluate import CPU, mean_quantity, mean_returns
 from metarl.evaluation.labels import quantity_label, task_text
+from metarl.methods.setup import env_of, family_of, inner_loop_of
 from metarl.policies.params import Params, expand
 from metarl.rollouts.collect import collect
 from metarl.rollouts.threads import torch_threads
 from metarl.runs.checkpoint import SavedPolicy, load_policy, save_policy
-from metarl_envs import BatchEnv, EngineName, InputError, TaskFamily, Tasks
+from metarl_envs import EngineName, InputError, TaskFamily, Tasks
 from metarl_envs.gym_worlds.calls import plain_array
 from metarl_envs.inputs.numbers import whole
 
@@ -281,19 +282,18 @@ def adapt_to_task(
     """
     episodes, steps = plain_sizes(saved, episodes, steps)
     seed, sim_threads = whole("seed", seed, 0), whole("sim_threads", sim_threads, 1)
-    family = saved.config.task_family()
-    env = BatchEnv(
-        family,
+    family = family_of(saved.config)
+    env = env_of(
+        saved.config,
         1,
         episodes,
-        horizon=saved.config.horizon,
         sim_threads=sim_threads,
         engine=engine,
         device=device,
     )
     env.set_tasks(task)
     resets, actions = adaptation_generators(seed)
-    start, how = expand(saved.params, 1), saved.config.inner_loop(progress=1.0)
+    start, how = expand(saved.params, 1), inner_loop_of(saved.config, 1.0)
     inner = run_inner_loop(env, saved.policy, start, how, steps, resets, actions, device)
     if bool(inner.failed.any()) or any(bool(r.faulted.all()) for r in inner.rollouts[:-1]):
         raise NonFiniteUpdateError(NOT_FINITE.format(step=f"of {steps}"))

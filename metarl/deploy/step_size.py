@@ -6,10 +6,11 @@ import torch
 
 from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.deploy.limits import Limits
+from metarl.methods.setup import env_of, family_of, inner_loop_of
 from metarl.policies.gaussian import kl_divergence
 from metarl.policies.params import expand
 from metarl.runs.checkpoint import SavedPolicy
-from metarl_envs import BatchEnv, InputError
+from metarl_envs import InputError
 
 TASKS = 20
 """Training tasks whose steps are measured."""
@@ -54,8 +55,8 @@ def training_step_kl(saved: SavedPolicy, episodes: int, steps: int) -> float:
     Raises:
         InputError: if its family is not at hand.
     """
-    family, how = saved.config.task_family(), saved.config.inner_loop(progress=1.0)
-    env = BatchEnv(family, TASKS, episodes, horizon=saved.config.horizon)
+    family, how = family_of(saved.config), inner_loop_of(saved.config, 1.0)
+    env = env_of(saved.config, TASKS, episodes)
     tasks, resets, actions = (torch.Generator().manual_seed(i) for i in range(3))
     env.set_tasks(family.sample_tasks(TASKS, tasks, "train"))
     inner = run_inner_loop(

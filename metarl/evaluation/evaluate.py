@@ -16,6 +16,7 @@ from metarl.adaptation.none import Unadapted
 from metarl.evaluation.controls import averaged, exchanged, other_tasks
 from metarl.evaluation.results import Adapted, Controls, Evaluation, SplitEvaluation
 from metarl.methods.baselines import RANDOM
+from metarl.methods.setup import env_of, family_of, inner_loop_of
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import collect
@@ -83,16 +84,15 @@ def evaluate(
                 f"budget = {budget} adaptation episodes: must be from 1 to the {episodes_per_step} "
                 "episodes that each point is measured on"
             )
-    family = saved.config.task_family()
+    family = family_of(saved.config)
     wanted: tuple[Split, ...] = family.splits if splits is None else tuple(splits)
     if family.is_finite:
         wanted = tuple("train" if split == "test" else split for split in wanted)
     _check_choice(saved, family, wanted)
-    env = BatchEnv(
-        family,
+    env = env_of(
+        saved.config,
         num_tasks,
         episodes_per_step,
-        horizon=saved.config.horizon,
         sim_threads=sim_threads,
         engine=engine,
         device=device,
@@ -217,7 +217,7 @@ class _Measuring:
         `adapted` is called after each loop of gradient steps.
         """
         saved, env, K = self.saved, self.env, self.steps
-        start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
+        start, how = expand(saved.params, env.num_tasks), inner_loop_of(saved.config, 1.0)
         with torch_threads(1):
             first = collect(env, saved.policy, to(start, self.device), resets, actions)
         streams = resets.get_state(), actions.get_state()

@@ -22,6 +22,7 @@ from metarl.adaptation.adam import adam_step, init_adam
 from metarl.outer.base import Iteration, MetaObjective, Update
 from metarl.policies.params import Params, expand, flatten, learned
 from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Positive
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,10 @@ class EvolutionStrategy(MetaObjective):
     `rollout/*` and `inner/*` is that of the perturbed slots, not that of theta.
     """
 
-    sigma: float = 0.1
+    sigma: Positive = 0.1
     """Standard deviation of the perturbations, > 0. 0.1 is the paper's code's."""
-    learning_rate: float = 0.05
+    learning_rate: Positive = 0.05
     """Adam's step size, > 0."""
-
-    def __post_init__(self) -> None:
-        for name in ("sigma", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} = {getattr(self, name)}: must be greater than 0")
 
     def init(self, learned: Params) -> Params:
         return init_adam(learned)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ from metarl.outer.trail import Trail
 from metarl.policies.gaussian import Gaussian, entropy, log_prob
 from metarl.policies.params import Params, acting, detach, expand, flatten, learned
 from metarl.rollouts.advantages import PolicyBatch, some_episodes
-from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Count, NotNegative, Positive, Range, Share
 
 STEP_SCALE = "step_scale"
 GROWTH = 1.25
@@ -85,48 +86,32 @@ def one_part(batch: PolicyBatch, horizon: int, which: slice, count: int) -> Poli
 class Ppo(MetaObjective):
     """Several steps of Adam per meta-iteration on the clipped surrogate."""
 
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Adam's step size for the policy's weights, > 0."""
-    adaptation_lr: float = 1e-3
+    adaptation_lr: Positive = 1e-3
     """Adam's step size for the adaptation's own meta-parameters, > 0."""
-    final_rate: float = 1.0
+    final_rate: Share = 1.0
     """Share of both step sizes that is left at the end of meta-training, in [0, 1]; on the way
     there they follow half a cosine (Loshchilov and Hutter 2017, Eq. 5; MAML++, section 4)."""
-    epochs: int = 1
+    epochs: Count = 1
     """Passes over the data of a meta-iteration, >= 1."""
-    minibatches: int = 5
+    minibatches: Count = 5
     """Adam steps per pass, >= 1, each on its share of every task's episodes. ProMP's own choice is
     5 passes over 1 minibatch, at five times the cost."""
-    clip: float = 0.3
+    clip: Annotated[float, Range(gt=0, lt=1)] = 0.3
     """Likelihood ratios count within 1 - clip and 1 + clip, in (0, 1)."""
-    max_kl: float = 0.5
+    max_kl: Positive = 0.5
     """How far the adapted policies may diverge in an iteration, nats, > 0. A step that leads beyond
     is taken back and steps are half as long from then on, until iterations without such a step
     let them grow again. Steps rarely go so far; but the clip alone bounds no policy: one step
     through an adaptation with large learned rates moved them by 200 nats, and all was lost."""
-    inner_kl_penalty: float = 5e-4
+    inner_kl_penalty: NotNegative = 5e-4
     """Weight of the divergence of the policies that collected the data adapted on, >= 0."""
-    exploration: float = 0.0
+    exploration: NotNegative = 0.0
     """Weight of E-MAML's term, >= 0: credit for the episodes that the adaptation learns from."""
-    multi_step_until: float = 0.0
+    multi_step_until: Share = 0.0
     """Share of meta-training, in [0, 1], in which policies before the last step count too (MAML++,
     Antoniou et al. 2019, Eq. 4): equally at first, fading linearly."""
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "adaptation_lr", "max_kl"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} = {getattr(self, name)}: must be greater than 0")
-        for name in ("inner_kl_penalty", "exploration"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} = {getattr(self, name)}: must be at least 0")
-        for name in ("epochs", "minibatches"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} = {getattr(self, name)}: must be at least 1")
-        if not 0 < self.clip < 1:
-            raise InputError(f"clip = {self.clip}: must be between 0 and 1")
-        for name in ("multi_step_until", "final_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} = {getattr(self, name)}: must be in [0, 1]")
 
     def init(self, learned: Params) -> Params:
         return init_adam(learned) | {STEP_SCALE: torch.ones(())}

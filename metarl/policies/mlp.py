@@ -14,7 +14,8 @@ from torch import Generator, Tensor
 
 from metarl.policies.gaussian import Gaussian
 from metarl.policies.params import Params
-from metarl_envs import InputError, TaskFamily
+from metarl_envs import TaskFamily
+from metarl_envs.inputs.numbers import Count, Natural, Positive
 from metarl_envs.inputs.plain import PlainFields
 
 VAR_FLOOR = 1e-8
@@ -54,33 +55,24 @@ def _bounds(
 class PolicyConfig(PlainFields):
     """Shape and scales of a Gaussian MLP policy."""
 
-    hidden_sizes: tuple[int, ...] = (64, 64)
+    hidden_sizes: tuple[Count, ...] = (64, 64)
     """Units of each hidden layer."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Nonlinearity between layers."""
-    init_std: float = 1.0
+    init_std: Positive = 1.0
     """Initial standard deviation of the policy's output, > 0. Sizes of inner steps are meant for 1:
     for wider exploration make `action_scale` smaller."""
-    min_std: float = 1e-6
+    min_std: Positive = 1e-6
     """Floor of the standard deviation."""
-    action_scale: float = 10.0
+    action_scale: Positive = 10.0
     """Policy output that means full actuator range: the farther of its bounds, seen from the output
     0. 10 is the literature's (ProMP, pytorch-maml-rl, garage): initial exploration then covers a
     tenth of the range."""
     normalize_observations: bool = False
     """Standardise observations by running statistics kept inside the policy."""
-    context_size: int = 0
+    context_size: Natural = 0
     """Context parameters: inputs of the first layer beside the observation, zero at the start of
     every task, for adaptations that change only them (CAVIA). >= 0."""
-
-    def __post_init__(self) -> None:
-        for name in ("init_std", "min_std", "action_scale"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"policy.{name} = {getattr(self, name)}: must be greater than 0")
-        if any(size < 1 for size in self.hidden_sizes):
-            raise InputError(f"policy.hidden_sizes = {self.hidden_sizes}: each must be at least 1")
-        if self.context_size < 0:
-            raise InputError(f"policy.context_size = {self.context_size}: must be at least 0")
 
 
 @dataclass(frozen=True)

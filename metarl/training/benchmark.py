@@ -21,8 +21,15 @@ from torch import Generator, Tensor
 
 from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.methods.config import TrainConfig
+from metarl.methods.setup import (
+    check_machine,
+    device_of,
+    family_of,
+    inner_loop_of,
+    policy_of,
+    training_env,
+)
 from metarl.outer.base import Iteration
-from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand, learned, to
 from metarl.rollouts.collect import collect
 from metarl.rollouts.threads import torch_threads
@@ -83,13 +90,13 @@ def benchmark(config: TrainConfig, worlds: Sequence[int], rounds: int) -> Iterat
             raise InputError(
                 f"--worlds {count}: must be a multiple of the {M} tasks (--meta-batch-size)"
             )
-    config.check_machine()
+    check_machine(config)
     return (_measure(config, count, rounds) for count in worlds)
 
 
 def report(config: TrainConfig, rows: Sequence[Row]) -> dict[str, Any]:
     """The figures with what is needed to read them, as JSON values."""
-    device = config.torch_device()
+    device = device_of(config)
     return {
         "family": config.family,
         "method": config.method,
@@ -132,23 +139,15 @@ def device_name(device: torch.device) -> str:
 
 
 def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
-    M, K, device = config.meta_batch_size, config.adaptation_steps, config.torch_device()
+    M, K, device = config.meta_batch_size, config.adaptation_steps, device_of(config)
     began = time.perf_counter()
-    family = config.task_family()
-    env = BatchEnv(
-        family,
-        M,
-        worlds // M,
-        horizon=config.horizon,
-        sim_threads=config.sim_threads,
-        engine=config.engine,
-        device=device,
-    )
-    policy = GaussianMlpPolicy.for_family(family, config.policy)
+    family = family_of(config)
+    env = training_env(config, M, worlds // M)
+    policy = policy_of(config)
     init, tasks, resets, actions, search = (Generator().manual_seed(seed) for seed in range(5))
     theta = to(initial_params(config, policy, init), device)
     optimizer = to(config.outer.init(learned(theta)), device)
-    how, start = config.inner_loop(progress=0.0), expand(theta, M)
+    how, start = inner_loop_of(config, 0.0), expand(theta, M)
     slots = torch.arange(M) % config.outer.num_distinct_tasks(M)
     random_controls = _random_controls(env, Generator().manual_seed(5))
 

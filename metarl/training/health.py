@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from metarl.methods.config import TrainConfig, settings
+from metarl.methods.settings import flag
 
 FAR_NATS = 10.0
 """Inner steps that move a policy further than this have to pay.
@@ -103,9 +104,10 @@ class Watch:
         known = settings(self._config)
         if not inner:
             rate = next(name for name in OUTER_RATES if name in known)
-            return f"a smaller outer step may help: --set {rate}={known[rate] / 3:.2g}"
-        smaller = [f"{name}={known[name] / 3:.2g}" for name in INNER_RATES if name in known]
+            return f"a smaller outer step may help: {flag(rate)} {known[rate] / 3:.2g}"
+        smaller = [f"{flag(name)} {known[name] / 3:.2g}" for name in INNER_RATES if name in known]
         if INNER_PENALTY in known:
-            smaller.insert(0, f"{INNER_PENALTY}={max(10 * known[INNER_PENALTY], 5e-3):g}")
-        named = f": --set {' or --set '.join(smaller)}" if smaller else ""
+            penalty = max(10 * known[INNER_PENALTY], 5e-3)
+            smaller.insert(0, f"{flag(INNER_PENALTY)} {penalty:g}")
+        named = f": {' or '.join(smaller)}" if smaller else ""
         return f"smaller inner steps may help{named}"

@@ -13,6 +13,7 @@ import torch
 from metarl.adaptation.inner_loop import InnerLoop, run_inner_loop
 from metarl.errors import FaultError, Interrupted, NonFiniteUpdateError
 from metarl.methods.config import TrainConfig
+from metarl.methods.setup import device_of, family_of, inner_loop_of, policy_of, training_env
 from metarl.outer.base import Iteration, Update
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import is_finite, learned, to
@@ -25,7 +26,6 @@ from metarl.training.health import Watch, health_metrics
 from metarl.training.metrics import iteration_metrics, time_metrics
 from metarl.training.signals import StopSignals
 from metarl.training.validation import Validation
-from metarl_envs import BatchEnv
 
 CPU = torch.device("cpu")
 MAX_REFUSED_IN_A_ROW = 3
@@ -33,7 +33,7 @@ MAX_REFUSED_IN_A_ROW = 3
 
 def initial_state(config: TrainConfig) -> TrainState:
     """Fresh parameters and random streams, all from `config.seed`."""
-    policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
+    policy = policy_of(config)
     generators = Generators.from_seed(config.seed)
     params = initial_params(config, policy, generators.init)
     return TrainState(params, generators, config.outer.init(learned(params)))
@@ -47,21 +47,13 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
         NonFiniteUpdateError: after three refused updates in a row; the last good state is saved.
         FaultError: if too many worlds diverge; the last good state is saved.
     """
-    family = config.task_family()
-    device = config.torch_device()
-    policy = GaussianMlpPolicy.for_family(family, config.policy)
+    family = family_of(config)
+    device = device_of(config)
+    policy = policy_of(config)
     outer = config.outer
     M, E, K = config.meta_batch_size, config.episodes_per_task, config.adaptation_steps
     slots = torch.arange(M) % outer.num_distinct_tasks(M)
-    env = BatchEnv(
-        family,
-        M,
-        E,
-        horizon=config.horizon,
-        sim_threads=config.sim_threads,
-        engine=config.engine,
-        device=device,
-    )
+    env = training_env(config, M, E)
     random = state.generators
     with (
         StopSignals() as stop,
@@ -79,7 +71,7 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
             theta, optimizer = to(state.params, device), to(state.optimizer, device)
             start = outer.propose(theta, optimizer, M, random.search)
             over = state.iteration / config.iterations
-            how = config.inner_loop(over)
+            how = inner_loop_of(config, over)
             inner = run_inner_loop(
                 env, policy, start, how, K, random.resets, random.actions, device
             )

@@ -14,6 +14,7 @@ from torch import Generator
 from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.evaluation.controls import exchanged, other_tasks
 from metarl.methods.config import TrainConfig
+from metarl.methods.setup import device_of, family_of, inner_loop_of, training_env
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import Params, expand
 from metarl.rollouts.collect import collect
@@ -43,7 +44,7 @@ class Validation:
         self._run, self._config, self._policy = run, config, policy
         stream = Generator()
         stream.set_state(state.generators.evaluation.get_state())
-        family = config.task_family()
+        family = family_of(config)
         split = "train" if family.is_finite else "test"
         self._tasks = family.sample_tasks(config.evaluation_tasks, stream, split)
         self._seeds: list[int] = torch.randint(2**62, (3,), generator=stream).tolist()
@@ -77,10 +78,10 @@ class Validation:
         """
         began = time.perf_counter()
         config, env = self._config, self._env
-        start, how = expand(params, config.evaluation_tasks), config.inner_loop(progress=1.0)
+        start, how = expand(params, config.evaluation_tasks), inner_loop_of(config, 1.0)
         resets, actions, starts = self._seeds
         streams = Generator().manual_seed(resets), Generator().manual_seed(actions)
-        M, K, device = env.num_tasks, config.adaptation_steps, config.torch_device()
+        M, K, device = env.num_tasks, config.adaptation_steps, device_of(config)
         inner = run_inner_loop(
             env, self._policy, start, how, K, *streams, device, collect_last=False
         )
@@ -111,14 +112,6 @@ class Validation:
     def _env(self) -> BatchEnv:
         """Worlds of its own, so that nothing of them reaches training; made when first needed."""
         config = self._config
-        env = BatchEnv(
-            config.task_family(),
-            config.evaluation_tasks,
-            config.episodes_per_task,
-            horizon=config.horizon,
-            sim_threads=config.sim_threads,
-            engine=config.engine,
-            device=config.torch_device(),
-        )
+        env = training_env(config, config.evaluation_tasks, config.episodes_per_task)
         env.set_tasks(self._tasks)
         return env

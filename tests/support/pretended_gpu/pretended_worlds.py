@@ -13,7 +13,7 @@ from support.recorded_operations import every_time
 
 from metarl.adaptation import inner_loop
 from metarl.evaluation import evaluate as evaluation
-from metarl.methods.config import TrainConfig
+from metarl.methods import setup
 from metarl.rollouts import collect as rollouts
 from metarl_envs import AnalyticRobot, batch_env
 from metarl_envs.engines import AnalyticEngine
@@ -86,4 +86,4 @@ def use_pretended_gpu(monkeypatch):
     monkeypatch.setattr(rollouts, "stream_on", stream_on)
     monkeypatch.setattr(inner_loop, "collect", recorded)
     monkeypatch.setattr(evaluation, "collect", recorded)
-    monkeypatch.setattr(TrainConfig, "torch_device", lambda self: GPU)
+    monkeypatch.setattr(setup, "device_named", lambda name: GPU)

@@ -25,6 +25,7 @@ from torch import Generator, Tensor
 
 from metarl.adaptation.inner_loop import InnerLoop, run_inner_loop
 from metarl.methods.families import recipe
+from metarl.methods.setup import inner_loop_of
 from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.policies.base import Policy
 from metarl.policies.params import Params, expand, learned, weights
@@ -80,7 +81,7 @@ def main(options: Options) -> None:
         saved = load_policy(options.policy)
         policy, params = saved.policy, saved.params
     params = dict(params) | config.inner.init(weights(params), Generator().manual_seed(4))
-    how, outer, K = config.inner_loop(progress=0.0), config.outer, config.adaptation_steps
+    how, outer, K = inner_loop_of(config, 0.0), config.outer, config.adaptation_steps
     assert isinstance(outer, OuterUpdate), options.method
     optimizer = outer.init(learned(params))
     start, collector = expand(params, env.num_tasks), Collector(env, policy)

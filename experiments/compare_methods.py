@@ -114,7 +114,7 @@ def trained(options: Options, folder: Path, row: dict[str, Any]) -> dict[str, An
         return known or {**unknown, "error": None}
     count = iterations(recipe(row["family"], row["method"]), options.scale * BUDGETS[row["family"]])
     command = ["train", row["family"], "--method", row["method"], "--seed", str(row["seed"])]
-    command += ["--iterations", str(count), "--set", "policy.normalize_observations=false"]
+    command += ["--iterations", str(count), "--policy.normalize-observations", "False"]
     machine = ["--sim-threads", "1", "--run", str(folder), "--quiet"]
     finished = metarl([*command, *machine], folder.with_name(f"{folder.name}.log"))
     found = {"command": " ".join(["metarl", *command]), **dataclasses.asdict(finished)}

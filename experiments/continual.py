@@ -35,13 +35,14 @@ from metarl.deploy.gym_rollouts import run_episode
 from metarl.deploy.limits import NO_LIMITS
 from metarl.deploy.policy import MeanActions
 from metarl.evaluation.labels import task_text
+from metarl.methods.setup import env_of, family_of, inner_loop_of
 from metarl.policies.gaussian import log_prob
 from metarl.policies.params import detach, expand
 from metarl.rollouts.advantages import policy_batch
 from metarl.rollouts.collect import Collector
 from metarl.runs.files import plain
 from metarl.versions import git_commit, versions
-from metarl_envs import BatchEnv, TaskFamily, Tasks
+from metarl_envs import TaskFamily, Tasks
 from metarl_envs.interfaces.gym_env import MetaEnv
 
 BUNDLED = Path(metarl.__file__).parent / "assets" / "half-cheetah-direction"
@@ -84,7 +85,7 @@ class Life:
 
 def live(policy: MetaPolicy, options: Options) -> Life:
     """Both policies' lives, each in a world of its own."""
-    family = policy.saved.config.task_family()
+    family = family_of(policy.saved.config)
     normal, changed = (parse_task(family, t) for t in (options.normal, options.changed))
     phases = [normal, changed, normal]
     adapter = metarl.ContinualAdapter(
@@ -124,8 +125,8 @@ def use_of_adapted_episodes(policy: MetaPolicy, life: Life, options: Options) ->
     time steps, (sum w)^2 / (S sum w^2) with w = pi_meta / pi_adapted.
     """
     saved = policy.saved
-    family, how = saved.config.task_family(), saved.config.inner_loop(progress=1.0)
-    env = BatchEnv(family, 1, MEASURED, horizon=saved.config.horizon)
+    how = inner_loop_of(saved.config, 1.0)
+    env = env_of(saved.config, 1, MEASURED)
     env.set_tasks(life.tasks[0])
     resets, noise = (Generator().manual_seed(options.seed + i) for i in (1, 2))
     start = expand(saved.params, 1)
@@ -242,7 +243,7 @@ def picture(life: Life, episodes: int, family: TaskFamily) -> Figure:
 def main(options: Options) -> None:
     """Live, print, write."""
     policy = metarl.load(options.policy)
-    family = policy.saved.config.task_family()
+    family = family_of(policy.saved.config)
     life = live(policy, options)
     rows, use = table(life, options.episodes), use_of_adapted_episodes(policy, life, options)
     show(rows, life, use, family)

@@ -14,6 +14,7 @@ import os
 import sys
 from pathlib import Path
 
+from metarl.methods.setup import device_of
 from metarl.process import prepare_process
 
 FAMILY = "half-cheetah-direction"
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace, command: list[str]) -> None:
     )
     if options.meta_batch_size is not None:
         config = dataclasses.replace(config, meta_batch_size=options.meta_batch_size)
-    device = config.torch_device()
+    device = device_of(config)
     folder = new_folder(options.runs / "demo")
     create_run(folder, config, command)
     print(

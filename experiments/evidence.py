@@ -28,7 +28,7 @@ from experiments.summarise import summarise, write_summary
 from experiments.training_runs import is_trained, metarl_once
 from metarl.evaluation.budgets import steps_text
 
-PPO = "--worlds 128 --set outer.minibatches=32 --set outer.epochs=5 --set outer.learning_rate=1e-3"
+PPO = "--worlds 128 --outer.minibatches 32 --outer.epochs 5 --outer.learning-rate 1e-3"
 """Of robust and oracle: larger batches than the defaults, so that their runs take minutes."""
 TITLES = {"test": "held out", "extrapolation": "extrapolation"}
 FEW = 5
@@ -52,7 +52,7 @@ class Evidence:
 EVIDENCE = {
     "payload-velocity": Evidence(
         "half-cheetah-payload-velocity",
-        meta_sgd="--iterations 200 --set outer.final_rate=1",
+        meta_sgd="--iterations 200 --outer.final-rate 1",
         baseline=f"--env-steps 4000000 {PPO}",
     ),
     "boat": Evidence(

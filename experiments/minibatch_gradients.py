@@ -13,7 +13,7 @@ import dataclasses
 import torch
 
 from metarl.methods.families import recipe
-from metarl.methods.learners import learner_for
+from metarl.methods.setup import family_of, learner_of
 from metarl.outer import minibatches as module
 from metarl.outer.clipped_steps import differentiate, measure
 from metarl.outer.meta_gradient import Iteration
@@ -28,10 +28,10 @@ def main() -> None:
     for family in ("navigation", "half-cheetah-direction", "half-cheetah-payload-velocity"):
         config = dataclasses.replace(recipe(family, "promp"), device="cpu")
         assert isinstance(config.outer, ProMp)
-        learner, M = learner_for(config), config.meta_batch_size
+        learner, M = learner_of(config), config.meta_batch_size
         state = learner.init(seed=0)
-        env = BatchEnv(config.task_family(), M, config.episodes_per_task, horizon=config.horizon)
-        tasks = config.task_family().sample_tasks(M, state.generators.tasks, "train")
+        env = BatchEnv(family_of(config), M, config.episodes_per_task, horizon=config.horizon)
+        tasks = family_of(config).sample_tasks(M, state.generators.tasks, "train")
         collected = learner.collect(Collector(env, learner.policy), state, tasks)
         iteration = Iteration(learner.policy, config.inner, config.inner_loss, collected, 0.0)
         loss, plus_linear = config.outer.loss, module.plus_linear

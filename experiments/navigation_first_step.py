@@ -17,6 +17,7 @@ from torch import Generator
 from torch.nn.functional import cosine_similarity
 
 from metarl.adaptation.inner_loop import run_inner_loop
+from metarl.methods.setup import inner_loop_of
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import load_policy
@@ -32,7 +33,7 @@ def main(run: Path) -> None:
     env = BatchEnv(family, num_tasks=200, episodes_per_task=20)
     tasks, resets, actions = (Generator().manual_seed(seed) for seed in range(3))
     env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "test"))
-    start, how = expand(saved.params, env.num_tasks), saved.config.inner_loop(progress=1.0)
+    start, how = expand(saved.params, env.num_tasks), inner_loop_of(saved.config, 1.0)
     collect_episodes = partial(Collector(env, saved.policy).collect, resets=resets, actions=actions)
     inner = run_inner_loop(saved.policy, how, start, 1, collect_episodes, collect_last=False)
     after = collect_episodes(inner.adapted, explore=False)

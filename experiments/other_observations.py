@@ -23,6 +23,7 @@ from tyro.conf import Positional
 import metarl
 from metarl.deploy.observation_check import Observed, alike, differences, distances
 from metarl.methods.families import recipe
+from metarl.methods.setup import env_of, family_of
 from metarl.outer.state import initial_params
 from metarl.policies.base import Policy
 from metarl.policies.params import expand
@@ -30,7 +31,7 @@ from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
 from metarl.rollouts.observed import observation_statistics
 from metarl.runs.checkpoint import SavedPolicy
-from metarl_envs import FAMILIES, BatchEnv
+from metarl_envs import FAMILIES
 from metarl_envs.family import Split
 
 
@@ -75,8 +76,8 @@ def untrained(family: str) -> SavedPolicy:
 
 def episodes(saved: SavedPolicy, split: Split, tasks: int, count: int, seed: int) -> Rollouts:
     """By the meta-policy with its noise, on tasks of a split."""
-    family = saved.config.task_family()
-    env = BatchEnv(family, tasks, count, horizon=saved.config.horizon)
+    family = family_of(saved.config)
+    env = env_of(saved.config, tasks, count)
     streams = [Generator().manual_seed(seed + i) for i in range(3)]
     env.set_tasks(family.sample_tasks(tasks, streams[0], split))
     return Collector(env, saved.policy).collect(expand(saved.params, tasks), streams[1], streams[2])
@@ -88,7 +89,7 @@ def main(options: Options) -> None:
     for name, saved in found or [(name, untrained(name)) for name in FAMILIES]:
         statistics = observation_statistics(episodes(saved, "train", 20, 10, seed=0))
         training = Observed(*(np.array(statistics[n]) for n in ("mean", "std", "std_within")))
-        for split in saved.config.task_family().splits[1:]:
+        for split in family_of(saved.config).splits[1:]:
             met = episodes(saved, split, options.tasks, 2, seed=100)
             seen = [
                 met.observations[m, e, met.valid[m, e]].double().numpy()

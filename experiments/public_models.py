@@ -59,7 +59,7 @@ family = TaskFamily(
 STEPS = ("check", "train", "adapt", "record")
 TASK = ("--task", "load=2", "strength=0.8")
 SIZES = ("--meta-batch-size", "4", "--episodes-per-task", "4", "--iterations", "2")
-SHORT = ("--horizon", "10", "--set", "evaluate_every=0")
+SHORT = ("--horizon", "10", "--evaluate-every", "0")
 ON = {
     TRANSMISSION.mjTRN_TENDON: (" on a tendon", "s on tendons"),
     TRANSMISSION.mjTRN_SITE: (" at a site", "s at sites"),

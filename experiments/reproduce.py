@@ -41,7 +41,7 @@ class Reproduction:
 
 
 FEW_EPISODES = "--method meta-sgd --episodes-per-task 5"
-WIDE = "--set policy.action_scale=3.3333"
+WIDE = "--policy.action-scale 3.3333"
 """Exploration over three tenths of the range at first: for robots that cannot fall."""
 REPRODUCTIONS = {
     "navigation": Reproduction(

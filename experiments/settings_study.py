@@ -33,6 +33,7 @@ from metarl.evaluation.intervals import crossed_interval
 from metarl.evaluation.statistics import mean_score
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
+from metarl.methods.settings import flag, shown
 from metarl.runs.checkpoint import load_policy
 from metarl_envs import load_family
 
@@ -40,7 +41,7 @@ FAMILIES = {
     "payload-velocity": "half-cheetah-payload-velocity",
     "boat": "experiments/own_robot/boat.py:family",
 }
-PPO = "--worlds 128 --set outer.minibatches=32 --set outer.epochs=5 --set outer.learning_rate=1e-3"
+PPO = "--worlds 128 --outer.minibatches 32 --outer.epochs 5 --outer.learning-rate 1e-3"
 """Of the robust policy, as in `experiments.evidence`."""
 
 
@@ -125,7 +126,7 @@ def train(options: Options, name: str, variant: Variant, seed: int) -> Path:
     config = with_settings(recipe(load_family(family).name, variant.method), variant.settings)
     command = ["train", family, "--method", variant.method, *start, "--seed", str(seed), "--quiet"]
     for key, value in variant.settings.items():
-        command += ["--set", f"{key}={value}"]
+        command += [flag(key), *shown(value).split()]
     _ran(run, [*command, "--iterations", str(iterations(config, steps))])
     return run
 

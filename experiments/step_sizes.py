@@ -23,6 +23,7 @@ from tyro.conf import Positional
 import metarl
 from metarl.deploy.gradient_step import robot_step
 from metarl.deploy.step_size import training_step_kl
+from metarl.methods.setup import family_of, inner_loop_of
 from metarl.policies.params import Params, expand
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
@@ -49,7 +50,7 @@ class Options:
 def main(options: Options) -> None:
     """Print the size of the first step and the gain against caps."""
     saved = metarl.load(options.policy).saved
-    family, how = saved.config.task_family(), saved.config.inner_loop(progress=1.0)
+    family, how = family_of(saved.config), inner_loop_of(saved.config, 1.0)
     split = "train" if family.is_finite else "test"
     tasks = family.sample_tasks(options.tasks, Generator().manual_seed(100), split)
     names, start = list(saved.params), expand(saved.params, options.tasks)

@@ -1,10 +1,10 @@
 """The worked examples of CONTRIBUTING.md: a method and a policy that train and adapt."""
 
 import dataclasses
+import importlib.util
 import math
 import re
 import sys
-import types
 from pathlib import Path
 
 import gymnasium
@@ -19,8 +19,8 @@ from metarl.deploy import MetaPolicy, adapt_to_task
 from metarl.methods import meta as methods
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
+from metarl.methods.setup import family_of, policy_of
 from metarl.policies import POLICIES
-from metarl.policies.base import Policy
 from metarl.runs.checkpoint import SavedPolicy, create_run
 from metarl.training.trainer import initial_state, train
 from metarl_envs import InputError
@@ -34,12 +34,21 @@ def block(containing: str) -> str:
     return found
 
 
+def written(path, name, source, monkeypatch):
+    """A module of the page, imported from a file of its own: help reads the texts in it."""
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
-def sign_sgd(monkeypatch):
+def sign_sgd(monkeypatch, tmp_path):
     """The example's file, registry line and recipe, in place as long as a test runs."""
-    module = types.ModuleType("metarl.adaptation.sign")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(block("class SignStep"), module.__dict__)
+    source = block("class SignStep")
+    module = written(tmp_path / "sign.py", "metarl.adaptation.sign", source, monkeypatch)
     registry = {"ADAPTATIONS": {}, "SignStep": module.SignStep}
     exec("ADAPTATIONS = {\n" + block('"sign": SignStep') + "}", registry)
     for name, cls in registry["ADAPTATIONS"].items():
@@ -75,11 +84,10 @@ def test_the_page_keeps_its_promise_of_one_short_file():
 
 
 @pytest.fixture
-def trace(monkeypatch):
+def trace(monkeypatch, tmp_path):
     """The policy's file, registry line and recipe, in place as long as a test runs."""
-    module = types.ModuleType("metarl.policies.trace")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(block("class TracePolicy"), module.__dict__)
+    source = block("class TracePolicy")
+    module = written(tmp_path / "trace.py", "metarl.policies.trace", source, monkeypatch)
     registry = {"POLICIES": {}, "TraceConfig": module.TraceConfig}
     exec("POLICIES = {\n" + block('"trace": TraceConfig') + "}", registry)
     for name, cls in registry["POLICIES"].items():
@@ -103,7 +111,7 @@ def test_the_policy_goes_through_the_same_commands(trace, tmp_path, monkeypatch,
     sizes = ["--meta-batch-size", "4", "--episodes-per-task", "5", "--horizon", "8"]
     few = ["--sim-threads", "1", "--device", "cpu"]
     train = ["train", "navigation", "--method", "trace-promp", "--iterations", "2", "--run", "run"]
-    assert main([*train, *sizes, *few, "--set", "policy.keep=0.5", "--quiet"]) == 0
+    assert main([*train, *sizes, *few, "--policy.keep", "0.5", "--quiet"]) == 0
     saved = metarl.load("run").saved
     assert saved.config.policy == trace.TraceConfig(
         keep=0.5, action_scale=saved.config.policy.action_scale
@@ -119,10 +127,10 @@ def test_the_policy_remembers_on_a_robot_as_in_simulation(trace):
     """One world at a time, in every way to adapt: the batched path's parameters and returns."""
     given = {"horizon": 30, "device": "cpu", "policy.init_std": 0.2}  # no action is cut
     config = with_settings(recipe("navigation", "trace-promp"), given)
-    policy = Policy.for_family(config.task_family(), config.policy)
+    policy = policy_of(config)
     saved = SavedPolicy(policy, policy.init(torch.Generator().manual_seed(0)), config, {})
     goal = {"goal": (0.3, -0.2)}
-    batched = adapt_to_task(saved, config.task_family().make_task(goal), episodes=4, seed=5)
+    batched = adapt_to_task(saved, family_of(config).make_task(goal), episodes=4, seed=5)
     env = gymnasium.make("metarl_envs:MetaRL/Navigation-v0")
     env.reset(options={"task": goal})
     uncapped = metarl.Limits(max_step_kl=math.inf)

@@ -25,7 +25,7 @@ SPLITS: tuple[Split, ...] = ("train", "test", "extrapolation")
 
 
 @dataclass(frozen=True)
-class Origin:
+class Origin(PlainFields):
     """The Python file that a family was loaded from; it runs only when a person names it."""
 
     reference: str = ""

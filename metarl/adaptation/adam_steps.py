@@ -16,23 +16,17 @@ from torch import Tensor
 from metarl.adaptation.adam import COUNT, FIRST, SECOND, adam_step, init_adam
 from metarl.adaptation.base import Adaptation, Batch, loss_gradient
 from metarl.policies.params import TASK, Params, weights
-from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Count, Positive
 
 
 @dataclass(frozen=True)
 class AdamSteps(Adaptation):
     """`epochs` Adam steps on all weights for every collection; a task's moments last to its end."""
 
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Adam's step size, > 0."""
-    epochs: int = 20
+    epochs: Count = 20
     """Adam steps per collection, each on all of its episodes, >= 1."""
-
-    def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate = {self.learning_rate}: must be greater than 0")
-        if self.epochs < 1:
-            raise InputError(f"epochs = {self.epochs}: must be at least 1")
 
     def begin(self, params: Mapping[str, Tensor]) -> Params:
         moments = init_adam(weights(params))

@@ -10,23 +10,20 @@ from torch import Tensor
 
 from metarl.adaptation.base import Adaptation, Batch, descend
 from metarl.policies.params import Params, weights
-from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Positive, PositiveShare
 
 
 @dataclass(frozen=True)
 class GradientStep(Adaptation):
     """phi = theta - lr * gradient, with one step size for all weights (Finn et al. 2017, Eq. 1)."""
 
-    inner_lr: float = 0.1
+    inner_lr: Positive = 0.1
     """Size of the first step, > 0."""
-    inner_lr_decay: float = 1.0
+    inner_lr_decay: PositiveShare = 1.0
     """Factor on the step size from each step to the next, in (0, 1]. The MAML paper halves it
     after the first step when it tests several."""
     first_order: bool = False
     """Drop the second derivatives: d phi / d theta = identity (FOMAML, section 5.2)."""
-
-    def __post_init__(self) -> None:
-        check_step_sizes(self.inner_lr, self.inner_lr_decay)
 
     def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
         size = self.inner_lr * self.inner_lr_decay**k
@@ -35,11 +32,3 @@ class GradientStep(Adaptation):
 
     def scaled(self, factor: float) -> GradientStep:
         return dataclasses.replace(self, inner_lr=factor * self.inner_lr)
-
-
-def check_step_sizes(inner_lr: float, inner_lr_decay: float) -> None:
-    """Raise `InputError` unless every step size inner_lr * inner_lr_decay**k makes sense."""
-    if not inner_lr > 0:
-        raise InputError(f"inner_lr = {inner_lr}: must be greater than 0")
-    if not 0 < inner_lr_decay <= 1:
-        raise InputError(f"inner_lr_decay = {inner_lr_decay}: must be in (0, 1]")

@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 
 from metarl.adaptation.base import Adaptation, Batch, loss_gradient
 from metarl.policies.params import ADAPTATION, TASK, Params, detach, weights
-from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Count, Positive
 
 LOG_RATE = ADAPTATION + "lstm.log_rate"  # ()
 WEIGHT = ADAPTATION + "lstm.weight"  # (2 + H, 4H): input, forget, candidate and output gate
@@ -44,24 +44,17 @@ class LearnedOptimizer(Adaptation):
 
     moves_all_learned: ClassVar[bool] = False
 
-    hidden_size: int = 16
+    hidden_size: Count = 16
     """Units of the LSTM, >= 1. Time and memory of a step grow in proportion to it, times the
     number of weights and of tasks."""
-    init_rate: float = 0.1
+    init_rate: Positive = 0.1
     """Size of the plain gradient step that meta-training starts from, > 0."""
-    output_scale: float = 0.01
+    output_scale: Positive = 0.01
     """Factor on the LSTM's output, > 0. Adam's steps do not depend on the size of a gradient, so
     this is how fast meta-training moves the optimiser away from the plain step."""
     first_order: bool = True
     """Treat the gradients as data when the adaptation is differentiated, as the paper does
     (section 2.1): no second derivatives of the losses."""
-
-    def __post_init__(self) -> None:
-        if self.hidden_size < 1:
-            raise InputError(f"hidden_size = {self.hidden_size}: must be at least 1")
-        for name in ("init_rate", "output_scale"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} = {getattr(self, name)}: must be greater than 0")
 
     def init(self, weights: Params, generator: Generator) -> Params:
         """As in `Adaptation`, from U(-1, 1) / sqrt(H), as `torch.nn.LSTMCell`, float32.

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from metarl.adaptation.base import Adaptation, Batch, descend
 from metarl.policies.params import ADAPTATION, Params, weights
-from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Count, Positive, Share
 
 RATE = ADAPTATION + "rate."
 """Before a weight's name: the entry that holds its rates."""
@@ -30,13 +30,10 @@ class MetaSgd(Adaptation):
 
     moves_all_learned: ClassVar[bool] = False
 
-    init_rate: float = 0.1
+    init_rate: Positive = 0.1
     """Every rate at the start of meta-training, > 0."""
     first_order: bool = False
     """Drop the second derivatives. The rates are learned all the same."""
-
-    def __post_init__(self) -> None:
-        _check_init_rate(self.init_rate)
 
     def init(self, weights: Params, generator: Generator) -> Params:
         return {
@@ -67,22 +64,15 @@ class LayerRates(Adaptation):
 
     moves_all_learned: ClassVar[bool] = False
 
-    init_rate: float = 0.1
+    init_rate: Positive = 0.1
     """Every rate at the start of meta-training, > 0."""
-    steps: int = 3
+    steps: Count = 3
     """Steps with rates of their own, >= 1. Later steps use those of the last one."""
-    first_order_until: float = 0.0
+    first_order_until: Share = 0.0
     """Share of meta-training, in [0, 1], before which second derivatives are dropped: cheaper, and
     steadier while the policy is poor."""
     first_order: bool = False
     """Drop the second derivatives, in all of meta-training. The rates are learned all the same."""
-
-    def __post_init__(self) -> None:
-        _check_init_rate(self.init_rate)
-        if self.steps < 1:
-            raise InputError(f"steps = {self.steps}: must be at least 1")
-        if not 0 <= self.first_order_until <= 1:
-            raise InputError(f"first_order_until = {self.first_order_until}: must be in [0, 1]")
 
     def init(self, weights: Params, generator: Generator) -> Params:
         return {
@@ -105,8 +95,3 @@ class LayerRates(Adaptation):
     def at(self, progress: float) -> LayerRates:
         first_order = self.first_order or progress < self.first_order_until
         return dataclasses.replace(self, first_order=first_order)
-
-
-def _check_init_rate(init_rate: float) -> None:
-    if not init_rate > 0:
-        raise InputError(f"init_rate = {init_rate}: must be greater than 0")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metarl.adaptation.base import Adaptation, Batch
 from metarl.policies.params import Params, fixed, flatten, unflatten, weights
-from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Count, Natural, Positive
 
 MIN_CURVATURE = 0.01
 """Least curvature, as a share of the quadratic term's, that the implicit derivative divides by."""
@@ -33,25 +33,16 @@ class ProximalStep(Adaptation):
     even so, but they are no longer quite linear: an outer loop must not take J^T F J for positive.
     """
 
-    strength: float = 10.0
+    strength: Positive = 10.0
     """Weight of the quadratic term, lambda in the paper, > 0; 1 / strength corresponds to MAML's
     step size. Where the loss curves down more than this, a task may move little or not at all."""
-    iterations: int = 5
+    iterations: Count = 5
     """Gradient steps of the solver, all on the same episodes, >= 1."""
-    solver_lr: float = 0.1
+    solver_lr: Positive = 0.1
     """Size of these steps, > 0; at 1 / strength the first is MAML's. A step that would not bring
     a task nearer to its solution, by the norm of the gradient, is skipped and its size halved."""
-    cg_iterations: int = 5
+    cg_iterations: Natural = 5
     """Conjugate-gradient iterations in a product with the derivative, >= 0; 0 is FOMAML's."""
-
-    def __post_init__(self) -> None:
-        for name in ("strength", "solver_lr"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} = {getattr(self, name)}: must be greater than 0")
-        if self.iterations < 1:
-            raise InputError(f"iterations = {self.iterations}: must be at least 1")
-        if self.cg_iterations < 0:
-            raise InputError(f"cg_iterations = {self.cg_iterations}: must be at least 0")
 
     def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
         del k

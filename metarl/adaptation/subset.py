@@ -10,9 +10,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from metarl.adaptation.base import Adaptation, Batch, descend
-from metarl.adaptation.gradient import check_step_sizes
 from metarl.policies.params import Params, head, task_entries
 from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Positive, PositiveShare
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,12 @@ class HeadStep(Adaptation):
 
     moves_all_learned: ClassVar[bool] = False
 
-    inner_lr: float = 0.1
+    inner_lr: Positive = 0.1
     """Size of the first step, > 0."""
-    inner_lr_decay: float = 1.0
+    inner_lr_decay: PositiveShare = 1.0
     """Factor on the step size from each step to the next, in (0, 1]."""
     first_order: bool = False
     """Drop the second derivatives: d phi / d theta = identity."""
-
-    def __post_init__(self) -> None:
-        check_step_sizes(self.inner_lr, self.inner_lr_decay)
 
     def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
         sizes = dict.fromkeys(head(params), self.inner_lr * self.inner_lr_decay**k)
@@ -53,16 +50,13 @@ class ContextStep(Adaptation):
 
     moves_all_learned: ClassVar[bool] = False
 
-    inner_lr: float = 1.0
+    inner_lr: Positive = 1.0
     """Size of the first step, > 0. The paper's for reinforcement learning: a change of scale of
     the context's incoming weights is a change of step size, so these learn it."""
-    inner_lr_decay: float = 1.0
+    inner_lr_decay: PositiveShare = 1.0
     """Factor on the step size from each step to the next, in (0, 1]."""
     first_order: bool = False
     """Drop the second derivatives: the context is then a constant to the outer loop."""
-
-    def __post_init__(self) -> None:
-        check_step_sizes(self.inner_lr, self.inner_lr_decay)
 
     def begin(self, params: Mapping[str, Tensor]) -> Params:
         if not task_entries(params):

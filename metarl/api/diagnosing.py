@@ -17,8 +17,8 @@ from metarl.evaluation.grouping import check_alike, labels
 from metarl.evaluation.results import Evaluation
 from metarl.methods.baselines import baseline_recipe
 from metarl.methods.config import TrainConfig
-from metarl.policies.base import Policy
-from metarl.process import available_cores
+from metarl.methods.setup import family_of, policy_of
+from metarl.rollouts.threads import simulator_threads
 from metarl.runs.checkpoint import SavedPolicy, load_policy
 from metarl.runs.places import free_folder
 from metarl.training.baseline_start import untrained_params
@@ -68,7 +68,7 @@ def diagnose(
         RunError, ModuleNotFoundError, Interrupted, FaultError: as `baseline`.
     """
     tasks, episodes = whole("tasks", tasks, 1), whole("episodes", episodes, 1)
-    threads = available_cores() if sim_threads is None else whole("sim_threads", sim_threads, 1)
+    threads = simulator_threads(sim_threads)
     seeds = wholes("seeds", seeds)
     found = known(family)
     folder = Path(out) if out else free_folder(Path("runs") / f"{found.name}-diagnosis")
@@ -103,7 +103,7 @@ def diagnose(
     for number, (label, saved) in enumerate(to_measure, start=1):
         evaluation = evaluate(
             saved,
-            splits=[split for split in saved.config.task_family().splits if split != "train"],
+            splits=[split for split in family_of(saved.config).splits if split != "train"],
             num_tasks=tasks,
             steps=steps,
             episodes_per_step=episodes,
@@ -151,5 +151,5 @@ def _adapting(family: TaskFamily, runs: Sequence[Path]) -> list[SavedPolicy]:
 def noise_for(config: TrainConfig) -> SavedPolicy:
     """The random baseline on the family and with the horizon of a configuration."""
     noise = dataclasses.replace(baseline_recipe(config.family, "random"), horizon=config.horizon)
-    policy = Policy.for_family(noise.task_family(), noise.policy)
+    policy = policy_of(noise)
     return SavedPolicy(policy, untrained_params(noise), noise, {"iteration": 0})

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metarl.methods.config import TrainConfig
+from metarl.methods.setup import family_of
 from metarl.runs.checkpoint import SavedPolicy, load_policy
 from metarl_envs import FAMILIES, InputError, TaskFamily, load_family, register_family
 
@@ -26,8 +27,8 @@ def known(family: str | TaskFamily) -> TaskFamily:
     return family
 
 
-def family_of(config: TrainConfig, given: TaskFamily | None) -> TaskFamily:
-    """The family that a run was trained on.
+def checked_family(config: TrainConfig, given: TaskFamily | None) -> TaskFamily:
+    """The family that a run was trained on, once it is sure that it is the one that was named.
 
     Args:
         config: of the run.
@@ -42,7 +43,7 @@ def family_of(config: TrainConfig, given: TaskFamily | None) -> TaskFamily:
             f"'{config.family}'"
             + (f" of {config.origin.reference}" if config.origin.reference else "")
         )
-    return config.task_family()
+    return family_of(config)
 
 
 def policies_of(runs: Sequence[Path], family: str | TaskFamily | None) -> list[SavedPolicy]:
@@ -59,7 +60,7 @@ def policies_of(runs: Sequence[Path], family: str | TaskFamily | None) -> list[S
     given = None if family is None else known(family)
     policies = [load_policy(run) for run in runs]
     for saved in policies:
-        family_of(saved.config, given)
+        checked_family(saved.config, given)
     return policies
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import TypedDict, Unpack, overload
 
 from metarl.api.families import policies_of
 from metarl.api.results import ComparedRuns, EvaluatedRun
@@ -12,65 +12,38 @@ from metarl.api.run import Run, RunLike, folder_of
 from metarl.evaluation.evaluate import evaluate as measure
 from metarl.evaluation.grouping import check_alike
 from metarl.methods.config import Device
-from metarl.process import available_cores
-from metarl.rollouts.threads import device_named
+from metarl.rollouts.threads import device_named, simulator_threads
 from metarl_envs import EngineName, InputError, Split, TaskFamily
 from metarl_envs.inputs.numbers import whole
 
 
-@overload
-def evaluate(
-    runs: RunLike,
-    *,
-    splits: Sequence[Split] = ...,
-    tasks: int = ...,
-    episodes: int = ...,
-    steps: int | None = ...,
-    budgets: Sequence[int] = ...,
-    noise: bool = ...,
-    seed: int = ...,
-    device: Device = ...,
-    engine: EngineName = ...,
-    sim_threads: int | None = ...,
-    family: str | TaskFamily | None = ...,
-    progress: bool = ...,
-) -> EvaluatedRun: ...
+class Measuring(TypedDict, total=False):
+    """Keywords of `evaluate` and `compare`."""
+
+    splits: Sequence[Split]
+    tasks: int
+    episodes: int
+    steps: int | None
+    budgets: Sequence[int]
+    noise: bool
+    seed: int
+    device: Device
+    engine: EngineName
+    sim_threads: int | None
+    family: str | TaskFamily | None
+    progress: bool
 
 
 @overload
-def evaluate(
-    runs: Sequence[RunLike],
-    *,
-    splits: Sequence[Split] = ...,
-    tasks: int = ...,
-    episodes: int = ...,
-    steps: int | None = ...,
-    budgets: Sequence[int] = ...,
-    noise: bool = ...,
-    seed: int = ...,
-    device: Device = ...,
-    engine: EngineName = ...,
-    sim_threads: int | None = ...,
-    family: str | TaskFamily | None = ...,
-    progress: bool = ...,
-) -> list[EvaluatedRun]: ...
+def evaluate(runs: RunLike, **how: Unpack[Measuring]) -> EvaluatedRun: ...
+
+
+@overload
+def evaluate(runs: Sequence[RunLike], **how: Unpack[Measuring]) -> list[EvaluatedRun]: ...
 
 
 def evaluate(
-    runs: RunLike | Sequence[RunLike],
-    *,
-    splits: Sequence[Split] = (),
-    tasks: int = 40,
-    episodes: int = 20,
-    steps: int | None = None,
-    budgets: Sequence[int] = (),
-    noise: bool = False,
-    seed: int = 0,
-    device: Device = "auto",
-    engine: EngineName = "auto",
-    sim_threads: int | None = None,
-    family: str | TaskFamily | None = None,
-    progress: bool = False,
+    runs: RunLike | Sequence[RunLike], **how: Unpack[Measuring]
 ) -> EvaluatedRun | list[EvaluatedRun]:
     """The adaptation curve on each split, return after 0..K adaptation steps: `metarl evaluate`.
 
@@ -79,14 +52,14 @@ def evaluate(
     Args:
         runs: a run or policy folder; or several, which meet the same tasks.
         splits: which tasks: "train", "test", "extrapolation" (none given: all that there are).
-        tasks: per split.
-        episodes: adaptation episodes per task and gradient step.
+        tasks: per split (40).
+        episodes: adaptation episodes per task and gradient step (20).
         steps: gradient steps (None: as trained; of several runs, the most).
         budgets: adapt on the first so many of the episodes too, and measure on all: a curve.
         noise: measure with the policy's action noise too, as in training.
-        seed: fixes tasks, resets and actions; not those of training.
-        device: where gradients are computed.
-        engine: what simulates; "auto" is warp on a GPU.
+        seed: fixes tasks, resets and actions; not those of training (0).
+        device: where gradients are computed ("auto": a GPU if there is one).
+        engine: what simulates ("auto": warp on a GPU).
         sim_threads: simulator threads (None: all cores); the result does not depend on it.
         family: the runs' family, if it is one of your own.
         progress: show it on stderr.
@@ -99,29 +72,20 @@ def evaluate(
         RunError: if there is no sound policy.
     """
     several = not isinstance(runs, Run | Path | str)
-    folders = [folder_of(run) for run in (runs if several else [runs])]
-    found = list(
-        each_evaluated(
-            folders,
-            splits=splits,
-            tasks=tasks,
-            episodes=episodes,
-            steps=steps,
-            budgets=budgets,
-            noise=noise,
-            seed=seed,
-            device=device,
-            engine=engine,
-            sim_threads=sim_threads,
-            family=family,
-            progress=progress,
-        )
-    )
+    found = list(each_evaluated([folder_of(r) for r in (runs if several else [runs])], **how))
     return found if several else found[0]
 
 
-def compare(
-    runs: Sequence[RunLike],
+def compare(runs: Sequence[RunLike], **how: Unpack[Measuring]) -> ComparedRuns:
+    """Several runs on the same tasks, by method: `metarl evaluate RUN RUN ...`.
+
+    Runs that differ in the seed alone count as one method. Arguments and errors as for `evaluate`.
+    """
+    return ComparedRuns.of(evaluate(list(runs), **how))
+
+
+def each_evaluated(
+    runs: Sequence[Path],
     *,
     splits: Sequence[Split] = (),
     tasks: int = 40,
@@ -135,51 +99,12 @@ def compare(
     sim_threads: int | None = None,
     family: str | TaskFamily | None = None,
     progress: bool = False,
-) -> ComparedRuns:
-    """Several runs on the same tasks, by method: `metarl evaluate RUN RUN ...`.
-
-    Runs that differ in the seed alone count as one method. Arguments and errors as for `evaluate`.
-    """
-    return ComparedRuns.of(
-        evaluate(
-            list(runs),
-            splits=splits,
-            tasks=tasks,
-            episodes=episodes,
-            steps=steps,
-            budgets=budgets,
-            noise=noise,
-            seed=seed,
-            device=device,
-            engine=engine,
-            sim_threads=sim_threads,
-            family=family,
-            progress=progress,
-        )
-    )
-
-
-def each_evaluated(
-    runs: Sequence[Path],
-    *,
-    splits: Sequence[Split],
-    tasks: int,
-    episodes: int,
-    steps: int | None,
-    budgets: Sequence[int],
-    noise: bool,
-    seed: int,
-    device: Device,
-    engine: EngineName,
-    sim_threads: int | None,
-    family: str | TaskFamily | None,
-    progress: bool,
 ) -> Iterator[EvaluatedRun]:
     """`evaluate`, one run after the other, as each is measured."""
     if not runs:
         raise InputError("RUN is missing (see metarl evaluate --help)")
     tasks, episodes = whole("tasks", tasks, 1), whole("episodes", episodes, 1)
-    threads = available_cores() if sim_threads is None else whole("sim_threads", sim_threads, 1)
+    threads = simulator_threads(sim_threads)
     place = device_named(device)
     policies = policies_of(runs, family)
     check_alike(policies)

@@ -6,6 +6,7 @@ import os
 import sys
 
 from metarl.methods.config import TrainConfig
+from metarl.methods.setup import family_of
 from metarl_envs import InputError
 
 
@@ -15,7 +16,7 @@ def check_memory(config: TrainConfig) -> None:
     Raises:
         InputError: naming what they need and what there is.
     """
-    family = config.task_family()
+    family = family_of(config)
     numbers = (
         2 * family.observation_size + len(family.action_bounds()[0]) + 8
     )  # per step, at the least

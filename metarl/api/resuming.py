@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metarl.api.families import family_of, known
+from metarl.api.families import checked_family, known
 from metarl.api.run import Run, RunLike, folder_of
 from metarl.api.training import (
     Announce,
@@ -20,6 +20,7 @@ from metarl.api.training import (
 from metarl.errors import RunError
 from metarl.methods.baselines import BASELINES, RANDOM
 from metarl.methods.config import Device, TrainConfig
+from metarl.methods.setup import check_machine
 from metarl.process import command_line
 from metarl.runs.checkpoint import checkpoints, load_checkpoint, load_policy
 from metarl.runs.run_folder import load_run_config, locked, update_run
@@ -78,10 +79,10 @@ def resume(
             config, state = load_checkpoint(folder)
         else:  # stopped before the first one
             config = began
-            family_of(config, named)
+            checked_family(config, named)
             state = initial_state(config)
         config = _continued(folder, config, given, state.iteration, named)
-        config.check_machine()
+        check_machine(config)
         if state.iteration >= config.iterations:
             return Run(folder, 0)
         update_run(folder, config, command_line())
@@ -114,7 +115,7 @@ def _resume_baseline(
         if "iterations" in given:
             raise InputError("--iterations and --env-steps: give one of them")
         given = {**given, "iterations": for_env_steps(began, env_steps).iterations}
-    family = family_of(began, named)
+    family = checked_family(began, named)
     saved = load_policy(folder) if checkpoints(folder) else None
     if began.method == RANDOM or (saved and "start" in saved.metadata):
         raise InputError(f"{folder}: a policy that nothing trains, so there is nothing to go on")
@@ -144,4 +145,4 @@ def _continued(
             f"iterations = {given['iterations']}: {folder} has done {done} already; it is the "
             "number in all"
         )
-    return dataclasses.replace(config, **given, origin=family_of(config, named).origin)
+    return dataclasses.replace(config, **given, origin=checked_family(config, named).origin)

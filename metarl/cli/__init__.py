@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from enum import IntEnum
 
-from metarl.cli.parser import UsageError, parse
+from metarl.cli.parser import parse
 from metarl.process import prepare_process
 from metarl.versions import __version__
 
@@ -52,11 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not debug:
         _show_only_own_warnings()
     try:
-        command = parse(arguments)
-        return ExitCode.SUCCESS if command is None else command.run()
-    except UsageError as error:
-        print(f"metarl: error: {error}", file=sys.stderr)
-        return ExitCode.USAGE
+        return parse(arguments).run()
+    except SystemExit as end:  # tyro has printed help, or what is wrong
+        return ExitCode(end.code or 0)
     except KeyboardInterrupt as stop:
         print(f"metarl: {str(stop) or STOPPED.get(arguments[0], WROTE_NOTHING)}", file=sys.stderr)
         return ExitCode.KILLED

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from metarl.cli.adapt import TaskTexts, joined
-from metarl.cli.options import parse_settings
+from metarl.cli.options import (
+    DEFAULT_FAMILY,
+    FamilyName,
+    NewRuns,
+    NewRunsOptions,
+    Settings,
+    Shows,
+    option,
+    with_setting_flags,
+)
 from metarl.cli.tasks import parse_task
-from metarl.cli.train import Seeds, Settings, option
 
 if TYPE_CHECKING:
-    from metarl.api import Run
     from metarl_envs import Tasks
 
 Name = Literal["random", "scratch", "robust", "finetuned", "oracle"]
@@ -31,65 +40,39 @@ class Baseline:
     """random: noise, untrained. scratch: PPO on one test task. robust: PPO on all training tasks,
     no adaptation. finetuned: the same, and PPO on the adaptation episodes of each test task.
     oracle: robust, but observes the task. PPO is Stable-Baselines3's, of the extra sb3."""
-    family: Positional[str]
-    """Name of a task family (`metarl families` lists them), or FILE.py:NAME."""
-    env_steps: Annotated[int | None, option("N", "(default: 2,000,000)")] = None
+    family: FamilyName
+    env_steps: Annotated[int | None, option("N", "(default: 2 million)")] = None
     """Environment steps in all, rounded up to whole iterations."""
     worlds: Annotated[int | None, option("N", "(default: 64; scratch: 8)")] = None
     """Worlds at a time, each with a task of its own; an iteration is one horizon in each."""
-    horizon: Annotated[int | None, option("T", "(default: the family's)")] = None
-    """Steps per episode."""
     start: Annotated[Path | None, option("RUN", "(default: trained first)")] = None
     """finetuned: the policy to start from, such as a robust or a random run."""
     task: TaskTexts = ()
     """scratch: the task, such as velocity=1.5; without it, drawn from test."""
-    seed: Annotated[int | None, option("S", "(default: 0)")] = None
-    """Root of all random numbers."""
-    seeds: Seeds = ()
-    """Train a run for each, one after the other."""
-    settings: Settings = ()
-    """Any other setting, such as outer.clip=0.1."""
-    sim_threads: Annotated[int | None, option("N", "(default: all cores)")] = None
-    """Simulator threads; the result does not depend on it."""
-    wandb: Annotated[str | None, option("PROJECT")] = None
-    """Log to Weights & Biases, too."""
-    run_folder: Annotated[
-        Path | None,
-        arg(name="run", metavar="DIR", help_behavior_hint="(default: runs/FAMILY-NAME-S)"),
-    ] = None
-    """The folder to make."""
-    quiet: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Print nothing but the run folder."""
+    settings: Settings = field(default_factory=dict)
+    new: NewRunsOptions = field(default_factory=NewRuns)
+
+    @classmethod
+    def with_flags(cls, words: Sequence[str], shows: Shows) -> type[Baseline]:
+        """This command with a flag for each setting that the baseline has."""
+        from metarl.methods.baselines import BASELINES, baseline_recipe
+        from metarl.methods.settings import BASELINE_SETTINGS
+        from metarl_envs import load_family
+
+        name = next((word for word in words if word in BASELINES), "robust")
+        named = shows and len(words) > 1 and not words[1].startswith("-")
+        family = load_family(words[1] if named else DEFAULT_FAMILY)
+        config = baseline_recipe(family.name, name)
+        return with_setting_flags(cls, config, shows, names=BASELINE_SETTINGS)
 
     def run(self) -> int:
         """Train and save; 0."""
-        from metarl.cli.closing import announcer, closing, each_seed
+        from metarl.api import baseline
+        from metarl.cli.closing import each_seed
 
-        def train(seed: int | None, folder: Path | None) -> Run:
-            from metarl.api import baseline
-
-            run = baseline(
-                self.name,
-                self.family,
-                env_steps=self.env_steps,
-                worlds=self.worlds,
-                horizon=self.horizon,
-                start=self.start,
-                task=self.typed_task(),
-                seed=seed or 0,
-                settings=parse_settings(self.settings),
-                sim_threads=self.sim_threads,
-                wandb=self.wandb,
-                run=folder,
-                progress=not self.quiet,
-                announce=announcer(self.quiet),
-            )
-            if not self.quiet:
-                print("\n".join(closing(run.folder, run.config)))
-            return run
-
-        each_seed(self.seeds, self.seed, self.run_folder, train, quiet=self.quiet)
-        return 0
+        given = {"env_steps": self.env_steps, "worlds": self.worlds, "start": self.start}
+        begin = partial(baseline, self.name, self.family, **given, task=self.typed_task())
+        return each_seed(begin, self.settings, self.new)
 
     def typed_task(self) -> Tasks | None:
         """The task that was typed; None without one."""

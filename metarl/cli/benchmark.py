@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from metarl.cli.train import Device, Engine, option
+from metarl.cli.options import Compute, ComputeOptions, option
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,7 @@ class Benchmark:
     """Steps per episode."""
     rounds: Annotated[int, arg(metavar="R")] = 3
     """Measurements, of which the median is shown."""
-    device: Device = "auto"
-    """Where the learner runs."""
-    engine: Engine = "auto"
-    """What simulates; auto is warp on a GPU."""
-    sim_threads: Annotated[int | None, option("N", "(default: all cores)")] = None
-    """Simulator threads of the engine cpu."""
+    compute: ComputeOptions = field(default_factory=Compute)
     json: Annotated[Path | None, option("FILE", "")] = None
     """Write the figures here too."""
 
@@ -49,6 +44,7 @@ class Benchmark:
 
         from metarl.methods.config import with_settings
         from metarl.methods.families import recipe
+        from metarl.methods.setup import device_of
         from metarl.runs.files import replace_file
         from metarl.training import benchmark as figures
         from metarl_envs import chosen_engine, load_family
@@ -56,13 +52,11 @@ class Benchmark:
         given = {
             "meta_batch_size": self.meta_batch_size,
             "horizon": self.horizon,
-            "device": self.device,
-            "engine": self.engine,
-            "sim_threads": self.sim_threads,
+            **vars(self.compute),
         }
         given = {name: value for name, value in given.items() if value is not None}
         config = with_settings(recipe(load_family(self.family).name, self.method), given)
-        device = config.torch_device()
+        device = device_of(config)
         counts = self.worlds or (
             figures.GPU_WORLDS if device.type == "cuda" else figures.CPU_WORLDS
         )

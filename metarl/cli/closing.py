@@ -13,6 +13,7 @@ from metarl.errors import Interrupted
 from metarl.evaluation.labels import task_text
 from metarl.methods.baselines import BASELINES, origins
 from metarl.methods.config import TrainConfig
+from metarl.methods.setup import device_of, family_of
 from metarl.process import typed
 from metarl.runs.checkpoint import load_policy
 from metarl.runs.metrics_log import TENSORBOARD, read_metrics
@@ -22,6 +23,7 @@ from metarl_envs import InputError, chosen_engine
 if TYPE_CHECKING:
     from metarl.api import Run
     from metarl.api.training import Announce, Beginning
+    from metarl.cli.options import NewRuns
 
 
 def announcer(quiet: bool) -> Announce:
@@ -42,7 +44,7 @@ def announcement(beginning: Beginning) -> str:
     steps = config.meta_batch_size * config.episodes_per_task * config.horizon * left
     threads = f"{config.sim_threads} simulator threads"
     if config.method in BASELINES:
-        on = f" on {task_text(config.task_family(), task, 0)}" if task is not None else ""
+        on = f" on {task_text(family_of(config), task, 0)}" if task is not None else ""
         length = (
             f"{left} iterations{first} of {config.meta_batch_size} worlds x {config.horizon} steps "
             f"= {steps:,} steps, {threads}"
@@ -51,7 +53,7 @@ def announcement(beginning: Beginning) -> str:
             f"{config.family} | {title}{on} | seed {config.seed} | {folder}\n"
             f"{length if left else 'nothing to train'}"
         )
-    device = config.torch_device()
+    device = device_of(config)
     simulator = threads if chosen_engine(config.engine, device) == "cpu" else "engine warp"
     collections = config.adaptation_steps + 1
     return (
@@ -69,7 +71,7 @@ def closing(run: Path, config: TrainConfig) -> list[str]:
     own = family_words(config)
     if config.method in BASELINES:
         return [*shown, *_after_baseline(run, config, own)]
-    task = example_task(config.task_family())
+    task = example_task(family_of(config))
     return [
         *shown,
         *_validation(run, read_metrics(run), own),
@@ -104,49 +106,51 @@ def task_words(task: Mapping[str, float | list[float]]) -> list[str]:
     return [f"{name}={','.join(map(repr, entry))}" for name, entry in values.items()]
 
 
-def each_seed(
-    seeds: Sequence[int],
-    seed: int | None,
-    folder: Path | None,
-    train: Callable[[int | None, Path | None], Run],
-    *,
-    quiet: bool,
-) -> None:
-    """Train a run for each seed, and print the command that evaluates them together.
+def each_seed(begin: Callable[..., Run], settings: Mapping[str, Any], options: NewRuns) -> int:
+    """Train a run for each seed, and print the command that evaluates them together; 0.
 
     Args:
-        seeds: of the runs; none: one run.
-        seed: of that one; beside several it is an error.
-        folder: of the runs, -SEED being added; None: each is named after its configuration.
-        train: one of them.
-        quiet: print nothing in the end.
+        begin: `metarl.train` or `metarl.baseline`, with what is the same for all runs.
+        settings: that were given.
+        options: of the command; without `seeds` there is one run.
 
     Raises:
-        InputError: for a single seed beside them, or one twice.
+        InputError: for a single seed beside several, or one twice.
         Interrupted: with what is done, and how to go on.
     """
-    if not seeds:
-        train(seed, folder)
-        return
-    if seed is not None:
+    quiet, folder = options.quiet, options.run
+    how = {"wandb": options.wandb, "progress": not quiet, "announce": announcer(quiet)}
+
+    def train(settings: Mapping[str, Any], folder: Path | None) -> Run:
+        run = begin(settings=settings, run=folder, **how)
+        if not quiet:
+            print("\n".join(closing(run.folder, run.config)))
+        return run
+
+    if not options.seeds:
+        train(settings, folder)
+        return 0
+    if "seed" in settings:
         raise InputError("--seed and --seeds: give one of them")
-    if len(set(seeds)) < len(seeds):
-        raise InputError(f"--seeds {' '.join(map(str, seeds))}: each seed once")
-    done: list[Run] = []
-    for position, each in enumerate(seeds):
+    if len(set(options.seeds)) < len(options.seeds):
+        raise InputError(f"--seeds {' '.join(map(str, options.seeds))}: each seed once")
+    runs: list[Run] = []
+    for position, seed in enumerate(options.seeds, start=1):
+        own = folder and folder.with_name(f"{folder.name}-{seed}")
         try:
-            done.append(train(each, folder and folder.with_name(f"{folder.name}-{each}")))
+            runs.append(train({**settings, "seed": seed}, own))
         except Interrupted as stop:
-            finished = ", ".join(str(run.folder) for run in done) or "none yet"
+            finished = ", ".join(str(run.folder) for run in runs) or "none yet"
             text = f"{stop}\nmetarl: finished: {finished}"
-            if left := seeds[position + 1 :]:
+            if left := options.seeds[position:]:
                 others = " ".join(map(str, left))
                 text += f"\nmetarl: not begun: the same command with --seeds {others}"
             raise Interrupted(text) from None
     if not quiet:
-        own = family_words(done[0].config)
-        command = typed("metarl", "evaluate", *(run.folder for run in done), *own)
-        print(f"\n{len(done)} seeds; to measure them together:\n  {command}")
+        words = [*(run.folder for run in runs), *family_words(runs[0].config)]
+        command = typed("metarl", "evaluate", *words)
+        print(f"\n{len(runs)} seeds; to measure them together:\n  {command}")
+    return 0
 
 
 def _validation(run: Path, lines: list[dict[str, Any]], own: Sequence[str]) -> list[str]:

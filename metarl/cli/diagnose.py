@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
-from metarl.cli.adapt import ALL_CORES, print_written
-from metarl.cli.train import option
+from metarl.cli.adapt import print_written
+from metarl.cli.options import FamilyName, Quiet, SimThreads, option
 
 if TYPE_CHECKING:
     from metarl.api.training import Beginning
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 class Diagnose:
     """Train a robust policy and an oracle, and say whether adaptation can matter on a family."""
 
-    family: Positional[str]
-    """Name of a task family (`metarl families` lists them), or FILE.py:NAME."""
-    env_steps: Annotated[int | None, option("N", "(default: 2,000,000)")] = None
+    family: FamilyName
+    env_steps: Annotated[int | None, option("N", "(default: 2 million)")] = None
     """Environment steps of each policy that is trained."""
     seeds: Annotated[tuple[int, ...], option("S ...", "(default: 0)")] = (0,)
     """A robust policy and an oracle are trained for each."""
@@ -38,12 +37,10 @@ class Diagnose:
     """Tasks per split."""
     episodes: Annotated[int, arg(metavar="E")] = 10
     """Episodes per task that are measured; as many that each gradient step of RUN sees."""
-    sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
-    """Simulator threads; the result does not depend on it."""
+    sim_threads: SimThreads = None
     out: Annotated[Path | None, option("DIR", "(default: runs/FAMILY-diagnosis)")] = None
     """Folder for the trained runs and diagnosis.json."""
-    quiet: Annotated[bool, arg(help_behavior_hint="")] = False
-    """No progress."""
+    quiet: Quiet = False
 
     def run(self) -> int:
         """Train what is missing, measure, and say; 0."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from metarl.cli.adapt import ALL_CORES, TRAINED, Split, print_written
-from metarl.cli.family_files import OwnFamily
-from metarl.cli.train import Device, Engine, option
+from metarl.cli.adapt import TRAINED, Split, print_written
+from metarl.cli.options import Compute, ComputeOptions, OwnFamily, Quiet, Seed, option
 
 
 @dataclass(frozen=True)
@@ -41,20 +40,12 @@ class Evaluate:
     """Adapt on the first N of the E episodes too, and measure on all: a curve over N."""
     noise: Annotated[bool, arg(help_behavior_hint="")] = False
     """Measure with the policy's action noise too, as in training."""
-    seed: Annotated[int, arg(metavar="S")] = 0
-    """Fixes tasks, resets and actions; not those of training."""
-    device: Device = "auto"
-    """Where gradients are computed."""
-    engine: Engine = "auto"
-    """What simulates; auto is warp on a GPU."""
-    sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
-    """Simulator threads; the result does not depend on it."""
+    seed: Seed = 0
+    compute: ComputeOptions = field(default_factory=Compute)
     out: Annotated[Path | None, option("DIR", "(default: RUN/evaluation, -2, -3, ...)")] = None
     """Folder for the files."""
-    quiet: Annotated[bool, arg(help_behavior_hint="")] = False
-    """No progress."""
+    quiet: Quiet = False
     family: OwnFamily = None
-    """The Python file with the runs' family, if it is one of your own; the file is run."""
 
     def run(self) -> int:
         """Evaluate; 0."""
@@ -73,9 +64,7 @@ class Evaluate:
             budgets=self.budgets,
             noise=self.noise,
             seed=self.seed,
-            device=self.device,
-            engine=self.engine,
-            sim_threads=self.sim_threads,
+            **vars(self.compute),
             family=self.family,
             progress=not self.quiet,
         ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,9 +41,7 @@ class Methods:
     """List the methods and who proposed them, or describe one."""
 
     method: Annotated[Positional[str | None], arg(metavar="[METHOD]", help_behavior_hint="")] = None
-    """Describe this method or baseline, with all its settings."""
-    family: Annotated[Positional[str], arg(metavar="[FAMILY]")] = "half-cheetah-direction"
-    """The family whose recipe gives the settings' values."""
+    """Describe this method or baseline."""
 
     def run(self) -> int:
         """Print the table; 0."""
@@ -64,7 +61,7 @@ class Methods:
             print("train a baseline: metarl baseline NAME FAMILY")
             print("more about one of them: metarl methods METHOD")
         else:
-            print(method_description(self.method, self.family))
+            print(method_description(self.method))
         return 0
 
 
@@ -112,59 +109,37 @@ def table(families: Sequence[TaskFamily]) -> str:
     return aligned(rows)
 
 
-def method_description(name: str, family: str) -> str:
-    """What a method or a baseline adapts and learns by, its source, and all settings of `--set`.
+def method_description(name: str) -> str:
+    """What a method or a baseline adapts and learns by, its source, and how its settings are shown.
 
     Raises:
         InputError: for an unknown name, with the nearest.
     """
-    from metarl.methods.baselines import BASELINES, baseline_recipe
-    from metarl.methods.config import KIND, settings, to_json
-    from metarl.methods.families import recipe
+    from metarl.methods.baselines import BASELINES
     from metarl.methods.meta import METHODS
-    from metarl.methods.setting_texts import setting_texts
-    from metarl_envs import load_family, unknown_name
+    from metarl_envs import unknown_name
 
     methods = {**METHODS, **BASELINES}
     if name not in methods:
         raise unknown_name("method", name, methods)
-    method, own = methods[name], load_family(family).name
-    config = baseline_recipe(own, name) if name in BASELINES else recipe(own, name)
-    kinds = to_json(config)
-    learns = "learns by:" if name in BASELINES else "meta-learns by:"
-    verb = ("baseline", name, family) if name in BASELINES else ("train", family, "--method", name)
-    texts = setting_texts(config)
-    values = [
-        f"  {key}={as_typed(value)}\n{below(texts[key])}" for key, value in settings(config).items()
+    method = methods[name]
+    command = f"baseline {name} FAMILY" if name in BASELINES else f"train FAMILY --method {name}"
+    learns = "learns by" if name in BASELINES else "meta-learns by"
+    lines = [
+        f"{name}: {method.title} ({method.paper})",
+        f"  adapts: {method.adapts}",
+        f"  {learns}: {method.learns}",
+        *([f"  note: {nothing_on(method)}"] if method.learns_nothing_on else []),
+        "",
+        f"train:    metarl {command}",
+        f"settings: metarl {command} --help-all",
     ]
-    return "\n".join(
-        [
-            f"{name}: {method.title} ({method.paper})",
-            f"  adapts:         {method.adapts} (inner: {kinds['inner'][KIND]})",
-            f"  {learns:<15} {method.learns} (outer: {kinds['outer'][KIND]})",
-            *([f"  note:           {nothing_on(method)}"] if method.learns_nothing_on else []),
-            "",
-            f"settings on {family} (change one with --set NAME=VALUE):",
-            *values,
-            "",
-            f"train:  {typed('metarl', *verb)}",
-        ]
-    )
-
-
-def below(text: str) -> str:
-    """A text below what it is about, in lines of at most 100 columns."""
-    return textwrap.indent(textwrap.fill(text, 92, break_on_hyphens=False), " " * 8)
+    return "\n".join(lines)
 
 
 def nothing_on(method: Method) -> str:
     """Where a method should not be tried, in words."""
     return f"learned nothing, whatever was tried, on: {', '.join(method.learns_nothing_on)}"
-
-
-def as_typed(value: object) -> str:
-    """A setting's value in the form that `--set` reads, without a space."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -179,9 +154,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 def description(family: TaskFamily) -> str:
     """Everything that a person wants to know before training on a family."""
     from metarl.cli.tasks import example_task
-    from metarl.methods.families import recipe
 
-    config = recipe(family.name)
     actions = len(family.action_bounds()[0])
     parameters = [
         textwrap.indent(
@@ -201,16 +174,8 @@ def description(family: TaskFamily) -> str:
             "task parameters:",
             *parameters,
             "",
-            "recipe (defaults of `metarl train`):",
-            f"  --iterations {config.iterations} --meta-batch-size {config.meta_batch_size} "
-            f"--episodes-per-task {config.episodes_per_task} --horizon {config.horizon}",
-            f"  --adaptation-steps {config.adaptation_steps} --inner-loss {config.inner_loss} "
-            f"--gae-lambda {config.gae_lambda:g}",
-            f"  --seed {config.seed} --checkpoint-every {config.checkpoint_every}",
-            f"  --method {config.method}, with more settings: "
-            f"{typed('metarl', 'methods', config.method, family.reference)}",
-            "",
             f"train:  {typed('metarl', 'train', family.reference)}",
+            f"recipe: {typed('metarl', 'train', family.reference, '--help')}",
             f"a task: --task {typed(example_task(family))}",
         ]
     )

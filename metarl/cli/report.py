@@ -9,9 +9,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from metarl.cli.adapt import ALL_CORES, TRAINED, at_least_one, threads
-from metarl.cli.family_files import OwnFamily
-from metarl.cli.train import option
+from metarl.cli.adapt import TRAINED
+from metarl.cli.options import OwnFamily, Quiet, Seed, SimThreads, option
 from metarl.runs.places import free_folder, output
 
 BUDGETS = (1, 2, 5, 10)
@@ -42,18 +41,14 @@ class Report:
     Without any N: not at all."""
     videos: Annotated[int, arg(metavar="N")] = 2
     """Tasks that are filmed, for one seed of each method that adapts."""
-    seed: Annotated[int, arg(metavar="S")] = 0
-    """Fixes tasks, resets and actions; not those of training."""
-    sim_threads: Annotated[int | None, option("N", ALL_CORES)] = None
-    """Simulator threads; the result does not depend on it."""
+    seed: Seed = 0
+    sim_threads: SimThreads = None
     out: Annotated[
         Path | None, option("DIR", "(default: RUN/report of the first, -2, -3, ...)")
     ] = None
     """Folder for the files."""
-    quiet: Annotated[bool, arg(help_behavior_hint="")] = False
-    """No progress."""
+    quiet: Quiet = False
     family: OwnFamily = None
-    """The Python file with the runs' family, if it is one of your own; the file is run."""
 
     def run(self) -> int:
         """Measure, film, write; 0."""
@@ -62,7 +57,9 @@ class Report:
         from metarl.report import gather, study, write_report
         from metarl.report.clips import film_methods
         from metarl.report.measured_run import Sizes, slug
+        from metarl.rollouts.threads import simulator_threads
         from metarl_envs import InputError
+        from metarl_envs.inputs.numbers import whole
 
         if not self.runs:
             raise InputError("RUN is missing (see metarl report --help)")
@@ -75,14 +72,14 @@ class Report:
         policies = policies_of(self.runs, self.family)
         check_alike(policies)
         most = max(saved.config.adaptation_steps for saved in policies)
-        episodes = at_least_one("--episodes", self.episodes)
+        episodes = whole("episodes", self.episodes, 1)
         sizes = Sizes(
-            at_least_one("--tasks", self.tasks),
+            whole("tasks", self.tasks, 1),
             episodes,
             most if self.steps is None else self.steps,
             tuple(n for n in BUDGETS if n < episodes) if self.budgets is None else self.budgets,
             self.seed,
-            threads(self.sim_threads),
+            simulator_threads(self.sim_threads),
         )
         subjects = []
         for number, (run, saved) in enumerate(zip(self.runs, policies, strict=True), start=1):

@@ -18,6 +18,7 @@ from metarl.deploy.interruption import AdaptationNotFiniteError
 from metarl.deploy.limits import Limits, check_limits
 from metarl.deploy.observation_check import warn_of_other_observations
 from metarl.deploy.step_size import step_cap
+from metarl.methods.setup import inner_loop_of
 from metarl.policies.params import Params, expand
 from metarl.rollouts.data import Rollouts
 from metarl.runs.policy_folder import SavedPolicy
@@ -98,7 +99,7 @@ class RobotAdaptation:
         self._seed = None if seed is None else whole("seed", seed, 0)
         _, self._noise = adaptation_generators(self._seed or 0)
         self._max_kl = step_cap(self._saved, limits, episodes, steps)
-        self._config = saved.config.inner_loop(progress=1.0)
+        self._config = inner_loop_of(saved.config, 1.0)
         self._start = expand(saved.params, 1)
         self.params: Params = self._config.adaptation.begin(self._start)
         """Of the policy that acts next, (1, ...)."""

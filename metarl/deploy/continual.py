@@ -30,6 +30,7 @@ from metarl.deploy.observation_check import warn_of_other_observations
 from metarl.deploy.policy import MeanActions, MetaPolicy
 from metarl.deploy.step_size import step_cap
 from metarl.deploy.stops import stop_costs, time_limit
+from metarl.methods.setup import inner_loop_of
 from metarl.policies.params import Params, expand
 from metarl.rollouts.data import joined_episodes
 from metarl_envs import InputError
@@ -120,7 +121,7 @@ class ContinualAdapter:
         if policy.adapted is not None:
             raise InputError("the policy is adapted already: a stream starts from a meta-policy")
         self._saved = replace(policy.saved, policy=limits.applied_to(policy.saved.policy))
-        self._config = policy.saved.config.inner_loop(progress=1.0)
+        self._config = inner_loop_of(policy.saved.config, 1.0)
         self._limits, self._max_kl = limits, step_cap(self._saved, limits, window, steps)
         self._seed: int | None = whole("seed", seed, 0)
         _, self._noise = adaptation_generators(self._seed)

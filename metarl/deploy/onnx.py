@@ -21,6 +21,7 @@ from torch import Tensor
 
 from metarl.deploy.policy import MetaPolicy
 from metarl.errors import RunError
+from metarl.methods.setup import family_of
 from metarl.runs.files import plain, replace_file
 from metarl.runs.policy_folder import SavedPolicy, describe_family
 from metarl.versions import __version__
@@ -145,7 +146,7 @@ def interface_properties(saved: SavedPolicy) -> dict[str, str]:
     family = dict(saved.family)
     if "observation_names" not in family:
         with contextlib.suppress(InputError):  # in a file that is not at hand
-            family |= describe_family(saved.config.task_family())
+            family |= describe_family(family_of(saved.config))
     names = {
         "observation": ("observation_names", saved.policy.observation_size),
         "action": ("action_names", saved.policy.action_size),

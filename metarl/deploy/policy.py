@@ -37,7 +37,7 @@ from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.errors import NonFiniteUpdateError
 from metarl.evaluation.evaluate import CPU, mean_quantity, mean_returns
 from metarl.evaluation.labels import quantity_label, task_text
-from metarl.methods.worlds import make_env
+from metarl.methods.setup import env_of, family_of, inner_loop_of
 from metarl.policies.base import Belief, where
 from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import Collector
@@ -356,12 +356,12 @@ def adapt_to_task(
     """
     episodes, steps = plain_sizes(saved, episodes, steps)
     seed, sim_threads = whole("seed", seed, 0), whole("sim_threads", sim_threads, 1)
-    family = saved.config.task_family()
-    env = make_env(saved.config, 1, episodes, sim_threads=sim_threads, engine=engine, device=device)
+    family = family_of(saved.config)
+    env = env_of(saved.config, 1, episodes, sim_threads=sim_threads, engine=engine, device=device)
     env.set_tasks(task)
     collector = Collector(env, saved.policy)
     resets, actions = adaptation_generators(seed)
-    start, inner_config = to(expand(saved.params, 1), device), saved.config.inner_loop(progress=1.0)
+    start, inner_config = to(expand(saved.params, 1), device), inner_loop_of(saved.config, 1.0)
     collect_episodes = partial(collector.collect, resets=resets, actions=actions)
     inner = run_inner_loop(saved.policy, inner_config, start, steps, collect_episodes)
     if bool(inner.failed.any()) or any(bool(r.diverged.all()) for r in inner.rollouts[:-1]):

@@ -10,10 +10,11 @@ import torch
 from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.adaptation.losses import mean_kl
 from metarl.deploy.limits import Limits
+from metarl.methods.setup import env_of, family_of, inner_loop_of
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
 from metarl.runs.policy_folder import SavedPolicy
-from metarl_envs import BatchEnv, InputError
+from metarl_envs import InputError
 
 TASKS = 20
 """Training tasks whose steps are measured."""
@@ -58,13 +59,12 @@ def training_step_kl(saved: SavedPolicy, episodes: int, steps: int) -> float:
     Raises:
         InputError: if its family is not at hand.
     """
-    family = saved.config.task_family()
-    env = BatchEnv(family, TASKS, episodes, horizon=saved.config.horizon)
+    family, env = family_of(saved.config), env_of(saved.config, TASKS, episodes)
     tasks, resets, actions = (torch.Generator().manual_seed(i) for i in range(3))
     env.set_tasks(family.sample_tasks(TASKS, tasks, "train"))
     inner = run_inner_loop(
         saved.policy,
-        saved.config.inner_loop(progress=1.0),
+        inner_loop_of(saved.config, 1.0),
         expand(saved.params, TASKS),
         steps,
         partial(Collector(env, saved.policy).collect, resets=resets, actions=actions),

@@ -16,7 +16,7 @@ from metarl.adaptation.none import Unadapted
 from metarl.evaluation.controls import averaged, exchanged, other_tasks
 from metarl.evaluation.results import Adapted, Controls, Evaluation, SplitEvaluation
 from metarl.methods.baselines import RANDOM
-from metarl.methods.worlds import make_env
+from metarl.methods.setup import env_of, family_of, inner_loop_of
 from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
@@ -82,12 +82,12 @@ def evaluate(
                 f"budget = {budget} adaptation episodes: must be from 1 to the {episodes_per_step} "
                 "episodes that each point is measured on"
             )
-    family = saved.config.task_family()
+    family = family_of(saved.config)
     wanted: tuple[Split, ...] = family.splits if splits is None else tuple(splits)
     if family.is_finite:
         wanted = tuple("train" if split == "test" else split for split in wanted)
     _check_choice(saved, family, wanted)
-    env = make_env(
+    env = env_of(
         saved.config,
         num_tasks,
         episodes_per_step,
@@ -240,7 +240,7 @@ class _Measuring:
                 rollouts = ready.pop() if ready else collected(params)
                 return rollouts.some_episodes(slice(budget))
 
-            inner_config = saved.config.inner_loop(progress=1.0)
+            inner_config = inner_loop_of(saved.config, 1.0)
             return run_inner_loop(saved.policy, inner_config, start, K, seen, collect_last=False)
 
         full = loop(env.episodes_per_task)

@@ -21,7 +21,7 @@ def default(family_name: str) -> TrainConfig:
     The literature's settings (inner rate 0.1, action scale 10, discount 0.99, 2x64 tanh) but for
     three: 20 tasks instead of 40, a trust region of 0.02 nats instead of 0.01, and lambda 0.97
     instead of 1. On half-cheetah-direction after 16.8 million steps three seeds returned 232, 250
-    and 247; one with `--max-kl 0.01 --gae-lambda 1` returned 189.
+    and 247; one with `--outer.max-kl 0.01 --gae-lambda 1` returned 189.
     """
     family = get_family(family_name)
     return TrainConfig(

@@ -17,6 +17,7 @@ from metarl.adaptation.learned_rates import LayerRates, MetaSgd
 from metarl.adaptation.proximal import ProximalStep
 from metarl.adaptation.subset import ContextStep, HeadStep
 from metarl.methods.config import TrainConfig, with_settings
+from metarl.methods.setup import family_of
 from metarl.outer.adam import Adam
 from metarl.outer.cma_es import CmaEs
 from metarl.outer.e_maml import EMaml
@@ -64,8 +65,8 @@ def maml_adam(config: TrainConfig) -> TrainConfig:
 def promp(config: TrainConfig) -> TrainConfig:
     """One pass over the data at twice the usual rate; observations standardised as in Meta-SGD.
 
-    With raw observations and the usual rate (`--set policy.normalize_observations=false
-    --set outer.learning_rate=0.001`) half-cheetah-direction learns faster at first, and stands at
+    With raw observations and the usual rate (`--policy.normalize-observations False
+    --outer.learning-rate 0.001`) half-cheetah-direction learns faster at first, and stands at
     217 after 24 million steps; with these settings at 250 (seed 0).
     """
     outer = ProMp(learning_rate=2e-3)
@@ -83,7 +84,7 @@ that shrink to nothing, so that the final policy is one that has settled: with c
 go on growing, and of three Meta-SGD runs on a boat that is paid for speed all fell in the
 last 40 of 200 iterations, from 197, 181 and 179 on validation tasks to 170, 169 and 151. With
 shrinking ones two of the three end at their best, 202 and 187, and one at 166 after 184. Runs of a
-few dozen iterations learn faster with `--set outer.final_rate=1`."""
+few dozen iterations learn faster with `--outer.final-rate 1`."""
 
 
 def meta_sgd(config: TrainConfig) -> TrainConfig:
@@ -165,7 +166,7 @@ def cma_es(config: TrainConfig) -> TrainConfig:
 
 def _standardised(config: TrainConfig) -> TrainConfig:
     """Observations standardised, where there are angles of 1 rad beside velocities of 10 rad/s."""
-    chosen = not isinstance(config.task_family().robot, AnalyticRobot)
+    chosen = not isinstance(family_of(config).robot, AnalyticRobot)
     return with_settings(config, {"policy.normalize_observations": chosen})
 
 

@@ -1,27 +1,33 @@
-"""What every setting does, in the words beside its definition."""
+"""The settings of a configuration with what each does, in the words beside its definition."""
 
 from __future__ import annotations
 
 import ast
-import dataclasses
 import functools
 import inspect
 import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
-from metarl.methods.config import TrainConfig, settings
+from metarl.methods.config import PARTS, TrainConfig, settings
 
 
-def setting_texts(config: TrainConfig) -> dict[str, str]:
-    """By its dotted name, such as `outer.clip`, what each setting of a configuration does."""
-    texts = dict(field_texts(type(config)))
-    for part in dataclasses.fields(config):
-        value: Any = vars(config)[part.name]
-        if dataclasses.is_dataclass(value):
-            found = field_texts(type(value))
-            texts |= {f"{part.name}.{name}": text for name, text in found.items()}
-    return {name: texts[name] for name in settings(config)}
+class Setting(NamedTuple):
+    """One setting of a configuration, with the type and the text beside its definition."""
+
+    value: Any
+    type: Any
+    text: str
+
+
+def described(config: TrainConfig) -> dict[str, Setting]:
+    """Every setting of a configuration by its dotted name, such as `outer.clip`."""
+    found = {}
+    for part in ("", *PARTS):
+        cls = type(getattr(config, part) if part else config)
+        texts, types = field_texts(cls), get_type_hints(cls)
+        found |= {f"{part}.{name}".lstrip("."): (types[name], texts[name]) for name in texts}
+    return {name: Setting(value, *found[name]) for name, value in settings(config).items()}
 
 
 @functools.cache

@@ -1,27 +1,31 @@
-"""Settings of a run: options with a name of their own, and those of baselines."""
+"""Settings of a run by their dotted names, such as `outer.clip`: which are offered where."""
 
 from __future__ import annotations
 
-SETTINGS = {
-    "iterations": "iterations",
-    "meta_batch_size": "meta_batch_size",
-    "episodes_per_task": "episodes_per_task",
-    "horizon": "horizon",
-    "adaptation_steps": "adaptation_steps",
-    "inner_lr": "inner.inner_lr",
-    "inner_loss": "inner_loss",
-    "first_order": "inner.first_order",
-    "max_kl": "outer.max_kl",
-    "gae_lambda": "gae_lambda",
-    "seed": "seed",
-    "device": "device",
-    "engine": "engine",
-    "sim_threads": "sim_threads",
-    "checkpoint_every": "checkpoint_every",
-}
-"""Options of `metarl train` that have a name of their own, and the settings behind them."""
-
+COMMON = (
+    "iterations",
+    "meta_batch_size",
+    "episodes_per_task",
+    "horizon",
+    "adaptation_steps",
+    "inner.inner_lr",
+    "inner.init_rate",
+    "outer.learning_rate",
+    "outer.outer_lr",
+    "outer.sigma",
+    "outer.max_kl",
+    "outer.clip",
+    "policy.hidden_sizes",
+    "seed",
+    "device",
+    "engine",
+    "sim_threads",
+)
+"""What people change most: the settings that `--help` shows; `--help-all` shows all."""
 BASELINE_SETTINGS = (
+    "horizon",
+    "seed",
+    "sim_threads",
     "checkpoint_every",
     "max_fault_share",
     "discount",
@@ -38,5 +42,17 @@ BASELINE_SETTINGS = (
     "outer.clip",
     "outer.max_kl",
 )
-"""What `metarl baseline --set` takes: the settings that Stable-Baselines3's PPO has too, and those
-of fine-tuning. The others mean nothing to a baseline."""
+"""Those of `metarl baseline`: what Stable-Baselines3's PPO has too, and those of fine-tuning. The
+others mean nothing to a baseline."""
+RESUMABLE = ("iterations", "device", "engine", "sim_threads")
+"""Those of `metarl resume`; the others are fixed when a run begins."""
+
+
+def flag(name: str) -> str:
+    """A setting as it is typed, such as --outer.max-kl."""
+    return f"--{name.replace('_', '-')}"
+
+
+def shown(value: object) -> str:
+    """A setting's value as it is typed behind its flag, such as 64 64."""
+    return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

@@ -16,7 +16,7 @@ from metarl.outer.learner import Update
 from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.outer.minibatches import AdaptedPolicies, minibatches
 from metarl.policies.params import Params
-from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Positive
 
 CLIP = 0.3
 """Likelihood ratios count within 1 - CLIP and 1 + CLIP in the improvement that is logged, as in
@@ -27,18 +27,13 @@ ProMP's. The step is not clipped: it is taken where all ratios are 1."""
 class Adam(OuterUpdate):
     """One step per meta-iteration up the surrogate of phi_K, a mean over tasks, on all data."""
 
-    learning_rate: float = 5e-3
+    learning_rate: Positive = 5e-3
     """Step size of the policy's weights, > 0."""
-    adaptation_lr: float = 1e-3
+    adaptation_lr: Positive = 1e-3
     """Step size of the adaptation's own meta-parameters, > 0."""
-    max_kl: float = 0.5
+    max_kl: Positive = 0.5
     """Bound on the divergence of the adapted policies, nats, > 0. A step beyond it is taken back
     and later ones are half as long, until they stay within it."""
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "adaptation_lr", "max_kl"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} = {getattr(self, name)}: must be greater than 0")
 
     def init(self, learned: Params) -> Params:
         return init_steps(learned)

@@ -9,6 +9,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from metarl.outer.minibatches import AdaptedPolicies, Minibatch, adapted_policie
 from metarl.outer.trail import Trail
 from metarl.policies.gaussian import entropy
 from metarl.policies.params import Params, expand, flatten, learned
-from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Count, Positive, Range, Share
 
 STEP_SCALE = "step_scale"
 GROWTH = 1.25
@@ -34,38 +35,26 @@ MetaLoss = Callable[[AdaptedPolicies], Tensor]
 class ClippedSteps(OuterUpdate):
     """Several steps of Adam per meta-iteration on a clipped surrogate."""
 
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Adam's step size for the policy's weights, > 0."""
-    adaptation_lr: float = 1e-3
+    adaptation_lr: Positive = 1e-3
     """Adam's step size for the adaptation's own meta-parameters, > 0."""
-    final_rate: float = 1.0
+    final_rate: Share = 1.0
     """Share of both step sizes that is left at the end of meta-training, in [0, 1]; on the way
     there they follow half a cosine (Loshchilov and Hutter 2017, Eq. 5; MAML++, section 4)."""
-    epochs: int = 1
+    epochs: Count = 1
     """Passes over the data of a meta-iteration, >= 1."""
-    minibatches: int = 5
+    minibatches: Count = 5
     """Adam steps per pass, >= 1, each on its share of every task's episodes. ProMP's own choice is
     5 passes over 1 minibatch, at five times the cost."""
-    clip: float = 0.3
+    clip: Annotated[float, Range(gt=0, lt=1)] = 0.3
     """Likelihood ratios count within 1 - clip and 1 + clip, in (0, 1)."""
-    max_kl: float = 0.5
+    max_kl: Positive = 0.5
     """Bound on the divergence of the adapted policies in an iteration, nats, > 0. A step beyond it
     is taken back and steps are half as long from then on, until iterations without such a step let
     them grow again. Steps rarely go so far; but the clip alone bounds no policy: one step through
     an adaptation with large learned rates moved the policies by 200 nats, and training did not
     recover."""
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "adaptation_lr", "max_kl"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} = {getattr(self, name)}: must be greater than 0")
-        for name in ("epochs", "minibatches"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} = {getattr(self, name)}: must be at least 1")
-        if not 0 < self.clip < 1:
-            raise InputError(f"clip = {self.clip}: must be between 0 and 1")
-        if not 0 <= self.final_rate <= 1:
-            raise InputError(f"final_rate = {self.final_rate}: must be in [0, 1]")
 
     def init(self, learned: Params) -> Params:
         return init_steps(learned)

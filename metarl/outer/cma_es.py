@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from metarl.outer.learner import Update
 from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.policies.params import Params, expand, flatten, learned, unflatten
 from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Positive, Range
 
 MAX_SIZE = 1000
 """Largest D: a generation takes time in proportion to its cube, a checkpoint to its square."""
@@ -36,16 +38,10 @@ class CmaEs(OuterUpdate):
     `rollout/*` and `inner/*` is the mean over candidates, not that of the meta-parameters.
     """
 
-    population: int = 10
+    population: Annotated[int, Range(ge=4)] = 10
     """P, candidates per generation, >= 4, a divisor of the meta-batch's size M."""
-    sigma: float = 0.3
+    sigma: Positive = 0.3
     """Standard deviation of the first generation in every entry, > 0; it adapts."""
-
-    def __post_init__(self) -> None:
-        if self.population < 4:
-            raise InputError(f"population = {self.population}: must be at least 4")
-        if not self.sigma > 0:
-            raise InputError(f"sigma = {self.sigma}: must be greater than 0")
 
     def init(self, learned: Params) -> Params:
         """As in `OuterUpdate`.

@@ -15,7 +15,7 @@ from metarl.outer.clipped_steps import ClippedSteps
 from metarl.outer.meta_gradient import Iteration
 from metarl.outer.minibatches import AdaptedPolicies
 from metarl.policies.gaussian import log_prob
-from metarl_envs import InputError
+from metarl_envs.inputs.numbers import NotNegative
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,10 @@ class EMaml(ClippedSteps):
     the meta-parameters, so nothing tells it to explore.
     """
 
-    inner_kl_penalty: float = 5e-4
+    inner_kl_penalty: NotNegative = 5e-4
     """Weight of the divergence of the policies that collected the data adapted on, >= 0."""
-    exploration: float = 1.0
+    exploration: NotNegative = 1.0
     """Weight of the credit for the episodes that the adaptation learns from, >= 0."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("inner_kl_penalty", "exploration"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} = {getattr(self, name)}: must be at least 0")
 
     def loss(self, policies: AdaptedPolicies) -> Tensor:
         K, before, batch = policies.num_steps, policies.on_batches[0], policies.data.batches[0]

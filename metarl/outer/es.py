@@ -24,6 +24,7 @@ from metarl.outer.learner import Update
 from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.policies.params import Params, expand, flatten, learned
 from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Positive
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,10 @@ class EvolutionStrategy(OuterUpdate):
     `rollout/*` and `inner/*` is that of the perturbed slots, not that of theta.
     """
 
-    sigma: float = 0.1
+    sigma: Positive = 0.1
     """Standard deviation of the perturbations, > 0. 0.1 is the paper's code's."""
-    learning_rate: float = 0.05
+    learning_rate: Positive = 0.05
     """Adam's step size, > 0."""
-
-    def __post_init__(self) -> None:
-        for name in ("sigma", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} = {getattr(self, name)}: must be greater than 0")
 
     def init(self, learned: Params) -> Params:
         return init_adam(learned)

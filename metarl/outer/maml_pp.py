@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metarl.outer.clipped_steps import ClippedSteps
 from metarl.outer.minibatches import AdaptedPolicies
-from metarl_envs import InputError
+from metarl_envs.inputs.numbers import NotNegative, Share
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,11 @@ class MamlPlusPlus(ClippedSteps):
     `LayerRates`.
     """
 
-    inner_kl_penalty: float = 5e-4
+    inner_kl_penalty: NotNegative = 5e-4
     """Weight of the divergence of the policies that collected the data adapted on, >= 0."""
-    multi_step_until: float = 0.33
+    multi_step_until: Share = 0.33
     """Share of meta-training, in [0, 1], in which policies before the last step count too: equally
     at first, fading linearly."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.inner_kl_penalty < 0:
-            raise InputError(f"inner_kl_penalty = {self.inner_kl_penalty}: must be at least 0")
-        if not 0 <= self.multi_step_until <= 1:
-            raise InputError(f"multi_step_until = {self.multi_step_until}: must be in [0, 1]")
 
     def loss(self, policies: AdaptedPolicies) -> Tensor:
         K = policies.num_steps

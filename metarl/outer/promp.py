@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarl.outer.clipped_steps import ClippedSteps
 from metarl.outer.minibatches import AdaptedPolicies
-from metarl_envs import InputError
+from metarl_envs.inputs.numbers import NotNegative
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,8 @@ class ProMp(ClippedSteps):
     is TRPO's, on the policies after adaptation.
     """
 
-    inner_kl_penalty: float = 5e-4
+    inner_kl_penalty: NotNegative = 5e-4
     """Weight of the divergence of the policies that collected the data adapted on, >= 0."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.inner_kl_penalty < 0:
-            raise InputError(f"inner_kl_penalty = {self.inner_kl_penalty}: must be at least 0")
 
     def loss(self, policies: AdaptedPolicies) -> Tensor:
         K = policies.num_steps

@@ -15,6 +15,7 @@ from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.policies.gaussian import entropy
 from metarl.policies.params import Params, flatten, weights
 from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Positive
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,9 @@ class Reptile(OuterUpdate):
     joint training on the mean of all tasks, so it wants K >= 2.
     """
 
-    outer_lr: float = 1.0
+    outer_lr: Positive = 1.0
     """Share of the way to the mean of the adapted parameters at the start, > 0; falls linearly to
     zero at the end of meta-training, as in the paper's experiments."""
-
-    def __post_init__(self) -> None:
-        if not self.outer_lr > 0:
-            raise InputError(f"outer_lr = {self.outer_lr}: must be greater than 0")
 
     def check(self, adaptation: Adaptation) -> None:
         if not adaptation.moves_all_learned:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ from metarl.policies.gaussian import Gaussian, entropy
 from metarl.policies.params import ADAPTATION, Params, expand, fixed, flatten, learned, unflatten
 from metarl.policies.params import statistics as statistics_of
 from metarl.rollouts.advantages import PolicyBatch, first_episodes
-from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Count, NotNegative, Positive, PositiveShare, Range
 
 
 @dataclass(frozen=True)
@@ -43,37 +44,21 @@ class Trpo(OuterUpdate):
     all because of them. They take a step of Adam on the same gradient instead.
     """
 
-    max_kl: float = 0.01
+    max_kl: Positive = 0.01
     """Radius of the trust region, nats, > 0."""
-    cg_iterations: int = 10
+    cg_iterations: Count = 10
     """Conjugate-gradient iterations, >= 1."""
-    cg_damping: float = 1e-5
+    cg_damping: NotNegative = 1e-5
     """Added to the curvature's diagonal, >= 0."""
-    backtrack_ratio: float = 0.8
+    backtrack_ratio: Annotated[float, Range(gt=0, lt=1)] = 0.8
     """Step shrinkage per line-search try, in (0, 1)."""
-    max_backtracks: int = 15
+    max_backtracks: Count = 15
     """Line-search tries, >= 1."""
-    curvature_fraction: float = 0.1
+    curvature_fraction: PositiveShare = 0.1
     """Share of the episodes that Fisher-vector products are computed on, in (0, 1]. The direction
     needs less data than the gradient; the line search checks the true KL on all of it."""
-    adaptation_lr: float = 1e-3
+    adaptation_lr: Positive = 1e-3
     """Adam's step size for the adaptation's own meta-parameters, > 0."""
-
-    def __post_init__(self) -> None:
-        for name in ("max_kl", "adaptation_lr"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} = {getattr(self, name)}: must be greater than 0")
-        if not 0 < self.backtrack_ratio < 1:
-            raise InputError(f"backtrack_ratio = {self.backtrack_ratio}: must be between 0 and 1")
-        if not 0 < self.curvature_fraction <= 1:
-            raise InputError(
-                f"curvature_fraction = {self.curvature_fraction}: must be greater than 0, at most 1"
-            )
-        for name in ("cg_iterations", "max_backtracks"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} = {getattr(self, name)}: must be at least 1")
-        if self.cg_damping < 0:
-            raise InputError(f"cg_damping = {self.cg_damping}: must be at least 0")
 
     def init(self, learned: Params) -> Params:
         _, own = partition(learned)

@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 from metarl.policies.gaussian import Gaussian
 from metarl.policies.params import Params, head
 from metarl_envs import InputError, TaskFamily
+from metarl_envs.inputs.numbers import Positive
 from metarl_envs.inputs.plain import PlainFields
 
 VAR_FLOOR = 1e-8
@@ -93,12 +94,12 @@ class Statistics(NamedTuple):
 class PolicyConfig(PlainFields, ABC):
     """Settings of a kind of policy: those that every kind has. A subclass adds its network's."""
 
-    init_std: float = 1.0
+    init_std: Positive = 1.0
     """Initial standard deviation of the policy's output, > 0. Sizes of inner steps are meant for 1:
     for wider exploration make `action_scale` smaller."""
-    min_std: float = 1e-6
+    min_std: Positive = 1e-6
     """Floor of the standard deviation."""
-    action_scale: float = 10.0
+    action_scale: Positive = 10.0
     """Policy output that means full actuator range: the farther of its bounds, seen from the output
     0. 10 is the literature's (ProMP, pytorch-maml-rl, garage): initial exploration then covers a
     tenth of the range."""
@@ -107,11 +108,6 @@ class PolicyConfig(PlainFields, ABC):
 
     start_only: ClassVar[tuple[str, ...]] = ("init_std", "min_std")
     """Settings that trained weights do not depend on."""
-
-    def __post_init__(self) -> None:
-        for name in ("init_std", "min_std", "action_scale"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"policy.{name} = {getattr(self, name)}: must be greater than 0")
 
     @abstractmethod
     def policy_type(self) -> type[Policy]:

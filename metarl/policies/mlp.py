@@ -24,6 +24,7 @@ from metarl.policies.base import (
 from metarl.policies.gaussian import Gaussian
 from metarl.policies.params import Params
 from metarl_envs import InputError
+from metarl_envs.inputs.numbers import Count, Natural
 
 Activation = Literal["tanh", "relu"]
 CONTEXT = "task.context"
@@ -33,22 +34,15 @@ CONTEXT = "task.context"
 class MlpConfig(PolicyConfig):
     """Shape and scales of a Gaussian MLP policy."""
 
-    hidden_sizes: tuple[int, ...] = (64, 64)
+    hidden_sizes: tuple[Count, ...] = (64, 64)
     """Units of each hidden layer."""
     activation: Activation = "tanh"
     """Nonlinearity between layers."""
-    context_size: int = 0
+    context_size: Natural = 0
     """Context parameters: inputs of the first layer beside the observation, zero at the start of
     every task, for adaptations that change only them (CAVIA). >= 0."""
 
     start_only: ClassVar[tuple[str, ...]] = (*PolicyConfig.start_only, "context_size")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if any(size < 1 for size in self.hidden_sizes):
-            raise InputError(f"policy.hidden_sizes = {self.hidden_sizes}: each must be at least 1")
-        if self.context_size < 0:
-            raise InputError(f"policy.context_size = {self.context_size}: must be at least 0")
 
     def policy_type(self) -> type[Policy]:
         return GaussianMlpPolicy

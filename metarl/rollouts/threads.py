@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
+from metarl.process import available_cores
 from metarl_envs import InputError
+from metarl_envs.inputs.numbers import whole
 
 
 @contextmanager
@@ -38,3 +40,12 @@ def device_named(name: str) -> torch.device:
         raise InputError("device = 'cuda': torch finds no CUDA device; use --device cpu")
     available = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(available if name == "auto" else name)
+
+
+def simulator_threads(given: int | None) -> int:
+    """The number that was asked for; None: every core that this process may use.
+
+    Raises:
+        InputError: for less than 1.
+    """
+    return available_cores() if given is None else whole("sim_threads", given, 1)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from metarl.errors import RunError
 from metarl.methods.config import TrainConfig
+from metarl.methods.setup import family_of, policy_of
 from metarl.outer.state import Generators, TrainState
 from metarl.policies.base import Policy
 from metarl.policies.params import Params, learned
@@ -140,7 +141,7 @@ def save_best(run: Path, config: TrainConfig, state: TrainState, return_post: fl
         state: whose parameters are the best so far.
         return_post: what they reach after adaptation on the validation tasks.
     """
-    finite = config.task_family().is_finite
+    finite = family_of(config).is_finite
     tasks = "its training tasks (none is held out)" if finite else "validation tasks"
     noted = {
         "iteration": state.iteration,
@@ -282,4 +283,4 @@ def _prune(newest: Path, keep: int) -> None:
 
 
 def _policy_for(config: TrainConfig) -> Policy:
-    return Policy.for_family(config.task_family(), config.policy)
+    return policy_of(config)

@@ -14,7 +14,8 @@ from torch import Generator, Tensor
 
 from metarl.errors import RunError
 from metarl.methods.baselines import origins
-from metarl.methods.config import TrainConfig, from_json, to_json, upgraded
+from metarl.methods.config import TrainConfig, from_json, to_json
+from metarl.methods.setup import family_of, policy_of
 from metarl.outer.state import initial_params
 from metarl.policies.base import Policy
 from metarl.policies.params import Params
@@ -104,7 +105,7 @@ def write_policy(
     content = safetensors.torch.save(tensors)
     digest, metadata = sha256(content), plain(metadata)
     if not family or config.family in FAMILIES:
-        family = describe_family(config.task_family())
+        family = describe_family(family_of(config))
     data = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -170,7 +171,7 @@ def check_middle(saved: SavedPolicy, family: TaskFamily) -> None:
 
 
 def check_format(path: Path, data: dict[str, Any], expected: str) -> None:
-    """Refuse a JSON file of another kind, from a newer version, or damaged.
+    """Refuse a JSON file of another kind, of another version, or damaged.
 
     Raises:
         RunError: naming the file, and for a newer schema the version that wrote it.
@@ -178,8 +179,8 @@ def check_format(path: Path, data: dict[str, Any], expected: str) -> None:
     if data.get("format") != expected:
         raise RunError(f"{path}: not a {expected} file")
     schema = data.get("schema")
-    if not isinstance(schema, int) or schema < 1:
-        raise RunError(f"{path}: schema = {schema!r} is not a version; the file is corrupt")
+    if not isinstance(schema, int) or schema < SCHEMA:
+        raise RunError(f"{path}: schema = {schema!r}: must be {SCHEMA}; train the policy again")
     if schema > SCHEMA:
         wrote = data.get("versions")
         version = wrote.get("metarl", "unknown") if isinstance(wrote, dict) else "unknown"
@@ -196,8 +197,7 @@ def read_config(path: Path, data: dict[str, Any]) -> TrainConfig:
         RunError: if it is missing or holds values that this version does not allow.
     """
     try:
-        config = data.get("config", {})
-        read = from_json(upgraded(config) if data["schema"] == 1 else config)
+        read = from_json(data.get("config", {}))
         if read.method not in (known := origins()):
             raise unknown_name("method", read.method, known)
     except InputError as error:
@@ -249,7 +249,7 @@ def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> Polic
         raise RunError(f"{path}: spaces = {spaces!r} is not readable") from None
     if config.family in FAMILIES:
         _warn_of_another_file(path, config)
-        current = Policy.for_family(config.task_family(), config.policy)
+        current = policy_of(config)
         # Its middle is the policy's own: what its outputs mean does not change with the family.
         if current != replace(policy, control_limits=None, action_middle=current.action_middle):
             raise RunError(

@@ -15,6 +15,7 @@ import safetensors.torch
 from torch import Tensor
 
 from metarl.errors import RunError
+from metarl.methods.setup import family_of
 from metarl.runs.files import json_bytes, read_json, read_tensors, sha256, write_synced
 from metarl.runs.policy_folder import SCHEMA, SavedPolicy, check_format, check_middle, read_policy
 from metarl.versions import versions
@@ -76,7 +77,7 @@ def read_training(
         like: from the policy to tensors with the expected names, shapes and types.
 
     Raises:
-        RunError: in one line, for what is missing, damaged, too new or too old.
+        RunError: in one line, for what is missing, damaged or of another version.
         InputError: if the robot's actions now have another middle.
     """
     saved = read_policy(folder)
@@ -88,11 +89,6 @@ def read_training(
         )
     data = read_json(path)
     check_format(path, data, kind)
-    if data["schema"] < SCHEMA:
-        raise RunError(
-            f"{path}: begun by an older metarl: its policy can be evaluated and adapted, but "
-            "training cannot go on"
-        )
     if data.get("weights_sha256") != saved.metadata["sha256"]:
         raise RunError(f"{path}: belongs to other weights than {folder.name} holds")
     counts: dict[str, Any] = {name: data.get(name) for name in counters}
@@ -103,7 +99,7 @@ def read_training(
         raise RunError(f"{path}: of iteration {counts['iteration']}, but in {folder.name}")
     tensors = read_tensors(folder / TRAINING_STATE, like(saved), str(data.get("sha256")))
     if saved.config.family in FAMILIES:
-        check_middle(saved, saved.config.task_family())
+        check_middle(saved, family_of(saved.config))
     _warn_of_other_versions(path, data)
     return Stored(saved, counts, tensors)
 

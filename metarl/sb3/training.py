@@ -16,6 +16,7 @@ from torch import nn
 
 from metarl.errors import FaultError, Interrupted
 from metarl.methods.config import TrainConfig
+from metarl.methods.setup import family_of, policy_of
 from metarl.outer.ppo import Ppo
 from metarl.policies.base import Policy
 from metarl.policies.mlp import as_mlp
@@ -159,10 +160,10 @@ class PpoLearner:
         worlds = config.meta_batch_size * config.episodes_per_task
         self._config = config
         self._samples = worlds * config.horizon
-        self._policy = as_mlp(Policy.for_family(config.task_family(), config.policy))
+        self._policy = as_mlp(policy_of(config))
         self._noted = {} if task is None else {"task": task.describe(0)}
         env = TaskVecEnv(
-            config.task_family(),
+            family_of(config),
             worlds,
             tasks=None if task is None else task[[0] * worlds],
             horizon=config.horizon,

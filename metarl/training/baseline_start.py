@@ -9,7 +9,7 @@ from torch import Generator
 
 from metarl.adaptation.none import Unadapted
 from metarl.methods.config import TrainConfig
-from metarl.policies.base import Policy
+from metarl.methods.setup import family_of, policy_of
 from metarl.policies.params import Params
 from metarl.runs.checkpoint import SavedPolicy, load_policy
 from metarl.runs.policy_folder import check_middle
@@ -18,7 +18,7 @@ from metarl_envs import InputError
 
 def untrained_params(config: TrainConfig) -> Params:
     """A fresh network whose mean is zero: what is left is the policy's noise."""
-    policy = Policy.for_family(config.task_family(), config.policy)
+    policy = policy_of(config)
     return policy.without_mean(policy.init(Generator().manual_seed(config.seed)))
 
 
@@ -41,6 +41,6 @@ def load_start(path: Path, config: TrainConfig) -> tuple[SavedPolicy, TrainConfi
             f"--start {path}: adapts in its own way ({saved.config.method}); fine-tuning starts "
             "from a policy without: metarl baseline robust|random"
         )
-    check_middle(saved, config.task_family())
+    check_middle(saved, family_of(config))
     same = {name: getattr(saved.config, name) for name in ("policy", "horizon", "observe_task")}
     return saved, dataclasses.replace(config, **same)

@@ -20,8 +20,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.methods.config import TrainConfig
-from metarl.methods.learners import learner_for
-from metarl.methods.worlds import make_env
+from metarl.methods.setup import check_machine, device_of, family_of, learner_of, training_env
 from metarl.policies.params import expand, to
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.task_env import TaskEnv
@@ -82,13 +81,13 @@ def benchmark(config: TrainConfig, worlds: Sequence[int], rounds: int) -> Iterat
             raise InputError(
                 f"--worlds {count}: must be a multiple of the {M} tasks (--meta-batch-size)"
             )
-    config.check_machine()
+    check_machine(config)
     return (_measure(config, count, rounds) for count in worlds)
 
 
 def report(config: TrainConfig, rows: Sequence[Row]) -> dict[str, Any]:
     """The figures with what is needed to read them, as JSON values."""
-    device = config.torch_device()
+    device = device_of(config)
     return {
         "family": config.family,
         "method": config.method,
@@ -131,11 +130,11 @@ def device_name(device: torch.device) -> str:
 
 
 def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
-    M, K, device = config.meta_batch_size, config.adaptation_steps, config.torch_device()
+    M, K, device = config.meta_batch_size, config.adaptation_steps, device_of(config)
     began = time.perf_counter()
-    family = config.task_family()
-    env = make_env(config, M, worlds // M)
-    learner = learner_for(config)
+    family = family_of(config)
+    env = training_env(config, M, worlds // M)
+    learner = learner_of(config)
     collector = Collector(env, learner.policy)
     state = learner.init(config.seed)
     rng, start = state.generators, expand(to(state.params, device), M)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from metarl.methods.config import TrainConfig, settings
+from metarl.methods.settings import flag
 
 FAR_NATS = 10.0
 """Inner steps that move a policy further than this have to pay.
@@ -104,11 +105,11 @@ class Watch:
         known = settings(self._config)
         if not inner:
             rate = next(name for name in OUTER_RATES if name in known)
-            return f"a smaller outer step may help: --set {rate}={known[rate] / 3:.2g}"
+            return f"a smaller outer step may help: {flag(rate)} {known[rate] / 3:.2g}"
         smaller = [
-            f"{name}={max(factor * known[name], least):g}"
+            f"{flag(name)} {max(factor * known[name], least):g}"
             for name, (factor, least) in INNER_WEIGHTS.items()
             if name in known
-        ] + [f"{name}={known[name] / 3:.2g}" for name in INNER_RATES if name in known]
-        named = f": --set {' or --set '.join(smaller)}" if smaller else ""
+        ] + [f"{flag(name)} {known[name] / 3:.2g}" for name in INNER_RATES if name in known]
+        named = f": {' or '.join(smaller)}" if smaller else ""
         return f"smaller inner steps may help{named}"

@@ -11,8 +11,11 @@ from pathlib import Path
 from metarl.distributed import any_rank
 from metarl.errors import FaultError, Interrupted, NonFiniteUpdateError
 from metarl.methods.config import TrainConfig
-from metarl.methods.learners import learner_for
-from metarl.methods.worlds import make_env
+from metarl.methods.setup import (
+    family_of,
+    learner_of,
+    training_env,
+)
 from metarl.outer.learner import Experience, Update
 from metarl.outer.state import TrainState
 from metarl.policies.params import is_finite
@@ -31,7 +34,7 @@ MAX_REFUSED_IN_A_ROW = 3
 
 def initial_state(config: TrainConfig) -> TrainState:
     """Fresh parameters and random streams, all from `config.seed`."""
-    return learner_for(config).init(config.seed)
+    return learner_of(config).init(config.seed)
 
 
 def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = False) -> TrainState:
@@ -42,9 +45,9 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
         NonFiniteUpdateError: after three refused updates in a row; the last good state is saved.
         FaultError: if too many worlds diverge; the last good state is saved.
     """
-    learner, family, rng = learner_for(config), config.task_family(), state.generators
+    learner, family, rng = learner_of(config), family_of(config), state.generators
     num_tasks = config.outer.num_distinct_tasks(config.meta_batch_size)
-    env = make_env(config, config.meta_batch_size, config.episodes_per_task)
+    env = training_env(config, config.meta_batch_size, config.episodes_per_task)
     collector = Collector(env, learner.policy)
     validation = Validation(run, config, learner.policy, state)
     watch = Watch(config, read_metrics(run))

@@ -14,7 +14,7 @@ from torch import Generator
 from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.evaluation.controls import exchanged, other_tasks
 from metarl.methods.config import TrainConfig
-from metarl.methods.worlds import make_env
+from metarl.methods.setup import device_of, family_of, inner_loop_of, training_env
 from metarl.outer.state import TrainState
 from metarl.policies.base import Policy
 from metarl.policies.params import Params, expand, to
@@ -40,7 +40,7 @@ class Validation:
         self._run, self._config, self._policy = run, config, policy
         stream = Generator()
         stream.set_state(state.generators.evaluation.get_state())
-        family = config.task_family()
+        family = family_of(config)
         split = "train" if family.is_finite else "test"
         self._tasks = family.sample_tasks(config.evaluation_tasks, stream, split)
         self._seeds: list[int] = torch.randint(2**62, (3,), generator=stream).tolist()
@@ -74,7 +74,7 @@ class Validation:
         """
         began = time.perf_counter()
         config, collector = self._config, self._collector
-        start = to(expand(params, config.evaluation_tasks), config.torch_device())
+        start = to(expand(params, config.evaluation_tasks), device_of(config))
         resets, actions, starts = self._seeds
         collect_episodes = partial(
             collector.collect,
@@ -83,7 +83,7 @@ class Validation:
         )
         inner = run_inner_loop(
             collector.policy,
-            config.inner_loop(progress=1.0),
+            inner_loop_of(config, 1.0),
             start,
             config.adaptation_steps,
             collect_episodes,
@@ -115,6 +115,6 @@ class Validation:
     def _collector(self) -> Collector:
         """Worlds of its own, so that nothing of them reaches training; made when first needed."""
         config = self._config
-        env = make_env(config, config.evaluation_tasks, config.episodes_per_task)
+        env = training_env(config, config.evaluation_tasks, config.episodes_per_task)
         env.set_tasks(self._tasks)
         return Collector(env, self._policy)

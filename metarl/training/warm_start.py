@@ -10,8 +10,9 @@ from torch import Tensor
 
 from metarl.methods.config import TrainConfig
 from metarl.methods.meta import METHODS
+from metarl.methods.settings import flag
+from metarl.methods.setup import family_of, policy_of
 from metarl.outer.state import Generators, TrainState, initial_params
-from metarl.policies.base import Policy
 from metarl.policies.params import ADAPTATION, learned
 from metarl.runs.checkpoint import SavedPolicy, load_policy
 from metarl.runs.policy_folder import check_middle
@@ -36,7 +37,7 @@ def state_from(
     for name in given:
         part, _, setting = name.rpartition(".")
         if part == "policy" and setting not in config.policy.start_only:
-            raise InputError(f"--set {name}: the network is that of --start {start}")
+            raise InputError(f"{flag(name)}: the network is that of --start {start}")
     if start.suffix == ".zip":
         raise InputError(
             f"--start {start}: reading an archive of Stable-Baselines3 can run code in it; if you "
@@ -58,7 +59,7 @@ def begun(saved: SavedPolicy, config: TrainConfig) -> tuple[TrainConfig, TrainSt
         InputError: if the policy has other spaces than the family, or another middle of its
             actions, or observes the task.
     """
-    given, family = saved.config, config.task_family()
+    given = saved.config
     if given.observe_task:
         raise InputError("the policy to start from observes the task; start from one that is not")
     _check_spaces(saved, config)
@@ -72,7 +73,7 @@ def begun(saved: SavedPolicy, config: TrainConfig) -> tuple[TrainConfig, TrainSt
     network = dataclasses.replace(network, action_scale=scale * network.action_scale)
     config = dataclasses.replace(config, policy=network)
     generators = Generators.from_seed(config.seed)
-    policy = Policy.for_family(family, config.policy)
+    policy = policy_of(config)
     fresh = initial_params(policy, config.inner, generators.init)
     same = type(given.inner) is type(config.inner)
     params = {n: v for n, v in params.items() if same or not n.startswith(ADAPTATION)}
@@ -85,7 +86,7 @@ def _kept(own: Tensor | None, fresh: Tensor) -> Tensor:
 
 
 def _check_spaces(saved: SavedPolicy, config: TrainConfig) -> None:
-    wanted = Policy.for_family(config.task_family(), saved.config.policy)
+    wanted = policy_of(dataclasses.replace(config, policy=saved.config.policy))
     if wanted != dataclasses.replace(saved.policy, action_middle=wanted.action_middle):
         theirs, ours = (
             f"{p.observation_size} observations and actions from {list(p.action_low)} to "
@@ -96,4 +97,4 @@ def _check_spaces(saved: SavedPolicy, config: TrainConfig) -> None:
             f"the policy to start from has {theirs}; {config.family} has {ours}: start from a "
             "policy of this robot"
         )
-    check_middle(saved, config.task_family())
+    check_middle(saved, family_of(config))

@@ -14,6 +14,7 @@ import torch
 from metarl.deploy import Adaptation, adapt_to_task
 from metarl.evaluation.evaluate import CPU
 from metarl.evaluation.labels import quantity_label, task_text
+from metarl.methods.setup import family_of
 from metarl.policies.base import Policy
 from metarl.policies.params import Params
 from metarl.runs.checkpoint import SavedPolicy
@@ -81,7 +82,7 @@ def record(
     steps, episodes = whole("steps", steps, least=1), whole("episodes", episodes, least=1)
     seed, size = whole("seed", seed, least=0), picture_size(width, height)
     if camera is not None:
-        check_camera(saved.config.task_family().robot, camera)  # before minutes of adaptation
+        check_camera(family_of(saved.config).robot, camera)  # before minutes of adaptation
     folder.mkdir(parents=True, exist_ok=True)
     if reason := ffmpeg_is_missing():
         warnings.warn(reason, stacklevel=1)

@@ -27,7 +27,7 @@ def test_small_evidence_is_complete_and_not_made_twice(tmp_path, monkeypatch):
     tiny = Evidence(
         "navigation",
         meta_sgd="--iterations 1 --meta-batch-size 2 --episodes-per-task 2",
-        baseline="--env-steps 200 --worlds 2 --set outer.minibatches=2",
+        baseline="--env-steps 200 --worlds 2 --outer.minibatches 2",
     )
     monkeypatch.setitem(EVIDENCE, "tiny", tiny)
     runs, out = tmp_path / "runs", tmp_path / "out"

@@ -21,6 +21,7 @@ from metarl.methods.baselines import baseline_recipe
 from metarl.methods.config import from_json, settings, to_json, with_settings
 from metarl.methods.families import recipe
 from metarl.methods.meta import METHODS
+from metarl.methods.setup import family_of
 from metarl.outer import OUTER_UPDATES
 from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.runs.checkpoint import create_run, load_checkpoint, load_policy, save_policy
@@ -118,7 +119,7 @@ def test_run_and_policy_folders_are_those_of_plain_numbers(wrap, tmp_path):
     given = counts if wrap is swapped else {name: wrap(value) for name, value in counts.items()}
     contents = []
     for name, metadata, setup in (("one", given, config), ("two", counts, TINY)):
-        policy = GaussianMlpPolicy.for_family(setup.task_family(), saved.config.policy)
+        policy = GaussianMlpPolicy.for_family(family_of(setup), saved.config.policy)
         setup = dataclasses.replace(setup, policy=saved.config.policy)
         folder = save_policy(tmp_path / name, setup, policy, saved.params, metadata)
         contents.append({file.name: file.read_bytes() for file in folder.iterdir()})
@@ -185,7 +186,7 @@ def test_sizes_of_an_evaluation_are_refused_by_name(name, wrong):
 @pytest.mark.parametrize("wrong", [True, 1.5, "1", None, [1, 2]])
 def test_sizes_of_a_recording_are_refused_before_anything_runs(name, wrong, tmp_path):
     saved = tiny_policy("navigation")
-    tasks = saved.config.task_family().nominal_tasks()
+    tasks = family_of(saved.config).nominal_tasks()
     with pytest.raises(InputError, match=rf"^{name} = .*: must be a whole number"):
         record(saved, tasks, tmp_path / "videos", **{name: wrong})
     assert not (tmp_path / "videos").exists()

@@ -35,7 +35,7 @@ def make_baselines(folder: Path) -> list[Path]:
     made = []
     for name in ("random", "robust", "oracle"):
         made.append(folder / name)
-        changed = [] if name == "random" else ["--set", "outer.minibatches=2"]
+        changed = [] if name == "random" else ["--outer.minibatches", "2"]
         command = ["baseline", name, "navigation", *BASELINE, *changed, "--run", str(made[-1])]
         assert main(command) == 0
     return made

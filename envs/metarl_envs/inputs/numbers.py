@@ -7,9 +7,10 @@ a wrong type is one line before the first step and not a traceback after the las
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -19,6 +20,41 @@ from metarl_envs.errors import InputError
 
 INT, INT64 = 2**31 - 1, 2**63 - 1
 """The largest whole numbers that MuJoCo, and that NumPy and torch hold."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number, beside its type: `Annotated[float, Range(gt=0)]` (see `PlainFields`)."""
+
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    le: float | None = None
+
+    def check(self, name: str, value: float) -> None:
+        """Refuse a number outside.
+
+        Raises:
+            InputError: naming field, value and what is allowed.
+        """
+        bounds = (
+            ("greater than", self.gt, lambda bound: value > bound),
+            ("at least", self.ge, lambda bound: value >= bound),
+            ("less than", self.lt, lambda bound: value < bound),
+            ("at most", self.le, lambda bound: value <= bound),
+        )
+        given = [(words, bound, fits) for words, bound, fits in bounds if bound is not None]
+        if not all(fits(bound) for _, bound, fits in given):
+            allowed = " and ".join(f"{words} {bound:g}" for words, bound, _ in given)
+            raise InputError(f"{name} = {value}: must be {allowed}")
+
+
+Count = Annotated[int, Range(ge=1)]
+Natural = Annotated[int, Range(ge=0)]
+Positive = Annotated[float, Range(gt=0)]
+NotNegative = Annotated[float, Range(ge=0)]
+Share = Annotated[float, Range(ge=0, le=1)]
+PositiveShare = Annotated[float, Range(gt=0, le=1)]
 
 
 def whole(

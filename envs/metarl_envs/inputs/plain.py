@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from metarl_envs.errors import InputError
-from metarl_envs.inputs.numbers import real, shown, whole
+from metarl_envs.inputs.numbers import Range, real, shown, whole
 
 
 class PlainFields:
@@ -41,7 +41,7 @@ class PlainFields:
 def as_annotated(name: str, value: Any, hint: Any) -> Any:  # noqa: ANN401 - any type
     """A value as its annotation has it: numbers, truth values, texts, and tuples of these.
 
-    What is annotated otherwise stays as it is.
+    What is annotated otherwise stays as it is. `Annotated` with a `Range`, a number is in it.
 
     Args:
         name: of the field, for the error.
@@ -52,6 +52,13 @@ def as_annotated(name: str, value: Any, hint: Any) -> Any:  # noqa: ANN401 - any
         InputError: naming field, value and what is allowed.
     """
     kind = typing.get_origin(hint) or hint
+    if kind is typing.Annotated:
+        plain, *extras = typing.get_args(hint)
+        value = as_annotated(name, value, plain)
+        for extra in extras:
+            if isinstance(extra, Range):
+                extra.check(name, value)
+        return value
     if kind is int:
         return whole(name, value)
     if kind is float:
@@ -71,7 +78,7 @@ def as_annotated(name: str, value: Any, hint: Any) -> Any:  # noqa: ANN401 - any
 
 @functools.cache
 def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 def _convert_fields(instance: Any) -> None:  # noqa: ANN401 - any dataclass

@@ -178,8 +178,11 @@ def test_meta_trained_rates_adapt_better_to_tasks_they_have_not_seen(adaptation)
         ({"init_rate": 0.0}, "init_rate = 0.0: must be greater than 0"),
         ({"init_rate": float("nan")}, "init_rate = nan: must be a finite number"),
         ({"steps": 0}, "steps = 0: must be at least 1"),
-        ({"first_order_until": 1.5}, r"first_order_until = 1.5: must be in \[0, 1\]"),
-        ({"first_order_until": -0.1}, r"first_order_until = -0.1: must be in \[0, 1\]"),
+        ({"first_order_until": 1.5}, r"first_order_until = 1.5: must be at least 0 and at most 1"),
+        (
+            {"first_order_until": -0.1},
+            r"first_order_until = -0.1: must be at least 0 and at most 1",
+        ),
     ],
 )
 def test_settings_out_of_range_are_named(fields, message):

@@ -11,12 +11,15 @@ import pytest
 from support.tiny_runs import TINY, TINY_FLAGS, run_with
 
 import metarl
+from metarl.api.measuring import Measuring, each_evaluated
 from metarl.cli import main
 from metarl.cli.baseline import Baseline
 from metarl.cli.diagnose import Diagnose
 from metarl.cli.evaluate import Evaluate
+from metarl.cli.options import Compute, NewRuns
 from metarl.cli.train import Resume, Train
 from metarl.errors import RunError
+from metarl.methods.settings import RESUMABLE
 from metarl.runs.checkpoint import load_policy, load_run_config
 from metarl_envs import InputError, get_family, register_family
 
@@ -27,6 +30,8 @@ SIZES = {
     "sim_threads": 1,
     "iterations": 2,
 }
+PARTS = {"compute": Compute, "new": NewRuns}
+ELSEWHERE = {"settings", "options", "quiet", "help_all"}
 MEASURING = {"tasks": 3, "episodes": 2, "sim_threads": 1}
 
 
@@ -39,6 +44,9 @@ def fields(command: type) -> dict[str, object]:
     """Options of a command and what holds without them; `inspect.Parameter.empty`: required."""
     found = {}
     for field in dataclasses.fields(command):
+        if field.name in PARTS:
+            found |= fields(PARTS[field.name])
+            continue
         required = field.default is dataclasses.MISSING
         found[field.name] = inspect.Parameter.empty if required else field.default
     return found
@@ -47,14 +55,12 @@ def fields(command: type) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("function", "command", "elsewhere", "renamed"),
     [
-        # Several seeds are a list of calls; `settings` is a mapping, of texts on a command line.
-        (metarl.train, Train, {"seeds", "settings", "quiet"}, {"run_folder": "run"}),
-        (metarl.baseline, Baseline, {"seeds", "seed", "settings", "quiet", "task"},
-         {"run_folder": "run"}),
-        (metarl.resume, Resume, {"quiet"}, {"run_folder": "run"}),
+        # Several seeds are a list of calls; settings are keywords or a mapping, and flags.
+        (metarl.train, Train, {"seeds", *ELSEWHERE}, {}),
+        (metarl.baseline, Baseline, {"seeds", "task", *ELSEWHERE}, {}),
+        (metarl.resume, Resume, {*RESUMABLE, *ELSEWHERE}, {"run_folder": "run"}),
         # What is measured is written by `save(folder)` of what is returned.
-        (metarl.evaluate, Evaluate, {"out", "quiet"}, {"run_folders": "runs"}),
-        (metarl.compare, Evaluate, {"out", "quiet"}, {"run_folders": "runs"}),
+        (each_evaluated, Evaluate, {"out", "quiet"}, {"run_folders": "runs"}),
         (metarl.diagnose, Diagnose, {"quiet"}, {"run_folders": "runs"}),
     ],
 )  # fmt: skip
@@ -67,7 +73,7 @@ def test_a_function_has_the_names_and_defaults_of_its_command(
         if name not in elsewhere
     }
     parameters = inspect.signature(function).parameters
-    own = {"progress", "announce", *(elsewhere - {"quiet", "out", "seeds"})}
+    own = {"progress", "announce", "options", *(elsewhere - {"quiet", "out", "seeds"})}
     assert [name for name in parameters if name not in own] == [
         name for name in options if name not in own
     ]
@@ -76,6 +82,16 @@ def test_a_function_has_the_names_and_defaults_of_its_command(
         if name != "run" or default is not inspect.Parameter.empty:
             assert found == default or (name == "runs" and command is Evaluate), name
     assert parameters["progress"].default is False
+
+
+def test_the_keywords_of_evaluate_and_compare_are_those_of_what_they_call():
+    _, *keywords = inspect.signature(each_evaluated).parameters
+    assert list(Measuring.__annotations__) == keywords
+    for function in (metarl.evaluate, metarl.compare):
+        with pytest.raises(TypeError, match="colour"):
+            function([Path("r")], colour=1)
+    described = inspect.getdoc(metarl.evaluate)
+    assert all(f"\n    {name}: " in described for name in keywords)
 
 
 def test_every_public_name_is_listed_and_there():
@@ -110,6 +126,8 @@ def test_settings_are_those_of_set():
     assert run.config.policy.hidden_sizes == (4,)
     with pytest.raises(InputError, match=r"unknown setting of promp 'outer.clop': did you mean"):
         metarl.train("navigation", method="promp", settings={"outer.clop": 1})
+    with pytest.raises(InputError, match=r"'max_kl': did you mean outer\.max_kl"):
+        metarl.train("navigation", max_kl=0.1)
     with pytest.raises(RunError, match="already holds a run"):
         metarl.train("navigation", run="r", **SIZES)
 

@@ -18,16 +18,17 @@ from support.tiny_runs import TINY, TINY_FLAGS, run_with
 
 import metarl
 from metarl import api
+from metarl.api.training import train_config
 from metarl.cli import main
 from metarl.cli.parser import COMMANDS, parse
 from metarl.cli.tasks import example_task, folder_name, parse_task
-from metarl.cli.train import Train
 from metarl.errors import Interrupted
-from metarl.methods.baselines import BASELINES, baseline_recipe
+from metarl.methods.baselines import BASELINES
 from metarl.methods.config import settings
 from metarl.methods.families import recipe
 from metarl.methods.meta import METHODS
-from metarl.methods.settings import SETTINGS
+from metarl.methods.setting_texts import described
+from metarl.methods.settings import flag, shown
 from metarl.runs.checkpoint import load_policy, load_run_config
 from metarl_envs import FAMILIES, InputError, get_family
 
@@ -36,36 +37,37 @@ FLAGS = {
     "families": "",
     "methods": "",
     "train": (
-        "--method --iterations --meta-batch-size --episodes-per-task --horizon --adaptation-steps "
-        "--inner-lr --inner-loss --first-order --max-kl --gae-lambda --seed --seeds --start --set "
-        "--device --engine --sim-threads --checkpoint-every --wandb --run --quiet"
+        "--method --start --horizon --iterations --meta-batch-size --episodes-per-task --seed "
+        "--device --engine --sim-threads --adaptation-steps --policy.hidden-sizes "
+        "--inner.inner-lr --outer.max-kl --seeds --wandb --run --quiet --help-all"
     ),
     "baseline": (
-        "--env-steps --worlds --horizon --start --task --seed --seeds --set --sim-threads --wandb "
-        "--run --quiet"
+        "--env-steps --worlds --start --task --horizon --seed --sim-threads --policy.hidden-sizes "
+        "--outer.learning-rate --outer.clip --outer.max-kl --seeds --wandb --run "
+        "--quiet --help-all"
     ),
     "diagnose": (
         "--env-steps --seeds --robust --oracle --run --tasks --episodes --sim-threads --out --quiet"
     ),
     "evaluate": (
-        "--splits --tasks --episodes --steps --budgets --noise --seed --device --engine "
-        "--sim-threads --out --quiet --family"
+        "--splits --tasks --episodes --steps --budgets --noise --seed --out --quiet --family "
+        "--device --engine --sim-threads"
     ),
-    "adapt": "--task --episodes --steps --seed --device --engine --sim-threads --out --family",
+    "adapt": "--task --episodes --steps --seed --family --out --device --engine --sim-threads",
     "export": "--out",
     "record": (
-        "--task --split --tasks --episodes --steps --seed --device --engine --sim-threads --out "
-        "--camera --family"
+        "--task --episodes --steps --seed --family --split --tasks --out --camera --device "
+        "--engine --sim-threads"
     ),
     "report": (
         "--tasks --episodes --steps --budgets --videos --seed --sim-threads --out --quiet --family"
     ),
-    "resume": "--iterations --env-steps --sim-threads --device --engine --quiet --family",
+    "resume": "--env-steps --quiet --family --iterations --device --engine --sim-threads",
     "demo": "--out",
     "doctor": "",
     "benchmark": (
-        "--method --worlds --meta-batch-size --horizon --rounds --device --engine --sim-threads "
-        "--json"
+        "--method --worlds --meta-batch-size --horizon --rounds --json --device --engine "
+        "--sim-threads"
     ),
     "check": "--out",
 }
@@ -75,25 +77,27 @@ FLAGS = {
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.delenv("METARL_DEBUG", raising=False)
 
 
 # ---- what it offers ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize(
+    "command", ["", *COMMANDS, *(f"train navigation --method {m}" for m in METHODS)]
+)
 def test_help_fits_one_screen(capsys, command):
-    assert main([command, "--help"] if command else ["--help"]) == 0
+    assert main([*command.split(), "--help"]) == 0
     lines = capsys.readouterr().out.rstrip().splitlines()
-    assert sum(max(1, math.ceil(len(line) / 80)) for line in lines) <= 50
+    assert sum(max(1, math.ceil(len(line) / 100)) for line in lines) <= 52
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_flags_are_frozen(capsys, command):
     main([command, "--help"])
     shown = capsys.readouterr().out
-    found = re.findall(r"^[│ ]? *(--[a-z][a-z-]*)", shown, re.MULTILINE)
+    found = re.findall(r"^[│ ]? *(--[a-z][a-z.-]*)", shown, re.MULTILINE)
     assert found == FLAGS[command].split()
 
 
@@ -101,14 +105,10 @@ def test_the_commands_are_frozen():
     assert list(COMMANDS) == list(FLAGS)
 
 
-def test_help_of_train_says_where_defaults_come_from(capsys):
-    main(["train", "--help"])
-    assert "come from the family's recipe" in capsys.readouterr().out
-
-
 def test_help_and_version_need_neither_torch_nor_mujoco():
     code = (
-        "import sys; from metarl.cli import main; main(['--version']); main(['train', '--help']);"
+        "import sys; from metarl.cli import main; main(['--version']); main(['--help']);"
+        "main(['evaluate', '--help']);"
         "sys.exit(bool({'torch', 'mujoco', 'gymnasium', 'tensorboard'} & set(sys.modules)))"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "envs")])}
@@ -134,7 +134,8 @@ def test_a_family_is_described_with_its_source_and_recipe(capsys, name):
     assert main(["families", name]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"{name}: ")
-    assert f"--iterations {recipe(name).iterations} " in shown
+    (command,) = re.findall(r"recipe: metarl (.*)", shown)
+    assert main(command.split()) == 0
     assert get_family(name).source[:20] in shown.replace("\n", " ")
 
 
@@ -150,96 +151,101 @@ def test_methods_are_a_table_with_their_papers(capsys):
     assert lines[-1] == "more about one of them: metarl methods METHOD"
 
 
+@pytest.mark.parametrize("name", {**METHODS, **BASELINES})
+def test_a_method_is_described_with_the_commands_that_train_it_and_show_its_settings(capsys, name):
+    method = {**METHODS, **BASELINES}[name]
+    assert main(["methods", name]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{name}: {method.title} ({method.paper})\n")
+    assert method.adapts in shown and method.learns in shown
+    train, settings_of = re.findall(r"metarl (.*)", shown)
+    assert settings_of == f"{train} --help-all"
+    assert parse(train.replace("FAMILY", "navigation").split()) is not None
+    assert main(settings_of.replace("FAMILY", "navigation").split()) == 0
+
+
+def flags_in(shown):
+    """Each flag of a help page, with all that is said of it in one line."""
+    text = re.sub(r"[\s│╭╮╰╯─]+", " ", shown)
+    parts = re.split(r" (--[a-z][a-z.-]*) ", text)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_is_described_with_every_setting_that_can_be_set(capsys, name):
-    assert main(["methods", name, "navigation"]) == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith(f"{name}: {METHODS[name].title} ({METHODS[name].paper})\n")
-    assert METHODS[name].adapts in shown
-    listed = re.findall(r"^  ([a-z_.]+=.*)$", shown, re.MULTILINE)
+def test_help_all_shows_every_setting_with_its_text_and_the_recipes_value(capsys, name):
+    assert main(["train", "navigation", "--method", name, "--help-all"]) == 0
+    found, config = flags_in(capsys.readouterr().out), recipe("navigation", name)
+    for name, setting in described(config).items():
+        said = found[flag(name)].replace(" ", "")
+        assert len(setting.text) > 10 and setting.text.replace(" ", "") in said
+        assert f"(default:{shown(setting.value)})".replace(" ", "") in said
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_setting_of_a_recipe_can_be_typed_as_it_is_shown(name):
     config = recipe("navigation", name)
-    assert [text.partition("=")[0] for text in listed] == list(settings(config))
-    # Below each stands what it does.
-    lines = shown.splitlines()
-    for text in listed:
-        below = lines[lines.index(f"  {text}") + 1]
-        assert re.match(r" {8}\S.{9,}", below), text
-        assert len(below) <= 100
-    # What is listed is what can be typed, value and all.
-    assert Train("navigation", method=name, settings=tuple(listed)).config() == config
-    # And the command that it suggests trains with this method.
-    (train,) = re.findall(r"metarl (train .*)", shown)
-    assert parse(train.split()).config() == config
+    values = settings(config).items()
+    typed = [word for key, value in values for word in (flag(key), *shown(value).split())]
+    command = parse(["train", "navigation", "--method", name, *typed])
+    assert command.settings == settings(config)
+    assert train_config("navigation", name, command.settings) == config
 
 
-@pytest.mark.parametrize("name", BASELINES)
-def test_a_baseline_is_described_with_the_command_that_trains_it(capsys, name):
-    assert main(["methods", name, "navigation"]) == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith(f"{name}: {BASELINES[name].title} ({BASELINES[name].paper})\n")
-    listed = re.findall(r"^  ([a-z_.]+)=.*$", shown, re.MULTILINE)
-    assert listed == list(settings(baseline_recipe("navigation", name)))
-    assert f"  learns by:      {BASELINES[name].learns} (" in shown
-    assert shown.endswith(f"\ntrain:  metarl baseline {name} navigation\n")
-
-
-def test_a_method_is_described_for_the_first_family_if_none_is_named(capsys):
-    assert main(["methods", "promp"]) == 0
-    shown = capsys.readouterr().out
-    assert "settings on half-cheetah-direction" in shown
-    assert "\n  outer.clip=0.3\n" in shown
-    assert "\n  policy.hidden_sizes=[64,64]\n" in shown
-    assert "\n  inner.first_order=false\n" in shown
-    assert "cg_iterations" not in shown
+def test_help_shows_the_recipe_of_the_family_that_stands_before_it(capsys):
+    for family in ("navigation", "half-cheetah-direction"):
+        assert main(["train", family, "--help"]) == 0
+        said = capsys.readouterr().out
+        assert f"the recipe of maml-trpo on {family}" in said
+        hidden = flags_in(said)["--policy.hidden-sizes"]
+        assert f"(default: {shown(recipe(family).policy.hidden_sizes)})" in hidden
 
 
 # ---- training ------------------------------------------------------------------------------------
 
 
+def configured(*words):
+    """The configuration that a command line of `metarl train` trains."""
+    command = parse(["train", *words])
+    return train_config(command.family, command.method, command.settings)
+
+
 def test_what_is_given_changes_the_recipe_and_nothing_else():
-    command = Train(
-        "navigation",
+    words = "navigation --iterations 7 --seed 3 --inner.inner-lr 0.5 --inner.first-order True"
+    config = configured(*words.split(), "--outer.max-kl", "0.02", "--device", "cpu")
+    base = recipe("navigation")
+    assert config == dataclasses.replace(
+        base,
         iterations=7,
         seed=3,
-        inner_lr=0.5,
-        first_order=True,
-        max_kl=0.02,
         device="cpu",
+        inner=dataclasses.replace(base.inner, inner_lr=0.5, first_order=True),
+        outer=dataclasses.replace(base.outer, max_kl=0.02),
     )
-    config = command.config()
-    base = recipe("navigation")
-    assert (config.iterations, config.seed, config.device) == (7, 3, "cpu")
-    assert (config.inner.inner_lr, config.inner.first_order) == (0.5, True)
-    assert config.outer.max_kl == 0.02
-    assert config.meta_batch_size == base.meta_batch_size
-    assert config.inner_loss == base.inner_loss
-    assert Train("navigation").config() == base
-    assert Train("navigation", method="promp").config() == recipe("navigation", "promp")
+    assert configured("navigation") == base
+    assert configured("navigation", "--method", "promp") == recipe("navigation", "promp")
 
 
-def test_every_option_of_train_is_a_setting_or_about_the_run():
-    about_the_run = {"family", "method", "settings", "seeds", "start", "wandb", "run_folder"}
-    about_the_run |= {"quiet"}
-    options = {field.name for field in dataclasses.fields(Train)}
-    assert options == about_the_run | set(SETTINGS)
-    assert set(SETTINGS.values()) <= set(settings(recipe("navigation")))
-
-
-def test_any_setting_can_be_given_and_the_last_one_counts():
-    typed = "outer.clip=0.1 inner.first_order=true policy.hidden_sizes=[7,5] policy.activation=tanh"
-    given = [word for text in (*typed.split(), "outer.clip=0.2") for word in ("--set", text)]
-    command = parse(["train", "navigation", "--method", "promp", *given, "--seed", "3"])
-    config, base = command.config(), recipe("navigation", "promp")
+def test_flags_may_stand_before_the_family_and_the_last_one_counts():
+    words = "--outer.clip 0.1 --policy.hidden-sizes 7 5 --policy.activation tanh --method=promp"
+    config = configured(*words.split(), "navigation", "--outer.clip", "0.2")
+    base = recipe("navigation", "promp")
     assert config.outer == dataclasses.replace(base.outer, clip=0.2)
-    assert config.inner == dataclasses.replace(base.inner, first_order=True)
     expected = dataclasses.replace(base.policy, hidden_sizes=(7, 5), activation="tanh")
     assert config.policy == expected
-    assert (config.seed, config.method) == (3, "promp")
+    assert (config.family, config.method) == ("navigation", "promp")
+    assert configured("--policy.hidden-sizes", "--", "navigation").policy.hidden_sizes == ()
+
+
+def test_a_wider_start_scales_the_inner_step_unless_that_is_given_too():
+    family = "half-cheetah-velocity"
+    assert configured(family, "--policy.init-std", "3").inner.inner_lr == pytest.approx(0.9)
+    typed = (family, "--policy.init-std", "3", "--inner.inner-lr", "0.1")
+    assert configured(*typed).inner.inner_lr == 0.1
 
 
 def test_a_run_under_another_method_trains_resumes_and_is_used_as_any_other(capsys):
     arguments = ["train", "navigation", "--method", "promp", "--iterations", "2", *TINY_FLAGS]
-    assert main([*arguments, "--set", "outer.clip=0.2", "--run", "r"]) == 0
+    assert main([*arguments, "--outer.clip", "0.2", "--run", "r"]) == 0
     shown = capsys.readouterr().out
     assert "navigation | ProMP | " in shown.splitlines()[0]
     assert load_run_config(Path("r")).outer.clip == 0.2
@@ -279,7 +285,7 @@ def test_training_ends_with_what_validation_tasks_returned_and_where_a_better_po
         return found | {"eval/return_other": -15.04, "eval/standard_error": 0.5}
 
     monkeypatch.setattr("metarl.training.validation.Validation.measure", measure)
-    settings = ["--set", "evaluate_every=2", "--iterations", "4", "--run", "r"]
+    settings = ["--evaluate-every", "2", "--iterations", "4", "--run", "r"]
     assert main(["train", "navigation", *TINY_FLAGS, *settings]) == 0
     shown = capsys.readouterr().out
     assert (
@@ -291,7 +297,7 @@ def test_training_ends_with_what_validation_tasks_returned_and_where_a_better_po
 
 def test_a_policy_that_is_told_the_task_trains_as_any_other():
     arguments = ["train", "navigation", "--iterations", "1", *TINY_FLAGS, "--run", "r"]
-    assert main([*arguments, "--set", "observe_task=true", "--quiet"]) == 0
+    assert main([*arguments, "--observe-task", "True", "--quiet"]) == 0
     assert load_policy(Path("r")).policy.observation_size == 4
     assert main(["resume", "r", "--iterations", "2", "--quiet"]) == 0
 

@@ -18,6 +18,7 @@ import metarl
 from metarl.cli import main
 from metarl.methods.config import from_json, to_json
 from metarl.methods.families import recipe
+from metarl.methods.setup import family_of
 from metarl.runs.checkpoint import load_checkpoint, load_policy
 from metarl_envs import FAMILIES, InputError, MetaEnv, Origin, load_family
 
@@ -152,8 +153,8 @@ def test_another_family_than_the_runs_is_refused(tmp_path, capsys, option, messa
 def test_commands_that_take_a_family_take_a_file(capsys):
     assert main(["families", "arm.py:family"]) == 0
     assert "train:  metarl train arm.py:family" in capsys.readouterr().out
-    assert main(["methods", "promp", "arm.py:family"]) == 0
-    assert "metarl train arm.py:family --method promp" in capsys.readouterr().out
+    assert main(["train", "arm.py:family", "--method", "promp", "--help"]) == 0
+    assert "--outer.clip" in capsys.readouterr().out
     small = ["--worlds", "4", "--meta-batch-size", "2", "--horizon", "3", "--rounds", "1"]
     assert main(["benchmark", "arm.py:family", *small, "--sim-threads", "1"]) == 0
 
@@ -175,7 +176,7 @@ def test_runs_are_compared_and_reported_with_their_file_named_once(capsys, tmp_p
 
 PPO = [
     *("--env-steps", "30", "--worlds", "3", "--horizon", "6", "--sim-threads", "1"),
-    *("--set", "outer.minibatches=2"),
+    *("--outer.minibatches", "2"),
 ]
 
 
@@ -252,7 +253,7 @@ def test_configurations_without_an_origin_are_of_shipped_families():
     assert from_json(data) == config
     elsewhere = dataclasses.replace(config, family="arm-lift", origin=Origin("arm.py:family", "0"))
     with pytest.raises(InputError, match=r"add --family arm\.py:family"):
-        elsewhere.task_family()
+        family_of(elsewhere)
 
 
 PENDULUM = """from metarl_envs import family_from_gym, gym_robot, vary

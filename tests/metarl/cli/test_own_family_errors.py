@@ -70,7 +70,7 @@ def test_every_command_says_it_in_one_line(tmp_path, capsys, command, change, mo
 def test_a_reward_that_is_nan_in_some_states_only_stops_training_in_one_line(tmp_path, capsys):
     # Finite at the start, where the hand hangs at 0.1 m, and without a value when it rises.
     write_robot(tmp_path, (REWARD, "-(0.101 - hand_height(transition)).sqrt() -"))
-    assert main([*COMMANDS["train"], "--set", "policy.init_std=10"]) == 1
+    assert main([*COMMANDS["train"], "--policy.init-std", "10"]) == 1
     told = capsys.readouterr().err
     assert "reward or observation that is not finite (max_fault_share = 20%)" in told
     assert told.count("\n") == 1

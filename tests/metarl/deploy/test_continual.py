@@ -15,6 +15,7 @@ from metarl.adaptation.losses import inner_batches
 from metarl.deploy import MetaPolicy, continual
 from metarl.deploy.change import off_usual, worse_than_probing
 from metarl.errors import NonFiniteUpdateError
+from metarl.methods.setup import inner_loop_of
 from metarl.policies.params import expand
 from metarl.rollouts.advantages import policy_batch
 from metarl.rollouts.data import joined_episodes
@@ -62,7 +63,7 @@ def test_adapting_anew_starts_from_the_meta_policy_on_its_last_probes(policy, mo
     stream = ContinualAdapter(policy, window=3, steps=steps, probe_every=2)
     kinds = [stream.episode(robot).kind for _ in range(3 * steps + 2 + steps + 1)]
     assert kinds == ["probe"] * 3 * steps + ["act"] * 2 + ["probe"] * steps + ["act"]
-    how, start = policy.saved.config.inner_loop(1.0), expand(policy.saved.params, 1)
+    how, start = inner_loop_of(policy.saved.config, 1.0), expand(policy.saved.params, 1)
     # The first of step 0's three probes made room for the one that came after two acting episodes.
     windows = [[collected[1], collected[2], collected[3 * steps]]]
     if steps == 2:

@@ -15,6 +15,7 @@ from metarl import Limits
 from metarl.deploy import MetaPolicy
 from metarl.deploy.step_size import training_step_kl
 from metarl.errors import RunError
+from metarl.methods.setup import inner_loop_of
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
 from metarl_envs import BatchEnv, InputError, get_family
@@ -61,7 +62,7 @@ def test_the_size_of_training_steps_is_the_largest_of_their_tasks(policy):
     env = BatchEnv(family, 20, 3, horizon=10)
     tasks, resets, actions = (torch.Generator().manual_seed(i) for i in range(3))
     env.set_tasks(family.sample_tasks(20, tasks, "train"))
-    how, start = saved.config.inner_loop(1.0), expand(saved.params, 20)
+    how, start = inner_loop_of(saved.config, 1.0), expand(saved.params, 20)
     collected = partial(Collector(env, saved.policy).collect, resets=resets, actions=actions)
     inner = run_inner_loop(saved.policy, how, start, 2, collected)
     sizes = []

@@ -31,8 +31,8 @@ from metarl.deploy import (
 from metarl.deploy.adapt import adaptation_generators
 from metarl.errors import NonFiniteUpdateError
 from metarl.methods.baselines import baseline_recipe
+from metarl.methods.setup import inner_loop_of, policy_of
 from metarl.outer.state import initial_params
-from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
@@ -76,7 +76,7 @@ class Replay(gymnasium.Env):
 
 def one_step(saved, env, seed):
     """The inner loop of one step, as `adapt_to_task` runs it."""
-    start, how = expand(saved.params, 1), saved.config.inner_loop(progress=1.0)
+    start, how = expand(saved.params, 1), inner_loop_of(saved.config, 1.0)
     streams = adaptation_generators(seed)
     collected = partial(Collector(env, saved.policy).collect, resets=streams[0], actions=streams[1])
     return run_inner_loop(saved.policy, how, start, 1, collected)
@@ -397,7 +397,7 @@ def test_what_was_gathered_before_an_error_is_adapted_from(error, raised, where)
         patch.setattr(inner_loop, "policy_batch", lambda r, *how: seen.append(r) or made(r, *how))
         whole = policy.adapt(Failing(error, 99), episodes=5, seed=3, limits=UNCAPPED)
     batch = made(seen[0].some_episodes(slice(4)), 0.99, policy.saved.config.gae_lambda)
-    how, start = policy.saved.config.inner_loop(1.0), expand(policy.saved.params, 1)
+    how, start = inner_loop_of(policy.saved.config, 1.0), expand(policy.saved.params, 1)
     steps = inner_batches(policy.saved.policy, [batch], how.inner_loss)
     expected = {name: v[0].detach() for name, v in adapt(how.adaptation, start, steps).items()}
     assert largest_difference(expected, adapted.saved.params) <= 1e-6
@@ -704,7 +704,7 @@ def test_metarl_has_no_other_lazy_name():
 
 def test_an_oracle_acts_in_an_environment_that_tells_the_task():
     oracle = baseline_recipe("half-cheetah-velocity", "oracle")
-    policy = GaussianMlpPolicy.for_family(oracle.task_family(), oracle.policy)
+    policy = policy_of(oracle)
     params = policy.init(torch.Generator().manual_seed(0))
     oracle = MetaPolicy(SavedPolicy(policy, params, replace(oracle, horizon=3), {}))
     silent, telling = (

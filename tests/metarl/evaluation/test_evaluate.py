@@ -22,7 +22,7 @@ from metarl.evaluation.labels import ANY_TASK, NO_CONTROL, quantity_label, task_
 from metarl.evaluation.results import Controls, Evaluation, SplitEvaluation
 from metarl.evaluation.statistics import Interval
 from metarl.methods.baselines import baseline_recipe
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.methods.setup import family_of, inner_loop_of, policy_of
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import SavedPolicy
@@ -194,7 +194,7 @@ def test_first_point_is_a_plain_collection_with_the_policy_itself(explore, words
 
 def test_the_random_baseline_is_measured_by_its_noise():
     config = dataclasses.replace(baseline_recipe("half-cheetah-velocity", "random"), horizon=12)
-    policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
+    policy = policy_of(config)
     noise = SavedPolicy(policy, untrained_params(config), config, {"iteration": 0})
     found = evaluate(noise, splits=["test"], **SIZES)
     assert found.measured_by == "with action noise"
@@ -439,9 +439,9 @@ def test_budgets_adapt_on_the_first_episodes_and_measure_on_all():
 def loop_by_hand(saved, learn_from, steps):
     """What an evaluation's loop does, collected from the beginning."""
     tasks, resets, actions = evaluation_generators(0, "test")
-    env = BatchEnv(saved.config.task_family(), 4, 3, horizon=saved.config.horizon)
+    env = BatchEnv(family_of(saved.config), 4, 3, horizon=saved.config.horizon)
     env.set_tasks(env.family.sample_tasks(4, tasks, "test"))
-    how = saved.config.inner_loop(progress=1.0)
+    how = inner_loop_of(saved.config, 1.0)
     start = expand(saved.params, 4)
     collector = Collector(env, saved.policy)
 

@@ -11,8 +11,9 @@ import torch
 from metarl.adaptation import ADAPTATIONS
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_rates import LayerRates
-from metarl.methods.config import TrainConfig, from_json, settings, to_json, upgraded, with_settings
+from metarl.methods.config import TrainConfig, from_json, settings, to_json, with_settings
 from metarl.methods.families import recipe
+from metarl.methods.setup import device_of, inner_loop_of
 from metarl.outer import OUTER_UPDATES
 from metarl.outer.adam import Adam
 from metarl.outer.e_maml import EMaml
@@ -21,7 +22,6 @@ from metarl.outer.promp import ProMp
 from metarl.outer.reptile import Reptile
 from metarl.outer.state import Generators
 from metarl.outer.trpo import Trpo
-from metarl.policies.mlp import MlpConfig
 from metarl_envs import InputError
 
 
@@ -102,20 +102,55 @@ def test_impossible_settings_of_the_loops_are_refused(config, field, value):
         config(**{field: value})
 
 
-def test_files_of_another_version_are_refused_with_the_field():
+@pytest.mark.parametrize(
+    ("place", "values", "path", "value"),
+    [
+        ("", {"iterations": "many"}, "config.iterations", "'many'"),
+        ("", {"iterations": 2.5}, "config.iterations", "2.5"),
+        ("", {"meta_batch_size": True}, "config.meta_batch_size", "True"),
+        ("", {"horizon": 0}, "config.horizon", "0"),
+        ("", {"inner_loss": "dice"}, "config.inner_loss", "'dice'"),
+        ("", {"colour": 1}, "config", "'colour'"),
+        ("", {"policy": 3}, "config.policy.kind", "None"),
+        ("", {"policy": {"kind": "abc"}}, "config.policy.kind", "'abc'"),
+        ("policy", {"hidden_sizes": [8, 0]}, "config.policy.hidden_sizes[1]", "0"),
+        ("policy", {"hidden_sizes": 8}, "config.policy.hidden_sizes", "8"),
+        ("policy", {"init_std": None}, "config.policy.init_std", "None"),
+        ("inner", {"colour": 1}, "config.inner", "'colour'"),
+        ("inner", {"inner_lr": -1}, "config.inner.inner_lr", "-1.0"),
+        ("outer", {"max_kl": "x"}, "config.outer.max_kl", "'x'"),
+        ("origin", {"reference": 3}, "config.origin.reference", "3"),
+    ],
+)
+def test_a_wrong_value_in_a_file_is_refused_with_its_path(place, values, path, value):
     data = to_json(recipe("navigation"))
-    with pytest.raises(InputError, match="missing fields"):
-        from_json({k: v for k, v in data.items() if k != "seed"})
-    with pytest.raises(InputError, match=r"unknown fields.*colour"):
-        from_json(data | {"colour": 1})
-    with pytest.raises(InputError, match=r"iterations = 'many'"):
-        from_json(data | {"iterations": "many"})
-    with pytest.raises(InputError, match=r"config\.inner_loss = 'dice': allowed are .*log_prob"):
-        from_json(data | {"inner_loss": "dice"})
-    with pytest.raises(InputError, match=r"config\.inner: unknown fields.*colour"):
-        from_json(data | {"inner": data["inner"] | {"colour": 1}})
-    with pytest.raises(InputError, match=r"config\.outer: missing fields.*max_kl"):
-        from_json(data | {"outer": {"kind": "trpo"}})
+    changed = data | ({place: data[place] | values} if place else values)
+    with pytest.raises(InputError) as caught:
+        from_json(changed)
+    message = str(caught.value)
+    assert message.startswith((f"{path} = {value}", f"{path}: ")) and value in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("data", [None, 3, "config", [], [1]])
+def test_what_is_no_object_is_refused(data):
+    with pytest.raises(InputError, match="config: must be an object"):
+        from_json(data)
+
+
+def test_a_field_that_a_file_lacks_is_at_its_default_unless_there_is_none():
+    data = to_json(make(discount=0.5, outer=ProMp(clip=0.1)))
+    del data["discount"], data["outer"]["clip"]
+    assert from_json(data) == make(outer=ProMp())
+    with pytest.raises(InputError, match=r"config\.horizon: missing"):
+        from_json({name: value for name, value in data.items() if name != "horizon"})
+
+
+def test_loops_that_do_not_fit_each_other_are_refused():
+    with pytest.raises(InputError, match="outer = Reptile with inner = MetaSgd"):
+        from_json(to_json(make()) | {"inner": {"kind": "meta-sgd"}, "outer": {"kind": "reptile"}})
+    with pytest.raises(InputError, match="meta_batch_size = 5: must be even"):
+        from_json(to_json(make()) | {"outer": {"kind": "es"}, "meta_batch_size": 5})
 
 
 @pytest.mark.parametrize("place", ["inner", "outer"])
@@ -125,26 +160,6 @@ def test_a_kind_that_is_not_there_is_refused_with_those_that_are(place, value):
     with pytest.raises(InputError, match=rf"^config\.{place}\.kind = .*: allowed are ") as caught:
         from_json(to_json(make()) | {place: value})
     assert str(caught.value).endswith(", ".join(registry))
-
-
-def test_files_from_before_a_policy_could_be_told_the_task_say_it_was_not():
-    data = to_json(make(observe_task=True))
-    assert from_json(data).task_family().observes_task
-    old = from_json({k: v for k, v in data.items() if k != "observe_task"})
-    assert not old.task_family().observes_task
-
-
-def test_files_from_before_training_was_evaluated_say_that_it_was_not():
-    data = to_json(make())
-    assert (data["evaluate_every"], data["evaluation_tasks"]) == (20, 10)
-    old = {k: v for k, v in data.items() if k not in ("evaluate_every", "evaluation_tasks")}
-    assert from_json(old).evaluate_every == 0
-
-
-def test_files_from_before_engines_could_be_chosen_say_cpu():
-    data = to_json(make(engine="warp"))
-    assert from_json(data).engine == "warp"
-    assert from_json({k: v for k, v in data.items() if k != "engine"}).engine == "cpu"
 
 
 # ---- single settings -----------------------------------------------------------------------------
@@ -176,10 +191,11 @@ def test_a_setting_changes_itself_and_nothing_else():
         ({"family": "navigation"}, "unknown setting of promp 'family'"),
         ({"outer.kind": "trpo"}, "unknown setting of promp 'outer.kind'"),
         ({"outer": {}}, "unknown setting of promp 'outer'"),
-        ({"outer.clip": 2}, "^clip = 2.0: must be between 0 and 1"),
-        ({"outer.epochs": "x"}, r"config\.outer\.epochs = 'x': must be a whole number"),
-        ({"inner.first_order": 1}, r"config\.inner\.first_order = 1: must be True or False"),
-        ({"iterations": True}, "config.iterations = True: must be a whole number"),
+        ({"outer.clip": 2}, r"^outer\.clip = 2.0: must be greater than 0 and less than 1$"),
+        ({"outer.epochs": "x"}, r"^outer\.epochs = 'x': must be a whole number"),
+        ({"inner.first_order": 1}, r"^inner\.first_order = 1: must be True or False"),
+        ({"policy.hidden_sizes": [8, -1]}, r"^policy\.hidden_sizes\[1\] = -1: must be at least 1"),
+        ({"iterations": True}, "^iterations = True: must be a whole number"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(given, complaint):
@@ -191,65 +207,10 @@ def test_settings_that_cannot_be_are_refused(given, complaint):
 def test_the_adaptation_of_an_iteration_is_that_of_its_share_of_the_run():
     rates = LayerRates(first_order_until=0.5)
     config = make(inner=rates, inner_loss="ratio", discount=0.9, gae_lambda=0.8)
-    early, late = config.inner_loop(progress=0.4), config.inner_loop(progress=0.6)
+    early, late = inner_loop_of(config, 0.4), inner_loop_of(config, 0.6)
     assert (early.adaptation, late.adaptation) == (rates.at(0.4), rates.at(0.6))
     assert early.adaptation != late.adaptation
     assert (early.inner_loss, early.discount, early.gae_lambda) == ("ratio", 0.9, 0.8)
-
-
-# ---- schema 1 ------------------------------------------------------------------------------------
-
-
-def test_a_configuration_of_schema_1_says_the_same_in_the_new_form():
-    old = {
-        **{"family": "navigation", "horizon": 50, "iterations": 7, "meta_batch_size": 9},
-        **{"episodes_per_task": 11, "seed": 3, "device": "cpu", "sim_threads": 2},
-        **{"checkpoint_every": 5, "max_fault_share": 0.3},
-        "policy": {
-            **{"hidden_sizes": [4], "activation": "relu", "init_std": 0.5, "min_std": 1e-3},
-            **{"action_scale": 1.0, "normalize_observations": True},
-        },
-        "inner": {
-            **{"inner_lr": 0.2, "inner_lr_decay": 0.5, "adaptation_steps": 2},
-            **{"inner_loss": "ratio", "first_order": True, "discount": 0.9, "gae_lambda": 0.8},
-        },
-        "outer": {
-            **{"max_kl": 0.02, "cg_iterations": 5, "cg_damping": 1e-3, "backtrack_ratio": 0.5},
-            **{"max_backtracks": 4, "curvature_fraction": 0.5},
-        },
-    }
-    before = json.dumps(old)
-    assert from_json(upgraded(old)) == TrainConfig(
-        family="navigation",
-        method="maml-trpo",
-        horizon=50,
-        iterations=7,
-        meta_batch_size=9,
-        episodes_per_task=11,
-        seed=3,
-        device="cpu",
-        engine="cpu",
-        sim_threads=2,
-        checkpoint_every=5,
-        evaluate_every=0,
-        max_fault_share=0.3,
-        adaptation_steps=2,
-        inner_loss="ratio",
-        discount=0.9,
-        gae_lambda=0.8,
-        policy=MlpConfig(0.5, 1e-3, 1.0, True, (4,), "relu"),
-        inner=GradientStep(0.2, 0.5, True),
-        outer=Trpo(0.02, 5, 1e-3, 0.5, 4, 0.5),
-    )
-    assert json.dumps(old) == before
-
-
-@pytest.mark.parametrize("data", [None, 3, {}, {"inner": 1, "outer": {}, "policy": {}}])
-def test_what_is_no_configuration_of_schema_1_is_refused(data):
-    with pytest.raises(InputError, match="config: not of schema 1"):
-        upgraded(data)
-    with pytest.raises(InputError, match="config: not of schema 1"):
-        upgraded(to_json(make()))
 
 
 # ---- devices and random streams ------------------------------------------------------------------
@@ -260,8 +221,8 @@ def test_cuda_without_a_device_is_a_clear_error():
         pytest.skip("this machine has CUDA")
     config = make(device="cuda")
     with pytest.raises(InputError, match="no CUDA device"):
-        config.torch_device()
-    assert make().torch_device().type == "cpu"
+        device_of(config)
+    assert device_of(make()).type == "cpu"
 
 
 def test_generators_are_independent_and_continue_from_a_saved_state():

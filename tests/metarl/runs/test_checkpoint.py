@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import json
 import os
 import shutil
 
 import pytest
-import safetensors.torch
 import torch
 from support.tiny_runs import TINY, assert_same_state, edit_json, run_with, state_at
 
@@ -17,7 +15,7 @@ from metarl.adaptation.learned_rates import MetaSgd
 from metarl.errors import RunError
 from metarl.outer.promp import ProMp
 from metarl.runs import checkpoint, files, policy_folder, training_files
-from metarl.runs.checkpoint import load_checkpoint, load_policy, load_run_config, save_checkpoint
+from metarl.runs.checkpoint import load_checkpoint, load_policy, save_checkpoint
 
 RATES_AND_ADAM = dataclasses.replace(TINY, inner=MetaSgd(), outer=ProMp())
 FILES = ("model.safetensors", "config.json", "training.safetensors", "training.json")
@@ -247,42 +245,7 @@ def test_a_newer_schema_is_refused_with_the_version_that_wrote_it(tmp_path):
         assert "pip install -U metarl-robotics" in message
 
 
-# ---- runs of older versions ----------------------------------------------------------------------
-
-
-def of_schema_1(run, iteration):
-    """Rewrite a run as the version before optimisers and methods left it."""
-
-    def old_config(path):
-        config = json.loads(path.read_bytes())["config"]
-        kept = ("family", "horizon", "iterations", "meta_batch_size", "episodes_per_task", "seed")
-        kept += ("device", "sim_threads", "checkpoint_every", "max_fault_share")
-        moved = ("adaptation_steps", "inner_loss", "discount", "gae_lambda")
-        left_out = {"kind", "adaptation_lr", "context_size"}
-        parts = {
-            part: {name: value for name, value in config[part].items() if name not in left_out}
-            for part in ("policy", "inner", "outer")
-        }
-        parts["inner"] |= {name: config[name] for name in moved}
-        return {name: config[name] for name in kept} | parts
-
-    folder = run / "checkpoints" / f"{iteration:06d}"
-    for path in (run / "config.json", folder / "config.json"):
-        edit_json(path, schema=1, config=old_config(path))
-    streams = state_at(iteration).generators.state()
-    del streams["search"]
-    content = safetensors.torch.save(streams)
-    (folder / "training.safetensors").write_bytes(content)
-    edit_json(folder / "training.json", schema=1, sha256=files.sha256(content))
-    return run
-
-
-def test_a_run_of_schema_1_cannot_go_on_but_its_policy_is_good(tmp_path):
-    run = of_schema_1(run_with(tmp_path / "run", 2), 2)
-    assert "begun by an older metarl" in refused(run)
-    with pytest.raises(RunError, match="can be evaluated and adapted, but training cannot go on"):
-        load_checkpoint(run)
-    saved = load_policy(run)
-    of_its_time = dataclasses.replace(TINY, engine="cpu", evaluate_every=0)
-    assert saved.config == load_run_config(run) == of_its_time
-    assert all(torch.equal(saved.params[name], p) for name, p in state_at(2).params.items())
+def test_an_older_schema_is_refused_with_its_number(tmp_path):
+    run = run_with(tmp_path / "run", 2)
+    edit_json(run / "checkpoints" / "000002" / "config.json", schema=1)
+    assert "schema = 1: must be 2" in refused(run)

@@ -13,6 +13,7 @@ pytest.importorskip("stable_baselines3")
 from metarl.errors import RunError
 from metarl.methods.baselines import baseline_recipe
 from metarl.methods.config import TrainConfig, with_settings
+from metarl.methods.setup import family_of
 from metarl.runs.checkpoint import checkpoints, create_run, load_policy
 from metarl.runs.metrics_log import read_metrics
 from metarl.sb3.training import train_baseline
@@ -70,7 +71,7 @@ def test_resumed_is_uninterrupted(tmp_path, name):
 
 def test_a_baseline_of_one_task_goes_on_with_it(tmp_path):
     config = tiny("scratch")
-    task = config.task_family().make_task({"goal": (0.3, -0.2)})
+    task = family_of(config).make_task({"goal": (0.3, -0.2)})
     whole = train(tmp_path / "whole", config, task=task)
     assert_same_bits(interrupted(tmp_path / "parts", config, task), whole)
     assert load_policy(tmp_path / "parts").metadata["task"] == {"goal": [0.3, -0.2]}

@@ -16,6 +16,7 @@ from metarl.evaluation.curve_table import curve_table
 from metarl.evaluation.evaluate import evaluate
 from metarl.methods.baselines import BASELINES, baseline_recipe, iterations
 from metarl.methods.config import TrainConfig, from_json, to_json, with_settings
+from metarl.methods.setup import family_of
 from metarl.runs.checkpoint import checkpoints, create_run, load_policy
 from metarl.runs.metrics_log import read_metrics
 from metarl.sb3.training import train_baseline
@@ -82,7 +83,7 @@ def test_same_seed_gives_the_same_policy_and_leaves_the_global_generators_alone(
 
 def test_a_policy_of_one_task_notes_it(tmp_path):
     config = tiny("scratch")
-    task = config.task_family().make_task({"goal": (0.3, -0.2)})
+    task = family_of(config).make_task({"goal": (0.3, -0.2)})
     saved = load_policy(trained(tmp_path / "run", config, task=task))
     assert saved.metadata["task"] == {"goal": [0.3, -0.2]}
 

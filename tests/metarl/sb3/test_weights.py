@@ -13,7 +13,7 @@ pytest.importorskip("stable_baselines3")
 from metarl.deploy import MetaPolicy
 from metarl.methods.baselines import baseline_recipe
 from metarl.methods.config import with_settings
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.methods.setup import family_of, policy_of
 from metarl.runs.checkpoint import SavedPolicy
 from metarl.sb3.training import make_ppo
 from metarl.sb3.vec_env import TaskVecEnv
@@ -40,11 +40,11 @@ def test_the_converted_policy_takes_the_same_actions(family, normalised, activat
             "outer.learning_rate": 0.05,
         },
     )
-    env = TaskVecEnv(config.task_family(), 4, horizon=10)
+    env = TaskVecEnv(family_of(config), 4, horizon=10)
     with torch.random.fork_rng(devices=[]):
         model, normaliser = make_ppo(config, env)
         model.learn(80)
-    policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
+    policy = policy_of(config)
     observations = 3 * np.random.default_rng(0).normal(size=(50, policy.observation_size))
     observations = observations.astype(np.float32)
     inputs = normaliser.normalize_obs(observations)
@@ -71,11 +71,11 @@ def test_noise_begins_as_wide_as_the_configuration_says():
         baseline_recipe("navigation", "robust"),
         {"policy.init_std": 0.5, "meta_batch_size": 4, "horizon": 10},
     )
-    env = TaskVecEnv(config.task_family(), 4, horizon=10)
+    env = TaskVecEnv(family_of(config), 4, horizon=10)
     with torch.random.fork_rng(devices=[]):
         model, normaliser = make_ppo(
             dataclasses.replace(config, outer=dataclasses.replace(config.outer, minibatches=2)), env
         )
-    policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
+    policy = policy_of(config)
     spread = converted(model.policy, normaliser, policy)["log_std"].exp()
     torch.testing.assert_close(spread, torch.full((2,), 0.5))

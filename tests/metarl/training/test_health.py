@@ -83,7 +83,7 @@ def test_an_explosion_is_reported_once_until_it_has_gone_back():
     (text,) = found[5]
     assert text == (
         "iteration 6: the inner step has exploded: it moves policies by 150 nats, and they return "
-        "-15.0 after it, -10.0 before; smaller inner steps may help: --set inner.inner_lr=0.033"
+        "-15.0 after it, -10.0 before; smaller inner steps may help: --inner.inner-lr 0.033"
     )
 
 
@@ -96,7 +96,7 @@ def test_a_training_that_gets_worse_is_reported_once_until_it_has_gone_back():
     assert text == (
         "iteration 3: training gets worse: on validation tasks the policy returns -28.0 after "
         "adaptation, that of iteration 30 (kept in best/) -13.8; inner steps move it by 0.5 "
-        "nats; a smaller outer step may help: --set outer.learning_rate=0.00033"
+        "nats; a smaller outer step may help: --outer.learning-rate 0.00033"
     )
 
 
@@ -107,8 +107,8 @@ def test_one_evaluation_is_enough_where_steps_go_far():
     found = reports(Watch(recipe("navigation", "meta-sgd"), []), evaluated(-13.8), far, far)
     assert [len(texts) for texts in found] == [0, 1, 0]
     assert found[1][0].endswith(
-        "inner steps move it by 120.0 nats; smaller inner steps may help: --set "
-        "outer.inner_kl_penalty=0.005 or --set inner.init_rate=0.033"
+        "inner steps move it by 120.0 nats; smaller inner steps may help: "
+        "--outer.inner-kl-penalty 0.005 or --inner.init-rate 0.033"
     )
     unreadable = flagged(far) | {"inner/kl": None}  # infinite, in a log
     assert not Watch(TINY, [unreadable]).reports(3, flagged(far))
@@ -143,7 +143,7 @@ def test_what_is_advised_can_be_set_in_every_method(method):
     config = recipe("navigation", method)
     watch = Watch(config, [])
     for inner in (True, False):
-        advised = re.findall(r"--set (\S+)=(\S+)", watch._advice(inner=inner))
+        advised = re.findall(r"--(\S+) (\d\S*)", watch._advice(inner=inner))
         for name, value in advised:
-            assert with_settings(config, {name: float(value)}) != config
+            assert with_settings(config, {name.replace("-", "_"): float(value)}) != config
         assert advised

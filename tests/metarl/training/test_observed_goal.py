@@ -72,7 +72,7 @@ def test_it_is_an_input_of_the_exported_file(tmp_path):
 @pytest.mark.parametrize(("baseline", "size"), [("robust", 18), ("oracle", 20)])
 def test_baselines_are_told_it_and_only_the_oracle_the_rest(baseline, size):
     command = ["baseline", baseline, "told.py:family", "--env-steps", "64", "--worlds", "2"]
-    command += ["--set", "outer.minibatches=2", "--horizon", "16", "--sim-threads", "1", "--quiet"]
+    command += ["--outer.minibatches", "2", "--horizon", "16", "--sim-threads", "1", "--quiet"]
     assert main([*command, "--run", "run"]) == 0
     assert metarl.load("run").saved.policy.observation_size == size
 

@@ -33,7 +33,7 @@ def one_torch_thread():
 
 def train(run, family="navigation", iterations=10, *more):
     arguments = ["train", family, *SIZES, "--iterations", str(iterations), "--run", str(run)]
-    arguments += ["--set", "evaluate_every=2", "--set", "evaluation_tasks=2"]
+    arguments += ["--evaluate-every", "2", "--evaluation-tasks", "2"]
     return [*arguments, "--sim-threads", "1", "--checkpoint-every", "1", "--quiet", *more]
 
 

@@ -13,6 +13,7 @@ from metarl.errors import FaultError, NonFiniteUpdateError
 from metarl.methods.config import TrainConfig
 from metarl.methods.families import RECIPES, recipe
 from metarl.methods.meta import METHODS
+from metarl.methods.setup import family_of
 from metarl.outer.meta_gradient import update_normaliser
 from metarl.outer.promp import ProMp
 from metarl.outer.trpo import Trpo
@@ -250,7 +251,7 @@ def test_the_normaliser_counts_the_steps_of_every_collection(tmp_path):
 def test_the_normaliser_learns_from_adapted_policies_too():
     """Else their speeds lie beyond its clip, where a meta-policy that stands still was measured."""
     config = tiny(policy=MlpConfig(hidden_sizes=(4,), normalize_observations=True))
-    family = config.task_family()
+    family = family_of(config)
     policy = GaussianMlpPolicy.for_family(family, config.policy)
     still = policy.init(torch.Generator().manual_seed(0))
     fast = still | {"bias_1": torch.full((2,), 5.0)}

@@ -16,8 +16,8 @@ from metarl.cli import main
 from metarl.evaluation.evaluate import evaluation_generators
 from metarl.methods.families import recipe
 from metarl.methods.meta import METHODS
+from metarl.methods.setup import family_of, policy_of
 from metarl.outer.state import Generators
-from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import head
 from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import create_run, load_checkpoint, load_policy, save_best
@@ -49,7 +49,7 @@ def untimed(run):
 
 
 def validation_of(run, config=EVALUATED, state=None):
-    policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
+    policy = policy_of(config)
     return Validation(run, config, policy, state or trainer.initial_state(config))
 
 
@@ -134,7 +134,7 @@ def test_the_control_acts_by_another_tasks_parameters_and_all_without_noise(tmp_
     params = {name: torch.zeros_like(v) for name, v in policy.init(torch.Generator()).items()}
     measured = found.measure(params)
 
-    env = BatchEnv(EVALUATED.task_family(), 3, 1, horizon=EVALUATED.horizon)
+    env = BatchEnv(family_of(EVALUATED), 3, 1, horizon=EVALUATED.horizon)
     env.set_tasks(found._tasks)
 
     def mean_return(biases):
@@ -156,7 +156,7 @@ def test_the_control_acts_by_another_tasks_parameters_and_all_without_noise(tmp_
 
 
 def test_validation_tasks_are_of_the_test_split_and_not_those_of_evaluate(tmp_path):
-    found, family = validation_of(tmp_path), EVALUATED.task_family()
+    found, family = validation_of(tmp_path), family_of(EVALUATED)
     stream = Generators.from_seed(EVALUATED.seed).evaluation
     assert found._tasks == family.sample_tasks(3, stream, "test")
     reported = family.sample_tasks(3, evaluation_generators(EVALUATED.seed, "test")[0], "test")

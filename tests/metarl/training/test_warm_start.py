@@ -13,6 +13,7 @@ from metarl.cli import main
 from metarl.methods.baselines import baseline_recipe
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
+from metarl.methods.setup import policy_of
 from metarl.outer.state import Generators
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
@@ -28,7 +29,7 @@ def robust_policy(family_name: str, std: float = 0.3, **changes: object) -> Save
     config = with_settings(
         baseline_recipe(family_name, "robust"), {"policy.hidden_sizes": [6, 5]} | changes
     )
-    policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
+    policy = policy_of(config)
     generator = torch.Generator().manual_seed(3)
     params = policy.init(generator)
     params["log_std"] = torch.full_like(params["log_std"], std).log()
@@ -50,7 +51,7 @@ def controls(policy: GaussianMlpPolicy, params, observations):
 def test_the_start_takes_the_same_actions_with_the_same_noise(method, normalised):
     saved = robust_policy("half-cheetah-velocity", **{"policy.normalize_observations": normalised})
     config, state = begun(saved, recipe("half-cheetah-velocity", method))
-    policy = GaussianMlpPolicy.for_family(config.task_family(), config.policy)
+    policy = policy_of(config)
     observations = 3 * torch.randn(200, 17, generator=torch.Generator().manual_seed(0))
     expected, noise = controls(saved.policy, saved.params, observations)
     found, found_noise = controls(policy, state.params, observations)
@@ -157,7 +158,7 @@ def test_meta_training_begins_at_the_starts_return(in_a_folder_with_a_start, tmp
 def test_from_a_meta_trained_run_and_resumed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_with(tmp_path / "given", 4)
-    flags = [*TINY_FLAGS, "--quiet", "--set", "device=cpu"]
+    flags = [*TINY_FLAGS, "--quiet", "--device", "cpu"]
     assert main(["train", "navigation", "--start", "given", "--iterations", "2", *flags]) == 0
     run = tmp_path / "runs/navigation-maml-trpo-0"
     start, given = load_checkpoint(run, 0)[1].params, load_policy(tmp_path / "given").params
@@ -173,7 +174,7 @@ def test_from_a_meta_trained_run_and_resumed(tmp_path, monkeypatch):
     [
         ("--start gone", "gone: no such"),
         ("--start model.zip", "reading an archive of Stable-Baselines3 can run code in it"),
-        ("--start start --set policy.activation=relu", "the network is that of --start start"),
+        ("--start start --policy.activation relu", "the network is that of --start start"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(

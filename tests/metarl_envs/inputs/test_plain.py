@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import gymnasium
 import numpy as np
@@ -23,6 +23,7 @@ from metarl_envs import (
     MetaEnv,
     MetaVectorEnv,
     ModelEffect,
+    Origin,
     Parameter,
     TaskFamily,
     Tasks,
@@ -34,6 +35,7 @@ from metarl_envs import (
 )
 from metarl_envs.distributions import Choice, LogUniform, Ring, SquareFrame, Uniform, interval
 from metarl_envs.disturbances import ActionDelay, ObservationBias, ObservationNoise
+from metarl_envs.inputs.numbers import Count, NotNegative, Positive, PositiveShare, Range, Share
 from metarl_envs.inputs.plain import PlainFields
 from metarl_envs.parameters import (
     kill_actuators,
@@ -65,6 +67,7 @@ OBJECTS = (
     ModelEffect(("body_mass", "body_inertia"), dict),
     Camera(3.0, -15.5, 0.25),
     Marker("goal", origin_m=(0.0, 0.5, 1.0)),
+    Origin("arm.py:family", "0" * 64),
     Parameter("gain", "1", "", 1.0, interval(0.5, 2.0), interval(2.0, 3.0)),
     Parameter("goal", "m", "", (0.0, 0.5), Ring(0.0, 3.0)),
     Parameter("one", "m", "", (0.5,), interval(0.0, 1.0)),
@@ -330,6 +333,44 @@ def test_values_that_are_no_numbers_are_refused_before_anything_runs(field, make
     with pytest.raises(InputError, match=rf"^{field}.* = ") as error:
         make(wrong)
     assert "\n" not in str(error.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranges(PlainFields):
+    count: Count = 1
+    positive: Positive = 1.0
+    not_negative: NotNegative = 0.0
+    share: Share = 1.0
+    positive_share: PositiveShare = 1.0
+    inside: Annotated[float, Range(gt=-1, lt=1)] = 0.0
+    counts: tuple[Count, ...] = ()
+    perhaps: Positive | None = None
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "allowed"),
+    [
+        ("count", 0, "at least 1"),
+        ("positive", 0.0, "greater than 0"),
+        ("not_negative", -1e-9, "at least 0"),
+        ("share", 1.5, "at least 0 and at most 1"),
+        ("positive_share", 0.0, "greater than 0 and at most 1"),
+        ("inside", 1.0, "greater than -1 and less than 1"),
+        ("inside", -1.0, "greater than -1 and less than 1"),
+        ("perhaps", -2.0, "greater than 0"),
+    ],
+)
+def test_a_number_outside_its_range_is_refused_with_field_value_and_range(field, wrong, allowed):
+    with pytest.raises(InputError) as caught:
+        Ranges(**{field: wrong})
+    assert str(caught.value) == f"{field} = {wrong}: must be {allowed}"
+
+
+def test_the_ends_of_a_range_are_in_it_and_entries_of_a_tuple_are_checked_one_by_one():
+    Ranges(1, 1e-300, 0.0, 0.0, 1.0, 0.999, (1, 2), 3.0)
+    Ranges(share=1.0)
+    with pytest.raises(InputError, match=r"^counts\[1\] = 0: must be at least 1$"):
+        Ranges(counts=(2, 0))
 
 
 def test_whole_numbers_beyond_doubles_are_kept_to_the_last_digit():

@@ -15,6 +15,7 @@ from metarl.deploy import adapt_to_task
 from metarl.evaluation.evaluate import evaluate
 from metarl.methods.config import TrainConfig
 from metarl.methods.meta import METHODS
+from metarl.methods.setup import family_of
 from metarl.outer import clipped_steps, meta_gradient, minibatches, trpo
 from metarl.outer.trpo import Trpo
 from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
@@ -201,7 +202,7 @@ def check_resuming_evaluation_and_adaptation(tmp_path, monkeypatch):
     sizes = {"num_tasks": 4, "episodes_per_step": 4, "steps": 2, "budgets": (2,)}
     evaluation = evaluate(saved, splits=["test"], **sizes, engine="warp", device=GPU)
     assert torch.isfinite(torch.as_tensor(evaluation.splits[0].returns)).all()
-    task = saved.config.task_family().nominal_tasks()
+    task = family_of(saved.config).nominal_tasks()
     adapted = adapt_to_task(saved, task, episodes=4, engine="warp", device=GPU)
     assert {value.device.type for value in adapted.params.values()} == {"cpu"}
     assert not of_kind("mixed", NOTES), of_kind("mixed", NOTES)

@@ -9,7 +9,7 @@ import torch
 from pretended_device import GPU, NOTES, GpuGenerator
 from support.recorded_operations import every_time
 
-from metarl.methods.config import TrainConfig
+from metarl.methods import setup
 from metarl.rollouts import collect as rollouts
 from metarl_envs import AnalyticRobot, batch_env
 from metarl_envs.engines import AnalyticEngine
@@ -80,4 +80,4 @@ def use_pretended_gpu(monkeypatch):
     monkeypatch.setattr(batch_env, "make_engine", make_engine)
     monkeypatch.setattr(rollouts, "stream_on", stream_on)
     monkeypatch.setattr(rollouts, "captures_on", lambda device: every_time)
-    monkeypatch.setattr(TrainConfig, "torch_device", lambda self: GPU)
+    monkeypatch.setattr(setup, "device_named", lambda name: GPU)

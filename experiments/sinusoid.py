@@ -32,7 +32,7 @@ from metarl.adaptation.learned_optimizer import LearnedOptimizer
 from metarl.adaptation.learned_rates import LayerRates, MetaSgd
 from metarl.adaptation.proximal import ProximalStep
 from metarl.adaptation.subset import ContextStep, HeadStep
-from metarl.evaluation.statistics import Interval, bootstrap_interval
+from metarl.evaluation.statistics import Interval, mean_interval
 from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import Params, detach, expand, learned, weights
 from metarl.process import available_cores
@@ -149,7 +149,7 @@ def held_out(method: Method, params: Params, shots: int, num_tasks: int) -> list
     given, others = sample_losses(network(method), num_tasks, shots, QUERIES, generator)
     adaptation, rng = method.adaptation.at(1.0), np.random.default_rng(0)
     errors = [others(adapt(adaptation, start, [Batch(given)] * steps)) for steps in STEPS]
-    return [bootstrap_interval(e, rng) if e.mean() < DIVERGED else None for e in errors]
+    return [mean_interval(e, rng) if e.mean() < DIVERGED else None for e in errors]
 
 
 def measure(method: Method, options: Options) -> dict[str, Any]:

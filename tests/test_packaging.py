@@ -46,17 +46,12 @@ def test_wheel_holds_exactly_the_two_packages(wheel):
     assert top_level - info == set(PACKAGES)
 
 
-def test_wheel_holds_every_module_and_nothing_else(wheel):
+def test_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel):
     expected = {
         f"{package}/{path.relative_to(folder).as_posix()}"
         for package, folder in PACKAGES.items()
         for path in folder.rglob("*")
-        if path.suffix == ".py" or path.name == "py.typed"
-    }
-    expected |= {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "metarl" / "assets").rglob("*")
-        if path.suffix in {".json", ".safetensors", ".md"}
+        if path.is_file() and "__pycache__" not in path.parts
     }
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == expected
 

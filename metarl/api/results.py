@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from metarl.evaluation.comparison import Comparison
-from metarl.evaluation.curve_table import curve_table
+from metarl.evaluation.curve_table import comparison_table, curve_table, gap_table
 from metarl.evaluation.diagnosis import Diagnosis
 from metarl.evaluation.gap import Gap
 from metarl.evaluation.grouping import compare
@@ -17,7 +16,7 @@ from metarl.evaluation.results import Evaluation
 from metarl.process import command_line
 from metarl.report.curves import write_comparison, write_evaluation
 from metarl.runs.checkpoint import SavedPolicy
-from metarl.runs.files import plain, replace_file
+from metarl.runs.files import write_json
 from metarl.runs.places import free_folder, output
 from metarl.versions import git_commit, versions
 
@@ -76,7 +75,7 @@ class ComparedRuns:
         return Gap.among(self.comparison)
 
     def __str__(self) -> str:
-        tables = [self.comparison.table(), *([self.gap.table()] if self.gap else [])]
+        tables = [comparison_table(self.comparison), *([gap_table(self.gap)] if self.gap else [])]
         return "\n\n".join(tables)
 
     def summary(self) -> dict[str, Any]:
@@ -131,6 +130,4 @@ class DiagnosedFamily:
             "versions": versions(),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "diagnosis.json"
-        replace_file(path, (json.dumps(plain(written), indent=2) + "\n").encode())
-        return [path]
+        return [write_json(self.folder / "diagnosis.json", written)]

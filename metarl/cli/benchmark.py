@@ -40,12 +40,10 @@ class Benchmark:
 
     def run(self) -> int:
         """Measure; 0."""
-        import json
-
         from metarl.methods.config import with_settings
         from metarl.methods.families import recipe
         from metarl.methods.setup import device_of
-        from metarl.runs.files import replace_file
+        from metarl.runs.files import write_json
         from metarl.training import benchmark as figures
         from metarl_envs import chosen_engine, load_family
 
@@ -77,6 +75,5 @@ class Benchmark:
             rows.append(row)
             show(figures.cells(row))
             if self.json is not None:  # after each: the next count may not fit into memory
-                text = json.dumps(figures.report(config, rows), indent=2) + "\n"
-                replace_file(self.json, text.encode())
+                write_json(self.json, figures.report(config, rows))
         return 0

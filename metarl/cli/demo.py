@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from metarl.deploy import Adaptation, adapt_to_task
 from metarl.evaluation.curve_table import curve_table
-from metarl.evaluation.evaluate import CPU, evaluate
+from metarl.evaluation.evaluate import evaluate
 from metarl.evaluation.labels import quantity_label, task_text
 from metarl.evaluation.results import Evaluation
 from metarl.process import available_cores
 from metarl.report.curves import write_evaluation
-from metarl.runs.checkpoint import SavedPolicy, load_policy
+from metarl.runs.checkpoint import load_policy
 from metarl.video import record
 from metarl_envs import InputError, Tasks, get_family
 
 BUNDLED = Path(__file__).parents[1] / "assets" / "half-cheetah-direction"
-TOLD = {"direction": -1.0}
+BACKWARD = {"direction": -1.0}
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a presentation found, and the files it wrote."""
+    """Results of a demo, and the files it wrote."""
 
     evaluation: Evaluation
     adaptation: Adaptation
-    """To the told task."""
+    """To the first task."""
     adapted: Path
     """Folder of the adapted policy."""
     figures: list[Path]
@@ -38,158 +36,100 @@ class Shown:
     """mp4, GIF and JSON for each filmed task; empty without OpenGL."""
 
     def gain_text(self) -> str:
-        """What adaptation gained, in one line."""
-        point = self.evaluation.curve(self.evaluation.splits[0])[-1]
-        before = self.evaluation.curve(self.evaluation.splits[0])[0].returns.estimate
-        text = f"return {before:z.1f} -> {point.returns.estimate:z.1f}, gain {point.gain[0]:+z.1f}"
-        if point.gain.low == point.gain.low:  # not NaN
-            text += f" [{point.gain.low:+z.1f}, {point.gain.high:+z.1f}]"
-        steps = f"{point.gradient_steps} gradient step{'s' if point.gradient_steps > 1 else ''}"
-        text += f" after {point.adaptation_episodes} episodes, {steps}"
-        if point.other:
-            text += f"; {point.other.gain_over.text('+')} over another task's adaptation"
+        """The gain from adaptation, in one line."""
+        before, *_, after = self.evaluation.curve(self.evaluation.splits[0])
+        steps = f"{after.gradient_steps} gradient step{'s' if after.gradient_steps > 1 else ''}"
+        text = (
+            f"return {before.returns.estimate:z.1f} -> {after.returns.estimate:z.1f}, gain "
+            f"{after.gain.text('+')} after {after.adaptation_episodes} episodes, {steps}"
+        )
+        if after.other:
+            text += f"; {after.other.gain_over.text('+')} over another task's adaptation"
         return text
 
-    def told_text(self) -> str:
-        """What happened on the told task, in one line, in return and physical terms."""
-        told = self.adaptation
-        name, unit = quantity_label(told.family.quantity)
-        returns = f"return {told.returns[0]:z.1f} -> {told.returns[-1]:z.1f}"
-        amounts = f"{told.quantity[0]:z.2f} -> {told.quantity[-1]:z.2f} {unit}".rstrip()
-        return f"{task_text(told.family, told.task, 0)}: {returns}, {name} {amounts}"
-
-    def video_lines(self) -> list[str]:
-        """One line per filmed task: its mp4 or GIF, and what else there is beside it."""
-        pictures = [path for path in self.videos if path.suffix in (".mp4", ".gif")]
-        stems = list(dict.fromkeys(path.with_suffix("") for path in pictures))
-        lines = []
-        for stem in stems:
-            first, *others = (path for path in pictures if path.with_suffix("") == stem)
-            beside = "".join(f" (and {other.suffix})" for other in others)
-            lines.append(f"{first}{beside}")
-        return lines
+    def task_text(self) -> str:
+        """The return and the physical quantity on the first task, in one line."""
+        adaptation = self.adaptation
+        name, unit = quantity_label(adaptation.family.quantity)
+        returns = f"return {adaptation.returns[0]:z.1f} -> {adaptation.returns[-1]:z.1f}"
+        values = f"{adaptation.quantity[0]:z.2f} -> {adaptation.quantity[-1]:z.2f} {unit}".rstrip()
+        return f"{task_text(adaptation.family, adaptation.task, 0)}: {returns}, {name} {values}"
 
 
 def main(
     out: Path = Path("runs/bundled-demo"),
     *,
     policy: Path = BUNDLED,
+    tasks: Sequence[Mapping[str, float]] = (BACKWARD,),
     runs: int = 16,
     episodes: int = 20,
     width: int = 480,
 ) -> Shown:
-    """Evaluate the bundled policy on both directions, adapt it to one, film that, print it all.
+    """Evaluate a policy, adapt it to a task and film that, printing everything on the way.
+
+    Steps that this machine cannot do (no OpenGL, no matplotlib) are left out with a line that says
+    so.
 
     Args:
-        out: folder for the files; made if it is not there, overwritten if it is.
-        policy: another policy for the same family.
+        out: folder for evaluation/, adapted/ and videos/; made if it is not there.
+        policy: a run, or a policy's folder.
+        tasks: to film; the first one is adapted to on its own before.
         runs: adaptations that the evaluation averages over.
-        episodes: per adaptation.
-        width: of one world's picture in the video, pixels.
+        episodes: per gradient step.
+        width: of one world's picture in the video, pixels; its height is three quarters of that.
     """
     saved = load_policy(policy)
     family = get_family(saved.config.family)
+    steps, threads = saved.config.adaptation_steps, available_cores()
     print(f"{family.name}: {'; '.join(f'{p.name}: {p.description}' for p in family.parameters)}")
-    print("The policy never sees the task; it has to find out from the rewards of a few episodes.")
+    print("The policy does not observe the task: it adapts to it by the rewards of a few episodes.")
     print()
-    told = family.make_task(TOLD)
-    shown = present(saved, told, out, runs=runs, episodes=episodes, width=width)
-    print()
-    lines = [("gain", shown.gain_text()), ("told task", shown.told_text())]
-    lines += [("curve", str(path)) for path in shown.figures if path.suffix == ".png"]
-    lines += [("video", line) for line in shown.video_lines()]
-    lines += [
-        ("adapted policy", f'metarl.load("{shown.adapted}")'),
-        ("train your own", f"metarl train {family.name} --method {saved.config.method}"),
-    ]
-    print_pairs(lines)
-    return shown
-
-
-def present(
-    saved: SavedPolicy,
-    told: Tasks,
-    out: Path,
-    *,
-    films: Tasks | None = None,
-    runs: int = 16,
-    episodes: int = 20,
-    steps: int = 1,
-    seed: int = 0,
-    width: int = 480,
-    device: torch.device = CPU,
-) -> Shown:
-    """Evaluate a policy, adapt it to a told task and film that, printing tables on the way.
-
-    What this machine cannot do (no OpenGL, no matplotlib) is left out with a line that says so.
-
-    Args:
-        saved: the policy.
-        told: one task.
-        out: folder for evaluation/, adapted/ and videos/.
-        films: tasks to film (None: the told one).
-        runs: tasks per split.
-        episodes: per gradient step.
-        steps: gradient steps.
-        seed: fixes everything random.
-        width: of one world's picture, pixels; its height is three quarters of that.
-        device: where gradients are computed.
-    """
-    threads = available_cores()
     evaluation = evaluate(
-        saved,
-        num_tasks=runs,
-        steps=steps,
-        episodes_per_step=episodes,
-        seed=seed,
-        sim_threads=threads,
-        device=device,
+        saved, num_tasks=runs, steps=steps, episodes_per_step=episodes, sim_threads=threads
     )
     print(curve_table(evaluation))
     figures = or_note("no figure", lambda: write_evaluation(evaluation, out / "evaluation"))
 
-    print("\na task that it is told to meet:")
+    print("\nadapting to one given task:")
+    filmed = Tasks.concatenate([family.make_task(task) for task in tasks])
     adaptation = adapt_to_task(
-        saved,
-        told,
-        episodes=episodes,
-        steps=steps,
-        seed=seed,
-        sim_threads=threads,
-        device=device,
+        saved, filmed[0], episodes=episodes, steps=steps, sim_threads=threads
     )
     print(adaptation.summary(), flush=True)
-    text = task_text(adaptation.family, told, 0).replace(" ", "").replace("/", "_")
-    adapted = adaptation.save(out / "adapted" / text)
+    name = task_text(family, filmed, 0).replace(" ", "").replace("/", "_")
+    adapted = adaptation.save(out / "adapted" / name)
+    height = 3 * width // 4 // 8 * 8
     videos = or_note(
         "no video",
         lambda: record(
             saved,
-            told if films is None else films,
+            filmed,
             out / "videos",
             steps=steps,
             episodes=episodes,
-            seed=seed,
             width=width,
-            height=3 * width // 4 // 8 * 8,
+            height=height,
             sim_threads=threads,
-            device=device,
         ),
     )
-    return Shown(evaluation, adaptation, adapted, figures, videos)
+    shown = Shown(evaluation, adaptation, adapted, figures, videos)
+    print()
+    for label, text in (
+        ("gain", shown.gain_text()),
+        ("given task", shown.task_text()),
+        *(("curve", path) for path in figures if path.suffix == ".png"),
+        *(("video", path) for path in videos if path.suffix in (".mp4", ".gif")),
+        ("adapted policy", f'metarl.load("{adapted}")'),
+        ("train your own", f"metarl train {family.name} --method {saved.config.method}"),
+    ):
+        print(f"{label:<14}  {text}")
+    return shown
 
 
 def or_note(what: str, make: Callable[[], list[Path]]) -> list[Path]:
-    """What `make` wrote, or nothing and a line that says why."""
+    """The files that `make` wrote, or none and a line that says why."""
     try:
         return make()
     except InputError as error:
         print(f"{what}: {error}")
         return []
-
-
-def print_pairs(pairs: list[tuple[str, str]]) -> None:
-    """Labels and texts in two columns."""
-    wide = max(len(label) for label, _ in pairs)
-    for label, text in pairs:
-        print(f"{label:<{wide}}  {text}")

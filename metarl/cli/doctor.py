@@ -1,4 +1,4 @@
-"""What this machine has and lacks, each finding with the command that mends it."""
+"""Check of this machine: each thing that is missing, with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ EXTRAS = {
     "stable-baselines3": ("sb3", "baselines"),
     "onnx": ("onnx", "export of policies"),
 }
-"""Distribution -> (extra that installs it, what for)."""
+"""Distribution -> (extra that installs it, purpose)."""
 GL_PACKAGES = {
     "egl": "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri",
     "osmesa": "apt-get install libosmesa6",
     "glfw": "run it on a desktop, with DISPLAY set",
 }
-"""Backend -> what makes it work on Debian and Ubuntu."""
+"""Backend -> command that makes it work on Debian and Ubuntu."""
 RENDER = """
 import mujoco, numpy
 model = mujoco.MjModel.from_xml_string(
@@ -46,21 +46,26 @@ with mujoco.Renderer(model, 48, 64) as renderer:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     name: str
     ok: bool
     detail: str
     fix: str = ""
-    """What to type, where something is missing."""
+    """Command to type where something is missing."""
     required: bool = True
-    """Whether metarl cannot work without it."""
+    """True if metarl cannot work without it."""
 
     def line(self) -> str:
-        """One line, and the mend on the next one."""
+        """One line, and the fix on the next one."""
         mark = "ok" if self.ok else "MISSING" if self.required else "-"
-        fix = f"\n{'':>29}mend: {self.fix}" if self.fix and not self.ok else ""
+        fix = f"\n{'':>29}fix: {self.fix}" if self.fix and not self.ok else ""
         return f"  {mark:<8}{self.name:<19}{self.detail}{fix}"
+
+
+def not_required(name: str, ok: bool, detail: str, fix: str = "") -> Finding:
+    """A finding on something that metarl can work without."""
+    return Finding(name, ok, detail, fix, required=False)
 
 
 def main() -> int:
@@ -71,14 +76,14 @@ def main() -> int:
         print(finding.line(), flush=True)
         missing += finding.required and not finding.ok
     if missing:
-        print(f"{missing} missing: metarl cannot work until they are mended")
+        print(f"{missing} missing: metarl cannot work until they are fixed")
         return 1
     print("metarl can work here")
     return 0
 
 
 def findings() -> Iterator[Finding]:
-    """Everything that is looked at, in order."""
+    """All checks, in order."""
     yield python()
     yield from packages()
     yield engine()
@@ -103,7 +108,7 @@ def python() -> Finding:
 
 
 def packages() -> Iterator[Finding]:
-    """What metarl imports, imported: `pip check` finds no broken ones."""
+    """The packages of metarl, imported, since `pip check` does not find broken ones."""
     commit = f", commit {git_commit()[:12]}" if git_commit() else ""
     for name, version in versions().items():
         error = import_error(name)
@@ -124,7 +129,7 @@ def engine() -> Finding:
 
         env.reset(torch.Generator().manual_seed(0))
         env.step(torch.zeros(2, len(env.action_low)))
-    except Exception as error:  # whatever goes wrong is the finding
+    except Exception as error:  # any error is the finding
         return Finding("CPU engine", False, first_line(error), "pip install 'mujoco==4.0.*'")
     return Finding("CPU engine", True, "mujoco.batch steps two worlds")
 
@@ -141,37 +146,32 @@ def cuda() -> Finding:
     try:
         import torch
     except ImportError as error:
-        return Finding("CUDA", False, first_line(error), required=False)
-    if not torch.cuda.is_available():
-        return Finding(
-            "CUDA", False, "no GPU that torch can use; updates run on the CPU", required=False
-        )
-    return Finding("CUDA", True, torch.cuda.get_device_name(0))
+        return not_required("CUDA", False, first_line(error))
+    if torch.cuda.is_available():
+        return not_required("CUDA", True, torch.cuda.get_device_name(0))
+    return not_required("CUDA", False, "no GPU that torch can use; updates run on the CPU")
 
 
 def gpu_engine() -> Finding:
     """mujoco_warp, imported, and the GPU that it needs to be of use and has to see."""
-    gpu = cuda().ok
+    name, gpu = "warp engine", cuda().ok
     try:
         import torch
 
         from metarl_envs import warp_problem
 
         problem = warp_problem(torch.device("cuda" if gpu else "cpu"))
-    except Exception as error:  # whatever goes wrong is the finding
-        return Finding("warp engine", False, first_line(error), required=False)
-    if problem:
-        detail, _, fix = problem.partition("; ")
-        return Finding("warp engine", False, f"not used: {detail}", fix, required=False)
-    if not gpu:
-        detail = "not used: there is no GPU; on a CPU it is for tests (--engine warp)"
-        return Finding("warp engine", False, detail, required=False)
-    detail = f"mujoco-warp {version_of('mujoco-warp')} on the GPU"
-    return Finding("warp engine", True, detail, required=False)
+    except Exception as error:  # any error is the finding
+        return not_required(name, False, first_line(error))
+    detail, _, fix = problem.partition("; ")
+    if not problem and gpu:
+        return not_required(name, True, f"mujoco-warp {version_of('mujoco-warp')} on the GPU")
+    detail = detail or "there is no GPU; on a CPU it is for tests (--engine warp)"
+    return not_required(name, False, f"not used: {detail}", fix)
 
 
 def engine_choice() -> Finding:
-    """What `--engine auto` means here, and why not the other."""
+    """The engine of `--engine auto` on this machine."""
     if gpu_engine().ok:
         return Finding("--engine auto", True, "warp; cpu is for double precision, --engine cpu")
     return Finding("--engine auto", True, "cpu")
@@ -179,50 +179,36 @@ def engine_choice() -> Finding:
 
 def rendering(render: Callable[[str], str] | None = None) -> Finding:
     """The first GL backend that really renders a picture, tried in processes of their own."""
-    render = render or render_with
+    render, name = render or render_with, "rendering"
     if sys.platform != "linux":
         problem = render("")
-        return Finding(
-            "rendering", not problem, problem or "ok", "update the graphics driver", False
-        )
+        return not_required(name, not problem, problem or "ok", "update the graphics driver")
     chosen = os.environ.get("MUJOCO_GL", "")
-    problems = {}
-    for backend in dict.fromkeys(name for name in (chosen, *GL_PACKAGES) if name):
-        problem = render(backend)
-        if not problem:
-            unlike = backend != chosen and chosen
-            return Finding(
-                "rendering",
-                not unlike,
-                f"MUJOCO_GL={chosen} fails ({problems[chosen]})"
-                if unlike
-                else f"{backend} renders",
-                f"export MUJOCO_GL={backend}",
-                required=False,
-            )
-        problems[backend] = problem
+    problems: dict[str, str] = {}
+    for backend in dict.fromkeys(filter(None, (chosen, *GL_PACKAGES))):
+        if problem := render(backend):
+            problems[backend] = problem
+        elif problems and chosen:
+            detail = f"MUJOCO_GL={chosen} fails ({problems[chosen]})"
+            return not_required(name, False, detail, f"export MUJOCO_GL={backend}")
+        else:
+            return not_required(name, True, f"{backend} renders")
     detail = "; ".join(f"{backend}: {problem}" for backend, problem in problems.items())
-    return Finding("rendering", False, f"no videos ({detail})", GL_PACKAGES["egl"], required=False)
+    return not_required(name, False, f"no videos ({detail})", GL_PACKAGES["egl"])
 
 
 def render_with(backend: str) -> str:
-    """Render one picture in a child process; "" or what went wrong."""
+    """Render one picture in a child process; "" or the problem."""
     environment = os.environ | ({"MUJOCO_GL": backend} if backend else {})
+    command = [sys.executable, "-c", RENDER]
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", RENDER],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        child = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
         return "gave no picture within 60 s"
     # Not the exit code: a renderer may print GL errors at exit although every picture was right.
-    if "rendered" in done.stdout:
+    if "rendered" in child.stdout:
         return ""
-    lines = done.stderr.strip().splitlines()
+    lines = child.stderr.strip().splitlines()
     return lines[-1][:100] if lines else "gave a blank picture"
 
 
@@ -230,14 +216,14 @@ def optional(distribution: str) -> Finding:
     """A package of one of our extras."""
     extra, purpose = EXTRAS[distribution]
     version = version_of(distribution)
-    if version == "not installed":
-        fix = f"pip install 'metarl-robotics[{extra}]'"
-        return Finding(distribution, False, f"not installed: {purpose}", fix, required=False)
-    return Finding(distribution, True, version)
+    if version != "not installed":
+        return not_required(distribution, True, version)
+    fix = f"pip install 'metarl-robotics[{extra}]'"
+    return not_required(distribution, False, f"not installed: {purpose}", fix)
 
 
 def folder(path: Path) -> Finding:
-    """Whether a folder, or the nearest one above it, can be written and has room."""
+    """Write access and free space in a folder, or in the nearest one above it."""
     existing = next(p for p in (path.absolute(), *path.absolute().parents) if p.is_dir())
     try:
         with tempfile.TemporaryFile(dir=existing):
@@ -251,7 +237,7 @@ def folder(path: Path) -> Finding:
 
 
 def import_error(module: str) -> str:
-    """Why a module cannot be imported; "" if it can."""
+    """The error of importing a module; "" without one."""
     try:
         importlib.import_module(module)
     except Exception as error:  # a broken package may raise anything

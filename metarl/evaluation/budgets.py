@@ -1,4 +1,4 @@
-"""Environment steps of training, which stand beside what methods are compared by."""
+"""Environment steps of training, shown beside every comparison of methods."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def env_steps(runs: Sequence[Evaluation], among: Sequence[Evaluation]) -> float 
 
 
 def steps_text(steps: float | None) -> str:
-    """Environment steps as people read them: "1.2 M", "-" where they are not known."""
+    """Environment steps as text: "1.2 M", "-" where they are not known."""
     if steps is None:
         return "-"
     if steps < 1e5:
@@ -41,13 +41,13 @@ def steps_text(steps: float | None) -> str:
 
 
 def unequal(steps: Sequence[float | None]) -> bool:
-    """Whether those that were trained at all differ by more than a tenth."""
+    """True if those that were trained at all differ by more than a tenth."""
     trained = [value for value in steps if value]
     return bool(trained) and max(trained) > EQUAL * min(trained)
 
 
 def budgets_text(steps: Mapping[str, float | None]) -> str:
-    """What each method was trained for, and whether that is alike, in one line."""
+    """Training steps of each method, and whether they differ, in one line."""
     differ = " differ" if unequal(list(steps.values())) else ""
     listed = ", ".join(f"{label} {steps_text(value)}" for label, value in steps.items())
     return f"environment steps of training{differ}: {listed}"

@@ -1,42 +1,33 @@
-"""Several runs measured on the same tasks: what each method reaches, and how sure that is."""
+"""Comparison of runs on the same tasks: seeds grouped into methods, returns with intervals."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metarl.evaluation.budgets import budgets_text, env_steps
 from metarl.evaluation.intervals import crossed_interval, improvement_interval
-from metarl.evaluation.labels import NO_CONTROL, verdict
+from metarl.evaluation.labels import verdict
 from metarl.evaluation.results import Evaluation, SplitEvaluation
 from metarl.evaluation.statistics import (
     Interval,
     Scores,
     Statistic,
+    bootstrap_interval,
     each_run,
     interquartile_mean,
     mean_score,
-    stratified_interval,
     worst_tasks,
 )
 from metarl.methods.baselines import RANDOM
+from metarl.runs.files import plain
 from metarl_envs import SPLITS, InputError, Split
 
-STRATIFIED = (
-    "`stratified`: rliable's percentile bootstrap of runs within each task, which is too narrow "
-    "where a seed is good or bad on all tasks"
-)
-
-STATISTICS: dict[str, Statistic] = {
-    "iqm": interquartile_mean,
-    "mean": mean_score,
-    "worst_fifth": worst_tasks,
-}
+STATISTICS = {"iqm": interquartile_mean, "mean": mean_score, "worst_fifth": worst_tasks}
 
 
 @dataclass(frozen=True)
@@ -55,8 +46,38 @@ class MethodRuns:
 
     @property
     def controlled(self) -> bool:
-        """Whether every run has been measured with another task's adapted parameters too."""
+        """True if every run was also measured with another task's adapted parameters."""
         return all(result.controls is not None for run in self.runs for result in run.splits)
+
+
+class MethodPoint(NamedTuple):
+    """Returns of a method on a split at one point of its curve, with 95 % intervals."""
+
+    method: MethodRuns
+    split: Split
+    gradient_steps: int
+    adaptation_episodes: int
+    mean: Interval
+    iqm: Interval
+    worst_fifth: Interval
+    gain: Interval | None
+    """Over the return before adaptation; None for a method that does not adapt."""
+    other: Interval | None
+    """With another task's adapted parameters; None before adaptation and without controls."""
+    gain_over_other: Interval | None
+    averaged: Interval | None
+    """With the mean of all tasks' adapted parameters."""
+    gain_over_averaged: Interval | None
+    closed: Interval | None = None
+    """Share of the gap between robust policy and oracle, where `gap.Gap` reports one."""
+    closed_by_other: Interval | None = None
+    """The share that another task's adapted parameters close."""
+
+    @property
+    def verdict(self) -> str:
+        """Judgement in words: is the gain of a method that adapts adaptation to the task?"""
+        assert self.gain is not None  # it adapts
+        return verdict(self.gain, self.gain_over_other)
 
 
 @dataclass(frozen=True)
@@ -66,157 +87,145 @@ class Comparison:
     methods: tuple[MethodRuns, ...]
 
     def __post_init__(self) -> None:
-        first = self._runs[0]
+        expected = _conditions(self._runs[0])
         for run in self._runs:
-            for name, of in (
-                ("family", lambda e: e.family.name),
-                ("horizon", lambda e: e.horizon),
-                ("seed of the evaluation", lambda e: e.seed),
-                ("splits", lambda e: [result.split for result in e.splits]),
-                ("adaptation", lambda e: e.schedule),
-                ("tasks", lambda e: [result.tasks.to_json() for result in e.splits]),
-            ):
-                if of(run) != of(first):
-                    shown = f": {of(first)} and {of(run)}" if name != "tasks" else ""
+            for name, value in _conditions(run).items():
+                if value != expected[name]:
+                    shown = "" if name == "tasks" else f": {expected[name]} and {value}"
                     raise InputError(f"runs cannot be compared, their {name} differ{shown}")
-        # Noise is the random baseline's only action, so it says nothing about how others were
-        # measured.
-        how = {r.measured_by for m in self.methods if m.method != RANDOM for r in m.runs}
-        if len(how) > 1:
-            raise InputError(f"runs cannot be compared, they were measured by: {sorted(how)}")
+        # The random baseline acts by its noise alone, whatever the others are measured by.
+        measured = {r.measured_by for m in self.methods if m.method != RANDOM for r in m.runs}
+        if len(measured) > 1:
+            raise InputError(f"runs cannot be compared, they were measured by: {sorted(measured)}")
 
     @property
     def _runs(self) -> list[Evaluation]:
         return [run for method in self.methods for run in method.runs]
 
     @property
+    def first(self) -> Evaluation:
+        """The first run, which has the family, horizon and seed of all."""
+        return self._runs[0]
+
+    @property
     def splits(self) -> list[Split]:
         """The splits measured."""
-        return [result.split for result in self._runs[0].splits]
+        return [result.split for result in self.first.splits]
 
     @property
     def schedule(self) -> list[tuple[int, int]]:
         """(gradient steps, adaptation episodes) of each point of the curves."""
-        return self._runs[0].schedule
+        return self.first.schedule
 
-    def sound(self, split: Split) -> NDArray[np.bool_]:
-        """Tasks (M,) that have a sound episode in every measurement of every run."""
-        measured = []
-        for run in self._runs:
-            result = _of(run, split)
-            measured += [result.returns, *(rows[1:] for rows in result.controls or ())]
+    def valid(self, split: Split) -> NDArray[np.bool_]:
+        """Tasks (M,) that have a valid episode in every measurement of every run."""
+        results = [_of(run, split) for run in self._runs]
+        measured = [result.returns for result in results]
+        measured += [rows[1:] for result in results for rows in result.controls or ()]
         return np.all([np.isfinite(rows).all(axis=0) for rows in measured], 0)
 
     def scores(self, method: MethodRuns, split: Split, point: int) -> Scores:
-        """Returns of the method's runs on the sound tasks at one point of the curve: (R, M)."""
-        kept = self.sound(split)
+        """Returns of the method's runs on the valid tasks at one point of the curve: (R, M)."""
+        kept = self.valid(split)
         return np.array([_of(run, split).returns[point][kept] for run in method.runs])
 
-    def gains(self, method: MethodRuns, split: Split, point: int) -> Scores:
-        """Returns at one point of the curve less those before adaptation: (R, M)."""
-        return self.scores(method, split, point) - self.scores(method, split, 0)
-
-    @property
-    def intervals(self) -> str:
-        """What the intervals cover: the seeds of each method and the tasks, or tasks only."""
-        repeated = [split for split in self.splits if self._groups(split) is not None]
-        tasks = f"tasks (of {' and '.join(repeated)}: their repetitions)" if repeated else "tasks"
-        if repeated == self.splits:
-            tasks = "repetitions of the same tasks"
-        seeds = {method.label: len(method.runs) for method in self.methods}
-        single = [label for label, number in seeds.items() if number == 1]
-        if len(single) == len(seeds):
-            return f"95 % t intervals over {tasks} only (one seed)"
-        several = {label: number for label, number in seeds.items() if number > 1}
-        if len(set(several.values())) == 1:
-            text = f"95 % t intervals over {next(iter(several.values()))} seeds and {tasks}"
-        else:
-            listed = ", ".join(f"{label} {number}" for label, number in several.items())
-            text = f"95 % t intervals over seeds ({listed}) and {tasks}"
-        return text + (f"; over {tasks} only: {', '.join(single)} (one seed)" if single else "")
-
     def controls(self, method: MethodRuns, split: Split, point: int) -> tuple[Scores, Scores]:
-        """Returns of a controlled method with another task's adapted parameters, and their mean.
+        """Returns with another task's adapted parameters, and with the mean of all: (R, M) each.
 
-        Each (R, M), at a point after adaptation.
+        Of a controlled method, at a point after adaptation.
         """
-        kept = self.sound(split)
-        found = [_of(run, split).controls for run in method.runs]
-        other = np.array([controls.other[point][kept] for controls in found if controls])
-        averaged = np.array([controls.averaged[point][kept] for controls in found if controls])
-        return other, averaged
-
-    def gain_over_other(self, method: MethodRuns, split: Split, point: int) -> Interval | None:
-        """What a task's own adapted parameters return more than another task's, on average.
-
-        None before adaptation, and for a method without controls.
-        """
-        if not method.controlled or self.schedule[point][0] == 0:
-            return None
-        other, _ = self.controls(method, split, point)
-        return self.interval(mean_score, [self.scores(method, split, point) - other], split)
-
-    def verdict(self, method: MethodRuns, split: Split) -> str:
-        """What an adapting method's gain at the last point is, in words."""
-        last = len(self.schedule) - 1
-        gain = self.interval(mean_score, [self.gains(method, split, last)], split)
-        return verdict(gain, self.gain_over_other(method, split, last))
-
-    def env_steps(self, method: MethodRuns) -> float | None:
-        """Environment steps that a method was trained for, as far as they are known."""
-        return env_steps(method.runs, self._runs)
-
-    @property
-    def budgets(self) -> str:
-        """What each method was trained for, and whether that is alike, in one line."""
-        return budgets_text({method.label: self.env_steps(method) for method in self.methods})
-
-    @property
-    def measured(self) -> str:
-        """Which policies were measured, and how."""
-        found = []
-        for method in self.methods:
-            policies = dict.fromkeys(run.policy for run in method.runs)
-            named = " and ".join(filter(None, policies)) or "given"
-            found.append(f"{method.label} {named}, {method.runs[0].measured_by}")
-        return f"measured: {'; '.join(found)}"
+        kept = self.valid(split)
+        controls = [c for run in method.runs if (c := _of(run, split).controls)]
+        other, averaged = zip(*((c.other[point], c.averaged[point]) for c in controls), strict=True)
+        return np.array(other)[:, kept], np.array(averaged)[:, kept]
 
     def interval(self, statistic: Statistic, scores: Sequence[Scores], split: Split) -> Interval:
         """A statistic of score matrices of a split with its 95 % interval (see `intervals`)."""
         return crossed_interval(statistic, scores, groups=self._groups(split))
 
     def improvement(self, better: Scores, worse: Scores, split: Split) -> Interval:
-        """Probability that a run is better than another on the same task, with its 95 % interval.
-
-        The scores are of a split, (R, M) and (R', M).
-        """
+        """Probability that a run is better than another on the same task, with its interval."""
         return improvement_interval(better, worse, groups=self._groups(split))
 
     def _groups(self, split: Split) -> NDArray[np.int64] | None:
-        """Which task each sound one is, where they are a few with repetitions: (M,).
+        """Number of each valid task where a finite family's are repeated: (M,); None otherwise."""
+        result = _of(self.first, split)
+        return result.groups[0][self.valid(split)] if result.repeated else None
 
-        Those of a finite family are no sample of anything, only their repetitions are.
-        """
-        first = _of(self._runs[0], split)
-        repeated = len(first.groups[1]) < len(first.tasks)
-        return first.groups[0][self.sound(split)] if repeated else None
+    def point(self, method: MethodRuns, split: Split, point: int) -> MethodPoint:
+        """All numbers of a method at one point of its curve, without its share of the gap."""
+        before, own = (self.scores(method, split, i) for i in (0, point))
+
+        def mean(scores: Scores) -> Interval:
+            return self.interval(mean_score, [scores], split)
+
+        controls: tuple[Interval | None, ...] = (None,) * 4
+        if method.controlled and self.schedule[point][0] > 0:
+            other, averaged = self.controls(method, split, point)
+            controls = mean(other), mean(own - other), mean(averaged), mean(own - averaged)
+        return MethodPoint(
+            method,
+            split,
+            *self.schedule[point],
+            mean(own),
+            self.interval(interquartile_mean, [own], split),
+            self.interval(worst_tasks, [own], split),
+            mean(own - before) if method.adapts else None,
+            *controls,
+        )
 
     def by_run(self, method: MethodRuns, split: Split, point: int) -> list[float]:
         """Mean return of each run of a method at one point of the curve."""
         return each_run(mean_score, self.scores(method, split, point))
 
+    def env_steps(self, method: MethodRuns) -> float | None:
+        """Environment steps that a method was trained for, as far as they are known."""
+        return env_steps(method.runs, self._runs)
+
+    @property
+    def intervals(self) -> str:
+        """Coverage of the intervals: the seeds of each method and the tasks, or tasks only."""
+        repeated = [split for split in self.splits if self._groups(split) is not None]
+        tasks = f"tasks (of {' and '.join(repeated)}: their repetitions)" if repeated else "tasks"
+        if repeated == self.splits:
+            tasks = "repetitions of the same tasks"
+        single = [m.label for m in self.methods if len(m.runs) == 1]
+        several = {m.label: len(m.runs) for m in self.methods if len(m.runs) > 1}
+        if not several:
+            return f"95 % t intervals over {tasks} only (one seed)"
+        listed = ", ".join(f"{label} {number}" for label, number in several.items())
+        numbers = set(several.values())
+        over = f"seeds ({listed})" if len(numbers) > 1 else f"{numbers.pop()} seeds"
+        alone = f"; over {tasks} only: {', '.join(single)} (one seed)" if single else ""
+        return f"95 % t intervals over {over} and {tasks}{alone}"
+
+    @property
+    def budgets(self) -> str:
+        """Training steps of each method, and whether they differ, in one line."""
+        return budgets_text({method.label: self.env_steps(method) for method in self.methods})
+
+    @property
+    def measured(self) -> str:
+        """Policies that were measured, and their way of acting, in one line."""
+        texts = []
+        for method in self.methods:
+            policies = dict.fromkeys(run.policy for run in method.runs)
+            named = " and ".join(filter(None, policies)) or "given"
+            texts.append(f"{method.label} {named}, {method.runs[0].measured_by}")
+        return f"measured: {'; '.join(texts)}"
+
     def summary(self) -> dict[str, Any]:
-        """Plain JSON values; intervals are [estimate, low, high]."""
-        first = self._runs[0]
-        return {
+        """Plain JSON values; intervals are [estimate, low, high], null where nothing varies."""
+        summary = {
             "format": "metarl-comparison",
-            "family": first.family.name,
-            "note": first.note,
-            "horizon": first.horizon,
-            "seed": first.seed,
+            "family": self.first.family.name,
+            "note": self.first.note,
+            "horizon": self.first.horizon,
+            "seed": self.first.seed,
             "intervals": (
-                f"`crossed`: {self.intervals}; `by_run`: each seed alone; {STRATIFIED}; null where "
-                "nothing varies"
+                f"`crossed`: {self.intervals}; `by_run`: each seed alone; `stratified`: "
+                "rliable's percentile bootstrap of runs within each task, which is too narrow "
+                "where a seed is good or bad on all tasks; null where nothing varies"
             ),
             "measured_by": {m.label: m.runs[0].measured_by for m in self.methods},
             "measured_policies": {m.label: [run.policy for run in m.runs] for m in self.methods},
@@ -225,136 +234,63 @@ class Comparison:
             "methods": {m.label: [run.metadata for run in m.runs] for m in self.methods},
             "splits": {split: self._split_summary(split) for split in self.splits},
         }
+        return plain(summary)
 
     def _split_summary(self, split: Split) -> dict[str, Any]:
-        kept = self.sound(split)
-        last = len(self.schedule) - 1
+        kept = self.valid(split)
+        ends = {m.label: self.scores(m, split, -1) for m in self.methods}
         return {
             "tasks": int(kept.sum()),
             "tasks_left_out": int((~kept).sum()),
             "curves": {m.label: self._curve(m, split) for m in self.methods},
-            "verdicts": {m.label: self.verdict(m, split) for m in self.methods if m.adapts},
+            "verdicts": {
+                m.label: self.point(m, split, -1).verdict for m in self.methods if m.adapts
+            },
             "probability_of_improvement": {
-                a.label: {
-                    b.label: list(
-                        self.improvement(
-                            self.scores(a, split, last), self.scores(b, split, last), split
-                        )
-                    )
-                    for b in self.methods
-                    if b is not a
-                }
-                for a in self.methods
+                a: {b: self.improvement(ends[a], ends[b], split) for b in ends if b != a}
+                for a in ends
             },
         }
 
     def _curve(self, method: MethodRuns, split: Split) -> list[dict[str, Any]]:
+        rng = np.random.default_rng([self.first.seed, SPLITS.index(split), 0xC0])
         points = []
-        rng = np.random.default_rng([self._runs[0].seed, SPLITS.index(split), 0xC0])
-        for point, (steps, episodes) in enumerate(self.schedule):
-            scores = self.scores(method, split, point)
-            points.append(
-                {
-                    "gradient_steps": steps,
-                    "adaptation_episodes": episodes,
-                    "runs": len(scores),
-                    "controls": self._control_summary(method, split, point),
+        for index in range(len(self.schedule)):
+            point, scores = self.point(method, split, index), self.scores(method, split, index)
+            controls = {
+                "another_task": point.other,
+                "gain_over_another_task": point.gain_over_other,
+                "mean_of_tasks": point.averaged,
+                "gain_over_mean": point.gain_over_averaged,
+            }
+            about = {
+                "gradient_steps": point.gradient_steps,
+                "adaptation_episodes": point.adaptation_episodes,
+                "runs": len(scores),
+                "controls": controls if point.other else None,
+            }
+            measured = {
+                name: {
+                    "crossed": getattr(point, name),
+                    "by_run": each_run(statistic, scores),
+                    "stratified": bootstrap_interval(statistic, [scores], rng),
                 }
-                | {
-                    name: {
-                        "crossed": list(self.interval(statistic, [scores], split)),
-                        "by_run": each_run(statistic, scores),
-                        "stratified": list(stratified_interval(statistic, [scores], rng)),
-                    }
-                    for name, statistic in STATISTICS.items()
-                }
-            )
+                for name, statistic in STATISTICS.items()
+            }
+            points.append(about | measured)
         return points
 
-    def _control_summary(
-        self, method: MethodRuns, split: Split, point: int
-    ) -> dict[str, Any] | None:
-        over = self.gain_over_other(method, split, point)
-        if over is None:
-            return None
-        own = self.scores(method, split, point)
-        other, averaged = self.controls(method, split, point)
-        return {
-            "another_task": list(self.interval(mean_score, [other], split)),
-            "gain_over_another_task": list(over),
-            "mean_of_tasks": list(self.interval(mean_score, [averaged], split)),
-            "gain_over_mean": list(self.interval(mean_score, [own - averaged], split)),
-        }
 
-    def table(self) -> str:
-        """The curves as plain text, at most 100 columns."""
-        first = self._runs[0]
-        wide = max(len(method.label) for method in self.methods)
-        lines = [
-            f"{first.family.name}, {first.horizon} steps per episode, seed {first.seed}",
-            first.note,
-            *textwrap.wrap(self.budgets, 98, subsequent_indent="  "),
-            *textwrap.wrap(self.measured, 98, subsequent_indent="  "),
-            "interquartile mean, and mean of the worst fifth of tasks",
-            *textwrap.wrap(f"[{self.intervals}]", 98),
-        ]
-        for split in self.splits:
-            kept = self.sound(split)
-            left_out = f", {int((~kept).sum())} left out (diverged)" if not kept.all() else ""
-            lines += ["", f"{split}: {int(kept.sum())} tasks{left_out}"]
-            lines.append(f"  {'':<{wide}}  runs  steps  episodes  {'return':<26}  worst fifth")
-            for method in self.methods:
-                # What does not adapt is the same at every point.
-                shown = self.schedule if method.adapts else self.schedule[:1]
-                for point, (steps, episodes) in enumerate(shown):
-                    scores = self.scores(method, split, point)
-                    middle, worst = (
-                        self.interval(statistic, [scores], split).text()
-                        for statistic in (interquartile_mean, worst_tasks)
-                    )
-                    label = method.label if point == 0 else ""
-                    lines.append(
-                        f"  {label:<{wide}}  {len(scores) if point == 0 else '':>4}  {steps:>5}  "
-                        f"{episodes:>8}  {middle:<26}  {worst}"
-                    )
-                if len(method.runs) > 1:
-                    lines += self._seed_lines(method, split, 2 + wide + 2)
-            if adapting := [method for method in self.methods if method.adapts]:
-                lines.append(
-                    f"  {'':<{wide}}  {'':>4}  steps  episodes  {'own less another task':<26}  "
-                    "another's  mean of all"
-                )
-                for method in adapting:
-                    lines += self._control_lines(method, split, wide)
-        return "\n".join(lines)
-
-    def _seed_lines(self, method: MethodRuns, split: Split, indent: int) -> list[str]:
-        """Each seed's own interquartile mean at the last point."""
-        scores = self.scores(method, split, len(self.schedule) - 1)
-        text = f"seeds in the end: {seeds_text(each_run(interquartile_mean, scores))}"
-        return textwrap.wrap(text, 98, initial_indent=" " * indent, subsequent_indent=" " * indent)
-
-    def _control_lines(self, method: MethodRuns, split: Split, wide: int) -> list[str]:
-        """What a method's adapted parameters are worth on their own tasks, and on others."""
-        if not method.controlled:
-            return [f"  {method.label:<{wide}}  {NO_CONTROL}"]
-        lines = []
-        for point, (steps, episodes) in enumerate(self.schedule):
-            over = self.gain_over_other(method, split, point)
-            if over is None:
-                continue
-            other, averaged = (scores.mean() for scores in self.controls(method, split, point))
-            label = "" if lines else method.label
-            lines.append(
-                f"  {label:<{wide}}  {'':>4}  {steps:>5}  {episodes:>8}  {over.text('+'):<26}  "
-                f"{other:>z9.1f}  {averaged:>z11.1f}"
-            )
-        return [*lines, f"  {'':<{wide}}  {self.verdict(method, split)}"]
-
-
-def seeds_text(values: Sequence[float], digits: int = 1) -> str:
-    """Each seed's own value, as people read it: "3.1, 2.0, 4.2"."""
-    return ", ".join(f"{value:z.{digits}f}" for value in values)
+def _conditions(run: Evaluation) -> dict[str, Any]:
+    """Conditions that must be equal in all runs of a comparison."""
+    return {
+        "family": run.family.name,
+        "horizon": run.horizon,
+        "seed of the evaluation": run.seed,
+        "splits": [result.split for result in run.splits],
+        "adaptation": run.schedule,
+        "tasks": [result.tasks.to_json() for result in run.splits],
+    }
 
 
 def _of(run: Evaluation, split: Split) -> SplitEvaluation:

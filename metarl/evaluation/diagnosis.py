@@ -1,14 +1,13 @@
-"""Whether adaptation can matter on a family: what a policy gains that observes the task.
+"""Diagnosis of a family: the return that a policy gains by observing the task.
 
-An adapted policy has found out about the task what an oracle is told, and no more. So the return
-of the oracle less that of the robust policy, which knows nothing and never adapts, is about what
-adaptation can win; where there is no gap, meta-training has nothing to find. Of runs that do adapt
-it is asked whether what they gain is found out about the task (see `metarl.evaluation.controls`).
+An oracle observes what adaptation has to find out. So its return less that of the robust policy,
+which knows nothing of the task and never adapts, is about what adaptation can win; where there is
+no gap, meta-training has nothing to find. For runs that do adapt, another task's adaptation is the
+control of their gain (see `metarl.evaluation.controls`).
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from metarl.evaluation.comparison import Comparison, MethodRuns, seeds_text
+from metarl.evaluation.comparison import Comparison, MethodRuns
+from metarl.evaluation.curve_table import paragraph
 from metarl.evaluation.gap import ORACLE, ROBUST, Gap
 from metarl.evaluation.results import Evaluation
 from metarl.evaluation.statistics import (
@@ -25,31 +25,34 @@ from metarl.evaluation.statistics import (
     each_run,
     interquartile_mean,
     mean_score,
+    numbers_text,
     paired_difference,
 )
 from metarl.methods.baselines import RANDOM
+from metarl.runs.files import plain
 from metarl.runs.metrics_log import read_metrics
 from metarl_envs import Split
 
 FIXED = (RANDOM, ROBUST, ORACLE)
-"""What does not adapt, from the least to the most that there is to reach."""
+"""Policies that do not adapt, from the lowest return to be expected to the highest."""
 SMALL_SHARE = 0.1
-"""A gap below this share of what the oracle does better than noise is called small."""
+"""A gap below this share of the oracle's return over the random policy's is called small."""
 STILL_LEARNING = 0.1
 """A return that rose by this share of its whole rise in the last fifth of training still rises."""
+LONGER = "train longer with --env-steps"
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Noise, robust policies and oracles on the same tasks, and perhaps methods that adapt."""
+    """Random, robust and oracle policies on the same tasks, and perhaps methods that adapt."""
 
     comparison: Comparison
     """Of the methods "random", "robust" and "oracle", in any order, and those that adapt."""
     still_learning: tuple[str, ...] = ()
-    """Those of them that were still getting better when their training ended."""
+    """Those whose return still rose when their training ended."""
 
     def scores(self, label: str, split: Split) -> Scores:
-        """Mean return of each run of a policy that does not adapt on each sound task: (R, M)."""
+        """Mean return of each run of a policy that does not adapt on each valid task: (R, M)."""
         (method,) = (m for m in self.comparison.methods if m.label == label)
         return self.comparison.scores(method, split, 0)
 
@@ -65,138 +68,127 @@ class Diagnosis:
         return gap.size(split)
 
     def share(self, split: Split) -> Interval:
-        """The gap as a share of what the oracle does better than noise."""
-        labels = ("oracle", "robust", "random")
-        scores = [self.scores(label, split) for label in labels]
+        """The gap as a share of the oracle's return over the random policy's."""
+        scores = [self.scores(label, split) for label in (ORACLE, ROBUST, RANDOM)]
         return self.comparison.interval(_share, scores, split)
 
     def verdict(self, split: Split) -> str:
-        """What the numbers of a split mean, in one sentence."""
+        """Judgement in one sentence: can adaptation matter on this split?"""
         gap, share = self.gap(split), self.share(split)
+        oracle, random = (mean_score(self.scores(label, split)) for label in (ORACLE, RANDOM))
         number = f"the oracle returns {gap.text('+')} over the robust policy"
-        of = f"{share.estimate:.0%} of what it does better than noise"
-        if float(mean_score(self.scores("oracle", split))) <= float(
-            mean_score(self.scores("random", split))
-        ):
-            return f"Nothing can be said: the oracle is no better than noise; {LONGER}."
+        of = f"{share.estimate:.0%} of what it returns over a random policy"
+        if oracle <= random:
+            return f"No conclusion: the oracle is no better than a random policy; {LONGER}."
         if np.isnan(gap.low):
-            return f"Nothing is certain: {number}, without an interval; use more tasks."
+            return f"No conclusion: {number}, without an interval; use more tasks."
         if gap.high < 0:
-            return (
-                f"Nothing can be said: {number}, so it has not learned to use the task; {LONGER}."
-            )
+            return f"No conclusion: {number}, so it has not learned to use the task; {LONGER}."
         if gap.low <= 0:
             return f"No sign that adaptation matters: {number}, an interval that holds zero."
-        if share.estimate < SMALL_SHARE:
-            return f"Adaptation can matter little: {number}, {of}."
-        return f"Adaptation can matter: {number}, {of}."
+        size = " little" if share.estimate < SMALL_SHARE else ""
+        return f"Adaptation can matter{size}: {number}, {of}."
 
     def gained(self, method: MethodRuns, split: Split) -> str:
-        """What a method that adapts gains on a split, and whether that survives its control."""
-        compared, last = self.comparison, len(self.comparison.schedule) - 1
-        gain = compared.interval(mean_score, [compared.gains(method, split, last)], split)
-        over = compared.gain_over_other(method, split, last)
-        text = f"{method.label} gains {gain.text('+')} by adapting"
-        if over is not None:
-            text += f", {over.text('+')} over another task's adaptation"
-        return f"{text}: {compared.verdict(method, split)}."
+        """The gain of a method that adapts on a split, and whether its control explains it."""
+        end = self.comparison.point(method, split, -1)
+        assert end.gain is not None  # it adapts
+        text = f"{method.label} gains {end.gain.text('+')} by adapting"
+        if end.gain_over_other is not None:
+            text += f", {end.gain_over_other.text('+')} over another task's adaptation"
+        return f"{text}: {end.verdict}."
 
     def notes(self) -> list[str]:
-        """What to bear in mind with these numbers."""
-        found = [
+        """Limits of these numbers."""
+        notes = [
             f"the {label} policy still improved when training ended; {LONGER}"
             for label in self.still_learning
         ]
-        trained = [m for m in self.comparison.methods if m.label != RANDOM]
-        if min(len(method.runs) for method in trained) == 1:
-            found.append(
+        if any(len(m.runs) == 1 for m in self.comparison.methods if m.label != RANDOM):
+            notes.append(
                 "one seed each: the intervals cover the choice of tasks, not the luck of training"
             )
         if "extrapolation" in self.comparison.splits:
-            found.append(
-                "in extrapolation the oracle observes values that it has never seen, so that "
+            notes.append(
+                "in extrapolation the oracle observes values that it was not trained on, so "
                 "adaptation may win more there than this gap"
             )
-        return found
+        return notes
 
     def __str__(self) -> str:
         return self.text()
 
     def text(self) -> str:
         """The diagnosis for a person, at most 100 columns."""
-        first = self.comparison.methods[0].runs[0]
+        compared = self.comparison
+        first = compared.first
         lines = [
             f"{first.family.name}, {first.horizon} steps per episode; {first.note}",
-            *textwrap.wrap(f"[{self.comparison.intervals}]", 98),
-            *textwrap.wrap(self.comparison.measured, 98, subsequent_indent="  "),
-            *textwrap.wrap(self.comparison.budgets, 98, subsequent_indent="  "),
+            *paragraph(f"[{compared.intervals}]", indent=""),
+            *paragraph(compared.measured),
+            *paragraph(compared.budgets),
         ]
-        for split in self.comparison.splits:
-            lines += ["", f"{split}: {int(self.comparison.sound(split).sum())} tasks"]
+        for split in compared.splits:
+            lines += ["", f"{split}: {int(compared.valid(split).sum())} tasks"]
             for label in FIXED:
                 scores = self.scores(label, split)
-                measured = self.comparison.interval(mean_score, [scores], split)
-                lines.append(f"  {label:<7} mean return {measured.text()}")
+                mean = compared.interval(mean_score, [scores], split)
+                lines.append(f"  {label:<7} mean return {mean.text()}")
                 if len(scores) > 1:
-                    lines[-1] += f"; seeds {seeds_text(each_run(mean_score, scores))}"
+                    lines[-1] += f"; seeds {numbers_text(each_run(mean_score, scores))}"
             for text in (self.verdict(split), *(self.gained(m, split) for m in self.adapting)):
-                lines += textwrap.wrap(text, 98, initial_indent="  ", subsequent_indent="  ")
-        notes = [
-            textwrap.fill(f"note: {note}", 98, subsequent_indent="  ") for note in self.notes()
-        ]
-        return "\n".join([*lines, "", *notes])
+                lines += paragraph(f"  {text}")
+        return "\n".join(
+            [*lines, "", *(line for n in self.notes() for line in paragraph(f"note: {n}"))]
+        )
 
     def summary(self) -> dict[str, Any]:
         """Plain JSON values; intervals are [estimate, low, high]."""
-        first = self.comparison.methods[0].runs[0]
-        return {
+        compared = self.comparison
+        summary = {
             "format": "metarl-diagnosis",
-            "family": first.family.name,
-            "horizon": first.horizon,
-            "seed": first.seed,
-            "intervals": f"{self.comparison.intervals}; null where nothing varies",
+            "family": compared.first.family.name,
+            "horizon": compared.first.horizon,
+            "seed": compared.first.seed,
+            "intervals": f"{compared.intervals}; null where nothing varies",
             "notes": self.notes(),
-            "measured": self.comparison.measured,
-            "env_steps": {m.label: self.comparison.env_steps(m) for m in self.comparison.methods},
-            "policies": {
-                m.label: [run.metadata for run in m.runs] for m in self.comparison.methods
-            },
-            "splits": {split: self._split_summary(split) for split in self.comparison.splits},
+            "measured": compared.measured,
+            "env_steps": {m.label: compared.env_steps(m) for m in compared.methods},
+            "policies": {m.label: [run.metadata for run in m.runs] for m in compared.methods},
+            "splits": {split: self._split_summary(split) for split in compared.splits},
         }
+        return plain(summary)
 
     def _split_summary(self, split: Split) -> dict[str, Any]:
-        compared, last = self.comparison, len(self.comparison.schedule) - 1
-        adapting = {
-            method.label: {
+        compared = self.comparison
+        adapting = {}
+        for method in self.adapting:
+            end = compared.point(method, split, -1)
+            adapting[method.label] = {
                 "gained": self.gained(method, split),
-                "gain": list(
-                    compared.interval(mean_score, [compared.gains(method, split, last)], split)
-                ),
-                "gain_over_another_task": compared.gain_over_other(method, split, last),
+                "gain": end.gain,
+                "gain_over_another_task": end.gain_over_other,
             }
-            for method in self.adapting
-        }
-        measured = {
+        scores = {label: self.scores(label, split) for label in FIXED}
+        returns = {
             label: {
-                name: list(self.comparison.interval(statistic, [self.scores(label, split)], split))
-                for name, statistic in (("mean", mean_score), ("iqm", interquartile_mean))
+                "mean": compared.interval(mean_score, [matrix], split),
+                "iqm": compared.interval(interquartile_mean, [matrix], split),
+                "mean_by_run": each_run(mean_score, matrix),
             }
-            | {"mean_by_run": each_run(mean_score, self.scores(label, split))}
-            for label in FIXED
+            for label, matrix in scores.items()
         }
-        pair = self.scores("oracle", split), self.scores("robust", split)
         return {
             "verdict": self.verdict(split),
-            "tasks": int(self.comparison.sound(split).sum()),
-            "gap": list(self.gap(split)),
-            "gap_share": list(self.share(split)),
-            "probability_of_improvement": list(self.comparison.improvement(*pair, split)),
-            "returns": measured,
+            "tasks": int(compared.valid(split).sum()),
+            "gap": self.gap(split),
+            "gap_share": self.share(split),
+            "probability_of_improvement": compared.improvement(
+                scores[ORACLE], scores[ROBUST], split
+            ),
+            "returns": returns,
             "adapting": adapting,
         }
-
-
-LONGER = "train longer with --env-steps"
 
 
 def diagnose(
@@ -207,20 +199,20 @@ def diagnose(
     Args:
         runs: of "random", "robust" and "oracle", each of one or several seeds; and by their labels
             of methods that adapt.
-        folders: where the trained ones come from, for their learning curves.
+        folders: of the trained ones, for their learning curves.
 
     Raises:
         InputError: if they were not measured on the same tasks.
     """
     comparison = Comparison(
-        tuple(MethodRuns(n, tuple(found), method=n) for n, found in runs.items())
+        tuple(MethodRuns(label, tuple(same), method=label) for label, same in runs.items())
     )
     rising = [label for label, where in folders.items() if any(map(still_learning, where))]
     return Diagnosis(comparison, tuple(rising))
 
 
 def still_learning(run: Path) -> bool:
-    """Whether a run's return rose notably in the last fifth of its training; False if unknown."""
+    """True if a run's return rose notably in the last fifth of its training; False if unknown."""
     returns = np.array([line["rollout/return_post"] for line in read_metrics(run)], dtype=float)
     returns = returns[np.isfinite(returns)]
     tenth = len(returns) // 10
@@ -230,5 +222,5 @@ def still_learning(run: Path) -> bool:
     return bool(end.mean() - before.mean() > STILL_LEARNING * (end.mean() - begin.mean()) > 0)
 
 
-def _share(oracle: Scores, robust: Scores, noise: Scores) -> np.ndarray:
-    return paired_difference(oracle, robust) / paired_difference(oracle, noise)
+def _share(oracle: Scores, robust: Scores, random: Scores) -> np.ndarray:
+    return paired_difference(oracle, robust) / paired_difference(oracle, random)

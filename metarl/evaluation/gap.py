@@ -1,20 +1,20 @@
-"""The gap between a robust policy and an oracle, and how much of it a method closes.
+"""The gap between a robust policy and an oracle, and the share of it that a method closes.
 
-A robust policy knows nothing of the task and never adapts; an oracle observes the task. An adapted
-policy has found out at most what an oracle is told, so the gap is what there is to win.
+A robust policy knows nothing of the task and never adapts; an oracle observes the task. Adaptation
+can find out no more than the oracle observes, so the gap is about what adaptation can win.
 """
 
 from __future__ import annotations
 
-import math
-import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from metarl.evaluation.budgets import steps_text
-from metarl.evaluation.comparison import Comparison, MethodRuns
+import numpy as np
+
+from metarl.evaluation.comparison import Comparison, MethodPoint, MethodRuns
 from metarl.evaluation.statistics import Interval, Scores, gap_closed, paired_difference
+from metarl.runs.files import plain
 from metarl_envs import Split
 
 ROBUST, ORACLE = "robust", "oracle"
@@ -46,15 +46,14 @@ class Gap:
 
     @cached_property
     def _sizes(self) -> dict[Split, Interval]:
-        sizes = {}
-        for split in self.comparison.splits:
-            ends = [self._end(end, split) for end in (self.oracle, self.robust)]
-            sizes[split] = self.comparison.interval(paired_difference, ends, split)
-        return sizes
+        return {
+            split: self.comparison.interval(paired_difference, self._ends(split)[::-1], split)
+            for split in self.comparison.splits
+        }
 
-    def _end(self, method: MethodRuns, split: Split) -> Scores:
-        """Returns of a method that does not adapt, so that every point is the same: (R, M)."""
-        return self.comparison.scores(method, split, 0)
+    def _ends(self, split: Split) -> list[Scores]:
+        """Returns of the robust policy and of the oracle, the same at every point: (R_i, M)."""
+        return [self.comparison.scores(end, split, 0) for end in (self.robust, self.oracle)]
 
     def size(self, split: Split) -> Interval:
         """Mean return of the oracle less that of the robust policy, on the same tasks."""
@@ -64,16 +63,16 @@ class Gap:
         """The share of the gap that a method closes at a point of its curve, with its interval.
 
         1 is all of it, below 0 is worse than the robust policy. The interval covers the seeds of
-        all three methods and the tasks, which are the same for them. None where the gap's own
-        interval is not above zero, as there is nothing then to have a share of.
+        all three methods and the tasks, which are the same for them. None where the gap is not
+        significantly above zero.
         """
         return self._share(self.comparison.scores(method, split, point), split)
 
     def closed_by_other(self, method: MethodRuns, split: Split, point: int) -> Interval | None:
         """The share that the same tasks reach with another task's adapted parameters.
 
-        What a method closes beyond it was found out about the task. None before adaptation and for
-        methods without controls, too.
+        What a method closes beyond it is adaptation to the task. Also None before adaptation and
+        for methods without controls.
         """
         if not method.controlled or self.comparison.schedule[point][0] == 0:
             return None
@@ -83,54 +82,13 @@ class Gap:
         """The share of each run of a method alone, between the means of all runs at the ends."""
         if not self.size(split).low > 0:
             return None
-        ends = [self._end(end, split) for end in (self.robust, self.oracle)]
         reached = self.comparison.scores(method, split, point)
-        return [float(gap_closed(run[None], *ends)) for run in reached]
+        return [float(gap_closed(run[None], *self._ends(split))) for run in reached]
 
     def _share(self, reached: Scores, split: Split) -> Interval | None:
         if not self.size(split).low > 0:
             return None
-        ends = [self._end(end, split) for end in (self.robust, self.oracle)]
-        return self.comparison.interval(gap_closed, [reached, *ends], split)
-
-    def table(self) -> str:
-        """The shares as plain text, at most 100 columns."""
-        wide = max((len(method.label) for method in self.others), default=0)
-        lines = [
-            "share of the gap between robust policy and oracle that is closed, and that by another",
-            "task's adaptation; each seed's own share in the end",
-            *textwrap.wrap(f"[{self.comparison.intervals}]", 98),
-            *textwrap.wrap(self.comparison.budgets, 98, subsequent_indent="  "),
-        ]
-        for split in self.comparison.splits:
-            lines += [
-                "",
-                f"{split}: the oracle returns {self.size(split).text('+')} over the robust",
-            ]
-            if not self.size(split).low > 0:
-                lines[-1] += ": no gap is shown, its interval holds zero"
-                continue
-            lines.append(
-                f"  {'':<{wide}}  env steps  steps  episodes  {'closed':<18}  by another task's"
-            )
-            for method in self.others:
-                for point in self.points(method):
-                    steps, episodes = self.comparison.schedule[point]
-                    share = self.closed(method, split, point)
-                    assert share is not None  # the gap is there
-                    other = self.closed_by_other(method, split, point)
-                    first = point == self.points(method)[0]
-                    label = method.label if first else ""
-                    trained = steps_text(self.comparison.env_steps(method)) if first else ""
-                    lines.append(
-                        f"  {label:<{wide}}  {trained:>9}  {steps:>5}  {episodes:>8}  "
-                        f"{percent(share):<18}  {percent(other) if other else ''}".rstrip()
-                    )
-                seeds = self.by_run(method, split, self.points(method)[-1]) or []
-                if len(seeds) > 1:
-                    own = ", ".join(f"{100 * value:z.0f} %" for value in seeds)
-                    lines.append(f"  {'':<{wide}}  seeds in the end: {own}")
-        return "\n".join(lines)
+        return self.comparison.interval(gap_closed, [reached, *self._ends(split)], split)
 
     def points(self, method: MethodRuns) -> list[int]:
         """The points at which a method stands for itself: one, if it does not adapt."""
@@ -139,9 +97,9 @@ class Gap:
 
     def summary(self) -> dict[str, Any]:
         """Plain JSON values; intervals are [estimate, low, high], shares are of 1."""
-        return {
+        summary = {
             split: {
-                "gap": list(self.size(split)),
+                "gap": self.size(split),
                 "closed": {
                     method.label: [
                         self._point_summary(method, split, point) for point in self.points(method)
@@ -151,22 +109,29 @@ class Gap:
             }
             for split in self.comparison.splits
         }
+        return plain(summary)
 
     def _point_summary(self, method: MethodRuns, split: Split, point: int) -> dict[str, Any]:
         steps, episodes = self.comparison.schedule[point]
-        share = self.closed(method, split, point)
-        other = self.closed_by_other(method, split, point)
         return {
             "env_steps": self.comparison.env_steps(method),
             "gradient_steps": steps,
             "adaptation_episodes": episodes,
-            "share": None if share is None else list(share),
+            "share": self.closed(method, split, point),
             "share_by_run": self.by_run(method, split, point),
-            "share_of_another_task": None if other is None else list(other),
+            "share_of_another_task": self.closed_by_other(method, split, point),
         }
 
 
+def with_shares(point: MethodPoint, gap: Gap | None, index: int) -> MethodPoint:
+    """A method's numbers at the point `index` with its shares of a gap that it is no end of."""
+    if gap is None or all(point.method is not method for method in gap.others):
+        return point
+    where = point.method, point.split, index
+    return point._replace(closed=gap.closed(*where), closed_by_other=gap.closed_by_other(*where))
+
+
 def percent(share: Interval) -> str:
-    """A share as people read it: "43 % [30, 55]"."""
+    """A share as text: "43 % [30, 55]"."""
     estimate, low, high = (f"{100 * value:z.0f}" for value in share)
-    return f"{estimate} %" if math.isnan(share.low) else f"{estimate} % [{low}, {high}]"
+    return f"{estimate} %" if np.isnan(share.low) else f"{estimate} % [{low}, {high}]"

@@ -1,4 +1,4 @@
-"""Which runs are one method: those that differ in their seed, or in where they ran, alone."""
+"""Group runs into methods: those that differ only in seed and hardware are seeds of one method."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 from metarl.evaluation.comparison import Comparison, MethodRuns
 from metarl.evaluation.results import Evaluation
-from metarl.runs.checkpoint import SavedPolicy
-from metarl.runs.policy_folder import CONFIG, is_policy
+from metarl.runs.policy_folder import CONFIG, SavedPolicy, is_policy
 from metarl_envs import InputError
 
 
 def labels(policies: Sequence[SavedPolicy], folders: Sequence[Path]) -> list[str]:
-    """What each run counts as: its method, with a folder's name where configurations differ.
+    """Each run's method, with a folder's name where configurations of one method differ.
 
-    A policy that was chosen on validation tasks is another method than a final one.
+    Runs that differ only in seed, hardware and origin are seeds of one method. A policy that was
+    chosen on validation tasks is another method than a final one.
     """
-    same = [
+    kinds = [
         (
             "chosen" in saved.metadata,
             dataclasses.replace(
@@ -35,11 +35,12 @@ def labels(policies: Sequence[SavedPolicy], folders: Sequence[Path]) -> list[str
         )
         for saved in policies
     ]
-    first = [run_name(folders[same.index(kind)]) for kind in same]
-    variants = [sum(other.method == kind[1].method for _, other in set(same)) for kind in same]
+    variants = [config.method for _, config in set(kinds)]
     return [
-        f"{config.method} ({name})" if count > 1 else config.method
-        for (_, config), name, count in zip(same, first, variants, strict=True)
+        f"{kind[1].method} ({run_name(folders[kinds.index(kind)])})"
+        if variants.count(kind[1].method) > 1
+        else kind[1].method
+        for kind in kinds
     ]
 
 
@@ -50,7 +51,7 @@ def run_name(folder: Path) -> str:
 
 
 def kept_inside(folder: Path) -> bool:
-    """Whether a folder is a policy that a run keeps beside its checkpoints, such as its best."""
+    """True if a folder is a policy that a run keeps beside its checkpoints, such as its best."""
     return is_policy(folder) and (folder.parent / CONFIG).is_file()
 
 
@@ -73,11 +74,12 @@ def compare(
     Raises:
         InputError: if they were not measured alike.
     """
-    grouped: dict[str, list[Evaluation]] = {}
-    methods: dict[str, str] = {}
-    for label, saved, run in zip(labels(policies, folders), policies, runs, strict=True):
-        grouped.setdefault(label, []).append(run)
-        methods[label] = saved.config.method
+    members: dict[str, list[int]] = {}
+    for index, label in enumerate(labels(policies, folders)):
+        members.setdefault(label, []).append(index)
     return Comparison(
-        tuple(MethodRuns(label, tuple(same), methods[label]) for label, same in grouped.items())
+        tuple(
+            MethodRuns(label, tuple(runs[i] for i in same), policies[same[0]].config.method)
+            for label, same in members.items()
+        )
     )

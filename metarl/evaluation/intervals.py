@@ -32,7 +32,7 @@ def crossed_interval(
 ) -> Interval:
     """A statistic of score matrices with its t interval over runs and tasks.
 
-    A run is one trained policy that meets all the tasks, so runs and tasks are crossed: a bad seed
+    A run is one trained policy measured on all the tasks, so runs and tasks are crossed: a bad seed
     is bad on every task. The interval is for what the statistic would be on average over new seeds
     of the training and new tasks; a single new seed scatters more, as the runs themselves do. Its
     half width h is Student's over the runs, widened by what the choice of tasks adds:
@@ -89,14 +89,14 @@ def crossed_interval(
     several = [i for i, matrix in enumerate(scores) if len(matrix) > 1]
     if not several and not tasks.freedom:
         return Interval(estimate, np.nan, np.nan)
-    found = [_variances(statistic, scores, i, tasks) for i in several]
-    of_runs = sum(variance for variance, _ in found)
-    of_tasks = _task_variance(statistic, scores, tasks) - sum(chance for _, chance in found)
+    parts = [_variances(statistic, scores, i, tasks) for i in several]
+    of_runs = sum(variance for variance, _ in parts)
+    of_tasks = _task_variance(statistic, scores, tasks) - sum(chance for _, chance in parts)
     squared = 0.0
     if of_runs > 0:
         shares = [
             (variance / of_runs) ** 2 / (len(scores[i]) - 1)
-            for i, (variance, _) in zip(several, found, strict=True)
+            for i, (variance, _) in zip(several, parts, strict=True)
         ]
         squared += t_quantile(1 / sum(shares), level) ** 2 * of_runs
     if of_tasks > 0:
@@ -114,15 +114,15 @@ def improvement_interval(
     99 % hold the truth in the mixes of `crossed_interval` with chance as large as that, and 77 and
     81 % in the two with less chance, where some have no bounds and most pairs agree.
     """
-    found = crossed_interval(
+    p, _, top = crossed_interval(
         probability_of_improvement, [better, worse], groups=groups, level=level
     )
-    if not 0 < found.estimate < 1:
-        return Interval(found.estimate, np.nan, np.nan)
-    odds = math.log(found.estimate / (1 - found.estimate))
-    half = (found.high - found.estimate) / (found.estimate * (1 - found.estimate))
+    if not 0 < p < 1:
+        return Interval(p, np.nan, np.nan)
+    odds = math.log(p / (1 - p))
+    half = (top - p) / (p * (1 - p))
     low, high = ((1 + math.tanh((odds + side) / 2)) / 2 for side in (-half, half))
-    return Interval(found.estimate, low, high)
+    return Interval(p, low, high)
 
 
 @lru_cache(maxsize=1024)

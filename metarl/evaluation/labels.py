@@ -1,4 +1,4 @@
-"""Tasks, physical quantities and verdicts in words, for tables, figures and videos."""
+"""Labels of tasks and quantities, and verdicts on gains, for tables, figures and videos."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONG_VECTOR = 3
 
 
 def quantity_label(name: str) -> tuple[str, str]:
-    """What a quantity's name says: "forward_velocity_m_per_s" -> ("forward velocity", "m/s")."""
+    """Words and unit of a quantity: "forward_velocity_m_per_s" -> ("forward velocity", "m/s")."""
     for suffix, unit in UNIT_SUFFIXES.items():
         if name.endswith(suffix):
             return name.removesuffix(suffix).replace("_", " "), unit
@@ -65,7 +65,7 @@ NO_CONTROL = "no control: every task needs another one to take adapted parameter
 
 
 def verdict(gain: Interval, over_other: Interval | None) -> str:
-    """What a gain is: found out about the task, or what any adapted parameters bring.
+    """Judgement on a gain: adaptation to the task, or a gain of any adapted parameters.
 
     Args:
         gain: return after adaptation less that before.

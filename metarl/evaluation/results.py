@@ -1,4 +1,4 @@
-"""The adaptation curve: what an evaluation measured, with its intervals, and as records."""
+"""Results of an evaluation: adaptation curves with intervals, as records and as JSON."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.evaluation.labels import verdict
-from metarl.evaluation.statistics import Interval, bootstrap_interval, iqm
+from metarl.evaluation.statistics import Interval, interquartile_mean, mean_interval
 from metarl.policies.params import Params
+from metarl.runs.files import plain
 from metarl_envs import SPLITS, Split, TaskFamily, Tasks
 
 Array = NDArray[np.float64]
 MeasuredBy = Literal["mean action", "with action noise"]
-"""What acts in the episodes that returns are stated of; those adapted on always have noise."""
+"""Action of the policy in measured episodes; it always explores in those that it adapts on."""
 
 
 class Control(NamedTuple):
-    """What tasks reach with adapted parameters that are not their own."""
+    """Returns of tasks with adapted parameters that are not their own."""
 
     returns: Interval
     """Mean return over tasks."""
     gain_over: Interval
     """Mean over tasks of the return with their own adapted parameters less this."""
+
+    def summary(self) -> dict[str, Interval]:
+        """Both intervals by their names in files."""
+        return {"return": self.returns, "gain_over": self.gain_over}
 
 
 class Point(NamedTuple):
@@ -46,7 +51,7 @@ class Point(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What the gain is, in words."""
+        """Judgement in words: is the gain adaptation?"""
         return verdict(self.gain, self.other and self.other.gain_over)
 
 
@@ -70,7 +75,7 @@ class Adapted(NamedTuple):
 
 
 def task_groups(tasks: Tasks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which of the distinct tasks each task is, (M,), and where each first appears."""
+    """Index of each task among the distinct ones, (M,), and where each first appears."""
     rows = np.concatenate(
         [value.reshape(len(tasks), -1).numpy() for value in tasks.values.values()], axis=1
     )
@@ -97,12 +102,12 @@ class SplitEvaluation:
 
     @cached_property
     def groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Which of the distinct tasks each task is, (M,), and where each first appears."""
+        """Index of each task among the distinct ones, (M,), and where each first appears."""
         return task_groups(self.tasks)
 
     @property
     def repeated(self) -> bool:
-        """Whether tasks are there several times, as a finite family's are."""
+        """True if tasks occur several times, as a finite family's do."""
         return len(self.groups[1]) < len(self.tasks)
 
     @property
@@ -138,7 +143,7 @@ class Evaluation:
     is k steps, each on all `episodes_per_step`."""
     measured_by: MeasuredBy = "mean action"
     policy: str = ""
-    """Which of its run's policies it is, in words."""
+    """Name of the policy within its run, such as "final policy, iteration 7"."""
 
     @property
     def schedule(self) -> list[tuple[int, int]]:
@@ -147,17 +152,10 @@ class Evaluation:
             return list(self.points)
         return [(k, k * self.episodes_per_step) for k in range(len(self.splits[0].returns))]
 
-    def over_steps(self) -> Evaluation:
-        """The points of 0..K steps that saw all their episodes."""
-        full = self.episodes_per_step
-        return self._rows([i for i, (k, used) in enumerate(self.schedule) if used == k * full])
-
     def over_episodes(self) -> Evaluation:
         """The points of all K steps, and the one before adaptation."""
         last = self.schedule[-1][0]
-        return self._rows([i for i, (k, _) in enumerate(self.schedule) if k in (0, last)])
-
-    def _rows(self, kept: list[int]) -> Evaluation:
+        kept = [i for i, (steps, _) in enumerate(self.schedule) if steps in (0, last)]
         splits = tuple(result.rows(kept) for result in self.splits)
         return dataclasses.replace(
             self, splits=splits, points=tuple(self.schedule[i] for i in kept)
@@ -165,7 +163,7 @@ class Evaluation:
 
     @property
     def note(self) -> str:
-        """What the splits hold out."""
+        """Note on the tasks that are held out."""
         if not self.family.is_finite:
             return "test: tasks not trained on, from the same ranges"
         note = f"{self.family.name} trains on finitely many tasks: nothing held out"
@@ -175,10 +173,8 @@ class Evaluation:
 
     @property
     def intervals(self) -> str:
-        """What the intervals cover; never the luck of training, as this is one run."""
-        first = self.splits[0]
-        repeated = len(first.groups[1]) < len(first.tasks)
-        tasks = "repetitions of the same tasks" if repeated else "tasks"
+        """Coverage of the intervals: tasks only, since this is one training."""
+        tasks = "repetitions of the same tasks" if self.splits[0].repeated else "tasks"
         return f"95 % bootstrap over {tasks} only (one seed)"
 
     def curve(self, result: SplitEvaluation) -> list[Point]:
@@ -188,13 +184,11 @@ class Evaluation:
         runs of each task and say how sure its mean is, nothing about further tasks.
         """
         rng = np.random.default_rng([self.seed, SPLITS.index(result.split)])
-        strata = result.groups[0] if result.repeated else None
+        groups = result.groups[0] if result.repeated else None
 
         def interval(values: Array) -> Interval:
-            sound = np.isfinite(values)
-            return bootstrap_interval(
-                values[sound], rng, strata=None if strata is None else strata[sound]
-            )
+            kept = np.isfinite(values)
+            return mean_interval(values[kept], rng, None if groups is None else groups[kept])
 
         def control(point: int, returns: Array | None) -> Control | None:
             if returns is None or self.schedule[point][0] == 0:
@@ -221,10 +215,10 @@ class Evaluation:
             nothing = np.full_like(result.returns, math.nan)
             other, averaged = result.controls or (nothing, nothing)
             for index in range(len(result.tasks)):
-                parameters = _columns(result.tasks.describe(index))
+                task = {"split": result.split, "task": index}
+                task |= _columns(result.tasks.describe(index))
                 rows += [
-                    {"split": result.split, "task": index}
-                    | parameters
+                    task
                     | {
                         "gradient_steps": steps,
                         "adaptation_episodes": episodes,
@@ -242,7 +236,7 @@ class Evaluation:
 
         What does not adapt has no gain.
         """
-        return {
+        summary = {
             "family": self.family.name,
             "note": self.note,
             "horizon": self.horizon,
@@ -255,10 +249,11 @@ class Evaluation:
             "policy": self.metadata,
             "splits": {result.split: self._split_summary(result) for result in self.splits},
         }
+        return plain(summary)
 
     def _split_summary(self, result: SplitEvaluation) -> dict[str, Any]:
         gains = result.gains[-1]
-        sound = gains[np.isfinite(gains)]
+        finite = gains[np.isfinite(gains)]
         curve = self.curve(result)
         return {
             "tasks": len(result.tasks),
@@ -267,15 +262,15 @@ class Evaluation:
                 {
                     "gradient_steps": point.gradient_steps,
                     "adaptation_episodes": point.adaptation_episodes,
-                    "return": _plain(point.returns),
-                    "gain": _plain(point.gain) if self.adapts else None,
-                    "another_task": _plain_control(point.other),
-                    "mean_of_tasks": _plain_control(point.averaged),
+                    "return": point.returns,
+                    "gain": point.gain if self.adapts else None,
+                    "another_task": point.other and point.other.summary(),
+                    "mean_of_tasks": point.averaged and point.averaged.summary(),
                 }
                 for point in curve
             ],
             "verdict": curve[-1].verdict if self.adapts else None,
-            "iqm_gain": iqm(sound) if self.adapts and len(sound) else None,
+            "iqm_gain": interquartile_mean(finite[None]) if self.adapts and len(finite) else None,
             "faulted_episodes": result.faulted_episodes,
             "failed_adaptations": result.failed_adaptations,
         }
@@ -285,18 +280,9 @@ def _columns(values: dict[str, float | list[float]]) -> dict[str, float]:
     """Vectors become one column per entry: goal_0, goal_1."""
     columns: dict[str, float] = {}
     for name, value in values.items():
-        if isinstance(value, list):
-            columns |= {f"{name}_{i}": entry for i, entry in enumerate(value)}
-        else:
-            columns[name] = value
+        columns |= (
+            {f"{name}_{i}": entry for i, entry in enumerate(value)}
+            if isinstance(value, list)
+            else {name: value}
+        )
     return columns
-
-
-def _plain(interval: Interval) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in interval]
-
-
-def _plain_control(control: Control | None) -> dict[str, list[float | None]] | None:
-    if control is None:
-        return None
-    return {"return": _plain(control.returns), "gain_over": _plain(control.gain_over)}

@@ -17,7 +17,7 @@ Scores = NDArray[np.float64]
 Statistic = Callable[..., NDArray[np.float64]]
 """One score matrix or several, each (..., R_i, M), to numbers (...)."""
 AT_ONCE = 250
-"""Resamples held in memory at a time."""
+"""Resamples of which the statistic is computed at a time."""
 
 
 class Interval(NamedTuple):
@@ -28,16 +28,11 @@ class Interval(NamedTuple):
     high: float
 
     def text(self, sign: str = "", digits: int = 1) -> str:
-        """As people read it: "3.1 [2.0, 4.2]", without brackets where there are no bounds."""
+        """Text such as "3.1 [2.0, 4.2]", without brackets where there are no bounds."""
         if np.isnan(self.low):
             return f"{self.estimate:{sign}z.{digits}f}"
         estimate, low, high = (f"{value:{sign}z.{digits}f}" for value in self)
         return f"{estimate} [{low}, {high}]"
-
-
-def iqm(values: ArrayLike) -> float:
-    """Interquartile mean of all values: the mean without the lowest and highest quarter."""
-    return float(interquartile_mean(np.asarray(values, dtype=np.float64).reshape(1, -1)))
 
 
 def interquartile_mean(scores: Scores) -> NDArray[np.float64]:
@@ -82,7 +77,7 @@ def paired_difference(better: Scores, worse: Scores) -> NDArray[np.float64]:
 
 
 def gap_closed(reached: Scores, lower: Scores, upper: Scores) -> NDArray[np.float64]:
-    """How far from one mean to another a third one lies: 0 at `lower`, 1 at `upper`.
+    """Position of a mean between two others: 0 at `lower`, 1 at `upper`.
 
     A ratio of differences of means, (..., R_i, M) each -> (...): not bounded, and without meaning
     where `upper` is not above `lower`.
@@ -95,7 +90,7 @@ def each_run(statistic: Statistic, scores: Scores) -> list[float]:
     return [float(statistic(run[None])) for run in scores]
 
 
-def stratified_interval(
+def bootstrap_interval(
     statistic: Statistic,
     scores: Sequence[Scores],
     rng: np.random.Generator,
@@ -103,11 +98,11 @@ def stratified_interval(
     resamples: int = 2000,
     level: float = 0.95,
 ) -> Interval:
-    """A statistic of score matrices with rliable's percentile bootstrap interval.
+    """A statistic of score matrices with its percentile bootstrap interval (Efron 1979).
 
-    Runs are drawn anew within each task, as if a run on one task told nothing of the same run on
-    another. Where a seed is good or bad on all tasks at once, as policies are, it is too narrow:
-    for comparison with intervals that were made alike.
+    Runs are drawn anew within each task, as in rliable: the tasks are fixed, and a run on one task
+    counts as independent of the same run on another. Where a seed is good or bad on all tasks at
+    once, as policies are, the interval is too narrow; see `intervals.crossed_interval`.
 
     Args:
         statistic: of all the matrices.
@@ -117,24 +112,55 @@ def stratified_interval(
         level: coverage, in (0, 1).
 
     Returns:
-        The statistic and its bounds; NaN where there is one run of each.
+        The statistic and its bounds; NaN bounds where no matrix has two runs.
 
     Raises:
         ValueError: if the matrices differ in their tasks.
     """
     num_tasks = shared_tasks(scores)
-    if num_tasks == 0:
+    if not all(matrix.size for matrix in scores):
         return Interval(np.nan, np.nan, np.nan)
     estimate = float(statistic(*scores))
     if all(len(matrix) < 2 for matrix in scores):
         return Interval(estimate, np.nan, np.nan)
+    runs = [rng.integers(len(m), size=(resamples, len(m), num_tasks)) for m in scores]
     tasks = np.arange(num_tasks)
-    drawn: list[NDArray[np.float64]] = []
-    for first in range(0, resamples, AT_ONCE):
-        count = min(AT_ONCE, resamples - first)
-        runs = [rng.integers(len(m), size=(count, len(m), num_tasks)) for m in scores]
-        drawn.append(statistic(*(m[chosen, tasks] for m, chosen in zip(scores, runs, strict=True))))
-    return Interval(estimate, *_percentiles(np.concatenate(drawn), level))
+    drawn = [
+        statistic(
+            *(m[r[first : first + AT_ONCE], tasks] for m, r in zip(scores, runs, strict=True))
+        )
+        for first in range(0, resamples, AT_ONCE)
+    ]
+    tail = 50 * (1 - level)
+    low, high = np.percentile(np.concatenate(drawn), [tail, 100 - tail])
+    return Interval(estimate, float(low), float(high))
+
+
+def mean_interval(
+    values: ArrayLike, rng: np.random.Generator, groups: NDArray[np.int64] | None = None
+) -> Interval:
+    """Mean of n independent values, such as tasks, with its bootstrap interval.
+
+    Args:
+        values: (n,).
+        rng: source of the resamples.
+        groups: (n,) group numbers; resampling keeps every group's size. For repetitions of a few
+            fixed tasks: the tasks are no sample of anything, their repetitions are.
+    """
+    sample = np.asarray(values, dtype=np.float64).reshape(-1, 1)
+    if groups is None:
+        return bootstrap_interval(mean_score, [sample], rng)
+    parts = [sample[groups == group] for group in np.unique(groups)]
+    if not parts:
+        return Interval(np.nan, np.nan, np.nan)
+    interval = bootstrap_interval(_pooled_mean, parts, rng)
+    return interval._replace(estimate=float(sample.mean()))  # a sum over parts rounds otherwise
+
+
+def _pooled_mean(*parts: Scores) -> NDArray[np.float64]:
+    """Mean of all values of several matrices: (..., R_i, M) -> (...)."""
+    count = sum(part.shape[-2] * part.shape[-1] for part in parts)
+    return np.sum([part.sum(axis=(-2, -1)) for part in parts], axis=0) / count
 
 
 def shared_tasks(scores: Sequence[Scores]) -> int:
@@ -149,43 +175,6 @@ def shared_tasks(scores: Sequence[Scores]) -> int:
     return num_tasks
 
 
-def _percentiles(drawn: NDArray[np.float64], level: float) -> tuple[float, float]:
-    tail = 50 * (1 - level)
-    low, high = np.percentile(drawn, [tail, 100 - tail])
-    return float(low), float(high)
-
-
-def bootstrap_interval(
-    values: ArrayLike,
-    rng: np.random.Generator,
-    resamples: int = 2000,
-    level: float = 0.95,
-    strata: Sequence[int] | NDArray[np.int64] | None = None,
-) -> Interval:
-    """Mean of n values with its percentile bootstrap interval (Efron 1979).
-
-    Args:
-        values: (n,). Each is one independent unit, such as a task.
-        rng: source of the resamples.
-        resamples: bootstrap means that the percentiles are taken from.
-        level: coverage, in (0, 1).
-        strata: (n,) group numbers; resampling then keeps every group's size. For units that are
-            repeated runs of a few fixed tasks: the tasks are no sample of anything, the runs are.
-
-    Returns:
-        The mean and its bounds. A bootstrap needs variation to resample: where no group holds two
-        values the bounds are NaN.
-    """
-    sample = np.asarray(values, dtype=np.float64).reshape(-1)
-    n = len(sample)
-    if n == 0:
-        return Interval(np.nan, np.nan, np.nan)
-    groups = np.zeros(n, dtype=np.int64) if strata is None else np.asarray(strata)
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    if all(len(member) < 2 for member in members):
-        return Interval(float(sample.mean()), np.nan, np.nan)
-    totals = np.zeros(resamples)
-    for member in members:
-        drawn = rng.integers(len(member), size=(resamples, len(member)))
-        totals += sample[member][drawn].sum(axis=1)
-    return Interval(float(sample.mean()), *_percentiles(totals / n, level))
+def numbers_text(values: Sequence[float], digits: int = 1) -> str:
+    """Numbers in a row: "3.1, 2.0, 4.2"."""
+    return ", ".join(f"{value:z.{digits}f}" for value in values)

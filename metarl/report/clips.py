@@ -1,7 +1,8 @@
-"""Before-and-after videos: a few tasks, the same for every method, one seed of each."""
+"""Before/after videos for the page: a few tasks, the same for every method, one seed of each."""
 
 from __future__ import annotations
 
+import base64
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,20 +17,24 @@ from metarl_envs import InputError
 
 SIZE = (320, 240)
 """Pixels of one world; a film is twice as wide, and all of them go into one page."""
-
-
 PAGE_BYTES = 9_000_000
 """Of all films inside a page, so that with a third more for their encoding as text, figures and
 tables a page stays below 15 MB."""
 
 
 class Film(NamedTuple):
-    """A video with what it shows."""
+    """A video with its caption."""
 
     path: Path
     words: str
     rank: int = 0
-    """Which of the chosen tasks it shows."""
+    """Of the task that it shows among those chosen."""
+
+    @property
+    def data_url(self) -> str:
+        """The whole file as a URL."""
+        kind = "video/mp4" if self.path.suffix == ".mp4" else "image/gif"
+        return f"data:{kind};base64,{base64.b64encode(self.path.read_bytes()).decode()}"
 
 
 def film_methods(study: Study, folder: Path, count: int, sizes: Sizes) -> list[Film]:
@@ -63,8 +68,7 @@ def choose_tasks(study: Study, count: int) -> list[int]:
     if not pooled or count == 0:
         return []
     gains = np.nan_to_num(np.mean([result.gains[-1] for result in pooled], axis=0), nan=-np.inf)
-    groups = pooled[0].groups[1]
-    distinct = groups if len(groups) < len(gains) else range(len(gains))
+    distinct = pooled[0].groups[1] if pooled[0].repeated else range(len(gains))
     ordered = sorted(distinct, key=gains.__getitem__)
     if len(ordered) <= count:
         return [int(index) for index in ordered]

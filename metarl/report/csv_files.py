@@ -2,92 +2,78 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from metarl.report.studies import Study
+from metarl.runs.files import write_csv
 
-CURVE_COLUMNS = (
-    *("run", "method", "split", "tasks", "gradient_steps", "adaptation_episodes"),
-    *("return", "return_low", "return_high", "gain", "gain_low", "gain_high"),
-    *("gain_over_other", "gain_over_other_low", "gain_over_other_high"),
-)
 MEASURES = (
     *("mean", "iqm", "worst_fifth", "gain", "closed"),
     *("other", "gain_over_other", "averaged", "closed_by_other"),
-)
-METHOD_COLUMNS = (
-    *("method", "split", "seeds", "env_steps", "tasks", "gradient_steps", "adaptation_episodes"),
-    *(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")),
 )
 LEARNING = {
     "env_steps": "rollout/env_steps",
     "return_before": "rollout/return_pre",
     "return_after": "rollout/return_post",
 }
+UNKNOWN = ("",) * 3
 
 
-def method_csv(study: Study) -> str:
-    """Every number that the page states of methods, with its 95 % interval."""
-    rows = []
-    for row in study.rows:
-        measured = [getattr(row, name) or ("",) * 3 for name in MEASURES]
-        rows.append([
-            row.group.label, row.split, len(row.group.subjects),
-            study.comparison.env_steps(row.group.runs),
-            int(study.comparison.sound(row.split).sum()),
-            row.gradient_steps, row.adaptation_episodes,
-            *(number for interval in measured for number in interval),
-        ])  # fmt: skip
-    return _csv(METHOD_COLUMNS, rows)
+def write_tables(study: Study, folder: Path) -> list[Path]:
+    """Write methods.csv, curves.csv, tasks.csv and learning.csv into `folder`.
 
-
-def curve_csv(study: Study) -> str:
-    """Every point of every run's adaptation curves with its 95 % interval over tasks."""
-    return _csv(
-        CURVE_COLUMNS,
+    methods.csv: every number that the page states of methods, with its 95 % interval. curves.csv:
+    every point of every run's adaptation curve with its 95 % interval over tasks. tasks.csv: every
+    task's parameters and its return at each point. learning.csv: environment steps and returns
+    before and after adaptation of every iteration.
+    """
+    comparison = study.comparison
+    methods = [
         (
-            [
-                subject.name, subject.method, result.split, len(result.tasks),
-                point.gradient_steps, point.adaptation_episodes, *point.returns, *point.gain,
-                *(point.other.gain_over if point.other else ("",) * 3),
-            ]
-            for subject in study.subjects
-            for result in subject.evaluation.splits
-            for point in subject.evaluation.curve(result)
-        ),
-    )  # fmt: skip
-
-
-def task_csv(study: Study) -> str:
-    """Every task of every split: its parameters and its return at each point."""
+            row.method.label, row.split, len(row.method.runs), comparison.env_steps(row.method),
+            int(comparison.valid(row.split).sum()), row.gradient_steps, row.adaptation_episodes,
+            *(number for name in MEASURES for number in getattr(row, name) or UNKNOWN),
+        )
+        for row in study.rows
+    ]  # fmt: skip
+    curves = [
+        (
+            subject.name, subject.method, result.split, len(result.tasks),
+            point.gradient_steps, point.adaptation_episodes, *point.returns, *point.gain,
+            *(point.other.gain_over if point.other else UNKNOWN),
+        )
+        for subject in study.subjects
+        for result in subject.evaluation.splits
+        for point in subject.evaluation.curve(result)
+    ]  # fmt: skip
     records = [
         {"run": subject.name, "method": subject.method} | record
         for subject in study.subjects
         for record in subject.evaluation.records()
     ]
-    return _csv(list(records[0]), (list(record.values()) for record in records))
-
-
-def learning_csv(study: Study) -> str:
-    """Every iteration of every run: environment steps, return before and after adaptation."""
-    return _csv(
-        ("run", "method", "seed", "iteration", *LEARNING),
+    learning = [
         (
-            [
-                subject.name, subject.method, subject.saved.config.seed, line["iteration"],
-                *(line.get(key) for key in LEARNING.values()),
-            ]
-            for subject in study.subjects
-            for line in subject.metrics
+            subject.name, subject.method, subject.saved.config.seed, line["iteration"],
+            *(line.get(key) for key in LEARNING.values()),
+        )
+        for subject in study.subjects
+        for line in subject.metrics
+    ]  # fmt: skip
+    about = ("method", "split", "seeds", "env_steps", "tasks", "gradient_steps")
+    point = ("run", "method", "split", "tasks", "gradient_steps", "adaptation_episodes")
+    return [
+        write_csv(
+            folder / "methods.csv", (*about, "adaptation_episodes", *_bounds(*MEASURES)), methods
         ),
-    )  # fmt: skip
+        write_csv(
+            folder / "curves.csv", (*point, *_bounds("return", "gain", "gain_over_other")), curves
+        ),
+        write_csv(folder / "tasks.csv", records[0], (record.values() for record in records)),
+        write_csv(
+            folder / "learning.csv", ("run", "method", "seed", "iteration", *LEARNING), learning
+        ),
+    ]
 
 
-def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(head)
-    writer.writerows(rows)
-    return text.getvalue()
+def _bounds(*names: str) -> list[str]:
+    return [f"{name}{end}" for name in names for end in ("", "_low", "_high")]

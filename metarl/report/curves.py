@@ -1,11 +1,9 @@
-"""Reports as files: the adaptation curve as CSV, JSON and figure, the learning curve as figure."""
+"""Files of a run: its adaptation curve as CSV, JSON and PNG, its learning curve as PNG."""
 
 from __future__ import annotations
 
-import csv
 import io
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +15,7 @@ from metarl.evaluation.gap import Gap
 from metarl.evaluation.labels import DOES_NOT_ADAPT, task_text
 from metarl.evaluation.results import Evaluation, Point, SplitEvaluation
 from metarl.report.line_labels import LineLabel, episode_axis, label_ends, thin_ticks
-from metarl.runs.files import plain, replace_file
+from metarl.runs.files import replace_file, write_csv, write_json
 from metarl.runs.metrics_log import read_metrics
 from metarl_envs import InputError
 
@@ -50,30 +48,25 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
         InputError: without matplotlib; the CSV and JSON files are written all the same.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    table, summary = folder / "evaluation.csv", folder / "evaluation.json"
     records = evaluation.records()
-    # Families' parameters are the same in every row, so the first row names all columns.
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, records[0].keys())
-    writer.writeheader()
-    writer.writerows(records)
-    replace_file(table, text.getvalue().encode())
-    replace_file(summary, (json.dumps(plain(evaluation.summary()), indent=2) + "\n").encode())
-    return [table, summary, adaptation_curve(evaluation, folder / "adaptation_curve.png")]
+    return [
+        # A family's parameters are the same in every row, so the first row names all columns.
+        write_csv(folder / "evaluation.csv", records[0], (row.values() for row in records)),
+        write_json(folder / "evaluation.json", evaluation.summary()),
+        adaptation_curve(evaluation, folder / "adaptation_curve.png"),
+    ]
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
     """Write comparison.json into `folder`, with the gap where robust and oracle are there."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "comparison.json"
     gap = Gap.among(comparison)
     summary = comparison.summary() | {"gap": gap and gap.summary()}
-    replace_file(path, (json.dumps(plain(summary), indent=2) + "\n").encode())
-    return path
+    return write_json(folder / "comparison.json", summary)
 
 
 def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
-    """Return against adaptation episodes, one line with its 95 % band per split, as a PNG.
+    """Draw return against adaptation episodes, one line with its 95 % band per split, as a PNG.
 
     Dotted: the same tasks with another task's adapted parameters.
 
@@ -116,10 +109,10 @@ def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
 
 
 def learning_curve(run: Path, path: Path) -> Path:
-    """Return before and after adaptation against environment steps, from metrics.jsonl, as a PNG.
+    """Draw return before and after adaptation against environment steps, as a PNG.
 
-    Where training was evaluated: also what the policy reached on the validation tasks, and what it
-    reached with another task's adaptation.
+    From metrics.jsonl; where training was evaluated, also the return on the validation tasks, and
+    that with another task's adaptation.
 
     Raises:
         RunError: if the run has no finished iteration.
@@ -129,37 +122,35 @@ def learning_curve(run: Path, path: Path) -> Path:
     if not metrics:
         raise RunError(f"{run}: no finished iteration in metrics.jsonl, so nothing to draw")
     figure, axes = _figure()
-    steps = np.array([line["rollout/env_steps"] for line in metrics], dtype=float)
+    steps = column(metrics, "rollout/env_steps")
     unit, scale = ("million", 1e6) if steps[-1] >= 1e6 else ("thousand", 1e3)
     for key, label, colour in (
         ("rollout/return_post", "after adaptation", AFTER),
         ("rollout/return_pre", "before adaptation", BEFORE),
     ):
-        values = np.array([_number(line.get(key)) for line in metrics])
+        values = column(metrics, key)
         axes.plot(steps / scale, values, color=colour, linewidth=0.8, alpha=0.35)
         axes.plot(steps / scale, smooth(values), color=colour, linewidth=2, label=label)
-    evaluated = [i for i, line in enumerate(metrics) if "eval/return_post" in line]
+    evaluated = ["eval/return_post" in line for line in metrics]
     for key, label, line in (
         ("eval/return_post", "validation tasks, after adaptation", "-"),
         ("eval/return_other", "validation tasks, another's adaptation", ":"),
     ):
-        if evaluated:
-            values = [_number(metrics[i].get(key)) for i in evaluated]
-            axes.plot(
-                steps[evaluated] / scale,
-                values,
-                line,
-                color=VALIDATION,
-                marker="s",
-                ms=4,
-                label=label,
-            )
+        if any(evaluated):
+            values = column(metrics, key)[evaluated]
+            style = {"color": VALIDATION, "marker": "s", "ms": 4}
+            axes.plot(steps[evaluated] / scale, values, line, label=label, **style)
     axes.set_xlabel(f"{unit} environment steps, adaptation included")
     axes.set_ylabel("mean return of an iteration's tasks")
     axes.set_title("Meta-training", loc="left", fontweight="bold")
     _footnote(axes, "thin: each iteration; thick: running mean")
     axes.legend(frameon=False, loc="best")
     return _save(figure, path)
+
+
+def column(metrics: Sequence[Mapping[str, float | None]], key: str) -> np.ndarray:
+    """One metric over the iterations, NaN where it is missing or null."""
+    return np.array([line.get(key) for line in metrics], dtype=float)
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
@@ -235,23 +226,12 @@ def _mark_steps(axes: Axes, evaluation: Evaluation) -> SecondaryAxis | None:
 
 
 def _footnote(axes: Axes, text: str) -> None:
-    axes.annotate(
-        text,
-        (0, -0.16),
-        xycoords="axes fraction",
-        va="top",
-        fontsize=8.5,
-        color=GREY,
-        annotation_clip=False,
-    )
+    place = {"xycoords": "axes fraction", "va": "top", "annotation_clip": False}
+    axes.annotate(text, (0, -0.16), fontsize=8.5, color=GREY, **place)
 
 
 def _size(distinct: int, runs: int) -> str:
     return f"{runs} tasks" if distinct == runs else f"{distinct} tasks, {runs} runs"
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
 
 
 def _save(figure: Figure, path: Path) -> Path:

@@ -1,6 +1,6 @@
-"""The figures in which methods meet: adaptation, share of the gap, learning curves.
+"""The figures of all methods: adaptation curves, share of the gap, learning curves.
 
-Each has a text that says what it shows to those who cannot see it.
+Each has a text for readers who cannot see it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from metarl.evaluation.budgets import steps_text
+from metarl.evaluation.comparison import MethodPoint
 from metarl.evaluation.gap import percent
-from metarl.report.curves import smooth
+from metarl.report.curves import column, smooth
 from metarl.report.line_labels import episode_axis, thin_ticks
 from metarl.report.measured_run import Subject
-from metarl.report.studies import Group, Row, Study
+from metarl.report.studies import Group, Study
 from metarl.report.style import (
     FAINT,
-    FONT,
     GREY,
     INK,
     SPLIT_MARKERS,
@@ -28,13 +28,12 @@ from metarl.report.style import (
     canvas,
     footnote,
     legend,
-    legend_shape,
 )
 from metarl_envs import Split
 
 DOTTED = "; dotted: with another task's adapted parameters"
 SHARE_LIMITS = (-100.0, 200.0)
-"""Of the axis of shares, in %; what lies beyond is cut."""
+"""Of the axis of shares, in %; values beyond are clipped."""
 GRID = 400
 BAND, FAINT_BAND, THIN = 0.2, 0.08, 0.35
 """Opacities."""
@@ -44,19 +43,24 @@ def adaptation(study: Study) -> list[Plate]:
     """Return over adaptation episodes, and over gradient steps where there are several."""
     plates = [
         Plate(
-            f"Mean return after adapting on so many episodes of a task{DOTTED}",
+            f"Mean return against adaptation episodes{DOTTED}",
             [_adaptation(study, split, over_steps=False) for split in study.splits],
         )
     ]
     if study.comparison.schedule[-1][0] > 1:
         pictures = [_adaptation(study, split, over_steps=True) for split in study.splits]
-        title = f"Mean return after so many gradient steps, each on all its episodes{DOTTED}"
+        title = f"Mean return against gradient steps, each on all its episodes{DOTTED}"
         plates.append(Plate(title, pictures))
     return plates
 
 
 def _adaptation(study: Study, split: Split, *, over_steps: bool) -> Picture:
-    figure, axes = canvas(_rows(study.groups))
+    figure, axes = canvas(
+        [group.label for group in study.groups],
+        title=split,
+        x="gradient steps" if over_steps else "adaptation episodes",
+        y="return",
+    )
     words, ticks = [], {0}
     for group in study.groups:
         if not group.adapts:
@@ -71,9 +75,6 @@ def _adaptation(study: Study, split: Split, *, over_steps: bool) -> Picture:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         episode_axis(axes, sorted(ticks))
-    axes.set_title(split, loc="left", fontsize=FONT + 1, color=INK, fontweight="bold")
-    axes.set_xlabel("gradient steps" if over_steps else "adaptation episodes")
-    axes.set_ylabel("return")
     legend(axes)
     covered = f"bands: {study.comparison.intervals}"
     footnote(axes, covered)
@@ -83,7 +84,7 @@ def _adaptation(study: Study, split: Split, *, over_steps: bool) -> Picture:
     return Picture(f"adaptation-{'steps-' if over_steps else ''}{split}", figure, alt)
 
 
-def _curve(axes: Axes, group: Group, rows: Sequence[Row], places: Sequence[int]) -> str:
+def _curve(axes: Axes, group: Group, rows: Sequence[MethodPoint], places: Sequence[int]) -> str:
     """One line with its band; the same in words."""
     mean, low, high = (np.array([row.mean[i] for row in rows]) for i in range(3))
     colour, line, marker = group.style
@@ -100,8 +101,8 @@ def _curve(axes: Axes, group: Group, rows: Sequence[Row], places: Sequence[int])
     return words
 
 
-def _level(axes: Axes, group: Group, row: Row) -> str:
-    """What does not adapt, as a line across with its band; the same in words."""
+def _level(axes: Axes, group: Group, row: MethodPoint) -> str:
+    """A method that does not adapt, as a line across with its band; the same in words."""
     colour, line, _ = group.style
     if np.isfinite(row.mean.low):
         axes.axhspan(row.mean.low, row.mean.high, color=colour, alpha=FAINT_BAND, lw=0)
@@ -110,32 +111,30 @@ def _level(axes: Axes, group: Group, row: Row) -> str:
 
 
 def shares(study: Study) -> Plate | None:
-    """The share of the gap that each method closes, per split; None without a gap for sure."""
-    last = {(row.group.label, row.split): row for row in study.rows}
-    groups = [g for g in study.groups if any(r.closed for r in study.rows if r.group is g)]
+    """The share of the gap that each method closes, per split; None without a significant gap."""
+    groups = [g for g in study.groups if any(r.closed for r in study.rows if r.method is g.runs)]
+    splits: list[Split] = [
+        s for s in study.splits if any(r.closed for r in study.rows if r.split == s)
+    ]
     if not groups:
         return None
-    splits = [
-        split
-        for split in study.splits
-        if any(row.closed for row in study.rows if row.split == split)
-    ]
-    figure, axes = canvas(_legend_rows(splits), height=1.1 + 0.42 * len(groups))
+    x = "% of the gap (0: robust, 100: oracle)"
+    figure, axes = canvas(splits, height=1.1 + 0.42 * len(groups), x=x)
+    offsets = np.linspace(-0.2, 0.2, len(splits)) if len(splits) > 1 else [0.0]
     words = []
-    low, high = SHARE_LIMITS
     for number, group in enumerate(groups):
-        for offset, split in zip(np.linspace(-0.2, 0.2, len(splits)), splits, strict=True):
-            share = last[group.label, split].closed
-            assert share is not None  # the split has a gap
-            middle, *ends = np.clip([100 * value for value in share], low, high)
-            place = number + offset * (len(splits) > 1)
-            colour = group.style.colour
+        colour = group.style.colour
+        for offset, split in zip(offsets, splits, strict=True):
+            row = study.curve(group, split)[-1]
+            assert row.closed is not None  # the split has a gap
+            middle, *ends = np.clip([100 * value for value in row.closed], *SHARE_LIMITS)
+            place = number + offset
             axes.hlines(place, *ends, color=colour, lw=1.6)
             axes.plot(middle, place, SPLIT_MARKERS[split], color=colour, ms=6, mew=0)
-            words.append(f"{group.label} on {split}: {percent(share)}")
-            if other := last[group.label, split].closed_by_other:
-                found = np.clip(100 * other.estimate, low, high)
-                axes.plot(found, place, SPLIT_MARKERS[split], color=colour, ms=6, mfc="none")
+            words.append(f"{group.label} on {split}: {percent(row.closed)}")
+            if other := row.closed_by_other:
+                hollow = np.clip(100 * other.estimate, *SHARE_LIMITS)
+                axes.plot(hollow, place, SPLIT_MARKERS[split], color=colour, ms=6, mfc="none")
                 words[-1] += f", with another task's adapted parameters {percent(other)}"
     for split in splits:
         axes.plot([], [], SPLIT_MARKERS[split], color=GREY, ms=6, mew=0, label=split)
@@ -144,19 +143,17 @@ def shares(study: Study) -> Plate | None:
     steps = [steps_text(study.comparison.env_steps(group.runs)) for group in groups]
     labels = [f"{group.label}\n{n} steps" for group, n in zip(groups, steps, strict=True)]
     axes.set_yticks(range(len(groups)), labels)
-    axes.invert_yaxis()
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x", color=FAINT, lw=0.7)
-    axes.set_xlabel("% of the gap (0: robust, 100: oracle)")
     legend(axes)
     covered = f"lines: {study.comparison.intervals}"
     footnote(axes, covered)
-    alt = f"Share of the gap between robust policy and oracle that is closed, {covered}. "
-    alt += f"{'; '.join(words)}."
+    shown = "Share of the gap between robust policy and oracle that is closed"
+    alt = f"{shown}, {covered}. {'; '.join(words)}."
     title = (
-        "Share of the gap between robust policy and oracle that is closed after all episodes, and "
-        "the environment steps of training; hollow: with another task's adapted parameters"
+        f"{shown} after all episodes, and the environment steps of training; hollow: with another "
+        "task's adapted parameters"
     )
     return Plate(title, [Picture("gap", figure, alt)])
 
@@ -178,9 +175,10 @@ def learning(study: Study) -> Plate | None:
 
 
 def _learning(groups: Sequence[Group], when: str) -> Picture:
-    figure, axes = canvas(_rows(groups))
-    words = []
     title = {"post": "after adaptation", "pre": "before adaptation"}[when]
+    x = "million environment steps, adaptation included"
+    figure, axes = canvas([group.label for group in groups], title=title, x=x, y="return")
+    words = []
     for group in groups:
         colour, line, _ = group.style
         curves = [_seed_curve(subject, when) for subject in group.subjects if subject.metrics]
@@ -192,9 +190,6 @@ def _learning(groups: Sequence[Group], when: str) -> Picture:
         words.append(
             f"{group.label} ends at {values.mean(0)[-1]:.0f}, {grid[-1]:.2g} million steps"
         )
-    axes.set_title(title, loc="left", fontsize=FONT + 1, color=INK, fontweight="bold")
-    axes.set_xlabel("million environment steps, adaptation included")
-    axes.set_ylabel("return")
     legend(axes)
     name = "learning" if when == "post" else "learning-before"
     return Picture(name, figure, f"Learning curves {title}. {'; '.join(words)}.")
@@ -215,21 +210,7 @@ def common(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray,
 
 def _seed_curve(subject: Subject, when: str) -> tuple[np.ndarray, np.ndarray]:
     """Million environment steps and the running mean of the return, where it is known."""
-    steps = column(subject, "rollout/env_steps") / 1e6
-    values = smooth(column(subject, f"rollout/return_{when}"))
+    steps = column(subject.metrics, "rollout/env_steps") / 1e6
+    values = smooth(column(subject.metrics, f"rollout/return_{when}"))
     known = np.isfinite(values)
     return (steps[known], values[known]) if known.any() else (steps[:1], np.zeros(1))
-
-
-def column(subject: Subject, key: str) -> np.ndarray:
-    """One metric over the iterations, NaN where it is missing."""
-    values = [line.get(key) for line in subject.metrics]
-    return np.array([np.nan if value is None else value for value in values], dtype=float)
-
-
-def _rows(groups: Sequence[Group]) -> int:
-    return _legend_rows([group.label for group in groups])
-
-
-def _legend_rows(labels: Sequence[str]) -> int:
-    return legend_shape(labels)[0] if len(labels) > 1 else 0

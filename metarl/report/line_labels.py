@@ -22,6 +22,8 @@ INDENT = 11
 """Of labels from the axes' edge, in pt; where one had to move, a thin line leads to it."""
 LETTERS = 20
 """Of a label's line."""
+LEADER = {"arrowstyle": "-", "lw": 0.6, "alpha": 0.6, "shrinkA": 1, "shrinkB": 1}
+"""Style of the line from a label to its height."""
 
 
 class LineLabel(NamedTuple):
@@ -78,15 +80,7 @@ def label_ends(axes: Axes, labels: Sequence[LineLabel], fontsize: float) -> None
             color=label.colour,
             linespacing=1.1,
             annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": label.colour,
-                "lw": 0.6,
-                "shrinkA": 1,
-                "shrinkB": 1,
-                "relpos": (0, 0.5),
-                "alpha": 0.6,
-            },
+            arrowprops=LEADER | {"color": label.colour, "relpos": (0, 0.5)},
         )
         for label in labels
     ]

@@ -1,4 +1,4 @@
-"""One run as a report shows it: read, evaluated and filmed."""
+"""One run as a report shows it: read and evaluated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MIN_CHANGE_TASKS = 3
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much a report measures."""
+    """Numbers of tasks, episodes and steps that a report measures."""
 
     tasks: int = 100
     """Per split."""
@@ -41,7 +41,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Subject:
-    """A run with all that was measured of it."""
+    """A run with its evaluation."""
 
     name: str
     """Of its folder."""
@@ -56,7 +56,7 @@ class Subject:
 
     @property
     def family(self) -> TaskFamily:
-        """What it was trained on."""
+        """The family that it was trained on."""
         return self.evaluation.family
 
     @property
@@ -68,11 +68,6 @@ class Subject:
     def label(self) -> str:
         """Method and seed, for legends."""
         return f"{self.method}, seed {self.saved.config.seed}"
-
-    @property
-    def slug(self) -> str:
-        """The folder's name as part of ids and file names."""
-        return slug(self.name)
 
     @property
     def hours(self) -> float:
@@ -90,7 +85,7 @@ def study(folder: Path, saved: SavedPolicy, sizes: Sizes, progress: str | None =
     """Measure a run (or a policy folder), whose policy is given; `progress` as for `evaluate`.
 
     Raises:
-        RunError: if what else is in the folder is damaged.
+        RunError: if other files in the folder are damaged.
         InputError: for impossible sizes.
     """
     steps = saved.config.adaptation_steps if sizes.steps is None else sizes.steps

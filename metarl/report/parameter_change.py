@@ -1,4 +1,4 @@
-"""What adaptation changed: how far each layer moved, and where the adapted policies lie."""
+"""Change of the parameters by adaptation: size per layer, and a plane of adapted policies."""
 
 from __future__ import annotations
 

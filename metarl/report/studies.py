@@ -1,19 +1,17 @@
-"""Runs as methods: seeds together, and every number that the report states about them."""
+"""A study: runs grouped into methods, and every number that the report states about them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
-from metarl.evaluation.comparison import Comparison, MethodRuns
-from metarl.evaluation.gap import Gap
+from metarl.evaluation.comparison import Comparison, MethodPoint, MethodRuns
+from metarl.evaluation.gap import Gap, with_shares
 from metarl.evaluation.grouping import compare
 from metarl.evaluation.results import SplitEvaluation
-from metarl.evaluation.statistics import Interval, interquartile_mean, mean_score, worst_tasks
 from metarl.report.measured_run import Subject, slug
 from metarl.report.style import Style, method_styles
 from metarl_envs import Split, TaskFamily
@@ -39,7 +37,7 @@ class Group:
 
     @property
     def adapts(self) -> bool:
-        """Whether it changes with the episodes of its task."""
+        """True if its policies adapt."""
         return self.runs.adapts
 
     @property
@@ -51,38 +49,11 @@ class Group:
 
     def pooled(self) -> list[SplitEvaluation]:
         """Each split with the mean return of every task over the seeds, without controls."""
-        evaluations = [subject.evaluation.over_episodes() for subject in self.subjects]
-        returns = [
-            np.mean([e.splits[i].returns for e in evaluations], axis=0)
-            for i in range(len(evaluations[0].splits))
-        ]
+        seeds = [subject.evaluation.over_episodes().splits for subject in self.subjects]
         return [
-            replace(first, returns=mean, controls=None)
-            for first, mean in zip(evaluations[0].splits, returns, strict=True)
+            replace(same[0], returns=np.mean([r.returns for r in same], axis=0), controls=None)
+            for same in zip(*seeds, strict=True)
         ]
-
-
-class Row(NamedTuple):
-    """What one method reaches on one split at one point; intervals as the comparison names them."""
-
-    group: Group
-    split: Split
-    gradient_steps: int
-    adaptation_episodes: int
-    mean: Interval
-    iqm: Interval
-    worst_fifth: Interval
-    gain: Interval | None
-    """Over the return before adaptation; None for what does not adapt."""
-    closed: Interval | None
-    """Of the gap between robust policy and oracle; None where there is none for sure."""
-    other: Interval | None
-    """Return with another task's adapted parameters; None before adaptation and without any."""
-    gain_over_other: Interval | None
-    averaged: Interval | None
-    """Return with the mean of all tasks' adapted parameters, likewise."""
-    closed_by_other: Interval | None
-    """Share of the gap that another task's adapted parameters close."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +65,7 @@ class Study:
 
     @property
     def family(self) -> TaskFamily:
-        """What they were trained on."""
+        """The family of all runs."""
         return self.groups[0].subjects[0].family
 
     @property
@@ -115,9 +86,7 @@ class Study:
         """
 
         def reached(group: Group) -> float:
-            return float(
-                np.nan_to_num(self.curve(group, self.held_out)[-1].mean.estimate, nan=-np.inf)
-            )
+            return float(np.nan_to_num(self.end(group).mean.estimate, nan=-np.inf))
 
         return max(self.adapting, key=reached, default=None)
 
@@ -138,54 +107,34 @@ class Study:
         return Gap.among(self.comparison)
 
     @cached_property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[MethodPoint]:
         """Every number of the report: one row for each point of a method that adapts, else one."""
         last = len(self.comparison.schedule) - 1
         return [
-            self._row(group, split, point)
+            with_shares(self.comparison.point(group.runs, split, point), self.gap, point)
             for split in self.splits
             for group in self.groups
             for point in (range(last + 1) if group.adapts else [last])
         ]
 
-    def curve(self, group: Group, split: Split) -> list[Row]:
+    def curve(self, group: Group, split: Split) -> list[MethodPoint]:
         """The rows of a method on a split."""
-        return [row for row in self.rows if row.group is group and row.split == split]
+        return [row for row in self.rows if row.method is group.runs and row.split == split]
 
-    def over_episodes(self, group: Group, split: Split) -> list[Row]:
+    def end(self, group: Group) -> MethodPoint:
+        """A method's last row on the split that the page speaks of first."""
+        return self.curve(group, self.held_out)[-1]
+
+    def over_episodes(self, group: Group, split: Split) -> list[MethodPoint]:
         """Those before and after all gradient steps."""
         steps = self.comparison.schedule[-1][0]
         return [row for row in self.curve(group, split) if row.gradient_steps in (0, steps)]
 
-    def over_steps(self, group: Group, split: Split) -> list[Row]:
+    def over_steps(self, group: Group, split: Split) -> list[MethodPoint]:
         """Those in which every gradient step saw all its episodes."""
         full = self.subjects[0].evaluation.episodes_per_step
         rows = self.curve(group, split)
         return [row for row in rows if row.adaptation_episodes == row.gradient_steps * full]
-
-    def _row(self, group: Group, split: Split, point: int) -> Row:
-        compared, runs = self.comparison, group.runs
-        scores, gains = (f(runs, split, point) for f in (compared.scores, compared.gains))
-        mean, iqm, worst = (
-            compared.interval(statistic, [scores], split)
-            for statistic in (mean_score, interquartile_mean, worst_tasks)
-        )
-        gain = compared.interval(mean_score, [gains], split) if group.adapts else None
-        closed = by_other = None
-        if self.gap and runs.method not in (self.gap.robust.method, self.gap.oracle.method):
-            closed = self.gap.closed(runs, split, point)
-            by_other = self.gap.closed_by_other(runs, split, point)
-        over = compared.gain_over_other(runs, split, point)
-        other = averaged = None
-        if over is not None:
-            other, averaged = (
-                compared.interval(mean_score, [reached], split)
-                for reached in compared.controls(runs, split, point)
-            )
-        return Row(
-            group, split, *compared.schedule[point], mean, iqm, worst, gain, closed,
-            other, over, averaged, by_other,
-        )  # fmt: skip
 
 
 def gather(subjects: Sequence[Subject]) -> Study:

@@ -1,7 +1,8 @@
-"""What the report's figures share: their form, palette, canvas and legend."""
+"""Style of the report's figures: form, palette, canvas and legend."""
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,7 +21,7 @@ INK, FAINT, GREY = "#1c2530", "#c9d1d9", "#7a8794"
 """Text and grid, which the page replaces by colours that fit its background; and a grey that fits
 either."""
 FIXED = (("--", GREY), (":", GREY), ("-.", GREY), ((0, (5, 1)), INK), ((0, (1, 1)), INK))
-"""Lines of what does not adapt, if it has no style of its own."""
+"""Lines of methods that do not adapt and have no style of their own."""
 NAMED = {
     "robust": ("--", INK),
     "oracle": ("-", INK),
@@ -54,11 +55,11 @@ class Plate(NamedTuple):
     method: str = ""
     """The label of the method that it is about; empty: about all of them."""
     opening: bool = False
-    """Whether it is among what the page opens with."""
+    """True if the page opens with it."""
 
 
 class Style(NamedTuple):
-    """How a method is drawn in every figure."""
+    """Colour, line and marker of a method in every figure."""
 
     colour: str
     line: str | tuple[int, tuple[int, ...]]
@@ -71,26 +72,29 @@ def method_styles(kinds: Sequence[tuple[str, bool]]) -> list[Style]:
     Those that adapt take the colours in turn, the others lines in ink and grey.
     """
     styles: list[Style] = []
-    coloured = 0
+    turns = itertools.product(ROUNDS, zip(COLOURS, MARKERS, strict=True))
+    colours = itertools.cycle(Style(colour, line, marker) for line, (colour, marker) in turns)
     for name, adapts in kinds:
         if adapts:
-            turn = ROUNDS[coloured // len(COLOURS) % len(ROUNDS)]
-            number = coloured % len(COLOURS)
-            styles.append(Style(COLOURS[number], turn, MARKERS[number]))
-            coloured += 1
+            styles.append(next(colours))
             continue
-        line, colour = NAMED.get(name, FIXED[0])
-        taken = {(style.line, style.colour) for style in styles}
-        if (line, colour) in taken:
-            free = [pair for pair in FIXED if pair not in taken]
-            line, colour = free[0] if free else (line, colour)
-        styles.append(Style(colour, line, ""))
+        own = [Style(colour, line, "") for line, colour in (NAMED.get(name, FIXED[0]), *FIXED)]
+        styles.append(next((style for style in own if style not in styles), own[0]))
     return styles
 
 
-def canvas(legend_rows: int = 0, height: float = HEIGHT) -> tuple[Figure, Axes]:
-    """An empty figure in colours that the page can exchange, with room for a legend above."""
-    figure = Figure(figsize=(WIDTH, height + LEGEND_ROW * legend_rows), layout="constrained")
+def canvas(
+    labels: Sequence[str] = (), height: float = HEIGHT, *, title: str = "", x: str = "", y: str = ""
+) -> tuple[Figure, Axes]:
+    """An empty figure in colours that the page can exchange, with room for a legend above.
+
+    Args:
+        labels: of the legend.
+        height: without the legend, in.
+        title, x, y: texts above the axes and beside them.
+    """
+    rows = legend_shape(labels)[0] if len(labels) > 1 else 0
+    figure = Figure(figsize=(WIDTH, height + LEGEND_ROW * rows), layout="constrained")
     FigureCanvasAgg(figure)
     figure.patch.set_alpha(0)
     axes = figure.subplots()
@@ -98,8 +102,10 @@ def canvas(legend_rows: int = 0, height: float = HEIGHT) -> tuple[Figure, Axes]:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
     axes.tick_params(colors=INK, labelsize=FONT)
-    for text in (axes.xaxis.label, axes.yaxis.label):
-        text.set(color=INK, fontsize=FONT)
+    axes.set_xlabel(x, color=INK, fontsize=FONT)
+    axes.set_ylabel(y, color=INK, fontsize=FONT)
+    if title:
+        axes.set_title(title, loc="left", fontsize=FONT + 1, color=INK, fontweight="bold")
     axes.grid(axis="y", color=FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
     return figure, axes
@@ -137,7 +143,7 @@ def footnote(axes: Axes, text: str) -> None:
 
 
 def colour_bar(axes: Axes, drawn: PathCollection, label: str) -> None:
-    """What the colours mean."""
+    """A scale of the colours beside the axes."""
     bar = figure_of(axes).colorbar(drawn, ax=axes)
     bar.set_label(label, color=INK, fontsize=FONT)
     bar.ax.tick_params(colors=INK, labelsize=FONT)

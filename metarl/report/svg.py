@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import io
-import re
 from pathlib import Path
 
 import matplotlib as mpl
@@ -35,29 +34,23 @@ def write_picture(picture: Picture, folder: Path) -> list[Path]:
 def svg(picture: Picture) -> str:
     """The figure as an SVG document."""
     text = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     # Text stays text, to be searched and read aloud; equal figures are equal files.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "metarl"}):
-        picture.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        picture.figure.savefig(text, format="svg", metadata=nothing)
     return text.getvalue()
 
 
 def inline(picture: Picture) -> str:
-    """The figure as an `<svg>` element: its own ids, the page's colours, as wide as there is room.
+    """The figure as an `<svg>` element in the page's colours.
 
-    Names inside get the picture's name as prefix, since all figures of a page share one namespace.
+    Its ids begin with the picture's name, since all figures of a page share one namespace.
     """
     body = svg(picture)
     body = body[body.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'\bid="', f'id="{picture.name}-', body)
-    body = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{picture.name}-", body)
+    for reference in (' id="', ' xlink:href="#', "url(#"):
+        body = body.replace(reference, f"{reference}{picture.name}-")
     for colour, shown in THEMED.items():
         body = body.replace(colour, shown)
-    opening = body[: body.index(">") + 1]
-    box = re.search(r'viewBox="[^"]*"', opening)
-    assert box is not None  # matplotlib always writes one
-    label = html.escape(picture.alt, quote=True)
-    return (
-        f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" role="img" aria-label="{label}" '
-        f"{box[0]}>{body[len(opening) :]}"
-    )
+    label = f'role="img" aria-label="{html.escape(picture.alt)}"'
+    return body.replace("<svg", f"<svg {label}", 1)

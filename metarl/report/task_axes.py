@@ -1,11 +1,12 @@
-"""Gains over the task parameters: along which axes to show them."""
+"""Axes along which gains are shown: the task parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from metarl.evaluation.results import SplitEvaluation
@@ -16,8 +17,7 @@ MAX_AXES = 4
 GRID = 400
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """One panel: gains against one number of the task, or two."""
 
     horizontal: str
@@ -36,36 +36,33 @@ def task_axes(family: TaskFamily, results: Sequence[SplitEvaluation]) -> list[Ax
     """
     axes = []
     for parameter in family.parameters[:MAX_AXES]:
-        unit = "" if parameter.unit == "1" else f", {parameter.unit}"
-        values = {
-            result.split: result.tasks.values[parameter.name].reshape(len(result.tasks), -1).numpy()
-            for result in results
-        }
-        gains = {result.split: result.gains[-1] for result in results}
+        gains = {}
+        for result in results:
+            values = result.tasks.values[parameter.name].reshape(len(result.tasks), -1).numpy()
+            shown = values if parameter.shape == (2,) else values.mean(axis=1)
+            gains[result.split] = shown, result.gains[-1]
         if parameter.shape == (2,):
-            first, second = (f"{parameter.name}[{i}]{unit}" for i in range(2))
-            plane = {split: (values[split], gains[split]) for split in values}
-            axes.append(Axis(first, second, [], plane))
-            continue
-        mean = "mean of " if parameter.shape else ""
-        line = {split: (values[split].mean(axis=1), gains[split]) for split in values}
-        axes.append(Axis(f"{mean}{parameter.name}{unit}", None, trained(parameter, line), line))
+            axes.append(Axis(with_unit(parameter, "[0]"), with_unit(parameter, "[1]"), [], gains))
+        else:
+            label = f"{'mean of ' if parameter.shape else ''}{with_unit(parameter)}"
+            every = np.concatenate([values for values, _ in gains.values()])
+            axes.append(Axis(label, None, trained(parameter, every), gains))
     return axes
 
 
-def trained(
-    parameter: Parameter, line: dict[str, tuple[Array, Array]]
-) -> list[tuple[float, float]]:
-    """Where, between the smallest and the largest value shown, training tasks come from."""
-    import torch
+def with_unit(parameter: Parameter, entry: str = "") -> str:
+    """A parameter's name, or that of one of its entries, with its unit."""
+    return f"{parameter.name}{entry}{'' if parameter.unit == '1' else f', {parameter.unit}'}"
 
-    shown = np.concatenate([values for values, _ in line.values()])
+
+def trained(parameter: Parameter, shown: Array) -> list[tuple[float, float]]:
+    """Intervals of the values shown from which training tasks are drawn."""
     margin = 0.03 * float(np.ptp(shown) or 1.0)
     grid = np.linspace(shown.min() - margin, shown.max() + margin, GRID)
     points = torch.as_tensor(grid).reshape(-1, *[1] * len(parameter.shape))
     inside = parameter.train.contains(points.expand(-1, *parameter.shape))
-    flags = inside.reshape(GRID, -1).all(dim=1).numpy()
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(int), [0]])))
+    flags = inside.reshape(GRID, -1).all(dim=1).numpy().astype(int)
+    edges = np.flatnonzero(np.diff(flags, prepend=0, append=0))
     return [
         (float(grid[a]), float(grid[b - 1]))
         for a, b in zip(edges[::2], edges[1::2], strict=True)

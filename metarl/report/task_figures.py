@@ -1,4 +1,4 @@
-"""The figures of one method: its gain over the task parameters, and what adaptation moved."""
+"""The figures of one method: its gain over the task parameters, and its change by adaptation."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ from metarl.report.style import (
     colour_bar,
     legend,
 )
-from metarl.report.task_axes import Axis, task_axes
+from metarl.report.task_axes import Axis, task_axes, with_unit
 
 OPACITY = {"train": 0.35, "test": 0.9, "extrapolation": 0.9}
 BINS, SMALLEST_BIN = 8, 5
 """The line through a cloud of tasks: at most so many points, each the mean of at least so many."""
+NEIGHBOURS = "mean of neighbours"
+POINT = {"lw": 0.4, "edgecolor": INK}
+"""Style of points whose colour is a number."""
 
 
 def gain(group: Group) -> Plate:
     """Gain of every task, the mean over seeds, against its parameters; training range shaded."""
-    family = group.subjects[0].family
     results = group.pooled()
-    pictures = []
     words = _gain_words(group, results)
-    for number, axis in enumerate(task_axes(family, results)):
-        figure, axes = canvas(2)
+    pictures = []
+    for number, axis in enumerate(task_axes(group.subjects[0].family, results)):
+        figure, axes = canvas([*axis.gains, NEIGHBOURS])
         if axis.vertical is not None:
             draw_plane(axes, axis)
         else:
@@ -49,20 +51,18 @@ def gain(group: Group) -> Plate:
 
 
 def _gain_words(group: Group, results: list[SplitEvaluation]) -> str:
-    sound = np.concatenate([r.gains[-1][np.isfinite(r.gains[-1])] for r in results])
-    if len(sound) == 0:
+    gains = [np.where(np.isfinite(r.gains[-1]), r.gains[-1], -np.inf) for r in results]
+    every = np.concatenate(gains)
+    valid = every[np.isfinite(every)]
+    if len(valid) == 0:
         return "Every task diverged in one seed or another."
-    best = max(results, key=lambda r: np.max(r.gains[-1], initial=-np.inf, where=_sound(r)))
-    where = int(np.argmax(np.where(_sound(best), best.gains[-1], -np.inf)))
+    split = int(np.argmax([np.max(of, initial=-np.inf) for of in gains]))
+    family, best = group.subjects[0].family, int(np.argmax(gains[split]))
     return (
-        f"{len(sound)} tasks, median gain {np.median(sound):.1f}, worst {sound.min():.1f}, best "
-        f"{sound.max():.1f} at {task_text(group.subjects[0].family, best.tasks, where)}; "
-        f"{np.mean(sound > 0):.0%} of the tasks gain."
+        f"{len(valid)} tasks, median gain {np.median(valid):.1f}, worst {valid.min():.1f}, best "
+        f"{valid.max():.1f} at {task_text(family, results[split].tasks, best)}; "
+        f"{np.mean(valid > 0):.0%} of the tasks gain."
     )
-
-
-def _sound(result: SplitEvaluation) -> np.ndarray:
-    return np.isfinite(result.gains[-1])
 
 
 def draw_gains(axes: Axes, axis: Axis, style: Style) -> None:
@@ -76,7 +76,7 @@ def draw_gains(axes: Axes, axis: Axis, style: Style) -> None:
         )  # fmt: skip
     line = binned(*(np.concatenate(part) for part in zip(*axis.gains.values(), strict=True)))
     if line is not None:
-        axes.plot(*line, color=INK, lw=1.8, label="mean of neighbours")
+        axes.plot(*line, color=INK, lw=1.8, label=NEIGHBOURS)
     axes.axhline(0, color=INK, lw=0.8)
     axes.set_xlabel(axis.horizontal + (" (shaded: training)" if axis.trained else ""))
     axes.set_ylabel("gain in return")
@@ -84,39 +84,27 @@ def draw_gains(axes: Axes, axis: Axis, style: Style) -> None:
 
 
 def binned(values: np.ndarray, gains: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Means of the gains of neighbouring tasks: places and means; None where that says nothing.
+    """Means of the values and gains of neighbouring tasks.
 
-    Nothing is said of a few tasks, or of values that are the same for many of them.
+    None for a few tasks, or where many of them have the same value.
     """
-    sound = np.isfinite(gains)
-    values, gains = values[sound], gains[sound]
+    valid = np.isfinite(gains)
+    values, gains = values[valid], gains[valid]
     count = min(BINS, len(values) // SMALLEST_BIN)
     if count < 3 or len(np.unique(values)) < len(values) // 2:
         return None
     parts = np.array_split(np.argsort(values, kind="stable"), count)
-    return (
-        np.array([values[part].mean() for part in parts]),
-        np.array([gains[part].mean() for part in parts]),
-    )
+    means = np.array([(values[part].mean(), gains[part].mean()) for part in parts])
+    return means[:, 0], means[:, 1]
 
 
 def draw_plane(axes: Axes, axis: Axis) -> None:
     """Gain as colour over two parameters."""
-    gains = np.concatenate([gained for _, gained in axis.gains.values()])
-    limit = float(np.nanmax(np.abs(gains))) or 1.0
+    every = np.concatenate([gained for _, gained in axis.gains.values()])
+    limit = float(np.nanmax(np.abs(every))) or 1.0
+    style = {"cmap": "RdBu", "vmin": -limit, "vmax": limit, "s": 36} | POINT
     drawn = [
-        axes.scatter(
-            *values.T,
-            c=gained,
-            cmap="RdBu",
-            vmin=-limit,
-            vmax=limit,
-            s=36,
-            lw=0.4,
-            edgecolor=INK,
-            marker=SPLIT_MARKERS[split],
-            label=split,
-        )
+        axes.scatter(*values.T, c=gained, marker=SPLIT_MARKERS[split], label=split, **style)
         for split, (values, gained) in axis.gains.items()
     ]
     axes.set_aspect("equal", adjustable="datalim")
@@ -127,63 +115,51 @@ def draw_plane(axes: Axes, axis: Axis) -> None:
 
 
 def changes(group: Group) -> Plate | None:
-    """What adaptation moves, and where to; None where too few tasks adapted."""
-    found = [subject.change for subject in group.subjects if subject.change is not None]
+    """Change of each layer, and the adapted policies; None where too few tasks adapted."""
+    every = [subject.change for subject in group.subjects if subject.change is not None]
     shown = group.representative
-    if not found or shown.change is None:
+    if not every or shown.change is None:
         return None
-    several = len(group.subjects) > 1
-    title = f"{group.label}: what adaptation moves, and where the adapted policies lie" + (
-        f" (on the right: {shown.label})" if several else ""
-    )
-    return Plate(title, [layers(group, found), places(group, shown.change)], group.label)
+    which = f" (on the right: {shown.label})" if len(group.subjects) > 1 else ""
+    title = f"{group.label}: change of each layer by adaptation, and the adapted policies{which}"
+    return Plate(title, [layers(group, every), places(group, shown.change)], group.label)
 
 
-def layers(group: Group, found: list[Change]) -> Picture:
-    """How far each entry of the parameters moves, relative to its length: median, 10 to 90 %."""
-    names = list(found[0].moved)
-    moved = [np.concatenate([change.moved[name] for change in found]) for name in names]
-    figure, axes = canvas()
-    middle = [float(np.median(way)) for way in moved]
-    spread = np.array([np.quantile(way, [0.1, 0.9]) for way in moved]).T
+def layers(group: Group, every: list[Change]) -> Picture:
+    """Change of each entry of the parameters relative to its length: median, 10 to 90 %."""
+    names = list(every[0].moved)
+    moved = [np.concatenate([change.moved[name] for change in every]) for name in names]
+    low, middle, high = np.array([np.quantile(way, [0.1, 0.5, 0.9]) for way in moved]).T
+    figure, axes = canvas(x="change / length before; line: 10 to 90 % of tasks")
     rows = np.arange(len(names))
     axes.barh(rows, middle, color=group.style.colour, height=0.6)
-    axes.hlines(rows, *spread, color=INK, lw=1.2)
+    axes.hlines(rows, low, high, color=INK, lw=1.2)
     axes.set_yticks(rows, [name.removeprefix(TASK) for name in names])
     axes.invert_yaxis()
     axes.grid(visible=False)
-    axes.set_xlabel("change / length before; line: 10 to 90 % of tasks")
-    most = names[int(np.argmax(middle))]
     alt = (
-        f"How far adaptation moves each layer, median over tasks. Most: {most}, by "
-        f"{max(middle):.2g} of its length."
+        f"Change of each layer by adaptation, median over tasks. Most: "
+        f"{names[int(np.argmax(middle))]}, by {middle.max():.2g} of its length."
     )
     return Picture(f"layers-{group.slug}", figure, alt)
 
 
 def places(group: Group, change: Change) -> Picture:
     """The adapted policies on the plane in which they differ most, coloured by task."""
-    figure, axes = canvas()
     parameter = group.subjects[0].family.parameters[0]
     numbers = change.tasks.values[parameter.name].reshape(len(change.tasks), -1).numpy()
-    unit = "" if parameter.unit == "1" else f", {parameter.unit}"
-    match numbers.shape[1]:
-        case 1:
-            shown, label, colours = numbers[:, 0], f"{parameter.name}{unit}", "viridis"
-        case 2:
-            shown = np.arctan2(numbers[:, 1], numbers[:, 0])
-            label, colours = f"direction of {parameter.name}, rad", "twilight"
-        case _:
-            shown = numbers.mean(axis=1)
-            label, colours = f"mean of {parameter.name}{unit}", "viridis"
-    drawn = axes.scatter(*change.places.T, c=shown, cmap=colours, s=40, lw=0.4, edgecolor=INK)
-    colour_bar(axes, drawn, label)
-    axes.set_title(
-        f"a plane with {change.share:.0%} of their variance", loc="left", fontsize=FONT, color=INK
-    )
-    axes.set_xlabel("adapted parameters")
+    shown, label, colours = numbers.mean(axis=1), with_unit(parameter), "viridis"
+    if numbers.shape[1] == 2:
+        shown = np.arctan2(numbers[:, 1], numbers[:, 0])
+        label, colours = f"direction of {parameter.name}, rad", "twilight"
+    elif numbers.shape[1] > 2:
+        label = f"mean of {label}"
+    figure, axes = canvas(x="adapted parameters")
+    colour_bar(axes, axes.scatter(*change.places.T, c=shown, cmap=colours, s=40, **POINT), label)
+    variance = f"{change.share:.0%} of their variance"
+    axes.set_title(f"a plane with {variance}", loc="left", fontsize=FONT, color=INK)
     alt = (
-        f"Where the adapted policies of {len(change.tasks)} tasks lie in parameter space, on a "
-        f"plane that shows {change.share:.0%} of their variance, coloured by {label}."
+        f"The adapted policies of {len(change.tasks)} tasks in parameter space, on a plane that "
+        f"shows {variance}, coloured by {label}."
     )
     return Picture(f"places-{group.slug}", figure, alt)

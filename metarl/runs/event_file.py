@@ -11,7 +11,6 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -23,7 +22,6 @@ from tensorboard.compat.proto.summary_pb2 import (
     Summary,  # pyright: ignore[reportAttributeAccessIssue]
 )
 from tensorboard.summary.writer.record_writer import RecordWriter
-from torch.utils.tensorboard.summary import scalar
 
 VERSION = "brain.Event:2"
 _numbers = itertools.count()
@@ -41,7 +39,8 @@ class EventFile:
             purge_step: what older files say of this step and later ones no longer holds.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        number = f"{next(_numbers):06d}"  # files are read in the order of their names
+        name = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{number}"
         self._file = (folder / f"events.out.tfevents.{name}").open("wb")
         self._records = RecordWriter(self._file)
         try:
@@ -55,13 +54,8 @@ class EventFile:
             raise
 
     def add(self, summary: Summary, step: int) -> None:
-        """Write what torch's functions make: scalars, texts, pictures."""
+        """Write a summary as torch's functions make it: a scalar, a text or a picture."""
         self._write(Event(wall_time=time.time(), step=step, summary=summary))
-
-    def add_scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Write values by their tags."""
-        for tag, value in values.items():
-            self.add(scalar(tag, value), step)
 
     def flush(self) -> None:
         """Give what was written to the system."""
@@ -72,7 +66,7 @@ class EventFile:
         self._file.close()
 
     def give_up(self) -> None:
-        """Close a file that cannot be written, whatever becomes of what was not."""
+        """Close a file that cannot be written, without an error."""
         with contextlib.suppress(OSError):
             self._file.close()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +101,25 @@ def plain(value: Any) -> Any:  # noqa: ANN401
     return value
 
 
-def json_bytes(data: Mapping[str, Any]) -> bytes:
+def json_bytes(data: object) -> bytes:
     """Data as the content of a JSON file that people read: NaN and infinities as null."""
     return f"{json.dumps(plain(data), indent=2, ensure_ascii=False)}\n".encode()
+
+
+def write_json(path: Path, data: object) -> Path:
+    """Write data as a JSON file, whole or not at all."""
+    replace_file(path, json_bytes(data))
+    return path
+
+
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:
+    """Write rows under the names of their columns as a CSV file, whole or not at all."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    replace_file(path, text.getvalue().encode())
+    return path
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard.summary import hparams, text
+from torch.utils.tensorboard.summary import hparams, scalar, text
 
 from metarl.methods.config import TrainConfig, to_json
 from metarl.runs.event_file import EventFile, image_summary
@@ -19,7 +19,7 @@ from metarl.runs.wandb_logging import WandbLog
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 HPARAM_METRICS = ("eval/return_post", "rollout/return_post", "rollout/adaptation_gain")
-"""What TensorBoard's HPARAMS tab compares runs by."""
+"""Metrics by which TensorBoard's HPARAMS tab compares runs."""
 
 
 class MetricsLogger:
@@ -52,16 +52,10 @@ class MetricsLogger:
         self._file.flush()
         with self._viewing():
             if self._events is not None:
-                self._events.add_scalars(metrics, env_steps)
+                for tag, value in metrics.items():
+                    self._events.add(scalar(tag, value), env_steps)
                 self._events.flush()
         self._wandb.write(iteration, env_steps, metrics)
-
-    def image(self, tag: str, path: Path, env_steps: int) -> None:
-        """Show a PNG or an animated GIF under TensorBoard's Images tab."""
-        with self._viewing():
-            if self._events is not None:
-                self._events.add(image_summary(tag, path), env_steps)
-                self._events.flush()
 
     def close(self) -> None:
         """Flush and close all logs."""
@@ -74,12 +68,12 @@ class MetricsLogger:
     def __enter__(self) -> MetricsLogger:
         return self
 
-    def __exit__(self, *raised: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @contextmanager
     def _viewing(self) -> Iterator[None]:
-        """Do without events from the first error on."""
+        """Stop writing events at the first error, with a warning."""
         try:
             yield
         except OSError as error:

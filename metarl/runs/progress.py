@@ -1,4 +1,4 @@
-"""Progress of training and of measuring: a bar on a terminal, now and then a line elsewhere."""
+"""Progress of training and evaluation: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VALIDATED, OTHER = "eval/return_post", "eval/return_other"
 
 
 class Bar:
-    """Counts the parts of a long piece of work on stderr: how many of how many, and time left.
+    """Count of finished parts of a long piece of work on stderr, with the time left.
 
     On a terminal a tqdm bar; elsewhere (batch jobs, CI) the first and the last part and one line
     every `interval_s` seconds between them; with `quiet` nothing.
@@ -35,34 +35,25 @@ class Bar:
         initial: int = 0,
         *,
         quiet: bool = False,
-        unit: str = "it",
         interval_s: float = 10.0,
     ) -> None:
-        """Shows an empty bar, if there is a terminal.
+        """Show an empty bar, if there is a terminal.
 
         Args:
-            what: is counted, as lines and bars begin: "iteration", "evaluate runs/x".
-            total: parts.
-            initial: parts done before.
+            what: the name of the work, such as "iteration" or "evaluate runs/x".
+            total: number of parts.
+            initial: parts finished before.
             quiet: show nothing.
-            unit: of the bar's speed.
             interval_s: between lines where there is no terminal.
         """
-        self._what, self._total = what, total
-        self._initial, self._done = initial, initial
-        self._quiet = quiet
-        self._interval_s = interval_s
+        self._what, self._total, self._initial = what, total, initial
+        self._done, self._quiet, self._interval_s = initial, quiet, interval_s
         self._began_s = time.monotonic()
         self._printed_s = float("-inf")
         self._bar = None
         if not quiet and sys.stderr.isatty():
             self._bar = tqdm(
-                desc=what,
-                total=total,
-                initial=initial,
-                unit=unit,
-                dynamic_ncols=True,
-                file=sys.stderr,
+                desc=what, total=total, initial=initial, dynamic_ncols=True, file=sys.stderr
             )
 
     def advance(self, shown: Mapping[str, str] | None = None, parts: int = 1) -> None:
@@ -96,7 +87,7 @@ class Bar:
     def __enter__(self) -> Bar:
         return self
 
-    def __exit__(self, *raised: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _left(self, now_s: float) -> str:
@@ -108,8 +99,8 @@ class Bar:
 class Progress:
     """A bar over the iterations of a training, with returns before and after adaptation.
 
-    Beside them stands what the newest evaluation on validation tasks found after adaptation, and as
-    its control what the parameters that another task adapted to reach there.
+    Beside them the newest return on validation tasks after adaptation, and as its control that with
+    the parameters of another task.
     """
 
     def __init__(
@@ -144,5 +135,5 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, *raised: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.close()

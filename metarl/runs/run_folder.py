@@ -11,7 +11,7 @@ from pathlib import Path
 from metarl.errors import RunError
 from metarl.methods.config import TrainConfig, to_json
 from metarl.process import typed
-from metarl.runs.files import json_bytes, read_json, replace_file
+from metarl.runs.files import read_json, write_json
 from metarl.runs.policy_folder import CONFIG, SCHEMA, check_format, read_config
 from metarl.versions import git_commit, versions
 
@@ -115,4 +115,4 @@ def _write_run_config(run: Path, config: TrainConfig, commands: list[list[str]])
         "commands": commands,
         "config": to_json(config),
     }
-    replace_file(run / CONFIG, json_bytes(data))
+    write_json(run / CONFIG, data)

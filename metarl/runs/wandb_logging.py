@@ -16,7 +16,7 @@ from typing import Any
 
 from metarl.errors import RunError
 from metarl.methods.config import TrainConfig, settings
-from metarl.runs.files import json_bytes, read_json, replace_file
+from metarl.runs.files import read_json, write_json
 from metarl_envs import InputError
 
 ABOUT = "wandb.json"
@@ -37,7 +37,7 @@ def check(project: str) -> None:
 def begin(run: Path, project: str) -> None:
     """Note in a new run folder that it logs to a project."""
     about = {"project": project, "id": uuid.uuid4().hex[:12]}
-    replace_file(run / ABOUT, json_bytes(about))
+    write_json(run / ABOUT, about)
 
 
 class WandbLog:

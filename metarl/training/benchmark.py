@@ -1,4 +1,4 @@
-"""How fast an engine and the learner are here: physics alone, with a policy, and meta-training.
+"""Speed of an engine and the learner: physics alone, with a policy, and meta-training.
 
 Physics alone is the floor: the same worlds and substeps under random controls, without policy,
 observation or reward. Every figure is the median of a few rounds after a warm-up, which pays for
@@ -35,7 +35,7 @@ CPU_WORLDS = (256, 1024)
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured with one number of worlds. Rates are per second of wall-clock time."""
+    """Figures for one number of worlds. Rates are per second of wall-clock time."""
 
     worlds: int
     tasks: int
@@ -44,7 +44,7 @@ class Row:
     raw_env_steps_per_s: float
     """The same in control steps."""
     policy_env_steps_per_s: float
-    """Collection: policy, sampling, physics, rewards, records."""
+    """Collection: policy, sampling, physics, rewards, storage."""
     collect_over_physics: float
     """Seconds of a collection over seconds of its physics alone."""
     iteration_s: float
@@ -60,7 +60,7 @@ class Row:
     """Environment steps of a meta-iteration over its seconds."""
     warm_up_s: float
     memory_gb: float
-    """On a GPU what is taken of its memory, by whomever; on a CPU the process's peak so far."""
+    """GPU: memory in use, by all processes. CPU: peak resident memory of this process."""
 
 
 def benchmark(config: TrainConfig, worlds: Sequence[int], rounds: int) -> Iterator[Row]:
@@ -102,26 +102,27 @@ def report(config: TrainConfig, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    ("worlds", lambda r: f"{r.worlds:,}"),
-    ("physics steps/s", lambda r: f"{r.physics_steps_per_s:,.0f}"),
-    ("env steps/s", lambda r: f"{r.raw_env_steps_per_s:,.0f}"),
-    ("with policy", lambda r: f"{r.policy_env_steps_per_s:,.0f}"),
-    ("ratio", lambda r: f"{r.collect_over_physics:.2f}"),
-    ("training", lambda r: f"{r.train_env_steps_per_s:,.0f}"),
-    ("iteration s", lambda r: f"{r.iteration_s:.3f}"),
-    ("tasks", lambda r: f"{r.tasks_s:.3f}"),
-    ("collect", lambda r: f"{r.collect_s:.3f}"),
-    ("adapt", lambda r: f"{r.adapt_s:.3f}"),
-    ("update", lambda r: f"{r.update_s:.3f}"),
-    ("GB", lambda r: f"{r.memory_gb:.2f}"),
-)
-HEADER = [name for name, _ in COLUMNS]
+COLUMNS = {
+    "worlds": "{worlds:,}",
+    "physics steps/s": "{physics_steps_per_s:,.0f}",
+    "env steps/s": "{raw_env_steps_per_s:,.0f}",
+    "with policy": "{policy_env_steps_per_s:,.0f}",
+    "ratio": "{collect_over_physics:.2f}",
+    "training": "{train_env_steps_per_s:,.0f}",
+    "iteration s": "{iteration_s:.3f}",
+    "tasks": "{tasks_s:.3f}",
+    "collect": "{collect_s:.3f}",
+    "adapt": "{adapt_s:.3f}",
+    "update": "{update_s:.3f}",
+    "GB": "{memory_gb:.2f}",
+}
+"""Columns of the table, and the format of a row in each."""
+HEADER = list(COLUMNS)
 
 
 def cells(row: Row) -> list[str]:
     """A row of the table under `HEADER`."""
-    return [form(row) for _, form in COLUMNS]
+    return [form.format(**asdict(row)) for form in COLUMNS.values()]
 
 
 def device_name(device: torch.device) -> str:
@@ -177,9 +178,9 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
         physics_s.append(_seconds(device, physics))
         collect_s.append(_seconds(device, collection))
         phases.append(meta_iteration())
-    medians = [statistics.median(column) for column in zip(*phases, strict=True)]
+    tasks_s, inner_s, adapt_s, update_s = map(statistics.median, zip(*phases, strict=True))
     physics_median, collect_median = statistics.median(physics_s), statistics.median(collect_s)
-    iteration_s = statistics.median(sum(phase) for phase in phases)
+    iteration_s = statistics.median(map(sum, phases))
     steps = worlds * env.horizon
     return Row(
         worlds,
@@ -189,10 +190,10 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
         policy_env_steps_per_s=steps / collect_median,
         collect_over_physics=collect_median / physics_median,
         iteration_s=iteration_s,
-        tasks_s=medians[0],
-        collect_s=medians[1],
-        adapt_s=medians[2],
-        update_s=medians[3],
+        tasks_s=tasks_s,
+        collect_s=inner_s,
+        adapt_s=adapt_s,
+        update_s=update_s,
         train_env_steps_per_s=(K + 1) * steps / iteration_s,
         warm_up_s=warm_up_s,
         memory_gb=_memory_gb(device),

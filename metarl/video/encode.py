@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ GIF_MAX_BYTES = 2_000_000
 
 
 def ffmpeg_is_missing() -> str:
-    """Why only GIFs are written, with the mend; empty where mp4 can be written too."""
+    """The reason why only GIFs can be written, with the fix; empty where mp4 can be written too."""
     try:
         import imageio_ffmpeg
 
@@ -41,7 +40,7 @@ def ffmpeg_is_missing() -> str:
 
 @dataclass(frozen=True)
 class Pace:
-    """How simulated time becomes video time. Every frame is a state of its own, none repeats."""
+    """Pace of a video in simulated time. Every frame is a state of its own, none repeats."""
 
     fps: float
     stride: int
@@ -106,12 +105,7 @@ class Mp4Writer:
     def __enter__(self) -> Mp4Writer:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         self._encoder.close()
         if error is None:
             self._temporary.replace(self.path)
@@ -135,12 +129,7 @@ class GifWriter:
     def __enter__(self) -> GifWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         if error is None and self._frames:
             replace_file(self.path, self._encode())
 

@@ -18,7 +18,7 @@ from metarl_envs import BatchEnv
 
 @dataclass(frozen=True)
 class Episode:
-    """What happened in the two worlds of a recording; world 0 is before, 1 after adaptation."""
+    """Returns and ends in the two worlds of a video; world 0 is before, 1 after adaptation."""
 
     returns: NDArray[np.float64]  # (2, T+1) running return
     quantity: NDArray[np.float64]  # (2, T+1) running mean of the physical quantity
@@ -72,7 +72,7 @@ def play(
 
 
 def follow(env: BatchEnv, policy: Policy, params: Params, seed: int) -> Episode:
-    """Play the episode once without pictures: what captions and the chart's scale need."""
+    """Play the episode once without pictures, for the captions and the chart's scale."""
     returns, quantity = [np.zeros(2)], [np.zeros(2)]
     lengths, early = np.zeros(2, dtype=int), np.zeros(2, dtype=bool)
     for rewards, amount, alive, ended in play(env, policy, params, reset_alike(env, seed)):

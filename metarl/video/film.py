@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,18 +17,18 @@ from metarl.methods.setup import family_of
 from metarl.policies.base import Policy
 from metarl.policies.params import Params
 from metarl.runs.checkpoint import SavedPolicy
-from metarl.runs.files import plain, replace_file, sha256
+from metarl.runs.files import sha256, write_json
 from metarl.runs.places import free_stem
 from metarl.versions import git_commit, versions
 from metarl.video.encode import Frame, Pace, choose_pace, ffmpeg_is_missing, video_writers
 from metarl.video.episode import Episode, before_and_after, follow, play, reset_alike
 from metarl.video.panels import AFTER, BEFORE, Composer, Side
-from metarl_envs import BatchEnv, Camera, EngineName, TaskFamily, Tasks
+from metarl_envs import BatchEnv, Camera, EngineName, Tasks
 from metarl_envs.inputs.numbers import whole
 from metarl_envs.rendering.renderer import WorldRenderer, check_camera, make_renderer, picture_size
 
 HOLD_S = 1.0
-"""How long the last frame stays."""
+"""Time that the last frame stays."""
 
 
 def record(
@@ -40,7 +39,7 @@ def record(
     steps: int = 1,
     episodes: int = 20,
     seed: int = 0,
-    source: str = "told",
+    source: str = "given",
     width: int = 480,
     height: int = 360,
     gif: bool = True,
@@ -134,9 +133,7 @@ def film(
         for renderer in renderers:
             renderer.close()
     provenance = _provenance(saved, adaptation, episode, pace, seed)
-    paths.append(stem.with_name(f"{stem.name}.json"))
-    replace_file(paths[-1], (json.dumps(plain(provenance), indent=2) + "\n").encode())
-    return paths
+    return [*paths, write_json(stem.with_name(f"{stem.name}.json"), provenance)]
 
 
 def _frames(
@@ -172,17 +169,11 @@ def _composer(
     adaptation: Adaptation, episode: Episode, pace: Pace, size: tuple[int, int]
 ) -> Composer:
     steps = len(adaptation.returns) - 1
-    after = (
-        f"{steps * adaptation.episodes} adaptation episodes, {steps} gradient "
-        f"step{'s' if steps > 1 else ''}"
-    )
+    gradient_steps = f"{steps} gradient step{'s' if steps > 1 else ''}"
+    after = f"{steps * adaptation.episodes} adaptation episodes, {gradient_steps}"
     titles = (("BEFORE", "0 adaptation episodes", BEFORE), ("AFTER", after, AFTER))
-    before, adapted = (
-        Side(
-            *title, episode.returns[i], episode.quantity[i], episode.lengths[i], episode.endings[i]
-        )
-        for i, title in enumerate(titles)
-    )
+    worlds = zip(episode.returns, episode.quantity, episode.lengths, episode.endings, strict=True)
+    before, adapted = (Side(*t, *world) for t, world in zip(titles, worlds, strict=True))
     quantity, unit = quantity_label(adaptation.family.quantity)
     parameters = adaptation.family.parameters
     return Composer(
@@ -202,13 +193,13 @@ def _composer(
 def _provenance(
     saved: SavedPolicy, adaptation: Adaptation, episode: Episode, pace: Pace, seed: int
 ) -> dict[str, Any]:
-    """All that is needed to make the video again, and what it shows."""
+    """Everything that is needed to make the video again, and its numbers."""
     family, episodes = adaptation.family, adaptation.episodes
     return {
         "format": "metarl-video",
         "family": family.name,
         "task": adaptation.task.describe(0),
-        "units": _units(family),
+        "units": {parameter.name: parameter.unit for parameter in family.parameters},
         "seed": seed,
         "weights_sha256": weights_sha256(saved.params),
         "adaptation": [
@@ -241,11 +232,6 @@ def _provenance(
         "commit": git_commit(),
         "versions": versions(),
     }
-
-
-def _units(family: TaskFamily) -> dict[str, str]:
-    """SI units of the task's parameters; 1 for ratios and choices."""
-    return {parameter.name: parameter.unit for parameter in family.parameters}
 
 
 def weights_sha256(params: Params) -> str:

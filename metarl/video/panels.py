@@ -34,7 +34,7 @@ class Side:
     length: int
     """Steps until the episode's end, <= T."""
     ending: str
-    """How it ended, shown from then on; empty where only the time was up."""
+    """Kind of its end, shown from then on; empty where only the time was up."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Composer:
     family: str
     task: str
     meaning: str
-    """What the task's numbers mean, shown where there is room."""
+    """Meaning of the task's numbers, shown where there is room."""
     pace: str
     quantity: str
     unit: str
@@ -70,7 +70,7 @@ class Composer:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of a frame, multiples of 16 as H.264 wants."""
-        free = self._header + self._titles + self.height + self._numbers + self._px(104)
+        free = sum(self._bars) + self.height + self._px(104)
         return 2 * self.width, -(-free // 16) * 16
 
     def frame(self, left: Frame, right: Frame, step: int) -> Frame:
@@ -78,11 +78,11 @@ class Composer:
         picture = Image.new("RGB", self.size, BACKGROUND)
         draw = ImageDraw.Draw(picture)
         self._draw_header(draw, step)
-        top = self._header + self._titles
+        top, bottom = self._pictures
         for x, side, world in ((0, self.before, left), (self.width, self.after, right)):
             picture.paste(Image.fromarray(world), (x, top))
             self._draw_side(draw, x, side, step)
-        draw.rectangle((self.width - 1, self._header, self.width, top + self.height), BACKGROUND)
+        draw.rectangle((self.width - 1, self._bars[0], self.width, bottom), BACKGROUND)
         self._draw_chart(picture, step)
         return np.asarray(picture)
 
@@ -90,23 +90,22 @@ class Composer:
         """A length that is `length` pixels at a width of 480."""
         return round(length * self.width / 480)
 
-    @property
-    def _header(self) -> int:
-        return self._px(48)
+    @cached_property
+    def _bars(self) -> tuple[int, int, int]:
+        """Heights of the header, of the titles and of the numbers, pixels."""
+        return self._px(48), self._px(34), self._px(40)
 
     @property
-    def _titles(self) -> int:
-        return self._px(34)
-
-    @property
-    def _numbers(self) -> int:
-        return self._px(40)
+    def _pictures(self) -> tuple[int, int]:
+        """Upper and lower edge of the worlds' pictures, pixels."""
+        top = self._bars[0] + self._bars[1]
+        return top, top + self.height
 
     def _font(self, size: float) -> ImageFont.FreeTypeFont:
         return _font(max(9, self._px(size)))
 
     def _draw_header(self, draw: ImageDraw.ImageDraw, step: int) -> None:
-        pad, middle = self._px(16), self._header // 2
+        pad, middle = self._px(16), self._bars[0] // 2
         width = 2 * self.width
         time = f"{step * self.dt_s:.2f} s · {self.pace} · mean action"
         small = self._font(15)
@@ -127,19 +126,19 @@ class Composer:
             draw.text((edge, middle), self.meaning, MUTED, small, anchor="lm")
 
     def _draw_side(self, draw: ImageDraw.ImageDraw, x: int, side: Side, step: int) -> None:
-        pad, top = self._px(16), self._header
-        draw.rectangle((x, top, x + self.width, top + self._titles - 1), BAR)
-        draw.rectangle((x, top, x + self._px(6), top + self._titles - 1), side.colour)
-        middle = top + self._titles // 2
+        pad, (top, titles, numbers) = self._px(16), self._bars
+        draw.rectangle((x, top, x + self.width, top + titles - 1), BAR)
+        draw.rectangle((x, top, x + self._px(6), top + titles - 1), side.colour)
+        middle = top + titles // 2
         title = self._font(19)
         draw.text((x + pad, middle), side.title, side.colour, title, anchor="lm")
         after_title = x + pad + draw.textlength(side.title + "  ", title)
         draw.text((after_title, middle), side.subtitle, TEXT, self._font(16), anchor="lm")
 
         step = min(step, side.length)
-        top += self._titles + self.height
-        draw.rectangle((x, top, x + self.width, top + self._numbers), BAR)
-        middle = top + self._numbers // 2
+        top = self._pictures[1]
+        draw.rectangle((x, top, x + self.width, top + numbers), BAR)
+        middle = top + numbers // 2
         number, label = self._font(21), self._font(15)
         edge = x + pad
         for text, font, colour in (
@@ -162,10 +161,10 @@ class Composer:
             self._draw_ending(draw, x, side)
 
     def _draw_track(self, draw: ImageDraw.ImageDraw, x: int, side: Side, step: int) -> None:
-        """How far it has come, on a line in front of it: the camera follows, so the floor moves."""
+        """The distance covered, on a line in front: the camera follows, so the floor moves."""
         low, high = self._travelled
         scale = (self.width - self._px(120)) / (high - low)
-        y = self._header + self._titles + self.height - self._px(20)
+        y = self._pictures[1] - self._px(20)
         zero = x + self._px(60) - low * scale
         place = zero + side.quantity[step] * step * self.dt_s * scale
         ends = (zero + low * scale, zero + high * scale)
@@ -187,14 +186,14 @@ class Composer:
     def _draw_ending(self, draw: ImageDraw.ImageDraw, x: int, side: Side) -> None:
         font, pad = self._font(16), self._px(8)
         text = f"{side.ending} at {side.length * self.dt_s:.2f} s"
-        right, top = x + self.width - self._px(12), self._header + self._titles + self._px(12)
+        right, top = x + self.width - self._px(12), self._pictures[0] + self._px(12)
         left = right - draw.textlength(text, font) - 2 * pad
         draw.rounded_rectangle((left, top, right, top + self._px(28)), pad, BACKGROUND)
         draw.text((left + pad, top + self._px(14)), text, TEXT, font, anchor="lm")
 
     @cached_property
     def _travelled(self) -> tuple[float, float]:
-        """How far both get, backward and forward, at least half a metre each way, m."""
+        """Distances that both reach backward and forward, at least half a metre each way, m."""
         ways = [
             side.quantity * np.minimum(np.arange(len(side.quantity)), side.length) * self.dt_s
             for side in (self.before, self.after)
@@ -210,7 +209,7 @@ class Composer:
 
     def _draw_chart(self, picture: Image.Image, step: int) -> None:
         """Running return against time for both worlds, drawn at twice the size and shrunk."""
-        top = self._header + self._titles + self.height + self._numbers
+        top = self._pictures[1] + self._bars[2]
         width, height = picture.width, picture.height - top
         chart = Image.new("RGB", (2 * width, 2 * height), BACKGROUND)
         draw = ImageDraw.Draw(chart)

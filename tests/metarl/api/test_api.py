@@ -19,6 +19,7 @@ from metarl.cli.evaluate import Evaluate
 from metarl.cli.options import Compute, NewRuns
 from metarl.cli.train import Resume, Train
 from metarl.errors import RunError
+from metarl.evaluation.curve_table import comparison_table
 from metarl.methods.settings import RESUMABLE
 from metarl.runs.checkpoint import load_policy, load_run_config
 from metarl_envs import InputError, get_family, register_family
@@ -181,7 +182,7 @@ def test_several_runs_are_evaluated_in_order_and_compared(tmp_path):
         "maml-trpo (a)",
         "maml-trpo (c)",
     ]
-    assert str(compared) == compared.comparison.table()
+    assert str(compared) == comparison_table(compared.comparison)
     assert compared.summary()["gap"] is None
     (path,) = compared.save()
     assert path == tmp_path / "comparison" / "comparison.json"

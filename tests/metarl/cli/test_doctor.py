@@ -1,4 +1,4 @@
-"""Each thing that is missing is found, with the command that mends it."""
+"""Each thing that is missing is found, with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_something_required_that_is_missing_is_an_error(capsys, monkeypatch):
     assert doctor.main() == 1
     assert capsys.readouterr().out.splitlines()[1:3] == [
         "  MISSING engine             is gone",
-        f"{'':29}mend: fetch it",
+        f"{'':29}fix: fetch it",
     ]
 
 
@@ -43,7 +43,7 @@ def test_something_optional_that_is_missing_is_none(capsys, monkeypatch):
     missing = Finding("movies", False, "is gone", "fetch it", required=False)
     monkeypatch.setattr(doctor, "findings", lambda: iter([missing]))
     assert doctor.main() == 0
-    assert "mend: fetch it" in capsys.readouterr().out
+    assert "fix: fetch it" in capsys.readouterr().out
 
 
 def test_a_broken_package_is_found_by_importing_it(monkeypatch):

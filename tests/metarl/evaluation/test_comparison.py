@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 
 import numpy as np
@@ -12,12 +11,12 @@ import torch
 from support.tiny import tiny_policy
 
 from metarl.evaluation.comparison import Comparison, MethodRuns
+from metarl.evaluation.curve_table import aligned, comparison_table
 from metarl.evaluation.evaluate import evaluate
 from metarl.evaluation.intervals import t_quantile
 from metarl.evaluation.labels import ANY_TASK
 from metarl.evaluation.results import Controls, Evaluation, SplitEvaluation
 from metarl.evaluation.statistics import mean_score
-from metarl.runs.files import plain
 from metarl_envs import InputError, Tasks, get_family
 
 
@@ -56,19 +55,32 @@ def test_summary_by_hand():
     assert after["mean"]["by_run"] == [12.5, 14.5]
     assert after["worst_fifth"]["by_run"] == pytest.approx([10.0, 12.0])
     # One run has no other run to draw within a task.
-    assert math.isnan(split["curves"]["robust"][1]["iqm"]["stratified"][1])
-    json.dumps(plain(two_methods().summary()), allow_nan=False)
+    assert split["curves"]["robust"][1]["iqm"]["stratified"] == [7.0, None, None]
 
 
-def test_table_names_methods_runs_and_intervals():
-    table = two_methods().table()
+def test_table_holds_the_points_of_every_method_and_each_seeds_end():
+    table = comparison_table(two_methods())
     lines = [" ".join(line.split()) for line in table.splitlines()]
-    assert any(line.startswith("maml 2 0 0 0.0 [0.0, 0.0]") for line in lines)
-    assert any(line.startswith("1 20 12.8 [") for line in lines)
+    maml, robust = two_methods().methods
+    for method, index, start in (
+        (maml, 0, "maml 2 0 0"),
+        (maml, 1, "1 20"),
+        (robust, 0, "robust 1 0 0"),
+    ):
+        point = two_methods().point(method, "test", index)
+        assert f"{start} {point.iqm.text()} {point.worst_fifth.text()}" in lines
     assert "seeds in the end: 11.5, 13.5" in lines  # the middle two of four
-    assert any(line.startswith("robust 1 0 0 1.0") for line in lines)
-    assert f"[{two_methods().intervals}]" in table
     assert max(map(len, table.splitlines())) <= 100
+
+
+def test_columns_are_as_wide_as_their_longest_text():
+    rows = [("", "steps", "return"), ("maml", "1", "-3.0"), "between: no columns", ("b", "20", "")]
+    assert aligned(rows, right=[1]) == [
+        "        steps  return",
+        "  maml      1  -3.0",
+        "        between: no columns",
+        "  b        20",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +97,7 @@ def test_intervals_are_named_for_what_they_cover(seeds, said):
     comparison = Comparison(tuple(made))
     assert comparison.intervals == said
     assert said in comparison.summary()["intervals"]
-    assert f"[{said}]" in comparison.table()
+    assert f"[{said}]" in comparison_table(comparison)
 
 
 def test_each_seed_stands_beside_the_mean():
@@ -111,29 +123,30 @@ def test_gains_over_another_tasks_adaptation_by_hand():
     )
     comparison = Comparison((MethodRuns("maml", runs), MethodRuns("robust", (run([[1] * 4] * 2),))))
     maml, robust = comparison.methods
-    over = comparison.gain_over_other(maml, "test", 1)
-    assert over is not None and over.estimate == pytest.approx(2.55) and over.low > 0
-    assert comparison.gain_over_other(maml, "test", 0) is None
-    assert comparison.gain_over_other(robust, "test", 1) is None
-    assert comparison.verdict(maml, "test").startswith("adaptation to the task")
-    point = comparison.summary()["splits"]["test"]["curves"]["maml"][1]["controls"]
-    assert point["another_task"][0] == pytest.approx(8.95)
-    assert point["mean_of_tasks"][0] == pytest.approx(9.45)
-    assert point["gain_over_mean"][0] == pytest.approx(2.05)
-    lines = [" ".join(line.split()) for line in comparison.table().splitlines()]
-    assert any(line.startswith("maml 1 20 +2.5 [") and line.endswith("8.9 9.4") for line in lines)
-    assert max(map(len, comparison.table().splitlines())) <= 100
+    point = comparison.point(maml, "test", 1)
+    assert point.gain_over_other.estimate == pytest.approx(2.55) and point.gain_over_other.low > 0
+    assert point.gain.estimate == 11.5
+    assert comparison.point(maml, "test", 0).gain_over_other is None
+    assert comparison.point(robust, "test", 1).gain_over_other is None
+    assert point.verdict.startswith("adaptation to the task")
+    written = comparison.summary()["splits"]["test"]["curves"]["maml"][1]["controls"]
+    assert written["another_task"][0] == pytest.approx(8.95)
+    assert written["gain_over_another_task"] == list(point.gain_over_other)
+    assert written["mean_of_tasks"][0] == pytest.approx(9.45)
+    assert written["gain_over_mean"][0] == pytest.approx(2.05)
+    lines = [" ".join(line.split()) for line in comparison_table(comparison).splitlines()]
+    assert f"maml 1 20 {point.gain_over_other.text('+')} 8.9 9.4" in lines
     plain_improvement = Comparison(
         (MethodRuns("maml", (controlled([[0] * 4, [9, 10, 11, 12]], [12, 11, 10, 9]),)),)
     )
-    assert plain_improvement.verdict(plain_improvement.methods[0], "test") == ANY_TASK
-    assert ANY_TASK in plain_improvement.table()
+    assert plain_improvement.point(plain_improvement.methods[0], "test", 1).verdict == ANY_TASK
+    assert ANY_TASK in comparison_table(plain_improvement)
 
 
 def test_a_task_whose_control_diverged_is_left_out():
     diverged = controlled([[0, 0, 0], [1, 2, 3]], [1, math.nan, 1])
     comparison = Comparison((MethodRuns("a", (diverged,)),))
-    assert comparison.sound("test").tolist() == [True, False, True]
+    assert comparison.valid("test").tolist() == [True, False, True]
 
 
 def test_runs_measured_in_another_way_are_refused_but_for_noise():
@@ -154,7 +167,7 @@ def test_steps_of_what_a_run_started_from_count_and_unequal_ones_are_called_so()
     comparison = Comparison((robust, tuned, maml))
     assert [comparison.env_steps(m) for m in comparison.methods] == [2e6, 2e6, 1.5e6]
     said = "environment steps of training differ: robust 2 M, tuned 2 M, maml 1.5 M"
-    assert said in comparison.table()
+    assert comparison.budgets == said and said in comparison_table(comparison)
     assert comparison.summary()["env_steps"] == {"robust": 2e6, "tuned": 2e6, "maml": 1.5e6}
     alone = Comparison((tuned,))
     assert alone.env_steps(tuned) is None  # what it started from is not here
@@ -163,9 +176,9 @@ def test_steps_of_what_a_run_started_from_count_and_unequal_ones_are_called_so()
 def test_a_task_that_diverged_in_one_run_is_left_out_of_all():
     first, second = run([[1, 2, 3], [4, 5, 6]]), run([[1, 2, 3], [4, math.nan, 6]])
     comparison = Comparison((MethodRuns("a", (first,)), MethodRuns("b", (second,))))
-    assert comparison.sound("test").tolist() == [True, False, True]
+    assert comparison.valid("test").tolist() == [True, False, True]
     assert comparison.scores(comparison.methods[0], "test", 1).tolist() == [[4, 6]]
-    assert "test: 2 tasks, 1 left out (diverged)" in comparison.table()
+    assert comparison.summary()["splits"]["test"]["tasks_left_out"] == 1
 
 
 def test_repetitions_of_few_tasks_are_drawn_within_each_task():
@@ -204,7 +217,7 @@ def test_runs_that_were_not_measured_alike_are_refused(change, message):
 def test_evaluations_with_one_seed_meet_the_same_tasks():
     sizes = {"num_tasks": 3, "steps": 1, "episodes_per_step": 2, "splits": ["test"]}
     runs = tuple(evaluate(tiny_policy("navigation", seed=s), **sizes) for s in (0, 1))
-    assert len(Comparison((MethodRuns("a", runs),)).table()) > 0
+    assert Comparison((MethodRuns("a", runs),)).valid("test").shape == (3,)
     other = evaluate(tiny_policy("navigation"), seed=1, **sizes)
     with pytest.raises(InputError, match="seed"):
         Comparison((MethodRuns("a", (*runs, other)),))

@@ -14,7 +14,6 @@ from metarl.evaluation.diagnosis import Diagnosis, diagnose, still_learning
 from metarl.evaluation.intervals import t_quantile
 from metarl.evaluation.labels import ANY_TASK
 from metarl.evaluation.results import Controls, Evaluation, SplitEvaluation
-from metarl.runs.files import plain
 from metarl_envs import Tasks, get_family
 
 SPREAD = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
@@ -70,11 +69,11 @@ def test_gap_and_share_by_hand():
     ("diagnosis", "beginning", "part"),
     [
         (made(), "Adaptation can matter:", "+10.0 [+10.0, +10.0]"),
-        (made(), "Adaptation can matter:", "50% of what it does better than noise"),
+        (made(), "Adaptation can matter:", "50%"),
         (made(robust=(19.5,)), "Adaptation can matter little:", "2%"),
         (made(oracle=(11.0,), noise=1.0), "No sign that adaptation matters:", "holds zero"),
-        (made(oracle=(5.0,)), "Nothing can be said:", "not learned to use the task"),
-        (made(oracle=(-1.0,)), "Nothing can be said:", "no better than noise"),
+        (made(oracle=(5.0,)), "No conclusion:", "not learned to use the task"),
+        (made(oracle=(-1.0,)), "No conclusion:", "no better than a random policy"),
     ],
 )
 def test_verdicts(diagnosis, beginning, part):
@@ -87,20 +86,17 @@ def test_verdicts(diagnosis, beginning, part):
 def test_gains_of_runs_that_adapt_are_held_against_their_control(other, words):
     fixed = {name: [run(v + SPREAD)] for name, v in (("random", 0), ("robust", 10), ("oracle", 20))}
     diagnosis = diagnose({**fixed, "maml-trpo": [adapting(9.0, 15.0, other)]}, {})
-    said = diagnosis.gained(diagnosis.adapting[0], "test")
-    assert said.startswith(f"maml-trpo gains +6.0 [+6.0, +6.0] by adapting, {15 - other:+.1f} [")
-    assert words in said and said in " ".join(diagnosis.text().split())
     found = diagnosis.summary()["splits"]["test"]["adapting"]["maml-trpo"]
-    assert found["gained"] == said
+    assert found["gain"] == pytest.approx([6, 6, 6])
     assert found["gain_over_another_task"][0] == pytest.approx(15 - other)
-    assert diagnosis.verdict("test").startswith("Adaptation can matter:")
+    assert words in found["gained"] and "+6.0 [+6.0, +6.0]" in found["gained"]
+    assert found["gained"] in " ".join(diagnosis.text().split())
 
 
 def test_notes_name_what_the_numbers_do_not_cover():
     assert "one seed each" in " ".join(made().notes())
     assert made(robust=(1.0, 2.0), oracle=(1.0, 2.0)).notes() == []
-    (_, told) = made(split="extrapolation").notes()
-    assert "never seen" in told
+    assert "extrapolation" in made(split="extrapolation").notes()[1]
 
 
 def test_text_and_json_hold_the_same_numbers():
@@ -109,7 +105,7 @@ def test_text_and_json_hold_the_same_numbers():
     for line in ("random  mean return 0.0", "robust  mean return 10.0", "oracle  mean return 20.0"):
         assert line in text
     assert max(map(len, text.splitlines())) <= 100
-    data = json.loads(json.dumps(plain(diagnosis.summary()), allow_nan=False))
+    data = json.loads(json.dumps(diagnosis.summary(), allow_nan=False))
     split = data["splits"]["test"]
     assert split["gap"] == pytest.approx([10, 10, 10])
     assert split["returns"]["oracle"]["mean"][0] == 20.0

@@ -455,7 +455,6 @@ def test_curves_over_steps_and_episodes_share_what_they_can():
     saved = tiny_policy("navigation")
     both = evaluate(saved, splits=["test"], budgets=(1,), **SIZES)
     assert both.schedule == [(0, 0), (2, 2), (1, 3), (2, 6)]
-    assert both.over_steps().schedule == [(0, 0), (1, 3), (2, 6)]
     assert both.over_episodes().schedule == [(0, 0), (2, 2), (2, 6)]
     # Bit for bit what separate loops find, though all share one collection before adaptation.
     full, part = (loop_by_hand(saved, learn_from, 2).policies for learn_from in (None, 1))

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from metarl.evaluation.comparison import Comparison, MethodRuns
-from metarl.evaluation.gap import Gap, percent
+from metarl.evaluation.curve_table import NO_SHARE, gap_table
+from metarl.evaluation.gap import Gap, percent, with_shares
 from metarl.evaluation.results import Controls, Evaluation, SplitEvaluation
 from metarl.evaluation.statistics import Interval, gap_closed
 from metarl.report.curves import write_comparison
-from metarl.runs.files import plain
 from metarl_envs import Tasks, get_family
 
 SPREAD = np.array([-3.0, -1.0, 0.0, 1.0, 3.0])
@@ -89,17 +89,13 @@ def test_steps_stand_beside_shares_and_unequal_ones_are_called_so():
         fixed(n, v, env_steps=4_000_000, sha256="ab") for n, v in (("robust", 10), ("oracle", 20))
     ]
     gap = gap_of(ends[0], maml, tuned, ends[1], fixed("random", 2))
-    text = gap.table()
-    assert (
-        "environment steps of training differ: robust 4 M, maml 1 M, finetuned 4 M, oracle 4 M, "
-        "random -"
-    ) in " ".join(text.split())
-    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert gap.comparison.budgets.startswith("environment steps of training differ: robust 4 M, ")
+    lines = [" ".join(line.split()) for line in gap_table(gap).splitlines()]
     assert "maml 1 M 0 0 -50 % [-50, -50]" in lines
     assert "finetuned 4 M 0 0 0 % [0, 0]" in lines
     assert gap.summary()["test"]["closed"]["maml"][1]["env_steps"] == 1_000_000
     same = gap_of(ends[0], ends[1], MethodRuns("maml", (run(5, 14, env_steps=3_700_000),), "maml"))
-    assert "environment steps of training: robust 4 M" in same.table()
+    assert same.comparison.budgets.startswith("environment steps of training: robust 4 M")
 
 
 def test_a_method_without_adaptation_has_one_point():
@@ -110,11 +106,12 @@ def test_a_method_without_adaptation_has_one_point():
 
 
 @pytest.mark.parametrize("oracle", [(10.0,), (8.0, 13.0)])
-def test_without_a_gap_for_sure_there_is_no_share(oracle):
+def test_without_a_significant_gap_no_share_is_reported(oracle):
     gap = gap_of(fixed("robust", 10), MAML, fixed("oracle", *oracle))
-    assert gap.closed(MAML, "test", 1) is None
-    assert "no gap is shown, its interval holds zero" in gap.table()
-    assert "%" not in gap.table().splitlines()[-1]
+    assert gap.closed(MAML, "test", 1) is None and gap.by_run(MAML, "test", 1) is None
+    point = gap.comparison.point(MAML, "test", 1)
+    assert with_shares(point, gap, 1).closed is None
+    assert NO_SHARE in gap_table(gap) and "closed  " not in gap_table(gap)
 
 
 def test_there_must_be_one_robust_method_and_one_oracle():
@@ -130,19 +127,24 @@ def test_there_must_be_one_robust_method_and_one_oracle():
 def test_table_and_json_hold_the_same_numbers(tmp_path):
     comparison = Comparison((fixed("robust", 10), MAML, fixed("oracle", 20)))
     gap = gap_of(*comparison.methods)
-    lines = [" ".join(line.split()) for line in gap.table().splitlines()]
+    lines = [" ".join(line.split()) for line in gap_table(gap).splitlines()]
     assert "maml - 0 0 -50 % [-50, -50]" in lines
     assert "1 20 50 % [-77, 177] 20 % [-107, 147]" in lines
     assert "seeds in the end: 40 %, 60 %" in lines
-    assert f"[{comparison.intervals}]" in gap.table()
-    assert max(map(len, gap.table().splitlines())) <= 100
+    assert f"[{comparison.intervals}]" in gap_table(gap)
+    assert max(map(len, gap_table(gap).splitlines())) <= 100
     written = json.loads(write_comparison(comparison, tmp_path).read_text())["gap"]
-    assert written == json.loads(json.dumps(plain(gap.summary())))
+    assert written == gap.summary()
     assert written["test"]["gap"] == pytest.approx([10, 10, 10])
     after = written["test"]["closed"]["maml"][1]
     assert after["share"] == pytest.approx([0.5, -0.77062, 1.77062], rel=1e-4)
     assert after["share_of_another_task"] == pytest.approx([0.2, -1.07062, 1.47062], rel=1e-4)
     assert after["share_by_run"] == pytest.approx([0.4, 0.6])
+    point = with_shares(comparison.point(MAML, "test", 1), gap, 1)
+    assert [point.closed, point.closed_by_other] == [
+        gap.closed(MAML, "test", 1), gap.closed_by_other(MAML, "test", 1),
+    ]  # fmt: skip
+    assert with_shares(comparison.point(gap.oracle, "test", 1), gap, 1).closed is None
     alone = write_comparison(Comparison((MAML,)), tmp_path)
     assert json.loads(alone.read_text())["gap"] is None
 

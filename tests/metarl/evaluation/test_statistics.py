@@ -9,11 +9,9 @@ from metarl.evaluation.statistics import (
     bootstrap_interval,
     each_run,
     interquartile_mean,
-    iqm,
+    mean_interval,
     mean_score,
     probability_of_improvement,
-    shared_tasks,
-    stratified_interval,
     worst_tasks,
 )
 
@@ -32,67 +30,73 @@ def rng(seed=0):
         ([100, 2, 3, 4, -50], 3.0),  # one on each side
         ([1, 2, 6], 3.0),  # too few to drop any
         ([7.5], 7.5),
-        ([[0, 1], [2, 9]], 1.5),
     ],
 )
 def test_iqm_is_the_mean_of_the_middle_half(values, expected):
-    assert iqm(values) == pytest.approx(expected, abs=0)
+    assert interquartile_mean(np.array([values])) == expected
+    assert interquartile_mean(np.array([values]).T) == expected  # runs and tasks count alike
 
 
 def test_bootstrap_of_two_values_spans_both():
     # A resampled mean is 0, 1/2 or 1 with probability 1/4, 1/2, 1/4.
-    assert bootstrap_interval([0, 1], rng()) == (0.5, 0.0, 1.0)
+    assert mean_interval([0, 1], rng()) == (0.5, 0.0, 1.0)
 
 
 def test_bootstrap_percentiles_are_those_of_the_exact_distribution():
     # The mean of a resample of (0, 0, 3) is Binomial(3, 1/3): P(3) = 1/27 = 3.7 %.
-    assert bootstrap_interval([0, 0, 3], rng(), resamples=20_000, level=0.95) == (1, 0, 3)
-    assert bootstrap_interval([0, 0, 3], rng(), resamples=20_000, level=0.90) == (1, 0, 2)
+    runs = [np.array([[0.0], [0.0], [3.0]])]
+    for level, high in ((0.95, 3), (0.90, 2)):
+        found = bootstrap_interval(mean_score, runs, rng(), resamples=20_000, level=level)
+        assert found == (1, 0, high)
 
 
-def test_bootstrap_of_many_values_is_the_normal_interval():
+def test_interval_is_the_normal_one_for_many_values_and_covers_the_truth_as_often_as_it_says():
     values = rng(1).normal(3.0, 2.0, size=400)
-    estimate, low, high = bootstrap_interval(values, rng(), resamples=20_000)
+    estimate, low, high = mean_interval(values, rng())
     half_width = 1.96 * values.std() / 20
     assert estimate == pytest.approx(values.mean())
-    assert high - low == pytest.approx(2 * half_width, rel=0.03)
-    assert (high + low) / 2 == pytest.approx(estimate, abs=0.1 * half_width)
-
-
-def test_interval_covers_the_truth_as_often_as_it_says():
+    assert (high - low, (high + low) / 2 - estimate) == pytest.approx(
+        (2 * half_width, 0), abs=0.2 * half_width
+    )
     samples = rng(2).normal(1.0, 2.0, size=(400, 60))
-    intervals = [bootstrap_interval(sample, rng(i), 400) for i, sample in enumerate(samples)]
-    covered = np.mean([low <= 1.0 <= high for _, low, high in intervals])
-    assert 0.91 <= covered <= 0.98
+    intervals = [mean_interval(sample, rng(i)) for i, sample in enumerate(samples)]
+    assert 0.91 <= np.mean([low <= 1.0 <= high for _, low, high in intervals]) <= 0.98
 
 
-def test_strata_keep_their_sizes_in_every_resample():
-    # Within each stratum the spread is 1, between them 100: only the former is resampled.
-    values, strata = [0, 1, 100, 101], [0, 0, 1, 1]
-    assert bootstrap_interval(values, rng(), strata=strata) == (50.5, 50.0, 51.0)
-    _, low, high = bootstrap_interval(values, rng())
+def test_groups_keep_their_sizes_in_every_resample_and_weigh_every_value_equally():
+    # Within each group the spread is 1, between them 100: only the former is resampled.
+    values, groups = [0, 1, 100, 101], np.array([0, 0, 1, 1])
+    assert mean_interval(values, rng(), groups) == (50.5, 50.0, 51.0)
+    _, low, high = mean_interval(values, rng())
     assert low < 10 and high > 90
+    assert mean_interval([1, 1, 1, 5], rng(), np.array([0, 0, 0, 1])) == (2, 2, 2)
 
 
-def test_strata_of_different_sizes_weigh_every_value_equally():
-    estimate, low, high = bootstrap_interval([1, 1, 1, 5], rng(), strata=[0, 0, 0, 1])
-    assert (estimate, low, high) == (2, 2, 2)
+def test_a_generator_gives_the_intervals_of_version_0_1():
+    values = np.arange(7.0) ** 2
+    assert mean_interval(values, rng()) == (13.0, 4.425000000000007, 22.142857142857142)
+    groups = np.array([0, 0, 1, 1, 1, 2, 2])
+    assert mean_interval(values, rng(), groups) == (13.0, 9.714285714285714, 16.285714285714285)
+    scores = np.arange(12.0).reshape(3, 4) ** 1.5
+    found = bootstrap_interval(interquartile_mean, [scores], rng())
+    assert found == (13.370184490387716, 5.476377882072809, 22.763198241767938)
 
 
-def test_same_generator_gives_same_interval():
-    values = rng(3).normal(size=10)
-    assert bootstrap_interval(values, rng(5)) == bootstrap_interval(values, rng(5))
-
-
-@pytest.mark.parametrize(("values", "strata"), [([4.0], None), ([1.0, 7.0], [0, 1])])
-def test_nothing_to_resample_has_no_bounds(values, strata):
-    estimate, low, high = bootstrap_interval(values, rng(), strata=strata)
+@pytest.mark.parametrize(("values", "groups"), [([4.0], None), ([1.0, 7.0], [0, 1])])
+def test_nothing_to_resample_has_no_bounds(values, groups):
+    estimate, low, high = mean_interval(values, rng(), groups and np.array(groups))
     assert estimate == 4.0
     assert math.isnan(low) and math.isnan(high)
 
 
-def test_no_values_have_no_mean():
-    assert all(math.isnan(value) for value in bootstrap_interval([], rng()))
+def test_without_values_there_is_no_mean():
+    empty = np.array([], dtype=np.int64)
+    for found in (
+        mean_interval([], rng()),
+        mean_interval([], rng(), empty),
+        bootstrap_interval(mean_score, [np.zeros((2, 0))], rng()),
+    ):
+        assert np.isnan(found).all()
 
 
 @every_case
@@ -112,7 +116,7 @@ def test_stratified_intervals_are_rliables_up_to_the_noise_of_resampling(case):
         (mean_score, [x], "mean_interval"),
         (probability_of_improvement, [x, y], "probability_interval"),
     ):
-        found = stratified_interval(statistic, scores, rng(), resamples=20_000)
+        found = bootstrap_interval(statistic, scores, rng(), resamples=20_000)
         low, high = case[name]
         # Percentiles of 2,000 or 20,000 resamples, theirs and ours, of values in coarse steps.
         assert found[1:] == pytest.approx((low, high), abs=0.06 * (high - low)), name
@@ -149,20 +153,13 @@ def test_every_run_alone():
     assert each_run(mean_score, np.array([[1.0, 3.0], [5.0, 6.0]])) == [2.0, 5.5]
 
 
-def test_one_run_has_no_stratified_interval():
-    estimate, low, high = stratified_interval(mean_score, [np.array([[1.0, 2.0]])], rng())
-    assert estimate == 1.5 and math.isnan(low) and math.isnan(high)
-    nothing = stratified_interval(mean_score, [np.zeros((2, 0))], rng())
-    assert all(math.isnan(value) for value in nothing)
-
-
-def test_a_bad_seed_does_not_widen_the_stratified_interval():
+def test_a_bad_seed_does_not_widen_the_bootstrap_interval():
     # Three policies on 200 tasks that are all alike; one of the policies is worse on every task.
     scores = np.repeat([[0.0], [0.0], [-9.0]], 200, axis=1)
-    _, low, high = stratified_interval(mean_score, [scores], rng())
+    _, low, high = bootstrap_interval(mean_score, [scores], rng())
     assert high - low < 2
 
 
 def test_matrices_of_different_tasks_are_refused():
     with pytest.raises(ValueError, match="tasks differ"):
-        shared_tasks([np.zeros((2, 3)), np.zeros((2, 4))])
+        bootstrap_interval(mean_score, [np.zeros((2, 3)), np.zeros((2, 4))], rng())

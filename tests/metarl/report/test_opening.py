@@ -42,13 +42,9 @@ def text(study, tmp_path_factory):
 def test_the_method_that_ends_highest_is_told_of_first(study):
     assert study.lead is not None and study.lead.label == "Meta-SGD"
     # -34, -32 and -30 in the mean: 63 of 90 from -95 to -5.
-    assert first_sentence(study) == (
-        "After 20 episodes on a task it has never met, Meta-SGD has come about two thirds of the "
-        "way from a policy that never adapts to one that observes the task."
-    )
-    assert "the mean of 3 trainings with different seeds" in basis(study)
-    assert "Of 2 methods that adapt, the one that ends highest comes first." in basis(study)
-    assert "one training" not in basis(study)
+    assert "Meta-SGD has come about two thirds of the way" in first_sentence(study)
+    assert "3 trainings" in basis(study) and "one training" not in basis(study)
+    assert "Of 2 methods that adapt" in basis(study)
 
 
 def test_the_order_is_sentence_film_curve_then_folded_parts(text):
@@ -129,11 +125,8 @@ def test_lines_that_end_together_keep_their_names_apart():
 
 def test_one_training_is_said_to_be_one():
     found = made(adapting("promp", 4.0, 3.5, 3.0, 5.0, 9.0, other=9.5))
-    assert first_sentence(found).startswith(
-        "After 20 episodes on a task it has never met, ProMP returns 9.0, up from 4.0, but what it "
-        "gains is not adaptation: another task's adaptation helps more, to 9.5."
-    )
-    assert "This is one training: another seed may come out differently." in basis(found)
+    assert "ProMP returns 9.0, up from 4.0, but the gain is not adaptation" in first_sentence(found)
+    assert "This is one training" in basis(found)
 
 
 def test_what_diverged_everywhere_has_a_sentence_and_no_curve():
@@ -141,6 +134,6 @@ def test_what_diverged_everywhere_has_a_sentence_and_no_curve():
     (result,) = subject.evaluation.splits
     lost = replace(result, returns=np.full_like(result.returns, np.nan))
     found = made([replace(subject, evaluation=replace(subject.evaluation, splits=(lost,)))])
-    assert first_sentence(found) == ("ProMP diverged on every task, so nothing can be said of it.")
-    assert "5 more tasks are left out: they diverged in some run." in basis(found)
+    assert first_sentence(found).startswith("ProMP diverged on every task")
+    assert "5 more tasks are left out" in basis(found)
     assert opening(found) is None

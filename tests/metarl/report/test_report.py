@@ -20,7 +20,7 @@ from metarl.cli import main
 from metarl.evaluation.results import SplitEvaluation
 from metarl.report import write_report
 from metarl.report.clips import film_methods
-from metarl.report.sentences import first_sentence, other_sentences
+from metarl.report.sentences import first_sentence, gap, headline, introduction, other_sentences
 from metarl.report.task_axes import task_axes
 from metarl.runs.checkpoint import load_policy
 from metarl_envs import get_family
@@ -99,10 +99,9 @@ def test_the_page_opens_with_a_sentence_and_a_curve_and_folds_the_rest(runs, rep
         "Figures, with intervals",
         "Method by method",
     ]
-    numbers = parts[0]
-    for words in ("2 seeds", "million environment steps", "a gain of", "IQM"):
+    numbers = html.unescape(parts[0])
+    for words in (headline(found, found.groups[0]), gap(found), '<th scope="col">IQM</th>'):
         assert words in numbers
-    assert "Oracle PPO, which observes the task, returns" in numbers
     assert "does not adapt" in numbers and "+0.0 [+0.0, +0.0]" not in numbers
 
 
@@ -153,10 +152,9 @@ def test_a_family_of_two_tasks_has_no_held_out_ones(tmp_path):
     paths = write_report(found, tmp_path / "out")
     assert {path.stem for path in paths} >= {"adaptation-train", "gain-MAML-TRPO-0"}
     text = paths[0].read_text()
-    assert "Measured on 5 runs of 2 training tasks: mean return before adapting" in text
-    assert "on a task it was trained on" in text
-    assert "nothing held out" in text
-    assert "95 % t intervals over repetitions of the same tasks only (one seed)" in text
+    assert "on a task it was trained on" in text.partition("</h1>")[0]
+    assert found.comparison.first.note.partition(": ")[2] == "nothing held out"
+    assert found.comparison.intervals in text
     assert "<h3>5 runs of 2 training tasks (train)</h3>" in text
 
 
@@ -165,7 +163,7 @@ def test_baselines_alone_have_no_before_and_after(runs, tmp_path):
     assert film_methods(found, tmp_path / "videos", 2, SIZES) == []
     paths = write_report(found, tmp_path)
     text = paths[0].read_text()
-    assert "Measured on 5 held-out tasks." in text
+    assert introduction(found) == "Measured on 5 held-out tasks." and introduction(found) in text
     assert "Method by method" not in text
     assert "<h1>None of these methods adapts" in text
     names = {path.stem for path in paths if path.suffix == ".svg"} - {"gap"}
@@ -254,14 +252,16 @@ def test_a_browser_shows_it_without_complaint(filmed, tmp_path, width):
     assert title, text[-2000:]
     # One seed of each of the two methods that adapt; baselines have no before and after.
     assert json.loads(title[1]) == {"broken": [], "wide": False, "videos": 2}
-    assert "Of several seeds the one with the median return is shown." in text
+    assert filmed.stat().st_size < 4e6
 
 
 @pytest.mark.render
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-def test_its_size_and_load_time_are_measured(filmed):
-    assert filmed.stat().st_size < 4e6
-    assert load_seconds(str(BROWSER), filmed) > 0
+def test_the_time_to_load_a_page_is_measured(tmp_path):
+    page = tmp_path / "slow.html"
+    busy = "<script>const began = Date.now(); while (Date.now() - began < 700);</script>"
+    page.write_text(f"<html><body>{busy}</body></html>")
+    assert 0.7 <= load_seconds(str(BROWSER), page) < 30
 
 
 def test_a_report_shows_its_progress_and_leaves_an_older_one(tmp_path, capsys):

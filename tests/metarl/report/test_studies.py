@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
-import io
 import math
 import re
 
@@ -13,12 +11,12 @@ import pytest
 from support.report_runs import make_baselines, make_runs, studied
 
 from metarl.evaluation.budgets import steps_text
-from metarl.evaluation.comparison import seeds_text
+from metarl.evaluation.curve_table import NO_SHARE
 from metarl.evaluation.gap import Gap, percent
 from metarl.evaluation.labels import ANY_TASK
-from metarl.evaluation.statistics import Interval
+from metarl.evaluation.statistics import Interval, numbers_text
 from metarl.report import Study
-from metarl.report.csv_files import learning_csv, method_csv, task_csv
+from metarl.report.csv_files import write_tables
 from metarl.report.figures import common, shares
 from metarl.report.sentences import (
     baselines,
@@ -43,9 +41,9 @@ def study(tmp_path_factory):
     return studied([*make_runs(folder), *make_baselines(folder)])
 
 
-def plain(table: str) -> str:
-    """What is read in a table."""
-    return html.unescape(re.sub(r"<[^>]+>", "", table))
+def rows_of(table):
+    """A table's rows by the name of their method, each as a dict by column."""
+    return {row[0]: dict(zip(table.head, row, strict=True)) for row in table.rows}
 
 
 def returns(group, split="test"):
@@ -90,30 +88,45 @@ def test_the_representative_seed_is_the_median_one(study):
     assert maml.representative is maml.subjects[int(np.argmin(finals))]
 
 
-def test_page_and_csv_state_the_same(study):
-    rows = list(csv.DictReader(io.StringIO(method_csv(study))))
-    assert len(rows) == 3 * (2 * 3 + 3)  # splits; methods that adapt at three points, and others
-    for line, row in zip(rows, study.rows, strict=True):
-        assert (line["method"], line["split"]) == (row.group.label, row.split)
+def test_page_and_csv_state_the_same(study, tmp_path):
+    files = write_tables(study, tmp_path)
+    methods, _, tasks, learned = (list(csv.DictReader(path.open(newline=""))) for path in files)
+    assert len(methods) == 3 * (2 * 3 + 3)  # splits; methods that adapt at three points, and others
+    for line, row in zip(methods, study.rows, strict=True):
+        assert (line["method"], line["split"]) == (row.method.label, row.split)
         assert float(line["iqm_low"]) == row.iqm.low
         assert (line["closed"] == "") == (row.closed is None)
-        assert (line["gain"] == "") == (not row.group.adapts)
-        assert (line["gain_over_other"] == "") == (row.gradient_steps == 0 or not row.group.adapts)
-    returned, gained = (plain(made(study, "test")) for made in (return_table, gain_table))
-    maml = study.curve(study.groups[0], "test")
-    assert maml[-1].mean.text() in returned and maml[-1].gain.text("+") in gained
-    assert maml[-1].other.text() in gained and maml[-1].gain_over_other.text("+") in gained
-    assert '<th scope="col">env steps</th>' in return_table(study, "test")
-    assert "beats Robust PPO" in returned
-    assert seeds_text(study.comparison.by_run(study.groups[0].runs, "test", 2)) in returned
-    points = points_table(study)
-    assert points.count("<tr>") == 1 + 2 * 3 * 3  # methods that adapt, splits, points
-    assert maml[1].mean.text() in plain(points)
-    assert reference_of(study) is study.groups[3]
-    assert len(list(csv.DictReader(io.StringIO(task_csv(study))))) == 6 * 3 * 5 * 3
-    learned = list(csv.DictReader(io.StringIO(learning_csv(study))))
+        assert (line["gain"] == "") == (not row.method.adapts)
+        adapted = row.gradient_steps > 0 and row.method.adapts
+        assert (line["gain_over_other"] != "") == adapted
+    assert len(tasks) == 6 * 3 * 5 * 3
     assert [row["iteration"] for row in learned if row["run"] == "a<b>"] == ["1", "2"]
     assert {row["method"] for row in learned} >= {"MAML-TRPO", "Robust PPO"}
+
+    maml = study.groups[0]
+    first, middle, last = study.curve(maml, "test")
+    returned = rows_of(return_table(study, "test"))
+    steps = steps_text(study.comparison.env_steps(maml.runs))
+    assert returned["MAML-TRPO"] | {"beats Robust PPO": ""} == {
+        "method": "MAML-TRPO",
+        "seeds": "2",
+        "env steps": steps,
+        "before": first.mean.text(),
+        "after": last.mean.text(),
+        "each seed": numbers_text(study.comparison.by_run(maml.runs, "test", 2)),
+        "IQM": last.iqm.text(),
+        "worst fifth": last.worst_fifth.text(),
+        "beats Robust PPO": "",
+    }
+    assert returned["Robust PPO"]["before"] == "does not adapt"
+    gained = rows_of(gain_table(study, "test"))["MAML-TRPO"]
+    assert gained["gain"] == last.gain.text("+")
+    assert gained["return with another task's"] == last.other.text()
+    assert gained["gain over another task's"] == last.gain_over_other.text("+")
+    points = points_table(study)
+    assert len(points.rows) == 2 * 3 * 3  # methods that adapt, splits, points
+    assert points.rows[1][:5] == ["MAML-TRPO", steps, "test", "1", middle.mean.text()]
+    assert reference_of(study) is study.groups[3]
 
 
 def test_shares_stand_beside_steps_and_what_another_task_closes(study, monkeypatch):
@@ -122,46 +135,45 @@ def test_shares_stand_beside_steps_and_what_another_task_closes(study, monkeypat
     maml = found.groups[0]
     last = found.curve(maml, "test")[-1]
     assert last.closed is not None and last.closed_by_other is not None
-    beside = f"{percent(last.closed)}, with another task's adapted parameters "
     (picture,) = shares(found).pictures
-    assert f"MAML-TRPO on test: {beside}{percent(last.closed_by_other)}" in picture.alt
     (axes,) = picture.figure.axes
     steps = steps_text(found.comparison.env_steps(maml.runs))
     assert axes.get_yticklabels()[0].get_text() == f"MAML-TRPO\n{steps} steps"
-    assert f"(another task's adaptation: {percent(last.closed_by_other)})" in headline(found, maml)
-    for table in (plain(gain_table(found, "test")), plain(points_table(found))):
-        assert percent(last.closed) in table and steps in table
-    assert percent(last.closed_by_other) in plain(gain_table(found, "test"))
+    for text in (picture.alt, headline(found, maml)):
+        assert percent(last.closed) in text and percent(last.closed_by_other) in text
+    row = rows_of(gain_table(found, "test"))["MAML-TRPO"]
+    assert (row["env steps"], row["gap closed"]) == (steps, percent(last.closed))
+    assert row["by another task's"] == percent(last.closed_by_other)
+    assert points_table(found).rows[2][-1] == percent(last.closed)
     assert found.rows[0].closed_by_other is None  # before adaptation
 
 
 def test_words_name_methods_costs_gains_and_limits(study):
     maml = study.groups[0]
-    assert title(study) == "navigation: 2 methods that adapt, 3 that do not"
     last = study.curve(maml, "test")[-1]
-    text = headline(study, maml)
-    assert f"a gain of {last.gain.text('+')}" in text
-    assert "Trained with 2 seeds, " in text
-    said = (
-        "Measured on 5 held-out tasks: mean return before adapting and after 1 gradient step on 3"
-    )
-    assert said in introduction(study)
-    assert ("no gain is shown: its interval holds zero" in text) == (last.gain.low <= 0)
     over = last.gain_over_other
-    assert over is not None and f"{over.text('+')} over another task's adaptation: " in text
-    said = " ".join(notes(study))
-    assert ANY_TASK in said
-    assert "MAML-TRPO policy of iteration 2 of 10 and" in said or "MAML-TRPO" in said
-    assert "Environment steps of training differ: MAML-TRPO " in said
-    assert "Random untrained, with action noise" in said
-    assert "Robust PPO" in baselines(study)
-    assert gap(study).startswith(
-        "Oracle PPO, which observes the task, returns more than Robust PPO"
+    assert title(study) == "navigation: 5 methods, of which 2 adapt"
+    for part in (
+        last.gain.text("+"),
+        f"{over.text('+')} over another task's adaptation",
+        last.verdict,
+        cost(maml),
+    ):
+        assert part in headline(study, maml)
+    assert re.fullmatch(r"Trained with 2 seeds, .* steps and \d+ seconds each", cost(maml))
+    assert "5 held-out tasks" in introduction(study) and "1 gradient step on 3" in introduction(
+        study
     )
-    assert gap(study).count("[") == 3
-    assert any(study.comparison.intervals in note for note in notes(study))
-    assert any("One seed of ProMP, Robust PPO and Oracle PPO" in note for note in notes(study))
-    assert "seconds each" in cost(maml)
+    said = " ".join(notes(study))
+    for part in (ANY_TASK, study.comparison.intervals, study.comparison.budgets[1:]):
+        assert part in said
+    assert "Random untrained, with action noise" in said
+    assert "One seed of ProMP, Robust PPO and Oracle PPO" in said
+    robust = study.curve(study.groups[3], "test")[0]
+    assert f"Robust PPO {robust.mean.text()}" in baselines(study)
+    sizes = [study.gap.size(split) for split in study.splits]
+    assert all(size.text("+") in gap(study) for size in sizes)
+    assert (NO_SHARE in gap(study)) == (min(size.low for size in sizes) <= 0)
 
 
 def test_numbers_in_words():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
+
+import pytest
 
 from metarl.runs.progress import Bar, Progress
 
@@ -24,30 +28,29 @@ def test_without_a_terminal_the_first_and_the_last_iteration_are_lines(capsys):
     assert last.endswith("left 0:00")
 
 
-def test_without_a_terminal_there_is_a_line_per_interval(capsys):
-    with Progress(5, initial=2, interval_s=0) as progress:
-        for _ in range(3):
-            progress.update(METRICS)
-    lines = capsys.readouterr().err.splitlines()
-    assert [line.split()[1] for line in lines] == ["3/5", "4/5", "5/5"]
-
-
 def test_quiet_prints_nothing(capfd):
     with Progress(2, quiet=True, interval_s=0) as progress:
         progress.update(METRICS)
-        progress.print("unheard")
+        progress.print("a warning")
         progress.update({})
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_terminal_gets_a_bar_and_lines_go_through_it(capsys, monkeypatch):
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_warning_is_a_line_of_its_own(capsys, monkeypatch, terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with Progress(4) as progress:
+        progress.update(METRICS)
+        progress.print("metarl: warning: x")
+    assert "metarl: warning: x" in re.split("[\r\n]", capsys.readouterr().err)
+
+
+def test_a_terminal_gets_a_bar(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with Progress(4, initial=1) as progress:
         progress.update(METRICS)
-        progress.print("a line of its own")
         progress.update(METRICS)
     shown = capsys.readouterr().err
-    assert "a line of its own\n" in shown
     assert "3/4" in shown
     assert "gain=+1.3" in shown
     assert "fps=12,346" in shown
@@ -55,25 +58,21 @@ def test_a_terminal_gets_a_bar_and_lines_go_through_it(capsys, monkeypatch):
 
 def test_the_newest_evaluation_stays_beside_the_returns_with_its_control(capsys):
     found = {"eval/return_post": -61.96, "eval/return_other": -110.04}
-    with Progress(3, interval_s=0) as progress:
+    with Progress(5, initial=2, interval_s=0) as progress:
         progress.update(METRICS)
         progress.update(METRICS | found)
         progress.update(METRICS)
-    first, *others = capsys.readouterr().err.splitlines()
+    first, *others = lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == ["3/5", "4/5", "5/5"]  # one every interval
     assert "validation" not in first
     assert all("  validation -62.0 (other task's -110.0)  left " in line for line in others)
 
 
-def test_a_single_validation_task_has_no_other(capsys):
+def test_missing_metrics_and_controls_are_left_out(capsys):
     with Progress(1) as progress:
-        progress.update(METRICS | {"eval/return_post": 1.0, "eval/return_other": float("nan")})
-    assert "validation 1.0 (other task's none)" in capsys.readouterr().err
-
-
-def test_missing_metrics_are_left_out(capsys):
-    with Progress(1) as progress:
-        progress.update({"time/fps": 10.0})
-    assert "pre" not in capsys.readouterr().err
+        progress.update({"time/fps": 10.0, "eval/return_post": 1.0, "eval/return_other": math.nan})
+    shown = "fps 10  validation 1.0 (other task's none)"
+    assert capsys.readouterr().err == f"iteration 1/1  {shown}  left 0:00\n"
 
 
 def test_what_does_not_adapt_shows_one_return(capsys):

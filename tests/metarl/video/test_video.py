@@ -220,12 +220,12 @@ def test_replay_of_one_policy_twice_is_the_same_twice():
     assert episode.endings == ("", "")
 
 
-def test_replay_shows_the_task_to_a_policy_that_is_told_it():
-    told = replace(get_family("half-cheetah-velocity"), observes_task=True)
+def test_an_oracle_observes_the_task_in_a_replay():
+    observed = replace(get_family("half-cheetah-velocity"), observes_task=True)
     saved = tiny_policy("half-cheetah-velocity", horizon=8)
-    policy = GaussianMlpPolicy.for_family(told, saved.config.policy)
+    policy = GaussianMlpPolicy.for_family(observed, saved.config.policy)
     params = policy.init(torch.Generator().manual_seed(0))
-    env = BatchEnv(told, 2, 1, horizon=8)
+    env = BatchEnv(observed, 2, 1, horizon=8)
     assert torch.equal(reset_alike(env, seed=1), env.observation())
     assert follow(env, policy, before_and_after(params, params), seed=0).lengths == (8, 8)
 

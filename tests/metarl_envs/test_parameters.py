@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Generator
 
-from metarl_envs import FAMILIES, BatchEnv, MujocoRobot, Parameter, TaskFamily
+from metarl_envs import FAMILIES, BatchEnv, MujocoRobot, Parameter, TaskFamily, vary
 from metarl_envs.distributions import interval
-from metarl_envs.parameters import ModelEffect, scale_fields, scale_mass, varied_fields
+from metarl_envs.parameters import ModelEffect, varied_fields
 from metarl_envs.robots.half_cheetah import HALF_CHEETAH
 
 PHYSICAL = [
@@ -205,9 +205,6 @@ def test_ant_legs_are_the_ones_the_description_names(leg, parts):
 
 
 def test_effects_of_two_parameters_on_one_field_combine_and_start_from_the_template():
-    def scale(name: str) -> Parameter:
-        return Parameter(name, "1", "", 1.0, interval(0.1, 10.0), effect=scale_mass())
-
     def heavier_torso(fields, value):
         mass = fields["body_mass"].clone()
         mass[:, 1] += value
@@ -217,8 +214,8 @@ def test_effects_of_two_parameters_on_one_field_combine_and_start_from_the_templ
         name="own",
         robot=HALF_CHEETAH,
         parameters=(
-            scale("first"),
-            scale("second"),
+            vary.mass(HALF_CHEETAH, "*", (0.1, 10.0), name="first"),
+            vary.mass(HALF_CHEETAH, "*", (0.1, 10.0), name="second"),
             Parameter(
                 "payload_kg",
                 "kg",
@@ -243,13 +240,10 @@ def test_effects_of_two_parameters_on_one_field_combine_and_start_from_the_templ
 
 
 def test_gravity_can_vary():
-    gravity = Parameter(
-        "gravity", "1", "", 1.0, interval(0.5, 1.5), effect=scale_fields(("opt.gravity",))
-    )
     family = TaskFamily(
         name="own",
         robot=HALF_CHEETAH,
-        parameters=(gravity,),
+        parameters=(vary.gravity(HALF_CHEETAH, (0.5, 1.5)),),
         reward=FAMILIES["half-cheetah-dynamics"].reward,
         horizon=10,
         source="test",

@@ -15,14 +15,10 @@ from torch import Tensor
 from metarl_envs.engines.garbage import without_garbage_collection
 from metarl_envs.engines.keyframes import held_data
 from metarl_envs.engines.warp_controls import note_bad_controls
-from metarl_envs.engines.warp_model import (
-    NEED_SET_CONST,
-    batched_model,
-    template_field,
-    write_field,
-)
+from metarl_envs.engines.warp_model import NEED_SET_CONST, batched_model, write_field
 from metarl_envs.engines.warp_outputs import live_outputs
 from metarl_envs.errors import InputError
+from metarl_envs.mjcf.fields import read_field
 from metarl_envs.mjcf.log import ignore_mujoco_warnings
 from metarl_envs.mjcf.outputs import STATE, check_outputs, need_forward
 
@@ -128,7 +124,7 @@ class WarpEngine:
 
         What is computed from them is rounded to single precision once, at the end.
         """
-        return {name: template_field(self.model, name).to(self.device) for name in self._varied}
+        return {name: read_field(self.model, name).to(self.device) for name in self._varied}
 
     def set_model_fields(self, fields: Mapping[str, Tensor]) -> None:
         """Write varied fields (N, ...) and refresh what is derived from them, in every world."""

@@ -22,14 +22,13 @@ from typing import Any
 import mujoco
 import mujoco_warp as mjw
 import numpy as np
-import torch
 import warp as wp
 from torch import Tensor
 
 from metarl_envs.engines.warp_contacts import capsule_contact_frames
 from metarl_envs.errors import InputError
+from metarl_envs.mjcf.fields import OPTION, owner_of
 
-OPTION = "opt."
 OPTIONS = ("gravity", "wind", "magnetic", "density", "viscosity")
 """Options that may differ between worlds. The time step may not: a robot's dt is one number."""
 NEED_SET_CONST = frozenset(
@@ -96,19 +95,9 @@ def batched_model(
     )
 
 
-def template_field(model: mujoco.MjModel, name: str) -> Tensor:
-    """The template's value of a field or option, float64: a copy."""
-    owner, attribute = (
-        (model.opt, name.removeprefix(OPTION)) if name.startswith(OPTION) else (model, name)
-    )
-    return torch.from_numpy(np.array(getattr(owner, attribute), dtype=np.float64))
-
-
 def write_field(model: mujoco.MjModel, name: str, value: np.ndarray) -> None:
     """Set a field or option of a model on the host; its derived constants are not refreshed."""
-    owner, attribute = (
-        (model.opt, name.removeprefix(OPTION)) if name.startswith(OPTION) else (model, name)
-    )
+    owner, attribute = owner_of(model, name)
     setattr(owner, attribute, value.reshape(np.shape(getattr(owner, attribute))))
 
 
@@ -143,7 +132,4 @@ def _expand_option(on_device: Any, model: mujoco.MjModel, name: str, num_worlds:
 
 
 def _tensor(on_device: Any, name: str) -> Tensor:  # noqa: ANN401
-    owner, attribute = (
-        (on_device.opt, name.removeprefix(OPTION)) if name.startswith(OPTION) else (on_device, name)
-    )
-    return wp.to_torch(getattr(owner, attribute))
+    return wp.to_torch(getattr(*owner_of(on_device, name)))

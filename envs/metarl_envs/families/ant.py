@@ -6,9 +6,10 @@ import dataclasses
 
 from torch import Tensor
 
+from metarl_envs import vary
 from metarl_envs.distributions import Choice, Ring, interval
 from metarl_envs.family import TaskFamily
-from metarl_envs.parameters import Parameter, kill_actuators
+from metarl_envs.parameters import Parameter
 from metarl_envs.robots.ant import ANT, healthy, torso_position, torso_velocity
 from metarl_envs.robots.base import Transition, control_cost, never
 
@@ -120,18 +121,18 @@ CRIPPLED = TaskFamily(
     name="ant-crippled",
     robot=ANT,
     parameters=(
-        Parameter(
-            name="dead_leg",
-            unit="1",
+        dataclasses.replace(
+            vary.dead_actuator(
+                ANT,
+                ["*_1", "*_2", "*_3", "*_4"],
+                train=(0, 1, 2),
+                extrapolation=(3,),
+                name="dead_leg",
+            ),
             description=(
                 "the leg without force: 0 front left, 1 front right, 2 back left, 3 back right; "
                 "-1 none"
             ),
-            nominal=-1.0,
-            train=Choice((0.0, 1.0, 2.0)),
-            extrapolation=Choice((3.0,)),
-            # Row -1 is the last group, the empty one: the nominal robot is whole.
-            effect=kill_actuators([(2, 3), (4, 5), (6, 7), (0, 1), ()]),
         ),
     ),
     reward=crippled_reward,

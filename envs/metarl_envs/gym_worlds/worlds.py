@@ -19,10 +19,11 @@ from metarl_envs.gym_worlds.calls import OWN, AskedEnv, Stepped, ask
 from metarl_envs.gym_worlds.mujoco_data import Simulation, simulation_at
 from metarl_envs.inputs.numbers import is_number, tensor
 from metarl_envs.inputs.own_file import OwnFile, RunOnArrival
+from metarl_envs.mjcf.fields import owner_of
 from metarl_envs.mjcf.muscles import fixed_muscle_forces
 
-ATTRIBUTE, OPTION = "attribute.", "opt."
-"""Beginnings of varied fields that are attributes of the environment, or of its model's options."""
+ATTRIBUTE = "attribute."
+"""Beginning of varied fields that are attributes of the environment."""
 PLAIN = (str, int, float, bool, type(None))
 """Arguments that any process understands."""
 
@@ -224,8 +225,7 @@ class World:
             return self.env.unwrapped, name.removeprefix(ATTRIBUTE)
         if self.simulation is None:
             raise InputError(f"environment {self.name}: its MuJoCo model is gone")
-        model = self.simulation.model
-        return (model.opt, name.removeprefix(OPTION)) if name.startswith(OPTION) else (model, name)
+        return owner_of(self.simulation.model, name)
 
 
 def _fill(owner: Any, field: str, value: NDArray[Any]) -> None:  # noqa: ANN401 - an MjModel

@@ -15,6 +15,8 @@ from metarl_envs.inputs.numbers import shown
 Kind = Literal["body", "geom", "joint", "actuator"]
 Patterns = str | Sequence[str]
 """A name or glob pattern such as "front_*", or several; "*" matches what has no name, too."""
+LISTED = 8
+"""Elements that are listed one by one."""
 
 
 def find(model: mujoco.MjModel, kind: Kind, patterns: Patterns) -> list[int]:
@@ -52,9 +54,13 @@ def texts(patterns: Patterns) -> list[str]:
     return [str(pattern) for pattern in found]
 
 
-def listed(patterns: Patterns) -> str:
-    """Patterns in words."""
-    return ", ".join(texts(patterns))
+def listed(model: mujoco.MjModel, kind: Kind, patterns: Patterns) -> str:
+    """Names of the elements that the patterns match; of more than `LISTED`, the patterns."""
+    known = names(model, kind)
+    found = [known[i] for i in find(model, kind, patterns)]
+    if len(found) <= LISTED and all(found):
+        return ", ".join(found)
+    return ", ".join(f"every {kind}" if text == "*" else text for text in texts(patterns))
 
 
 def names(model: mujoco.MjModel, kind: Kind) -> dict[int, str]:

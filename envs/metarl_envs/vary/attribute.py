@@ -1,7 +1,8 @@
-"""What varies in any Gymnasium environment, with or without a MuJoCo model: its attributes."""
+"""Parameters that are attributes of a Gymnasium environment, with or without a MuJoCo model."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from metarl_envs.errors import InputError
@@ -9,7 +10,7 @@ from metarl_envs.gym_worlds.worlds import ATTRIBUTE
 from metarl_envs.inputs.plain import as_annotated
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
 from metarl_envs.robots.gym import GymRobot
-from metarl_envs.vary.apply import WORDS, How, Range, apply, check_how, nominal_of, ranged
+from metarl_envs.vary.apply import How, Range, changed, described
 
 
 def attribute(
@@ -50,20 +51,11 @@ def attribute(
         raise InputError("names of vary.attribute = (): must name an attribute")
     fields = tuple(ATTRIBUTE + attribute for attribute in given)
     plain = [float(value) for value in robot.template_fields(fields).values()]
-    name = name or given[0]
-    check_how(name, unit, plain, how, each=False)
+    owned = dict.fromkeys(fields, torch.tensor(0))
 
     def transform(own: Fields, value: Tensor) -> Fields:
-        return {
-            n: apply(field.unsqueeze(1), value.unsqueeze(1), how)[:, 0] for n, field in own.items()
-        }
+        return changed(own, owned, value[:, None], how)
 
-    return ranged(
-        name,
-        "1" if how == "scale" else unit,
-        f"{WORDS[how]} {', '.join(given)}",
-        nominal_of(plain, how)[0],
-        train,
-        extrapolation,
-        ModelEffect(fields, transform),
-    )
+    effect = ModelEffect(fields, transform)
+    what = ", ".join(given)
+    return described(name or given[0], what, unit, plain, how, False, train, extrapolation, effect)

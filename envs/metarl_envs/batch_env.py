@@ -23,7 +23,7 @@ from metarl_envs.tasks import Tasks
 
 @dataclass(frozen=True)
 class BatchStep:
-    """What one control step gives, for N worlds in task-major order."""
+    """Result of one control step of N worlds, in task-major order."""
 
     observations: Tensor  # (N, O)
     rewards: Tensor  # (N,)
@@ -36,7 +36,7 @@ class BatchStep:
 
 @dataclass(frozen=True)
 class Start:
-    """How N episodes begin."""
+    """Initial states of N episodes."""
 
     qpos: Tensor  # (N, nq)
     qvel: Tensor  # (N, nv)
@@ -134,13 +134,13 @@ class BatchEnv:
         observed = family.observed_task(nominal).repeat_interleave(self.episodes_per_task, dim=0)
         self._observed_task = observed.to(self._initial[0])
         self.recordings: dict[Any, Any] = {}
-        """What learners recorded of their steps in these worlds. It is kept here because it holds
-        the addresses of their tensors, so that both must live equally long."""
+        """Graphs that learners captured of their steps in these worlds. They are kept here because
+        they hold the addresses of these tensors, so that both must live equally long."""
         self.set_tasks(nominal)
 
     @property
     def device(self) -> torch.device:
-        """Where the engine's tensors live."""
+        """The device of the engine's tensors."""
         return self.engine.device
 
     @property
@@ -196,8 +196,8 @@ class BatchEnv:
 
         Where the task delays actions, earlier ones are applied instead. Controls are used as
         given; MuJoCo clamps forces to the actuator range, rewards see the raw values (as Gymnasium
-        does). Rows outside the mask keep state and observation; their rewards and flags mean
-        nothing.
+        does). Rows outside the mask keep state and observation; their rewards and flags are
+        undefined.
         """
         mask = self._mask(mask)
         self.begin_step(actions, mask)
@@ -212,7 +212,7 @@ class BatchEnv:
         return self._transition(mask)
 
     def begin_step(self, actions: Tensor, mask: Tensor | None = None) -> None:
-        """What `step` does before the engine's own step: remember the state, set the controls."""
+        """First part of `step`, before the engine's own: remember the state, set the controls."""
         for name, value in self._before.items():
             value.copy_(self.engine.data[name])
         given = actions if isinstance(actions, Tensor) else tensor("actions", actions)
@@ -225,7 +225,7 @@ class BatchEnv:
         self.engine.data["ctrl"].copy_(arriving)
 
     def end_step(self, mask: Tensor | None = None) -> BatchStep:
-        """What `step` does after it: observations, rewards, ends, faults.
+        """Last part of `step`, after the engine's own: observations, rewards, ends, faults.
 
         On a GPU neither half waits for it or makes a tensor that the next step reads, so either
         can be recorded as a graph. The engine's step between them is a graph of its own.
@@ -247,7 +247,7 @@ class BatchEnv:
         )
 
     def observation(self) -> Tensor:
-        """What the policies get to see now: (N, O).
+        """The current observations of the policies: (N, O).
 
         It is disturbed where tasks have it so; what policies observe of the task follows, which
         nothing disturbs.

@@ -27,7 +27,7 @@ class Distribution(PlainFields, ABC):
 
     @abstractmethod
     def contains(self, values: Tensor) -> Tensor:
-        """Whether each entry lies in the support: (n, *shape) -> (n, *shape) bool.
+        """True for each entry in the support: (n, *shape) -> (n, *shape) bool.
 
         A distribution over points answers for the whole point, with the same flag in each entry.
         """
@@ -229,19 +229,20 @@ def interval(low: float, high: float) -> Uniform:
 
 
 def within_any(distributions: Sequence[Distribution], values: Tensor) -> Tensor:
-    """Whether each entry lies in the support of at least one distribution: -> (n, *shape) bool."""
+    """True for each entry in the support of at least one distribution: -> (n, *shape) bool."""
     return torch.stack([d.contains(values) for d in distributions]).any(dim=0)
 
 
 DRAWN = 2**14
-"""Points that are drawn to find out whether distributions over points overlap."""
+"""Points drawn to test whether distributions over points overlap."""
 
 
 def overlap(one: Distribution, other: Distribution, shape: tuple[int, ...]) -> bool:
-    """Whether two supports of values (*shape) share more than end points.
+    """True if two supports of values (*shape) share more than end points.
 
-    Exact for distributions that draw each entry by itself. Of others, such as rings, points of each
-    are looked for in the other, which may miss a common part below a thousandth of both.
+    Exact for distributions that draw each entry independently. For others, such as rings, points
+    drawn from each are tested in the other, which may miss a common part below a thousandth of
+    both.
     """
     ours, theirs = _intervals(one), _intervals(other)
     if ours is not None and theirs is not None:
@@ -254,7 +255,7 @@ def overlap(one: Distribution, other: Distribution, shape: tuple[int, ...]) -> b
 
 
 def lowest(distribution: Distribution, shape: tuple[int, ...]) -> float:
-    """The least value (*shape) that an entry can have; of points drawn whole, the least drawn."""
+    """The least value that an entry can have; for points drawn as a whole, the least drawn."""
     intervals = _intervals(distribution)
     if intervals is not None:
         return min(low for low, _ in intervals)
@@ -262,7 +263,7 @@ def lowest(distribution: Distribution, shape: tuple[int, ...]) -> float:
 
 
 def _intervals(distribution: Distribution) -> Intervals | None:
-    """What each entry may be, a choice as intervals of one point; None for points drawn whole."""
+    """The intervals of each entry, a choice as single points; None for points drawn as a whole."""
     if isinstance(distribution, Uniform):
         return distribution.intervals
     if isinstance(distribution, LogUniform):
@@ -274,10 +275,10 @@ def _intervals(distribution: Distribution) -> Intervals | None:
 
 
 def _share(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether two intervals share more than an end; of two single numbers, whether they are one."""
+    """True if two intervals share more than an end point, or two single numbers are equal."""
     return one == other or not (_before(one, other) or _before(other, one))
 
 
 def _before(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether an interval ends where the other begins, up to rounding, or earlier."""
+    """True if an interval ends where the other begins, up to rounding, or earlier."""
     return one[1] <= other[0] or math.isclose(one[1], other[0], rel_tol=1e-9)

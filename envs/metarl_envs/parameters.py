@@ -20,7 +20,7 @@ Fields = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class ModelEffect(PlainFields):
-    """How a parameter changes the model: a pure function of model fields.
+    """The change that a parameter makes to the model: a pure function of model fields.
 
     `transform(fields, value)` receives the fields named in `fields`, each (N, *shape) and holding
     the template's values (or what the parameters before this one made of them), and the parameter
@@ -33,7 +33,7 @@ class ModelEffect(PlainFields):
 
 
 Effect = ModelEffect | Disturbance
-"""On the robot's physics, or on what passes between it and the policy."""
+"""On the robot's physics, or on its signals to and from the policy."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Parameter(PlainFields):
     touch; None if there are none."""
     effect: Effect | None = None
     observed: bool = False
-    """Whether the policy observes it: observations then end with its value, in its own unit. What
-    is not observed has to be found out by adapting."""
+    """True if the policy observes it: observations then end with its value, in its own unit. A
+    parameter that is not observed has to be inferred by adapting."""
 
     def __post_init__(self) -> None:
         check_parameter_name(self.name)
@@ -98,7 +98,7 @@ def model_fields(
     """Model fields of every world, from the template's `base` fields and N tasks.
 
     Args:
-        parameters: the family's parameters; goals and disturbances are passed over.
+        parameters: the family's parameters; those without a `ModelEffect` change no field.
         base: the template's fields, without a leading axis.
         values: parameter values, (N,) or (N, d).
 

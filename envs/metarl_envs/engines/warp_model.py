@@ -1,7 +1,7 @@
 """A MuJoCo model on Warp with fields of its own in every world, as C MuJoCo would have it.
 
-Everything derived is computed on the device, by `mujoco_warp.set_const`, in single precision;
-nothing is computed on the host but the template. What differs from C MuJoCo, and what is done:
+Derived constants are computed on the device, by `mujoco_warp.set_const`, in single precision;
+only the template is computed on the host. Differences from C MuJoCo, and their treatment:
 
 - Solver PGS does not exist in mujoco_warp; such a model is refused. All robots here use Newton.
 - The solver's tolerance is raised to 1e-6, the least that single precision reaches.
@@ -51,11 +51,11 @@ DERIVED = (
     "tendon_invweight0",
     "tendon_length0",
 )
-"""What `set_const` writes for physics. Each needs a row per world, or worlds overwrite each other.
-Of cameras and lights there is one row: pictures are drawn from the host's own model."""
+"""Physical fields that `set_const` writes. Each needs a row per world, or worlds overwrite each
+other. Of cameras and lights there is one row: pictures are drawn from the host's own model."""
 DERIVED_OF_SIZE = ("geom_aabb", "geom_rbound")
 NOT_FOLLOWED = ("cam_", "light_", "qpos_spring", "tendon_lengthspring", "actuator_armature")
-"""Beginnings of fields that could differ between worlds; what derives from them would not."""
+"""Beginnings of fields that could differ between worlds, unlike the fields derived from them."""
 
 
 def batched_model(
@@ -128,7 +128,7 @@ def _expand_option(on_device: Any, model: mujoco.MjModel, name: str, num_worlds:
     rows = np.broadcast_to(value, (num_worlds, *value.shape)).copy()
     setattr(on_device.opt, name, wp.array(rows, dtype=getattr(on_device.opt, name).dtype))
     if name in ("density", "viscosity", "wind"):
-        on_device.has_fluid = True  # decided from the template otherwise
+        on_device.has_fluid = True  # otherwise taken from the template
 
 
 def _tensor(on_device: Any, name: str) -> Tensor:  # noqa: ANN401

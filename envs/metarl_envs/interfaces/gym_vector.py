@@ -278,7 +278,7 @@ class MetaVectorEnv(VectorEnv[Array, Array, Array]):
         return info
 
     def _info(self, step: BatchStep, mask: Tensor) -> dict[str, Any]:
-        """What `MetaEnv.step` says of these worlds, as Gymnasium's vector infos."""
+        """The infos of `MetaEnv.step` for these worlds, as Gymnasium's vector infos."""
         quantities = self.family.robot.quantities
         measured = {name: quantity(step.transition) for name, quantity in quantities.items()}
         info: dict[str, Any] = {"task": self._task_info(mask), "_task": mask.numpy().copy()}

@@ -1,4 +1,4 @@
-"""What a robot is: a model plus pure functions of its state, batched over worlds."""
+"""Robots: a model plus pure functions of its state, batched over worlds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import gymnasium
 import mujoco
@@ -54,8 +54,11 @@ def never(transition: Transition) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class MujocoRobot(PlainFields):
-    """A robot simulated by MuJoCo."""
+    """A robot of an MJCF file, simulated by MuJoCo."""
 
+    source: ClassVar[None] = None
+    mixed_units: ClassVar[bool] = True
+    has_model: ClassVar[bool] = True
     name: str
     xml: Path
     frame_skip: int
@@ -71,7 +74,7 @@ class MujocoRobot(PlainFields):
     outputs: tuple[str, ...] = ()
     """Engine outputs that the functions above read, besides qpos and qvel."""
     lagged_outputs: bool = False
-    """Whether outputs are those of the last substep's start, where `mj_step` leaves them and where
+    """True if outputs are those of the last substep's start, where `mj_step` leaves them and where
     Gymnasium's own environments read them; otherwise they belong to the state after the step."""
     camera: Camera = field(default_factory=Camera)
     keyframe: int | None = None
@@ -135,6 +138,12 @@ class MujocoRobot(PlainFields):
 class AnalyticRobot(PlainFields):
     """A robot whose dynamics are one tensor function."""
 
+    xml: ClassVar[None] = None
+    source: ClassVar[None] = None
+    mixed_units: ClassVar[bool] = False
+    has_model: ClassVar[bool] = False
+    action_middle: ClassVar[None] = None
+    camera: ClassVar[Camera] = Camera()
     name: str
     dynamics: Callable[[Tensor, Tensor], Tensor]  # (N, nq), (N, nu) -> (N, nq)
     num_positions: int
@@ -161,6 +170,20 @@ class AnalyticRobot(PlainFields):
         """All zero: (nq,) and (nq,) float64."""
         zeros = torch.zeros(self.num_positions, dtype=torch.float64)
         return zeros, zeros.clone()
+
+    def keyframe_controls(self) -> None:
+        """None: there is no keyframe."""
+
+    def load_model(self) -> mujoco.MjModel:
+        """Refused: there is no model.
+
+        Raises:
+            InputError: always, naming the parameters that need none.
+        """
+        raise InputError(
+            f"robot {self.name} has no MuJoCo model, so only goals, delay, noise and bias can "
+            "vary: vary.goal, vary.action_delay, vary.observation_noise, vary.observation_bias"
+        )
 
 
 def control_cost(transition: Transition, weight: float) -> Tensor:
@@ -217,7 +240,7 @@ def gymnasium_asset(file_name: str) -> Path:
 
 
 def forget_models() -> None:
-    """Read MJCF files anew from here on: people edit theirs while a process lives."""
+    """Clear the cache of MJCF files, which users edit while a process runs."""
     _compiled.cache_clear()
 
 

@@ -12,7 +12,7 @@ from metarl_envs.errors import InputError
 from metarl_envs.inputs.numbers import wholes
 from metarl_envs.mjcf.names import Patterns, find, texts
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
-from metarl_envs.robots.kinds import ModelledRobot, model_of
+from metarl_envs.robots.kinds import Robot, model_of
 from metarl_envs.vary.actuator_kinds import Actuator, Kind, actuators, entries_of
 from metarl_envs.vary.apply import Entries, changed, owners, ranged
 
@@ -25,7 +25,7 @@ NO_REVERSE: Mapping[Kind, str] = {
 
 
 def dead_actuator(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     *,
     train: Sequence[int] | None = None,
@@ -59,7 +59,7 @@ def dead_actuator(
 
 
 def reversed_actuator(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     *,
     train: Sequence[int] | None = None,
@@ -89,7 +89,7 @@ def reversed_actuator(
 
 
 def _faulty(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     found: Sequence[Actuator],
     entries: Sequence[Entries],

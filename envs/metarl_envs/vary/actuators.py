@@ -48,7 +48,7 @@ from metarl_envs.errors import InputError
 from metarl_envs.mjcf.names import Patterns, listed
 from metarl_envs.mjcf.names import names as names_of
 from metarl_envs.parameters import Parameter
-from metarl_envs.robots.kinds import ModelledRobot, model_of
+from metarl_envs.robots.kinds import Robot, model_of
 from metarl_envs.vary.actuator_kinds import TRANSMISSION, Actuator, Factor, actuators, entries_of
 from metarl_envs.vary.apply import Entries, Range, changing, check_not_negative, name_from, ranged
 
@@ -66,7 +66,7 @@ class VaryActuators(Protocol):
 
     def __call__(
         self,
-        robot: ModelledRobot,
+        robot: Robot,
         names: Patterns,
         train: Range,
         *,
@@ -82,7 +82,7 @@ def _of_actuators(factor: Factor, doc: str) -> VaryActuators:
     """The function that makes this factor, with its docstring."""
 
     def vary(
-        robot: ModelledRobot,
+        robot: Robot,
         names: Patterns,
         train: Range,
         *,
@@ -170,7 +170,7 @@ gear = _of_actuators(
 
 
 def force_limit(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     train: Range,
     *,

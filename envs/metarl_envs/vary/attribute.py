@@ -9,12 +9,12 @@ from metarl_envs.errors import InputError
 from metarl_envs.gym_worlds.worlds import ATTRIBUTE
 from metarl_envs.inputs.plain import as_annotated
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
-from metarl_envs.robots.gym import GymRobot
+from metarl_envs.robots.kinds import Robot, check_robot
 from metarl_envs.vary.apply import How, Range, changed, described
 
 
 def attribute(
-    robot: GymRobot,
+    robot: Robot,
     names: str | tuple[str, ...],
     train: Range,
     *,
@@ -40,10 +40,11 @@ def attribute(
     Raises:
         InputError: for an attribute that is missing or no number, with the nearest names.
     """
-    if not isinstance(robot, GymRobot):  # pyright: ignore[reportUnnecessaryIsInstance]
+    check_robot(robot)
+    if robot.source is None:
         raise InputError(
-            f"vary.attribute of {type(robot).__name__}: is for what gym_robot made; a robot of "
-            "MJCF varies by vary.mass, vary.gear, ..."
+            f"vary.attribute of {robot.name}: must be a robot of gym_robot; a robot of MJCF varies "
+            "by vary.mass, vary.gear, ..."
         )
     listed = (names,) if isinstance(names, str) else names
     given: tuple[str, ...] = as_annotated("names", listed, tuple[str, ...])

@@ -22,7 +22,7 @@ from torch import Tensor
 from metarl_envs.errors import InputError
 from metarl_envs.mjcf.names import Patterns, dofs, find, listed
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
-from metarl_envs.robots.kinds import ModelledRobot, model_of
+from metarl_envs.robots.kinds import Robot, model_of
 from metarl_envs.vary.apply import (
     How,
     Range,
@@ -36,7 +36,7 @@ from metarl_envs.vary.apply import (
 
 
 def mass(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     train: Range,
     *,
@@ -70,7 +70,7 @@ def mass(
 
 
 def centre_of_mass(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     train: Range,
     *,
@@ -87,7 +87,7 @@ def centre_of_mass(
 
 
 def friction(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     train: Range,
     *,
@@ -122,7 +122,7 @@ class VaryJoints(Protocol):
 
     def __call__(
         self,
-        robot: ModelledRobot,
+        robot: Robot,
         names: Patterns,
         train: Range,
         *,
@@ -139,7 +139,7 @@ def _of_joints(function: str, field: str, what: str, unit: str, doc: str) -> Var
     """The function of this name and docstring, for a model field along degrees of freedom."""
 
     def vary(
-        robot: ModelledRobot,
+        robot: Robot,
         names: Patterns,
         train: Range,
         *,
@@ -181,7 +181,7 @@ friction_loss = _of_joints(
 
 
 def joint_range(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     train: Range,
     *,
@@ -219,7 +219,7 @@ def joint_range(
 
 
 def gravity(
-    robot: ModelledRobot,
+    robot: Robot,
     train: Range,
     *,
     extrapolation: Range | None = None,

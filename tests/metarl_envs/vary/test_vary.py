@@ -313,13 +313,13 @@ def test_models_without_what_is_to_vary_are_told_so(tmp_path, old, new, make, me
     ],
 )
 def test_what_has_no_model_is_refused(make):
-    with pytest.raises(InputError, match="robot = 3: must be what mujoco_robot or gym_robot made"):
+    with pytest.raises(InputError, match=r"robot = 3: must be .*mujoco_robot"):
         make(3)
-    with pytest.raises(InputError, match="robot point has no MuJoCo model, so only goals and dis"):
+    with pytest.raises(InputError, match="robot point has no MuJoCo model"):
         make(get_family("navigation").robot)
 
 
 def test_observations_of_what_is_no_robot_are_refused():
     for make in (vary.observation_noise, vary.observation_bias):
-        with pytest.raises(InputError, match="robot = 'arm': must be what mujoco_robot"):
+        with pytest.raises(InputError, match=r"robot = .arm.: must be .*mujoco_robot"):
             make("arm", (0.0, 0.1))

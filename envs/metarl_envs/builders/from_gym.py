@@ -219,11 +219,7 @@ def _tried(world: World, actions: Box, infos: tuple[str, ...], dt_s: float | Non
 
 
 def _dt(world: World, simulation: Simulation | None, simulated_s: float) -> float:
-    """Seconds per step: the environment's `dt`, what MuJoCo took, or one frame of its video.
-
-    Raises:
-        InputError: for an environment that MuJoCo simulates, but that has none of these.
-    """
+    """Seconds per step: the environment's `dt`, what MuJoCo took, or one frame of its video."""
     env = world.env.unwrapped
     own = ask(f"environment {world.name}: dt", OWN, getattr, env, "dt", None)
     try:

@@ -168,11 +168,7 @@ class GymEngine:
         return whole.view(count, size, *value.shape[1:]).numpy()
 
     def _take(self, rows: np.ndarray[Any, Any], info: Mapping[str, Any]) -> None:
-        """Store the rows (bundles, size, width) that the bundles report of their worlds.
-
-        Raises:
-            InputError: the first one that a bundle reports.
-        """
+        """Store the rows (bundles, size, width) that the bundles report of their worlds."""
         for failure in info.get("failure", ()):
             if failure is not None:
                 raise failure
@@ -201,11 +197,7 @@ class GymEngine:
             ) from error
 
     def _ask(self, function: Callable[..., Any], *args: Any, **how: Any) -> Any:  # noqa: ANN401
-        """A call of the vector environment.
-
-        Raises:
-            InputError: where a worker process has ended.
-        """
+        """A call of the vector environment."""
         try:
             return function(*args, **how)
         except (EOFError, OSError):

@@ -7,9 +7,8 @@ import dataclasses
 from torch import Tensor
 
 from metarl_envs import vary
-from metarl_envs.distributions import Choice, Ring, interval
+from metarl_envs.distributions import Choice, Ring
 from metarl_envs.family import TaskFamily
-from metarl_envs.parameters import Parameter
 from metarl_envs.robots.ant import ANT, healthy, torso_position, torso_velocity
 from metarl_envs.robots.base import Transition, control_cost, never
 
@@ -46,12 +45,8 @@ DIRECTION = TaskFamily(
     name="ant-direction",
     robot=ANT,
     parameters=(
-        Parameter(
-            name="direction",
-            unit="1",
-            description="+1 walks along +x, -1 along -x",
-            nominal=1.0,
-            train=Choice((-1.0, 1.0)),
+        vary.goal(
+            "direction", Choice((-1.0, 1.0)), 1.0, description="+1 walks along +x, -1 along -x"
         ),
     ),
     reward=direction_reward,
@@ -70,13 +65,13 @@ VELOCITY = TaskFamily(
     name="ant-velocity",
     robot=ANT,
     parameters=(
-        Parameter(
-            name="velocity",
+        vary.goal(
+            "velocity",
+            (0.0, 3.0),
+            1.0,
             unit="m/s",
             description="the forward velocity to hold",
-            nominal=1.0,
-            train=interval(0.0, 3.0),
-            extrapolation=interval(3.0, 4.0),
+            extrapolation=(3.0, 4.0),
         ),
     ),
     reward=velocity_reward,
@@ -96,12 +91,12 @@ GOAL = TaskFamily(
         ANT, quantities={**ANT.quantities, "distance_to_goal_m": distance_to_goal}
     ),
     parameters=(
-        Parameter(
-            name="goal",
+        vary.goal(
+            "goal",
+            Ring(0.0, 3.0),
+            (0.0, 0.0),
             unit="m",
             description="where to go; the start is near the origin",
-            nominal=(0.0, 0.0),
-            train=Ring(0.0, 3.0),
             extrapolation=Ring(3.0, 4.0),
         ),
     ),

@@ -5,9 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from metarl_envs import vary
-from metarl_envs.distributions import Choice, LogUniform, Uniform, interval
+from metarl_envs.distributions import Choice, LogUniform
 from metarl_envs.family import TaskFamily
-from metarl_envs.parameters import Parameter
 from metarl_envs.robots.base import Transition, control_cost, forward_velocity
 from metarl_envs.robots.half_cheetah import HALF_CHEETAH, gymnasium_reward
 
@@ -39,12 +38,8 @@ DIRECTION = TaskFamily(
     name="half-cheetah-direction",
     robot=HALF_CHEETAH,
     parameters=(
-        Parameter(
-            name="direction",
-            unit="1",
-            description="+1 runs forward, -1 backward",
-            nominal=1.0,
-            train=Choice((-1.0, 1.0)),
+        vary.goal(
+            "direction", Choice((-1.0, 1.0)), 1.0, description="+1 runs forward, -1 backward"
         ),
     ),
     reward=direction_reward,
@@ -61,13 +56,13 @@ VELOCITY = TaskFamily(
     name="half-cheetah-velocity",
     robot=HALF_CHEETAH,
     parameters=(
-        Parameter(
-            name="velocity",
+        vary.goal(
+            "velocity",
+            (0.0, 2.0),
+            1.0,
             unit="m/s",
             description="the forward velocity to hold",
-            nominal=1.0,
-            train=interval(0.0, 2.0),
-            extrapolation=interval(2.0, 3.0),
+            extrapolation=(2.0, 3.0),
         ),
     ),
     reward=velocity_reward,
@@ -151,13 +146,13 @@ PAYLOAD_VELOCITY = TaskFamily(
     name="half-cheetah-payload-velocity",
     robot=HALF_CHEETAH,
     parameters=(
-        Parameter(
-            name="velocity",
+        vary.goal(
+            "velocity",
+            (-2.0, 2.0),
+            1.0,
             unit="m/s",
             description="the velocity to hold, forward or backward",
-            nominal=1.0,
-            train=interval(-2.0, 2.0),
-            extrapolation=Uniform(((-3.0, -2.0), (2.0, 3.0))),
+            extrapolation=[(-3.0, -2.0), (2.0, 3.0)],
         ),
         vary.mass(
             HALF_CHEETAH,

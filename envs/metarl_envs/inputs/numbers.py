@@ -128,12 +128,7 @@ def _row(name: str, value: Any) -> list[Any]:  # noqa: ANN401 - any type
 
 
 def _array(value: Any) -> np.ndarray:  # noqa: ANN401 - any type
-    """The value as integers or floats of NumPy.
-
-    Raises:
-        TypeError: for truth values, texts and None, which NumPy would turn into numbers.
-        ValueError: for rows of unequal length.
-    """
+    """The value as integers or floats of NumPy."""
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         value = (value.double() if value.is_floating_point() else value).numpy()

@@ -197,6 +197,20 @@ def forward_velocity(transition: Transition) -> Tensor:
     return moved / transition.dt_s
 
 
+def opposite(rule: Callable[[Transition], Tensor]) -> Callable[[Transition], Tensor]:
+    """The negation of a rule, such as "not healthy"; it returns (N,) bool."""
+
+    def negated(transition: Transition) -> Tensor:
+        return ~rule(transition)
+
+    return negated
+
+
+def planar_walker_observation(state: State) -> Tensor:
+    """Positions without x, then velocities clipped to +-10, as in Hopper-v5 and Walker2d-v5."""
+    return torch.cat([state["qpos"][:, 1:], state["qvel"].clamp(-10.0, 10.0)], dim=1)
+
+
 def _uniform_noise(like: Tensor, num_worlds: int, scale: float, generator: Generator) -> Tensor:
     u = torch.rand(
         (num_worlds, len(like)), generator=generator, dtype=like.dtype, device=generator.device
@@ -246,11 +260,7 @@ def forget_models() -> None:
 
 @functools.cache
 def _compiled(xml: Path) -> mujoco.MjModel:
-    """The model of an MJCF file, compiled once, with muscles of fixed force; never to be changed.
-
-    Raises:
-        InputError: for a file that is missing or holds no model.
-    """
+    """The model of an MJCF file, compiled once, with muscles of fixed force; not to be changed."""
     ignore_mujoco_warnings()
     if not xml.is_file():
         raise InputError(f"model {xml}: no such file")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from metarl_envs.distributions import Distribution, overlap
-from metarl_envs.disturbances import Disturbance
 from metarl_envs.errors import InputError
 from metarl_envs.inputs.naming import check_parameter_name
 from metarl_envs.inputs.numbers import shown
 from metarl_envs.inputs.plain import PlainFields
+from metarl_envs.perturbations import Perturbation
 
 Fields = Mapping[str, Tensor]
 """Model fields by name, each (N, *field shape), float64."""
@@ -32,7 +32,7 @@ class ModelEffect(PlainFields):
     transform: Callable[[Fields, Tensor], Fields]
 
 
-Effect = ModelEffect | Disturbance
+Effect = ModelEffect | Perturbation
 """On the robot's physics, or on its signals to and from the policy."""
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Generator, Tensor
 
 from metarl_envs.batch_env import BatchEnv, Start
-from metarl_envs.disturbances import Disturbance
 from metarl_envs.family import TaskFamily
+from metarl_envs.perturbations import Perturbation
 from metarl_envs.tasks import Tasks
 
 STATE = ("qpos", "qvel", "observation")
@@ -107,8 +107,8 @@ def trials(family: TaskFamily) -> Trials:
     generator = Generator().manual_seed(0)
     drawn = family.sample_tasks(TRIED_TASKS, generator, "train").values
     plain = family.nominal_tasks(TRIED_TASKS).values
-    disturbing = {p.name for p in family.parameters if isinstance(p.effect, Disturbance)}
-    tasks = Tasks({name: (plain if name in disturbing else drawn)[name] for name in drawn})
+    perturbing = {p.name for p in family.parameters if isinstance(p.effect, Perturbation)}
+    tasks = Tasks({name: (plain if name in perturbing else drawn)[name] for name in drawn})
     sequences = 1 + HELD + RANDOM
     env = BatchEnv(family, TRIED_TASKS, sequences)
     env.set_tasks(tasks)

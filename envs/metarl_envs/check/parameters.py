@@ -13,9 +13,9 @@ from metarl_envs.check.episodes import many_tasks
 from metarl_envs.check.extremes import Extremes, extremes
 from metarl_envs.check.finding import ROUNDING, Finding, described_task, size, spread
 from metarl_envs.check.motion import Motion, motion
-from metarl_envs.disturbances import Disturbance
 from metarl_envs.family import TaskFamily
 from metarl_envs.parameters import ModelEffect, Parameter, model_fields, varied_fields
+from metarl_envs.perturbations import Perturbation
 from metarl_envs.tasks import Tasks
 
 
@@ -58,7 +58,7 @@ def _records(family: TaskFamily, parameter: Parameter, seen: Motion) -> dict[str
     """Records that a parameter of this kind may change, in the order in which they are searched."""
     if parameter.effect is None:
         return {"reward": seen.rewards, "termination": seen.terminated}
-    if isinstance(parameter.effect, Disturbance):
+    if isinstance(parameter.effect, Perturbation):
         return {"motion": seen.states, "observation": seen.observations}
     if family.robot.source is not None:  # its own reward and end may read what varies
         return {"motion": seen.states, "reward": seen.rewards, "termination": seen.terminated}
@@ -68,7 +68,7 @@ def _records(family: TaskFamily, parameter: Parameter, seen: Motion) -> dict[str
 def _fix(family: TaskFamily, parameter: Parameter, seen: Motion, own: dict[int, Extremes]) -> str:
     if parameter.effect is None:
         return f"the reward has to read transition.task['{parameter.name}']"
-    if isinstance(parameter.effect, Disturbance):
+    if isinstance(parameter.effect, Perturbation):
         return "its range must hold values away from 0"
     both = [task for extreme in own.values() for task in (extreme.low, extreme.high)]
     ends = Tasks.concatenate(both)

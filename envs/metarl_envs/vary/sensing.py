@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 
 from metarl_envs.distributions import Choice
-from metarl_envs.disturbances import ActionDelay, ObservationBias, ObservationNoise
 from metarl_envs.errors import InputError
 from metarl_envs.inputs.numbers import whole, wholes
 from metarl_envs.parameters import Parameter
+from metarl_envs.perturbations import ActionDelay, ObservationBias, ObservationNoise
 from metarl_envs.robots.kinds import Robot, check_robot
 from metarl_envs.vary.apply import Range, ranged
 

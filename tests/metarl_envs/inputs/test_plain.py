@@ -34,9 +34,9 @@ from metarl_envs import (
     vary,
 )
 from metarl_envs.distributions import Choice, LogUniform, Ring, SquareFrame, Uniform, interval
-from metarl_envs.disturbances import ActionDelay, ObservationBias, ObservationNoise
 from metarl_envs.inputs.plain import PlainFields
 from metarl_envs.parameters import model_fields, varied_fields
+from metarl_envs.perturbations import ActionDelay, ObservationBias, ObservationNoise
 from metarl_envs.robots.base import uniform_positions_and_velocities
 from metarl_envs.robots.half_cheetah import HALF_CHEETAH
 from metarl_envs.robots.point import POINT

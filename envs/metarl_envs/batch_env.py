@@ -10,20 +10,19 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from metarl_envs.disturbances import Disturbance, Disturber
 from metarl_envs.engines import EngineName, make_engine
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
 from metarl_envs.inputs.numbers import INT, INT64, shown, tensor, whole
 from metarl_envs.parameters import model_fields, varied_fields
-from metarl_envs.robots.base import MujocoRobot, Transition
-from metarl_envs.robots.gym import GymRobot
+from metarl_envs.perturbations import Perturbation, Perturber
+from metarl_envs.robots.base import Transition
 from metarl_envs.tasks import Tasks
 
 
 @dataclass(frozen=True)
 class BatchStep:
-    """What one control step gives, for N worlds in task-major order."""
+    """Result of one control step of N worlds, in task-major order."""
 
     observations: Tensor  # (N, O)
     rewards: Tensor  # (N,)
@@ -37,7 +36,7 @@ class BatchStep:
 
 @dataclass(frozen=True)
 class Start:
-    """How N episodes begin."""
+    """Initial states of N episodes."""
 
     qpos: Tensor  # (N, nq)
     qvel: Tensor  # (N, nv)
@@ -112,8 +111,8 @@ class BatchEnv:
             device=device or torch.device("cpu"),
         )
         self.action_low, self.action_high = family.action_bounds()
-        self._disturber = Disturber(
-            {p.name: p.effect for p in family.parameters if isinstance(p.effect, Disturbance)},
+        self._perturber = Perturber(
+            {p.name: p.effect for p in family.parameters if isinstance(p.effect, Perturbation)},
             self.num_worlds,
             _no_action(family),
             self.device,
@@ -138,7 +137,7 @@ class BatchEnv:
 
     @property
     def device(self) -> torch.device:
-        """Where the engine's tensors live."""
+        """The device of the engine's tensors."""
         return self.engine.device
 
     @property
@@ -176,7 +175,7 @@ class BatchEnv:
         """Starting states for `num_worlds` episodes."""
         num_worlds = whole("num_worlds", num_worlds, least=1)
         qpos, qvel = self.family.robot.reset_state(*self._initial, num_worlds, generator)
-        return Start(qpos, qvel, self._disturber.draw_seeds(num_worlds, generator))
+        return Start(qpos, qvel, self._perturber.draw_seeds(num_worlds, generator))
 
     def start(self, start: Start, mask: Tensor | None = None) -> Tensor:
         """Start new episodes in the worlds of `mask` (None: all); observations (N, O).
@@ -185,7 +184,7 @@ class BatchEnv:
         """
         mask = self._mask(mask)
         self.engine.reset(mask, start.qpos, start.qvel)
-        self._disturber.reset(start.noise_seeds, mask)
+        self._perturber.reset(start.noise_seeds, mask)
         self._elapsed[slice(None) if mask is None else mask] = 0
         return self.observation()
 
@@ -194,8 +193,8 @@ class BatchEnv:
 
         Where the task delays actions, earlier ones are applied instead. Controls are used as
         given; MuJoCo clamps forces to the actuator range, rewards see the raw values (as Gymnasium
-        does). Rows outside the mask keep state and observation; their rewards and flags mean
-        nothing.
+        does). Rows outside the mask keep state and observation; their rewards and flags are
+        undefined.
         """
         mask = self._mask(mask)
         self.begin_step(actions, mask)
@@ -210,7 +209,7 @@ class BatchEnv:
         return self._transition(mask)
 
     def begin_step(self, actions: Tensor, mask: Tensor | None = None) -> None:
-        """What `step` does before the engine's own step: remember the state, set the controls."""
+        """First part of `step`, before the engine's own: remember the state, set the controls."""
         for name, value in self._before.items():
             value.copy_(self.engine.data[name])
         given = actions if isinstance(actions, Tensor) else tensor("actions", actions)
@@ -219,7 +218,7 @@ class BatchEnv:
                 f"actions have shape {tuple(given.shape)}: must be "
                 f"{tuple(self.engine.data['ctrl'].shape)}, a row for each world"
             )
-        arriving = self._disturber.arriving(given, self._task_values, mask)
+        arriving = self._perturber.arriving(given, self._task_values, mask)
         self.engine.data["ctrl"].copy_(arriving)
 
     def simulate(self, mask: Tensor | None = None) -> None:
@@ -227,7 +226,7 @@ class BatchEnv:
         self.engine.step(self.family.robot.frame_skip, mask)
 
     def end_step(self, mask: Tensor | None = None) -> BatchStep:
-        """What `step` does after it: observations, rewards, ends, quantity.
+        """Last part of `step`, after the engine's own: observations, rewards, ends, quantity.
 
         On a GPU neither half waits for it or makes a tensor that the next step reads, so either
         can be captured as a graph. The engine's step between them is a graph of its own.
@@ -258,13 +257,12 @@ class BatchEnv:
         return f"{self.family.robot.name}: {found}" if found else ""
 
     def observation(self) -> Tensor:
-        """What the policies get to see now: (N, O).
+        """The current observations of the policies: (N, O).
 
-        It is disturbed where tasks have it so; what policies observe of the task follows, which
-        nothing disturbs.
+        Noise and bias of the task are added; the observed part of the task follows without them.
         """
         observed = self.family.robot.observation(self.engine.data)
-        observed = self._disturber.observed(observed, self._task_values, self._elapsed)
+        observed = self._perturber.observed(observed, self._task_values, self._elapsed)
         if not self._observed_task.shape[1]:
             return observed
         return torch.cat([observed, self._observed_task.to(observed.dtype)], dim=1)
@@ -276,7 +274,7 @@ class BatchEnv:
             InputError: for Gymnasium environments, which keep what they remember to themselves.
         """
         engine = {f"engine.{name}": value for name, value in self.engine.state().items()}
-        return engine | self._disturber.state() | {"elapsed": self._elapsed.clone()}
+        return engine | self._perturber.state() | {"elapsed": self._elapsed.clone()}
 
     def set_state(self, state: Mapping[str, Tensor]) -> None:
         """Return to a saved `state`, once its tasks are in force again (`set_tasks`).
@@ -286,7 +284,7 @@ class BatchEnv:
         """
         names = (name for name in state if name.startswith("engine."))
         self.engine.set_state({name.removeprefix("engine."): state[name] for name in names})
-        self._disturber.set_state(state)
+        self._perturber.set_state(state)
         self._elapsed.copy_(state["elapsed"])
 
     @property
@@ -318,15 +316,14 @@ class BatchEnv:
     def _truncated(self) -> Tensor:
         """At the horizon, or where a Gymnasium environment says so: (N,)."""
         late = self._elapsed >= self.horizon
-        if isinstance(self.family.robot, GymRobot):
+        if self.family.robot.source is not None:
             return late | (self.engine.data["truncated"] != 0)
         return late
 
 
 def _no_action(family: TaskFamily) -> Tensor:
     """Controls before a late first action arrives: (A,) float64."""
-    robot = family.robot
-    held = robot.keyframe_controls() if isinstance(robot, MujocoRobot) else None
+    held = family.robot.keyframe_controls()
     if held is not None:
         return held
     low, high = family.action_bounds()

@@ -27,7 +27,7 @@ class Distribution(PlainFields, ABC):
 
     @abstractmethod
     def contains(self, values: Tensor) -> Tensor:
-        """Whether each entry lies in the support: (n, *shape) -> (n, *shape) bool.
+        """True for each entry in the support: (n, *shape) -> (n, *shape) bool.
 
         A distribution over points answers for the whole point, with the same flag in each entry.
         """
@@ -156,55 +156,62 @@ class Choice(Distribution):
         return "{" + ", ".join(f"{option:g}" for option in self.options) + "}"
 
 
-def _check_radii(inner: float, outer: float) -> None:
-    if not 0 <= inner < outer:
-        raise InputError(f"inner = {inner}, outer = {outer}: must be 0 <= inner < outer")
-
-
 @dataclass(frozen=True)
-class Ring(Distribution):
-    """Uniform by area over inner <= |p| <= outer in the plane; inner = 0 is a disc."""
+class _Planar(Distribution):
+    """Points (2,) of the plane between two similar outlines, drawn as a whole."""
 
     inner: float
     outer: float
 
     def __post_init__(self) -> None:
-        _check_radii(self.inner, self.outer)
+        if not 0 <= self.inner < self.outer:
+            raise InputError(
+                f"inner = {self.inner}, outer = {self.outer}: must be 0 <= inner < outer"
+            )
 
     def sample(self, n: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
         if shape != (2,):
-            raise ValueError(f"Ring: draws points of shape (2,), the parameter has shape {shape}")
-        u = _uniform(n, (2,), generator)
+            raise ValueError(f"{type(self).__name__} draws points (2,), the parameter is {shape}")
+        return self._points(_uniform(n, shape, generator), generator)
+
+    def contains(self, values: Tensor) -> Tensor:
+        size = self._size(values)
+        return ((size >= self.inner) & (size <= self.outer)).expand_as(values)
+
+    def normalised(self, values: Tensor) -> Tensor:
+        return values / self.outer
+
+    @abstractmethod
+    def _points(self, u: Tensor, generator: Generator) -> Tensor:
+        """Points (n, 2) from uniform numbers (n, 2) in [0, 1)."""
+
+    @abstractmethod
+    def _size(self, values: Tensor) -> Tensor:
+        """The half-width of the outline through each point: (..., 2) -> (..., 1)."""
+
+
+@dataclass(frozen=True)
+class Ring(_Planar):
+    """Uniform by area over inner <= |p| <= outer in the plane; inner = 0 is a disc."""
+
+    def _points(self, u: Tensor, generator: Generator) -> Tensor:
         radius = torch.sqrt(self.inner**2 + u[:, 0] * (self.outer**2 - self.inner**2))
         angle = 2 * math.pi * u[:, 1]
         return torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)
 
-    def contains(self, values: Tensor) -> Tensor:
-        radius = values.norm(dim=-1, keepdim=True)
-        return ((radius >= self.inner) & (radius <= self.outer)).expand_as(values)
-
-    def normalised(self, values: Tensor) -> Tensor:
-        return values / self.outer
+    def _size(self, values: Tensor) -> Tensor:
+        return values.norm(dim=-1, keepdim=True)
 
     def describe(self) -> str:
         return f"{self.inner:g} <= |p| <= {self.outer:g}"
 
 
 @dataclass(frozen=True)
-class SquareFrame(Distribution):
+class SquareFrame(_Planar):
     """Uniform over the square of half-width `outer` without the one of half-width `inner`."""
 
-    inner: float
-    outer: float
-
-    def __post_init__(self) -> None:
-        _check_radii(self.inner, self.outer)
-
-    def sample(self, n: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
-        if shape != (2,):
-            raise ValueError(f"SquareFrame: draws points, the parameter has shape {shape}")
+    def _points(self, u: Tensor, generator: Generator) -> Tensor:
         # Four congruent rectangles tile the frame: sample one, then turn it by quarter turns.
-        u = _uniform(n, (2,), generator)
         x = self.inner + (self.outer - self.inner) * u[:, 0]
         y = -self.inner + (self.outer + self.inner) * u[:, 1]
         turns = torch.randint(4, (len(u),), generator=generator)
@@ -212,12 +219,8 @@ class SquareFrame(Distribution):
         sin = torch.tensor([0.0, 1.0, 0.0, -1.0], dtype=torch.float64)[turns]
         return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=1)
 
-    def contains(self, values: Tensor) -> Tensor:
-        size = values.abs().amax(dim=-1, keepdim=True)
-        return ((size >= self.inner) & (size <= self.outer)).expand_as(values)
-
-    def normalised(self, values: Tensor) -> Tensor:
-        return values / self.outer
+    def _size(self, values: Tensor) -> Tensor:
+        return values.abs().amax(dim=-1, keepdim=True)
 
     def describe(self) -> str:
         return f"{self.inner:g} <= max(|x|, |y|) <= {self.outer:g}"
@@ -229,19 +232,20 @@ def interval(low: float, high: float) -> Uniform:
 
 
 def within_any(distributions: Sequence[Distribution], values: Tensor) -> Tensor:
-    """Whether each entry lies in the support of at least one distribution: -> (n, *shape) bool."""
+    """True for each entry in the support of at least one distribution: -> (n, *shape) bool."""
     return torch.stack([d.contains(values) for d in distributions]).any(dim=0)
 
 
 DRAWN = 2**14
-"""Points that are drawn to find out whether distributions over points overlap."""
+"""Points drawn to test whether distributions over points overlap."""
 
 
 def overlap(one: Distribution, other: Distribution, shape: tuple[int, ...]) -> bool:
-    """Whether two supports of values (*shape) share more than end points.
+    """True if two supports of values (*shape) share more than end points.
 
-    Exact for distributions that draw each entry by itself. Of others, such as rings, points of each
-    are looked for in the other, which may miss a common part below a thousandth of both.
+    Exact for distributions that draw each entry independently. For others, such as rings, points
+    drawn from each are tested in the other, which may miss a common part below a thousandth of
+    both.
     """
     ours, theirs = _intervals(one), _intervals(other)
     if ours is not None and theirs is not None:
@@ -254,7 +258,7 @@ def overlap(one: Distribution, other: Distribution, shape: tuple[int, ...]) -> b
 
 
 def lowest(distribution: Distribution, shape: tuple[int, ...]) -> float:
-    """The least value (*shape) that an entry can have; of points drawn whole, the least drawn."""
+    """The least value that an entry can have; for points drawn as a whole, the least drawn."""
     intervals = _intervals(distribution)
     if intervals is not None:
         return min(low for low, _ in intervals)
@@ -262,7 +266,7 @@ def lowest(distribution: Distribution, shape: tuple[int, ...]) -> float:
 
 
 def _intervals(distribution: Distribution) -> Intervals | None:
-    """What each entry may be, a choice as intervals of one point; None for points drawn whole."""
+    """The intervals of each entry, a choice as single points; None for points drawn as a whole."""
     if isinstance(distribution, Uniform):
         return distribution.intervals
     if isinstance(distribution, LogUniform):
@@ -274,10 +278,10 @@ def _intervals(distribution: Distribution) -> Intervals | None:
 
 
 def _share(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether two intervals share more than an end; of two single numbers, whether they are one."""
+    """True if two intervals share more than an end point, or two single numbers are equal."""
     return one == other or not (_before(one, other) or _before(other, one))
 
 
 def _before(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether an interval ends where the other begins, up to rounding, or earlier."""
+    """True if an interval ends where the other begins, up to rounding, or earlier."""
     return one[1] <= other[0] or math.isclose(one[1], other[0], rel_tol=1e-9)

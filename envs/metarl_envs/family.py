@@ -15,7 +15,7 @@ from metarl_envs.inputs.naming import check_family_name
 from metarl_envs.inputs.numbers import INT64, shown, tensor, whole
 from metarl_envs.inputs.plain import PlainFields
 from metarl_envs.parameters import ModelEffect, Parameter
-from metarl_envs.robots.base import AnalyticRobot, MujocoRobot, Transition
+from metarl_envs.robots.base import Transition
 from metarl_envs.robots.kinds import Robot, check_robot
 from metarl_envs.scene.markers import Marker
 from metarl_envs.tasks import Tasks
@@ -26,12 +26,12 @@ SPLITS: tuple[Split, ...] = ("train", "test", "extrapolation")
 
 @dataclass(frozen=True)
 class Origin(PlainFields):
-    """The Python file that a family was loaded from; it runs only when a person names it."""
+    """The Python file that a family was loaded from; it runs only if the user names it."""
 
     reference: str = ""
-    """As it was named: FILE.py:NAME."""
+    """The name it was given: FILE.py:NAME."""
     sha256: str = ""
-    """Of the file and its MJCF; what they include is not in it."""
+    """Of the file and its MJCF, without the files that they include."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +40,10 @@ class TaskFamily(PlainFields):
 
     Splits: `train`; `test`, held-out draws from the same ranges (for a family with finitely many
     tasks, the same tasks: then nothing is held out, see `is_finite`); `extrapolation`, draws from
-    outside the training ranges of every parameter that has such values, all at once.
+    outside the training ranges of every parameter that has such values, together.
 
     Reward and termination, like the robot's functions, depend on the tensors given to them alone:
-    on a GPU their operations are recorded once, and Python is not asked again.
+    on a GPU their operations are captured once and replayed without Python.
     """
 
     name: str
@@ -53,16 +53,16 @@ class TaskFamily(PlainFields):
     horizon: int
     """Steps per episode; the episode is truncated there."""
     source: str = ""
-    """Where the definition comes from, the exact formula, and what differs."""
+    """Source of the definition, the exact formula, and the differences from it."""
     terminated: Callable[[Transition], Tensor] | None = None  # None: the robot's own rule
     quantity: str = ""
-    """The robot's quantity that tells a person what the return means; "": its first one."""
+    """The robot's physical quantity that shows what the return means; "": its first one."""
     observes_task: bool = False
-    """Whether observations end with the task's features, for oracles; the values of parameters
+    """True if observations end with the task's features, for oracles; the values of parameters
     that every policy observes (`Parameter.observed`) come before them."""
     markers: tuple[Marker, ...] | None = None
-    """What shows the task in pictures; None: a marker for every goal in metres that has two or
-    three numbers, or is named "goal"; (): nothing."""
+    """Markers of the task in pictures; None: one for every goal in metres that has two or three
+    numbers, or is named "goal"; (): nothing."""
     origin: Origin = Origin()
     """The file that defines it; of a shipped family, none."""
 
@@ -87,10 +87,10 @@ class TaskFamily(PlainFields):
             )
         whole(f"horizon of {self.name}", self.horizon, least=1, most=INT64)
         physical = [p for p in self.parameters if isinstance(p.effect, ModelEffect)]
-        if isinstance(self.robot, AnalyticRobot) and physical:
+        if physical and not self.robot.has_model and self.robot.source is None:
             raise InputError(
                 f"{self.name}: {self.robot.name} has no physical model, so its parameters must be "
-                f"goals or disturbances; these change one: {[p.name for p in physical]}"
+                f"goals, delays, noise or bias; these change one: {[p.name for p in physical]}"
             )
         if not self.quantity and self.robot.quantities:
             object.__setattr__(self, "quantity", next(iter(self.robot.quantities)))
@@ -116,7 +116,7 @@ class TaskFamily(PlainFields):
             marker.check(nominal)
             if not marker.site:
                 continue
-            if isinstance(self.robot, AnalyticRobot):
+            if not self.robot.has_model:
                 raise InputError(
                     f"site '{marker.site}' of a marker of {self.name}: {self.robot.name} has no "
                     "MuJoCo model; leave it out, and a marker is drawn"
@@ -139,7 +139,7 @@ class TaskFamily(PlainFields):
 
     @property
     def reference(self) -> str:
-        """How the family is named on a command line: its name, or FILE.py:NAME."""
+        """The family's name on a command line: its name, or FILE.py:NAME."""
         return self.origin.reference or self.name
 
     @property
@@ -158,7 +158,7 @@ class TaskFamily(PlainFields):
 
     def action_middle(self) -> tuple[float, ...] | None:
         """The controls (A,) that a policy's output 0 means; None: the middle between the bounds."""
-        return self.robot.action_middle if isinstance(self.robot, MujocoRobot) else None
+        return self.robot.action_middle
 
     def middle_action(self) -> Tensor:
         """The same controls as numbers, (A,) float64, whether or not they are named."""
@@ -173,7 +173,7 @@ class TaskFamily(PlainFields):
 
     @property
     def is_finite(self) -> bool:
-        """Whether training has finitely many tasks, so that `test` holds nothing out."""
+        """True if training has finitely many tasks, so that `test` holds nothing out."""
         return all(isinstance(parameter.train, Choice) for parameter in self.parameters)
 
     @property
@@ -214,7 +214,7 @@ class TaskFamily(PlainFields):
         return torch.cat([p.train.normalised(tasks.values[p.name]) for p in self.parameters], dim=1)
 
     def observed_task(self, tasks: Tasks) -> Tensor:
-        """What policies observe of tasks, at the end of their observations: (M, F).
+        """The part of the observation that shows the task, at its end: (M, F).
 
         The values of observed parameters, each in its own unit; then the features of all of them,
         if the family `observes_task`.

@@ -1,19 +1,18 @@
-"""Task parameters, and how the physical ones change a model consistently."""
+"""Task parameters, and the model fields that the physical ones give every world."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from metarl_envs.distributions import Distribution, overlap
-from metarl_envs.disturbances import Disturbance
 from metarl_envs.errors import InputError
 from metarl_envs.inputs.naming import check_parameter_name
-from metarl_envs.inputs.numbers import shown, wholes
+from metarl_envs.inputs.numbers import shown
 from metarl_envs.inputs.plain import PlainFields
+from metarl_envs.perturbations import Perturbation
 
 Fields = Mapping[str, Tensor]
 """Model fields by name, each (N, *field shape), float64."""
@@ -21,7 +20,7 @@ Fields = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class ModelEffect(PlainFields):
-    """How a parameter changes the model: a pure function of model fields.
+    """The change that a parameter makes to the model: a pure function of model fields.
 
     `transform(fields, value)` receives the fields named in `fields`, each (N, *shape) and holding
     the template's values (or what the parameters before this one made of them), and the parameter
@@ -33,8 +32,8 @@ class ModelEffect(PlainFields):
     transform: Callable[[Fields, Tensor], Fields]
 
 
-Effect = ModelEffect | Disturbance
-"""On the robot's physics, or on what passes between it and the policy."""
+Effect = ModelEffect | Perturbation
+"""On the robot's physics, or on its signals to and from the policy."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ class Parameter(PlainFields):
     touch; None if there are none."""
     effect: Effect | None = None
     observed: bool = False
-    """Whether the policy observes it: observations then end with its value, in its own unit. What
-    is not observed has to be found out by adapting."""
+    """True if the policy observes it: observations then end with its value, in its own unit. A
+    parameter that is not observed has to be inferred by adapting."""
 
     def __post_init__(self) -> None:
         check_parameter_name(self.name)
@@ -93,60 +92,13 @@ class Parameter(PlainFields):
         return text
 
 
-def _scaled(field: Tensor, value: Tensor, elements: Sequence[int] | None) -> Tensor:
-    """A field (N, n, ...) times a scale (N,) or (N, k), of all elements or the k chosen ones."""
-    factor = value.to(field).reshape(len(value), -1)
-    if elements is not None:
-        every = torch.ones_like(field[:, :, *([0] * (field.dim() - 2))])
-        every[:, list(elements)] = factor
-        factor = every
-    return field * factor.reshape(*factor.shape, *([1] * (field.dim() - 2)))
-
-
-def scale_mass(bodies: Sequence[int] | None = None) -> ModelEffect:
-    """Multiply body masses by the parameter, and inertias with them.
-
-    Scaling density scales mass and inertia by the same factor, so the result is a body that can
-    exist; scaling one without the other need not be. With `bodies`, a vector parameter has one
-    entry for each of these; without, one factor holds for all.
-    """
-    return scale_fields(("body_mass", "body_inertia"), bodies)
-
-
-def scale_fields(names: tuple[str, ...], elements: Sequence[int] | None = None) -> ModelEffect:
-    """Multiply model fields by the parameter: one factor for all elements, or one for each."""
-    elements = None if elements is None else wholes("elements", elements)
-
-    def transform(fields: Fields, value: Tensor) -> Fields:
-        return {name: _scaled(field, value, elements) for name, field in fields.items()}
-
-    return ModelEffect(names, transform)
-
-
-def kill_actuators(groups: Sequence[Sequence[int]]) -> ModelEffect:
-    """Actuators of group number `value` give no force (their gear becomes zero)."""
-    groups = [wholes(f"groups[{i}]", group) for i, group in enumerate(groups)]
-    size = 1 + max(index for group in groups for index in group)
-    table = torch.zeros(len(groups), size, dtype=torch.bool)
-    for row, group in enumerate(groups):
-        table[row, list(group)] = True
-
-    def transform(fields: Fields, value: Tensor) -> Fields:
-        gear = fields["actuator_gear"]
-        dead = torch.zeros(gear.shape[:2], dtype=torch.bool, device=gear.device)
-        dead[:, :size] = table.to(gear.device)[value.long()]
-        return {"actuator_gear": torch.where(dead.unsqueeze(-1), 0.0, gear)}
-
-    return ModelEffect(("actuator_gear",), transform)
-
-
 def model_fields(
     parameters: Sequence[Parameter], base: Fields, values: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Model fields of every world, from the template's `base` fields and N tasks.
 
     Args:
-        parameters: the family's parameters; goals and disturbances are passed over.
+        parameters: the family's parameters; those without a `ModelEffect` change no field.
         base: the template's fields, without a leading axis.
         values: parameter values, (N,) or (N, d).
 

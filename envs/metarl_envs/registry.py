@@ -27,7 +27,7 @@ FAMILIES: dict[str, TaskFamily] = {
         walker2d.DYNAMICS,
     )
 }
-"""All that are known in this process."""
+"""The families known in this process."""
 SHIPPED = frozenset(FAMILIES)
 
 
@@ -43,7 +43,7 @@ def get_family(name: str) -> TaskFamily:
 
 
 def register_family(family: TaskFamily) -> None:
-    """Make a family of one's own known by its name, in this process; again, to replace it.
+    """Make a family known by its name, in this process; a second call replaces it.
 
     Its functions are tried on two worlds first.
 

@@ -25,7 +25,6 @@ from metarl.outer.es import EvolutionStrategy
 from metarl.outer.maml_pp import MamlPlusPlus
 from metarl.outer.promp import ProMp
 from metarl.outer.reptile import Reptile
-from metarl_envs import AnalyticRobot
 
 Recipe = Callable[[TrainConfig], TrainConfig]
 
@@ -166,7 +165,7 @@ def cma_es(config: TrainConfig) -> TrainConfig:
 
 def _standardised(config: TrainConfig) -> TrainConfig:
     """Observations standardised, where there are angles of 1 rad beside velocities of 10 rad/s."""
-    chosen = not isinstance(family_of(config).robot, AnalyticRobot)
+    chosen = family_of(config).robot.mixed_units
     return with_settings(config, {"policy.normalize_observations": chosen})
 
 

@@ -9,9 +9,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from metarl_envs import MujocoRobot, Parameter, TaskFamily, Transition
-from metarl_envs.distributions import interval
-from metarl_envs.parameters import scale_fields, scale_mass
+from metarl_envs import MujocoRobot, TaskFamily, Transition, vary
 from metarl_envs.robots.ant import ANT
 from metarl_envs.robots.half_cheetah import HALF_CHEETAH
 from metarl_envs.robots.hopper import HOPPER
@@ -44,27 +42,13 @@ def all_varied(robot: MujocoRobot) -> TaskFamily:
     reward: Callable[[Transition], Tensor] = import_module(
         f"metarl_envs.robots.{robot.name.replace('-', '_')}"
     ).gymnasium_reward
-    model = robot.load_model()
-
-    def scale(name: str, size: int, effect) -> Parameter:
-        return Parameter(
-            name=name,
-            unit="1",
-            description="",
-            nominal=(1.0,) * size,
-            train=interval(0.7, 1.4),
-            effect=effect,
-        )
-
+    of_each = (vary.mass, vary.friction, vary.damping, vary.gear)
     return TaskFamily(
         name="all-varied",
         robot=robot,
         parameters=(
-            scale("mass", model.nbody, scale_mass(range(model.nbody))),
-            scale("friction", model.ngeom, scale_fields(("geom_friction",), range(model.ngeom))),
-            scale("damping", model.nv, scale_fields(("dof_damping",), range(model.nv))),
-            scale("gear", model.nu, scale_fields(("actuator_gear",), range(model.nu))),
-            scale("gravity", 1, scale_fields(("opt.gravity",))),
+            *(make(robot, "*", (0.7, 1.4), each=True) for make in of_each),
+            vary.gravity(robot, (0.7, 1.4)),
         ),
         reward=reward,
         horizon=10**9,

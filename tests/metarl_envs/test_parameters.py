@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import mujoco
 import pytest
 import torch
 from torch import Generator
 
-from metarl_envs import FAMILIES, BatchEnv, MujocoRobot, Parameter, TaskFamily
+from metarl_envs import FAMILIES, BatchEnv, MujocoRobot, Parameter, TaskFamily, vary
 from metarl_envs.distributions import interval
-from metarl_envs.parameters import ModelEffect, scale_fields, scale_mass, varied_fields
+from metarl_envs.parameters import ModelEffect, varied_fields
 from metarl_envs.robots.half_cheetah import HALF_CHEETAH
 
 PHYSICAL = [
@@ -21,6 +23,12 @@ PHYSICAL = [
 PHYSICAL_IDS = [f"{family.name}-{name}" for family, name in PHYSICAL]
 MUJOCO_FAMILIES = [f for f in FAMILIES.values() if isinstance(f.robot, MujocoRobot)]
 DERIVED = ("body_subtreemass", "body_invweight0", "dof_invweight0", "actuator_acc0", "dof_M0")
+
+
+def own_family(*parameters: Parameter) -> TaskFamily:
+    return dataclasses.replace(
+        FAMILIES["half-cheetah-dynamics"], name="own", parameters=parameters, horizon=10
+    )
 
 
 def extreme_value(parameter: Parameter) -> object:
@@ -205,34 +213,22 @@ def test_ant_legs_are_the_ones_the_description_names(leg, parts):
 
 
 def test_effects_of_two_parameters_on_one_field_combine_and_start_from_the_template():
-    def scale(name: str) -> Parameter:
-        return Parameter(name, "1", "", 1.0, interval(0.1, 10.0), effect=scale_mass())
-
     def heavier_torso(fields, value):
         mass = fields["body_mass"].clone()
         mass[:, 1] += value
         return {"body_mass": mass}
 
-    family = TaskFamily(
-        name="own",
-        robot=HALF_CHEETAH,
-        parameters=(
-            scale("first"),
-            scale("second"),
-            Parameter(
-                "payload_kg",
-                "kg",
-                "",
-                0.0,
-                interval(0.0, 5.0),
-                effect=ModelEffect(("body_mass",), heavier_torso),
-            ),
-        ),
-        reward=FAMILIES["half-cheetah-dynamics"].reward,
-        horizon=10,
-        source="test",
-        quantity="forward_velocity_m_per_s",
+    heavier = ModelEffect(("body_mass",), heavier_torso)
+    payload = Parameter(
+        "payload_kg",
+        "kg",
+        "",
+        0.0,
+        interval(0.0, 5.0),
+        effect=heavier,
     )
+    factors = (vary.mass(HALF_CHEETAH, "*", (0.1, 10.0), name=name) for name in ("first", "second"))
+    family = own_family(*factors, payload)
     env = BatchEnv(family, 1, 1)
     base = env.engine.base_fields()["body_mass"]
     for _ in range(2):
@@ -243,18 +239,7 @@ def test_effects_of_two_parameters_on_one_field_combine_and_start_from_the_templ
 
 
 def test_gravity_can_vary():
-    gravity = Parameter(
-        "gravity", "1", "", 1.0, interval(0.5, 1.5), effect=scale_fields(("opt.gravity",))
-    )
-    family = TaskFamily(
-        name="own",
-        robot=HALF_CHEETAH,
-        parameters=(gravity,),
-        reward=FAMILIES["half-cheetah-dynamics"].reward,
-        horizon=10,
-        source="test",
-        quantity="forward_velocity_m_per_s",
-    )
+    family = own_family(vary.gravity(HALF_CHEETAH, (0.5, 1.5)))
     env = BatchEnv(family, 1, 1)
     env.set_tasks(family.make_task({"gravity": 0.5}))
     assert env.engine.host_world(0)[0].opt.gravity.tolist() == [0, 0, -9.81 / 2]

@@ -204,7 +204,7 @@ def test_impossible_definitions_are_refused_when_the_family_is_made():
         (velocity, {"parameters": ()}, "at least one"),
         (velocity, {"horizon": 0}, "horizon of ant-velocity = 0: must be at least 1"),
         (velocity, {"horizon": 2**70}, f"horizon of ant-velocity = {2**70}: must be at most"),
-        (velocity, {"robot": 3}, "robot = 3: must be what mujoco_robot or gym_robot made"),
+        (velocity, {"robot": 3}, "robot = 3: must be made by mujoco_robot"),
         (velocity, {"reward": 3}, "reward of ant-velocity = 3: must be a function"),
         (velocity, {"reward": None}, "reward of ant-velocity = None: must be a function"),
         (velocity, {"terminated": "no"}, "terminated of ant-velocity = 'no': must be a function"),

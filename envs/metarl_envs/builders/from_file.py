@@ -1,7 +1,7 @@
-"""Task families in Python files of one's own: `FILE.py:NAME`.
+"""Task families in Python files: `FILE.py:NAME`.
 
-Loading runs the file, with all that Python can do. So a file runs only where a person names it, on
-a command line or in a call; what is read from a run or a policy folder never names one.
+Loading runs the file, with all that Python can do. So a file runs only if the user names it, on a
+command line or in a call; data read from a run or a policy folder never names one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from metarl_envs.family import Origin, TaskFamily
 from metarl_envs.inputs.numbers import shown
 from metarl_envs.inputs.own_file import OwnFile
 from metarl_envs.registry import get_family, register_family
-from metarl_envs.robots.base import MujocoRobot
 
 
 def load_family(reference: str | Path) -> TaskFamily:
@@ -74,6 +73,6 @@ def _family_in(module: ModuleType, reference: str, attribute: str) -> tuple[str,
 def _digest(source: bytes, family: TaskFamily) -> str:
     """SHA-256 of a family's file and its MJCF."""
     digest = hashlib.sha256(source)
-    if isinstance(family.robot, MujocoRobot):
+    if family.robot.xml is not None:
         digest.update(family.robot.xml.read_bytes())
     return digest.hexdigest()

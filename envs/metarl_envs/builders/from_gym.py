@@ -40,12 +40,12 @@ from metarl_envs.scene.camera import Camera, as_camera
 
 SCALARS = ("reward", "terminated", "truncated", "faults")
 TAKEN = (*SCALARS, "observation", "qpos", "qvel", "ctrl")
-"""What worlds report under these names."""
+"""Names of the values that every world reports."""
 OURS = {
     "max_episode_steps": "give horizon= to family_from_gym",
     "disable_env_checker": "leave it out, the checker is not used",
 }
-"""Arguments of `gymnasium.make` that are ours to give."""
+"""Arguments of `gymnasium.make` that this package sets itself, and what to do instead."""
 
 
 def gym_robot(
@@ -58,7 +58,7 @@ def gym_robot(
 ) -> GymRobot:
     """A Gymnasium environment as a robot, to be given to `vary` and `family_from_gym`.
 
-    It is made, reset and stepped once, so that what is wrong with it shows here. One that holds a
+    It is made, reset and stepped once, so that its errors are raised here. One that holds a
     `mujoco.MjData`, under whatever name, counts as simulated by MuJoCo: its bodies, joints and
     actuators can vary.
 
@@ -107,8 +107,8 @@ def gym_robot(
             sizes |= {"qpos": model.nq, "qvel": model.nv}
             as_camera(camera).check(model)
         elif camera is not None:
-            raise InputError(f"{env_id}: camera: it has no MuJoCo model to put a camera into")
-        elif "rgb_array" in world.metadata.get("render_modes", ()):  # it pictures itself
+            raise InputError(f"camera: {env_id} has no MuJoCo model; leave it out")
+        elif "rgb_array" in world.metadata.get("render_modes", ()):  # it draws itself
             source = dataclasses.replace(source, kwargs={"render_mode": "rgb_array"} | kwargs)
         return GymRobot(
             name=env_id,
@@ -148,7 +148,7 @@ def family_from_gym(
         horizon: steps per episode; None: the environment's time limit.
         reward: of `transition.after["reward"]`, `["observation"]` and the infos; None: its own.
         terminated: ends an episode; None: the environment's own rule.
-        quantity: the info that tells a person what the return means.
+        quantity: the info that shows what the return means, such as "x_velocity".
 
     Raises:
         InputError: for an environment or parameter that cannot be used, or without a horizon.
@@ -156,7 +156,7 @@ def family_from_gym(
     robot = gym_robot(robot) if isinstance(robot, str) else robot
     if not isinstance(robot, GymRobot):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(
-            f"robot = {shown(robot)}: must be an environment's id or what gym_robot made"
+            f"robot = {shown(robot)}: must be an environment's id, or made by gym_robot"
         )
     steps = horizon if horizon is not None else robot.time_limit
     if steps is None:
@@ -176,7 +176,7 @@ def family_from_gym(
 
 
 def _source(env_id: str, kwargs: Mapping[str, Any]) -> Source:
-    """How an environment is made here, and in a worker process."""
+    """The arguments that make an environment here, and in a worker process."""
     spec = gymnasium.registry.get(env_id)
     entry = None if spec is None else spec.entry_point
     if isinstance(entry, str):
@@ -189,17 +189,17 @@ def _source(env_id: str, kwargs: Mapping[str, Any]) -> Source:
 
 @dataclass(frozen=True)
 class _Tried:
-    """What an environment showed in its first step."""
+    """Facts that an environment shows in its first step."""
 
     data: str
-    """Where it keeps its `MjData`."""
+    """The attribute that holds its `MjData`."""
     simulation: Simulation | None
     no_model: str
     dt_s: float
 
 
 def _tried(world: World, actions: Box, infos: tuple[str, ...], dt_s: float | None) -> _Tried:
-    """Try one step, so that what is wrong shows at once; find what MuJoCo steps in it, and dt."""
+    """Try one step, which raises errors early; find the MuJoCo simulation in it, and dt."""
     env, no_model, path, simulated_s = world.env, "", "", 0.0
     world.reset(0)
     paths = paths_of_data(env)
@@ -219,19 +219,15 @@ def _tried(world: World, actions: Box, infos: tuple[str, ...], dt_s: float | Non
 
 
 def _dt(world: World, simulation: Simulation | None, simulated_s: float) -> float:
-    """Seconds per step: the environment's `dt`, what MuJoCo took, or one frame of its video.
-
-    Raises:
-        InputError: for an environment that none of these tells of, though MuJoCo simulates it.
-    """
+    """Seconds per step: the environment's `dt`, what MuJoCo took, or one frame of its video."""
     env = world.env.unwrapped
     own = ask(f"environment {world.name}: dt", OWN, getattr, env, "dt", None)
     try:
-        told = real("dt", own)
+        given = real("dt", own)
     except InputError:  # a method, or nothing
-        told = None
-    if told is not None:
-        dt_s = _seconds(f"dt of {world.name}", told)
+        given = None
+    if given is not None:
+        dt_s = _seconds(f"dt of {world.name}", given)
         # Where MuJoCo's clock says otherwise, `dt` is that of a substep, or of something else.
         return dt_s if simulated_s <= 0 or math.isclose(dt_s, simulated_s) else simulated_s
     if simulated_s > 0:
@@ -256,7 +252,7 @@ def _seconds(name: str, given: Any) -> float:  # noqa: ANN401 - any type
 
 
 def _spec(env: gymnasium.Env[Any, Any]) -> EnvSpec:
-    """How the environment was registered."""
+    """The specification under which the environment is registered."""
     spec = env.unwrapped.spec
     assert spec is not None  # gymnasium.make sets it
     return gymnasium.spec(spec.id)

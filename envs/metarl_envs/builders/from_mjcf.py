@@ -1,4 +1,4 @@
-"""A robot from an MJCF file of one's own."""
+"""Robots from MJCF files."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def mujoco_robot(
         name: None: that of the file.
 
     Raises:
-        InputError: for a missing or broken file, actuators that nothing bounds, an unknown
+        InputError: for a missing or invalid file, actuators that nothing bounds, an unknown
             keyframe, an output that cannot be read, an observation of another shape, or a camera on
             something that the model does not have.
     """

@@ -1,1 +1,1 @@
-"""What `metarl check` tries on a family before anyone trains on it."""
+"""Checks of a task family before training, run by `metarl check`."""

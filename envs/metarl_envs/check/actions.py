@@ -1,7 +1,7 @@
 """Checks of the range of actions: whether it fits what the actuators drive.
 
 Many models carry placeholders there, such as one range for all servos, far beyond the joints'.
-Nothing breaks, but most of what a policy tries is then the same.
+Training runs, but most of the actions that a policy tries then have the same effect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from metarl_envs.check.finding import Finding, listed
 from metarl_envs.family import TaskFamily
 from metarl_envs.mjcf.names import actuator_of, control_names
-from metarl_envs.robots.base import MujocoRobot
+from metarl_envs.robots.kinds import Robot
 
 HUGE = 1000.0
 """Controls from which on a bound looks like "no limit"."""
@@ -42,13 +42,13 @@ class Drive:
     strongest: float
     """The largest force that an action asks for, as a share of the largest that is allowed."""
     positions: tuple[float, float] | None = None
-    """Of a position servo on a joint: where the lowest and the highest action send it."""
+    """Of a position servo on a joint: the positions that the lowest and highest action command."""
     limits: tuple[float, float] | None = None
     """Of that joint; None: none."""
     start: float = 0.0
-    """Where that joint starts."""
+    """Start position of that joint."""
     middle: float = 0.0
-    """Where the middle action sends it: a policy's output 0."""
+    """Position to which the middle action, a policy's output 0, sends it."""
     holding: float = 0.0
     """The action that holds it where it starts, or nearest to there; of others, the middle."""
     unit: str = "rad"
@@ -64,7 +64,7 @@ def actions(family: TaskFamily) -> Iterator[Finding]:
     low, high = family.action_bounds()
     robot = family.robot
     found: list[str] = []
-    if not isinstance(robot, MujocoRobot):
+    if robot.xml is None:
         bounds = torch.stack([low, high], dim=1).tolist()
         huge = [f"action[{i}]" for i, pair in enumerate(bounds) if _is_huge(*pair)]
         found += _of_any(huge, f"reaches {HUGE:g} or more: a placeholder? Bound it")
@@ -89,7 +89,7 @@ def _is_huge(low: float, high: float) -> bool:
 
 
 def _questions(found: list[Drive]) -> list[str]:
-    """What to ask about the ranges of a model's actuators, each in a line."""
+    """Questions about the ranges of a model's actuators, each in a line."""
     asked = _of_any(
         [d.name for d in found if _is_huge(d.low, d.high)],
         f"actions reach {HUGE:g} or more, which looks like a placeholder; {FIX}",
@@ -155,8 +155,8 @@ def _from_to(drive: Drive) -> str:
     return f"'{drive.name}' is sent from {low:.3g} to {high:.3g} {drive.unit}"
 
 
-def drives(robot: MujocoRobot, low: Tensor, high: Tensor, middle: Tensor) -> list[Drive]:
-    """What actions from `low` to `high` around `middle`, (A,), mean to each actuator of a robot."""
+def drives(robot: Robot, low: Tensor, high: Tensor, middle: Tensor) -> list[Drive]:
+    """The effect of actions from `low` to `high` around `middle`, (A,), on each actuator."""
     model = robot.load_model()
     qpos = robot.initial_state()[0]
     called = control_names(model)

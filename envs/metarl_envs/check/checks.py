@@ -1,4 +1,4 @@
-"""Checks of a task family before anybody trains on it: each says what is wrong and how to fix it.
+"""Checks of a task family before training: each finding says how to fix the problem.
 
 They run on the engine cpu, in a few seconds.
 """
@@ -19,14 +19,13 @@ from metarl_envs.check.memory import determinism
 from metarl_envs.check.motion import motion, trials
 from metarl_envs.check.parameters import parameters, physics
 from metarl_envs.family import TaskFamily
-from metarl_envs.robots.gym import GymRobot
 
 FEW_WORLDS, MANY_WORLDS = 8, 256
 """Worlds that are timed: many only where they are fast, since the others are as fast with a few."""
 FAST_S = 0.01
-"""What ten steps of a few worlds take at most, where many are timed."""
+"""Ten steps of a few worlds must take less, for many to be timed."""
 MAX_SHARE, MAX_OUTSIDE_S = 0.5, 3e-6
-"""What observation, reward and termination may take of a step's time, or in a world: either."""
+"""Most of a step's time, or most seconds per world, for observation, reward and termination."""
 
 
 def check(family: TaskFamily) -> Iterator[Finding]:
@@ -87,7 +86,7 @@ def speed(family: TaskFamily) -> Finding:
     """Steps per second, and what the family's own functions take of it."""
     worlds = FEW_WORLDS
     physics, whole = _timed(family, worlds)
-    if whole < FAST_S and not isinstance(family.robot, GymRobot):
+    if whole < FAST_S and family.robot.source is None:
         worlds = MANY_WORLDS
         physics, whole = _timed(family, worlds)
     share, outside_s = max(0.0, 1 - physics / whole), (whole - physics) / (10 * worlds)

@@ -17,7 +17,7 @@ from metarl_envs.tasks import Tasks
 WIDTH, HEIGHT = 240, 180  # of one picture, pixels
 TITLE = 34  # above it, two lines
 SECONDS = 1.0
-"""How long the robot moves before its picture is taken."""
+"""Time that the robot moves before its picture is taken."""
 MAX_ROWS = 24
 
 

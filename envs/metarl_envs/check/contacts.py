@@ -1,4 +1,4 @@
-"""Why the friction of geoms changes nothing: what MuJoCo does with it, read from the model.
+"""Explanations of friction parameters without effect, by MuJoCo's rules for contacts.
 
 The rules are those of MuJoCo's documentation, "Contact parameters".
 """
@@ -15,12 +15,11 @@ from torch import Tensor
 from metarl_envs.family import TaskFamily
 from metarl_envs.mjcf.names import names
 from metarl_envs.parameters import ModelEffect, Parameter, model_fields
-from metarl_envs.robots.base import AnalyticRobot
 from metarl_envs.tasks import Tasks
 
 
 def idle_friction(family: TaskFamily, parameter: Parameter, ends: Tasks, states: Tensor) -> str:
-    """Why a friction parameter has no effect; "" for parameters of another kind.
+    """The reason that a friction parameter has no effect; "" for parameters of another kind.
 
     Args:
         family: of the parameter.
@@ -28,12 +27,10 @@ def idle_friction(family: TaskFamily, parameter: Parameter, ends: Tasks, states:
         ends: tasks with its lowest and highest values.
         states: (T, nq + nv + ...) what the nominal robot went through.
     """
-    effect, robot = parameter.effect, family.robot
-    if isinstance(robot, AnalyticRobot) or not isinstance(effect, ModelEffect):
+    effect = parameter.effect
+    if not isinstance(effect, ModelEffect) or "geom_friction" not in effect.fields:
         return ""
-    if "geom_friction" not in effect.fields:
-        return ""
-    model = robot.load_model()
+    model = family.robot.load_model()
     fields = {name: np.asarray(getattr(model, name)).copy() for name in effect.fields}
     base = {name: ends.values[parameter.name].new_tensor(value) for name, value in fields.items()}
     frictions = model_fields([parameter], base, ends.values)["geom_friction"].numpy()
@@ -96,7 +93,7 @@ def _touched(
 
 
 def _fits_any(model: mujoco.MjModel, geom: int) -> bool:
-    """Whether the masks of a geom let it collide with any geom of another body."""
+    """True if the masks of a geom let it collide with any geom of another body."""
     other = model.geom_bodyid != model.geom_bodyid[geom]
     fits = (model.geom_contype[geom] & model.geom_conaffinity) | (
         model.geom_contype & model.geom_conaffinity[geom]

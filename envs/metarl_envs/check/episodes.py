@@ -12,7 +12,6 @@ from metarl_envs.check.extremes import extremes
 from metarl_envs.check.finding import ROUNDING, Finding, described_task, listed, size, spread
 from metarl_envs.check.motion import HELD, STEPS, Trials
 from metarl_envs.family import TaskFamily
-from metarl_envs.robots.gym import GymRobot
 from metarl_envs.tasks import Tasks
 
 TASKS = 32
@@ -130,9 +129,9 @@ def episodes(family: TaskFamily, tried: Trials) -> Finding:
         step = env.step(low + (high - low) * share, alive)
         lengths += alive
         diverged |= step.diverged & alive
-        sound = step.rewards[alive & ~step.diverged]
-        if len(sound):
-            lowest, highest = min(lowest, float(sound.min())), max(highest, float(sound.max()))
+        valid = step.rewards[alive & ~step.diverged]
+        if len(valid):
+            lowest, highest = min(lowest, float(valid.min())), max(highest, float(valid.max()))
         alive = alive & ~(step.terminated | step.truncated | step.diverged)
         if not bool(alive.any()):
             break
@@ -172,12 +171,12 @@ def episodes(family: TaskFamily, tried: Trials) -> Finding:
 
 
 def _ended_by(family: TaskFamily, tried: Trials) -> str:
-    """What ends episodes."""
+    """The cause of the ends of episodes."""
     if not bool(tried.motion.terminated.any()):
         return "the environment truncates them"
     if family.terminated is not None:
         return "the family's terminated= holds"
-    if isinstance(family.robot, GymRobot):
+    if family.robot.source is not None:
         return "the environment terminates them"
     return "the robot's terminated= holds"
 

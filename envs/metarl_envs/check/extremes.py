@@ -22,7 +22,7 @@ class Extremes:
 
     parameter: Parameter
     entry: int | None
-    """Which one of a vector; None for a number."""
+    """Index in a vector; None for a number."""
     low: Tasks  # M = 1
     high: Tasks  # M = 1
 

@@ -1,4 +1,4 @@
-"""A family of one's own tried on one step, so that what is wrong with it shows at once."""
+"""A trial of a user's family on one step, which finds its errors early."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from metarl_envs.batch_env import BatchEnv
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
 from metarl_envs.inputs.user_functions import PROBED, called, check_finite, check_shape
-from metarl_envs.robots.base import MujocoRobot, Transition
+from metarl_envs.robots.base import Transition
 
 
 def probe(family: TaskFamily) -> None:
@@ -44,7 +44,7 @@ def probe(family: TaskFamily) -> None:
 
 def _check_simulated(family: TaskFamily, transition: Transition) -> None:
     """Refuse a model that diverges in the first step, which is not the fault of the reward."""
-    if not isinstance(family.robot, MujocoRobot):
+    if family.robot.xml is None:
         return
     for field in ("qpos", "qvel"):
         if not torch.isfinite(transition.after[field]).all():

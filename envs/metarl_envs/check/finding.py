@@ -1,4 +1,4 @@
-"""What a check of a task family comes to."""
+"""The result of one check of a task family."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch import Tensor
 from metarl_envs.tasks import Tasks
 
 Verdict = Literal["ok", "note", "FAILED"]
-"""`note`: nothing is wrong for certain, but a person should look whether it is meant."""
+"""`note`: not certainly an error, but the user should check that it is intended."""
 ROUNDING = 1e-12
 """Differences below this share of what is compared are rounding, and no effect."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check came to."""
+    """The result of one check."""
 
     name: str
     verdict: Verdict
     text: str
-    """What was tried and found; where something is wrong, with how to fix it."""
+    """The test and its result; for a failure, also how to fix it."""
 
     @property
     def ok(self) -> bool:
-        """Whether it did not fail."""
+        """True unless it failed."""
         return self.verdict != "FAILED"
 
     def __str__(self) -> str:

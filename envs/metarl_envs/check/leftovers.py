@@ -1,4 +1,4 @@
-"""What an environment's reset leaves as an episode made it: for a person who has to find it."""
+"""State of a Gymnasium environment that its reset does not set back, by name."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ import gymnasium
 import numpy as np
 from torch import Generator
 
-from metarl_envs.gym_worlds.worlds import World, opened
+from metarl_envs.gym_worlds.worlds import Source, World, opened
 from metarl_envs.inputs.numbers import is_number, shown
-from metarl_envs.robots.gym import GymRobot
 
 STEPS = 200
 """Of the episode between two resets, at most."""
 OF_DATA = ("time", "act", "ctrl", "qacc_warmstart", "mocap_pos", "mocap_quat", "xfrc_applied")
-"""What a MuJoCo step starts from, besides positions and velocities."""
+"""State of MuJoCo besides positions and velocities."""
 SEEDED = ("_np_random", "_np_random_seed")
-"""What Gymnasium's own reset sets."""
+"""Attributes that Gymnasium's own reset sets."""
 
 
 @dataclass(frozen=True)
 class GeneratorState:
-    """Where a random generator stands."""
+    """The state of a random generator."""
 
     text: str
 
 
-def leftovers(robot: GymRobot) -> tuple[list[str], list[str]]:
+def leftovers(source: Source) -> tuple[list[str], list[str]]:
     """Generators that reset(seed=0) does not set back, and other values, "wear is 0, then 40"."""
-    with opened(robot.source) as world:
+    with opened(source) as world:
         world.reset(0)
         before = dict(_contents(world))
         space = world.asked.action_space
@@ -91,7 +90,7 @@ def _flat(name: str, value: object, depth: int) -> Iterator[tuple[str, object]]:
 
 
 def _members(value: object) -> dict[str, object]:
-    """What an object or a dictionary holds; nothing of other environments and of simulators."""
+    """Members of an object or a dictionary; none of other environments and of simulators."""
     if isinstance(value, Mapping):
         return {str(key): entry for key, entry in value.items()}
     try:

@@ -12,7 +12,6 @@ from metarl_envs.check.finding import Finding, listed
 from metarl_envs.check.leftovers import leftovers
 from metarl_envs.check.motion import Motion, first_start, played, swing
 from metarl_envs.family import TaskFamily
-from metarl_envs.robots.gym import GymRobot
 
 CALLS = 8
 """Of a function on one state. Random results hardly come in order: in 2 of 8! cases."""
@@ -49,7 +48,7 @@ def determinism(family: TaskFamily) -> Finding:
     again = swung(worlds[0])
     if not (_same(fresh, twin) and _same(fresh, again)):
         return Finding("determinism", "FAILED", _cause(family, fresh, twin, again))
-    if isinstance(family.robot, GymRobot) and torch.equal(other, fresh.observations[0]):
+    if family.robot.source is not None and torch.equal(other, fresh.observations[0]):
         return Finding(
             "determinism",
             "note",
@@ -78,7 +77,7 @@ def _stir(env: BatchEnv) -> Tensor:
 
 
 def _same(one: Motion, other: Motion) -> bool:
-    """Whether two motions are equal bit for bit; NaN is equal to NaN."""
+    """True if two motions are equal bit for bit; NaN is equal to NaN."""
     return all(
         a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
         for a, b in (
@@ -89,15 +88,15 @@ def _same(one: Motion, other: Motion) -> bool:
 
 
 def _cause(family: TaskFamily, fresh: Motion, twin: Motion, again: Motion) -> str:
-    """Why motions from one seed differ, and how to fix it."""
+    """The reason that motions from one seed differ, and the fix."""
     if impure := _impure_function(family):
         return impure
-    if not isinstance(family.robot, GymRobot):
+    if family.robot.source is None:
         return (
             "remembers across resets: a second episode from one seed differs from the first; "
             f"functions {NO_MEMORY}"
         )
-    env_id = family.robot.env_id
+    env_id = family.robot.name
     if not torch.equal(fresh.observations[0], twin.observations[0]):
         return (
             f"ignores the seed: two new environments {env_id} begin differently after "
@@ -110,7 +109,7 @@ def _cause(family: TaskFamily, fresh: Motion, twin: Motion, again: Motion) -> st
             "reset(seed=0), then differ under the same actions; its step should draw from "
             "self.np_random alone"
         )
-    generators, kept = leftovers(family.robot)
+    generators, kept = leftovers(family.robot.source)
     if generators:
         return (
             f"ignores the seed: {env_id} draws from {listed(generators)}, which reset(seed=0) does "
@@ -124,7 +123,7 @@ def _cause(family: TaskFamily, fresh: Motion, twin: Motion, again: Motion) -> st
 
 
 def _impure_function(family: TaskFamily) -> str:
-    """What to say of a function that gives another result when called again; "" if none does."""
+    """The flaw of a function that gives another result when called again; "" if none does."""
     env = BatchEnv(family, 2, 1)
     env.reset(Generator().manual_seed(0))
     transition = env.advance(swing(family, 0).expand(2, -1))

@@ -1,4 +1,4 @@
-"""What a family's robots do under given actions, world beside world."""
+"""Motions of a family's robots under given actions, in many worlds."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import torch
 from torch import Generator, Tensor
 
 from metarl_envs.batch_env import BatchEnv, Start
-from metarl_envs.disturbances import Disturbance
 from metarl_envs.family import TaskFamily
-from metarl_envs.robots.gym import GymRobot
+from metarl_envs.perturbations import Perturbation
 from metarl_envs.tasks import Tasks
 
 STATE = ("qpos", "qvel", "observation")
-"""What says where robots are; a Gymnasium environment may have its observation only."""
+"""Data that hold the robots' state; a Gymnasium environment may have its observation only."""
 STEPS = 200
 """Control steps over which motions are compared, at most an episode."""
 TRIED_TASKS, HELD, RANDOM = 4, 2, 3
@@ -24,7 +23,7 @@ TRIED_TASKS, HELD, RANDOM = 4, 2, 3
 
 @dataclass(frozen=True)
 class Motion:
-    """What N worlds did, step by step."""
+    """Records of N worlds, step by step."""
 
     states: Tensor  # (T, N, nq + nv)
     observations: Tensor  # (T + 1, N, O)
@@ -57,9 +56,9 @@ def played(env: BatchEnv, start: Start, actions: Callable[[int], Tensor]) -> Mot
     """One episode in every world, at most `STEPS` of it, under the actions (N, A) of each step.
 
     It goes on beyond an end, since more is seen then; but not in a Gymnasium environment, which
-    need not bear that: it stays as it was when it ended.
+    need not allow that: it stays as it was when it ended.
     """
-    stays = isinstance(env.family.robot, GymRobot)
+    stays = env.family.robot.source is not None
     alive = torch.ones(env.num_worlds, dtype=torch.bool)
     observations = [env.start(start).clone()]
     records: list[tuple[Tensor, ...]] = []
@@ -104,12 +103,12 @@ class Trials:
 
 
 def trials(family: TaskFamily) -> Trials:
-    """Training tasks under different actions; observations are not disturbed."""
+    """Training tasks under different actions; delay, noise and bias are nominal."""
     generator = Generator().manual_seed(0)
     drawn = family.sample_tasks(TRIED_TASKS, generator, "train").values
     plain = family.nominal_tasks(TRIED_TASKS).values
-    disturbing = {p.name for p in family.parameters if isinstance(p.effect, Disturbance)}
-    tasks = Tasks({name: (plain if name in disturbing else drawn)[name] for name in drawn})
+    perturbing = {p.name for p in family.parameters if isinstance(p.effect, Perturbation)}
+    tasks = Tasks({name: (plain if name in perturbing else drawn)[name] for name in drawn})
     sequences = 1 + HELD + RANDOM
     env = BatchEnv(family, TRIED_TASKS, sequences)
     env.set_tasks(tasks)

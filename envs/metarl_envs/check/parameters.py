@@ -13,10 +13,9 @@ from metarl_envs.check.episodes import many_tasks
 from metarl_envs.check.extremes import Extremes, extremes
 from metarl_envs.check.finding import ROUNDING, Finding, described_task, size, spread
 from metarl_envs.check.motion import Motion, motion
-from metarl_envs.disturbances import Disturbance
 from metarl_envs.family import TaskFamily
 from metarl_envs.parameters import ModelEffect, Parameter, model_fields, varied_fields
-from metarl_envs.robots.gym import GymRobot
+from metarl_envs.perturbations import Perturbation
 from metarl_envs.tasks import Tasks
 
 
@@ -36,7 +35,7 @@ def parameters(family: TaskFamily) -> Iterator[Finding]:
 def _effect(
     family: TaskFamily, parameter: Parameter, seen: Motion, own: dict[int, Extremes], what: str
 ) -> Finding:
-    """What a parameter changes between its ends and the nominal value."""
+    """The change that a parameter makes between its ends and the nominal value."""
     worlds = {extreme.entry: [0, 2 * i + 1, 2 * i + 2] for i, extreme in own.items()}
     when = f"within {len(seen.rewards)} steps"
     for kind, record in _records(family, parameter, seen).items():
@@ -56,12 +55,12 @@ def _effect(
 
 
 def _records(family: TaskFamily, parameter: Parameter, seen: Motion) -> dict[str, Tensor]:
-    """What a parameter of this kind may change, in the order in which it is looked at."""
+    """Records that a parameter of this kind may change, in the order in which they are searched."""
     if parameter.effect is None:
         return {"reward": seen.rewards, "termination": seen.terminated}
-    if isinstance(parameter.effect, Disturbance):
+    if isinstance(parameter.effect, Perturbation):
         return {"motion": seen.states, "observation": seen.observations}
-    if isinstance(family.robot, GymRobot):  # its own reward and end may read what varies
+    if family.robot.source is not None:  # its own reward and end may read what varies
         return {"motion": seen.states, "reward": seen.rewards, "termination": seen.terminated}
     return {"motion": seen.states}
 
@@ -69,8 +68,8 @@ def _records(family: TaskFamily, parameter: Parameter, seen: Motion) -> dict[str
 def _fix(family: TaskFamily, parameter: Parameter, seen: Motion, own: dict[int, Extremes]) -> str:
     if parameter.effect is None:
         return f"the reward has to read transition.task['{parameter.name}']"
-    if isinstance(parameter.effect, Disturbance):
-        return "its range ought to hold values away from 0"
+    if isinstance(parameter.effect, Perturbation):
+        return "its range must hold values away from 0"
     both = [task for extreme in own.values() for task in (extreme.low, extreme.high)]
     ends = Tasks.concatenate(both)
     return idle_friction(family, parameter, ends, seen.states[:, 0]) or (
@@ -88,17 +87,17 @@ def _change(record: Tensor) -> float:
 
 
 def _diverged(seen: Motion, tasks: Tasks, own: dict[int, Extremes]) -> str:
-    """An end of a parameter's range that the simulation does not bear; "" if it bears both.
+    """An end of a parameter's range at which the simulation diverges; "" if there is none.
 
     Where the nominal robot diverges as well, it is not this parameter's doing.
     """
-    wrong = seen.diverged | ~torch.isfinite(seen.states).all(dim=2)  # (T, worlds)
-    if bool(wrong[:, 0].any()):
+    diverged = seen.diverged | ~torch.isfinite(seen.states).all(dim=2)  # (T, worlds)
+    if bool(diverged[:, 0].any()):
         return ""
     for i in own:
         for world in (2 * i + 1, 2 * i + 2):
-            if bool(wrong[:, world].any()):
-                step = int(wrong[:, world].long().argmax()) + 1
+            if bool(diverged[:, world].any()):
+                step = int(diverged[:, world].long().argmax()) + 1
                 states = seen.states[:, world]
                 what = "reward or observation is not finite, or MuJoCo warns,"
                 if not bool(torch.isfinite(states).all()):
@@ -145,7 +144,7 @@ FORCE_LIMITS = ("actuator_forcerange", "jnt_actfrcrange", "tendon_actfrcrange")
 
 
 def _flaw(field: str, value: Tensor, base: Tensor) -> tuple[str, Tensor] | None:
-    """What is wrong with a field's values (N, ...), and where."""
+    """The flaw in a field's values (N, ...), and a mask of its entries; None if there is none."""
     if not bool(torch.isfinite(value).all()):
         return "is not finite", ~torch.isfinite(value)
     if field in NOT_NEGATIVE and bool((value < 0).any()):
@@ -154,9 +153,9 @@ def _flaw(field: str, value: Tensor, base: Tensor) -> tuple[str, Tensor] | None:
         return "is 0; narrow the range", (value == 0) & (base > 0)
     if field == "body_inertia":
         moments = value.sort(dim=-1).values
-        broken = moments[..., 0] + moments[..., 1] < moments[..., 2] * (1 - 1e-6)
-        if bool(broken.any()):
-            return "breaks A + B >= C: scale a body's inertia with its mass (vary.mass)", broken
+        impossible = moments[..., 0] + moments[..., 1] < moments[..., 2] * (1 - 1e-6)
+        if bool(impossible.any()):
+            return "violates A + B >= C: scale inertia with mass (vary.mass)", impossible
     if field in ("jnt_range", *FORCE_LIMITS):
         low, high = value.unbind(dim=-1)
         # A joint needs room; a force that can only be 0 is that of a dead actuator.

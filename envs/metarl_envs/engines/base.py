@@ -1,4 +1,4 @@
-"""The engine protocol: what steps N worlds at once, each with its own model parameters."""
+"""The engine protocol: N worlds stepped together, each with its own model parameters."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Engine(Protocol):
 
     The varied model fields and the wanted outputs are declared when an engine is made, since a
     GPU engine allocates them before it captures its graphs. Tensors in `data` are live: they are
-    valid until the next call, so copy what must outlive it. They stay where they are in memory,
-    since what reads and writes them may be recorded.
+    valid until the next call, so copy values that must outlive it. They stay at one address,
+    since captured graphs read and write them.
     """
 
     num_worlds: int
@@ -51,7 +51,7 @@ class Engine(Protocol):
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that a bit-equal replay needs, as copies: state, varied fields, outputs."""
+        """Copies of all that a bit-equal replay needs: state, varied fields, outputs."""
         ...
 
     def set_state(self, state: Mapping[str, Tensor]) -> None:
@@ -59,12 +59,12 @@ class Engine(Protocol):
         ...
 
     def faults(self) -> Tensor:
-        """Simulator faults of each world since its last reset: (N,) int64, 0 = sound."""
+        """Simulator faults of each world since its last reset: (N,) int64, 0 = valid."""
         ...
 
     def complaint(self) -> str:
-        """Which limit of the engine was too low since the last resets, and the mend; "" if none.
+        """The capacity limit exceeded since the last reset, and how to raise it; "" if none.
 
-        May wait for the device: to be asked once per episode, not at every step.
+        May wait for the device: call it once per episode, not at every step.
         """
         ...

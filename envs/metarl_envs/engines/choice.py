@@ -1,4 +1,4 @@
-"""Which engine steps the worlds: by name, by what is installed, and by where the learner works."""
+"""Choice of the engine by name, by the installed packages, and by the learner's device."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def chosen_engine(name: EngineName, device: torch.device) -> Literal["cpu", "war
 
 @functools.cache
 def warp_problem(device: torch.device) -> str:
-    """Why the engine warp cannot be used by a learner on `device`, and the fix; "" if it can."""
+    """The reason that the engine warp cannot be used on `device`, and the fix; "" if it can."""
     return package_problem() or (gpu_problem(device.index or 0) if device.type == "cuda" else "")
 
 
 def package_problem() -> str:
-    """What is wrong with the installed package, and the fix; "" if nothing is."""
+    """The problem with the installed package, and the fix; "" if there is none."""
     import mujoco
 
     try:
@@ -61,13 +61,13 @@ def package_problem() -> str:
 
 
 def gpu_problem(index: int) -> str:
-    """Why Warp cannot use the GPU of this number, which torch can, and the fix; "" if it can.
+    """The reason that Warp cannot use this GPU, though torch can, and the fix; "" if it can.
 
     Either brings a CUDA of its own, and Warp's on PyPI needs a newer driver than some of torch's.
     """
     import warp as wp
 
-    wp.config.log_level = wp.LOG_ERROR  # what it would say of the driver is said here
+    wp.config.log_level = wp.LOG_ERROR  # the message below replaces its own about the driver
     if index < wp.get_cuda_device_count():
         return ""
     return (

@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 
 
 MANUAL: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}
-"""Worlds are reset when we say so."""
+"""Worlds are reset by the caller alone."""
 
 
 class GymEngine:
     """N worlds, each a Gymnasium environment of its own, stepped one by one in every process.
 
-    Far slower than the engine cpu, but it asks nothing of the environment. "Positions" are seeds:
-    an environment's initial state is what `reset(seed)` makes of one. Results do not depend on the
-    number of processes.
+    Far slower than the engine cpu, but it needs nothing beyond Gymnasium's interface. Positions are
+    seeds, one float64 per world, of which `reset(seed)` makes the initial state: so every engine is
+    started by the same two tensors, and no caller needs a second kind of start. Results do not
+    depend on the number of processes.
     """
 
     def __init__(
@@ -95,8 +96,8 @@ class GymEngine:
         if mask is not None:
             seeds = torch.where(mask, seeds, -1)
         padded = self._bundled(seeds + 1) - 1  # worlds that are not there are not reset
-        rows, told = self._ask(self._vector.reset, options={"seeds": padded})
-        self._take(rows, told)
+        rows, info = self._ask(self._vector.reset, options={"seeds": padded})
+        self._take(rows, info)
 
     def step(self, n_substeps: int, mask: Tensor | None = None) -> None:
         """One step of the worlds of `mask`, n times over."""
@@ -105,8 +106,8 @@ class GymEngine:
             moves = mask.to(self.dtype).unsqueeze(1)
         actions = self._bundled(torch.cat([self.data["ctrl"], moves], dim=1))
         for _ in range(n_substeps):
-            rows, *_, told = self._ask(self._vector.step, actions)
-            self._take(rows, told)
+            rows, *_, info = self._ask(self._vector.step, actions)
+            self._take(rows, info)
 
     def state(self) -> dict[str, Tensor]:
         """Refused: environments keep what they remember to themselves."""
@@ -137,7 +138,7 @@ class GymEngine:
         return model, data
 
     def own_picture(self, index: int) -> np.ndarray[Any, Any]:
-        """What a world's environment draws of itself, (H, W, 3) uint8.
+        """The picture that a world's environment draws, (H, W, 3) uint8.
 
         Raises:
             InputError: for one that draws nothing, or before its first reset.
@@ -152,7 +153,7 @@ class GymEngine:
         return picture
 
     def _said(self, method: str, index: int) -> Any:  # noqa: ANN401 - what the bundle answers
-        """What the bundle that holds a world says of it."""
+        """The answer of the bundle that holds a world."""
         bundle, world = divmod(index, self._shape[1])
         answer = self._ask(self._vector.call, method, bundle, world)[bundle]
         if answer is None:
@@ -166,13 +167,9 @@ class GymEngine:
         whole[: self.num_worlds] = value
         return whole.view(count, size, *value.shape[1:]).numpy()
 
-    def _take(self, rows: np.ndarray[Any, Any], told: Mapping[str, Any]) -> None:
-        """Note what the bundles (bundles, size, width) say of their worlds.
-
-        Raises:
-            InputError: the first one that a bundle tells.
-        """
-        for failure in told.get("failure", ()):
+    def _take(self, rows: np.ndarray[Any, Any], info: Mapping[str, Any]) -> None:
+        """Store the rows (bundles, size, width) that the bundles report of their worlds."""
+        for failure in info.get("failure", ()):
             if failure is not None:
                 raise failure
         flat = torch.from_numpy(rows).view(-1, rows.shape[-1])
@@ -192,7 +189,7 @@ class GymEngine:
                 "start; what they printed says why; each imports the script anew, which must be a "
                 "file with its work under `if __name__ == '__main__':`; sim_threads = 1 needs none"
             ) from None
-        except Exception as error:  # what cannot be sent to another process raises as it likes
+        except Exception as error:  # objects that cannot be sent raise any error
             raise InputError(
                 f"sim_threads = {len(bundles)}: {self._robot.env_id} cannot be sent to worker "
                 f"processes: {described(error)}; give it arguments that can be (no open files, "
@@ -200,11 +197,7 @@ class GymEngine:
             ) from error
 
     def _ask(self, function: Callable[..., Any], *args: Any, **how: Any) -> Any:  # noqa: ANN401
-        """A call of the vector environment.
-
-        Raises:
-            InputError: where a worker process has ended.
-        """
+        """A call of the vector environment."""
         try:
             return function(*args, **how)
         except (EOFError, OSError):
@@ -212,13 +205,13 @@ class GymEngine:
             raise InputError(self._ended(self._vector)) from None
 
     def _ended(self, vector: AsyncVectorEnv) -> str:
-        """How the worker processes ended; those that are left are ended, too."""
+        """The message about ended worker processes; the remaining ones are ended, too."""
         for process in vector.processes:
             process.join(timeout=1)
         codes = {p.exitcode for p in vector.processes if p.exitcode is not None}
         for process in vector.processes:
             process.terminate()
-        vector.closed = True  # nothing is left to be asked to close
+        vector.closed = True  # no process is left to close
         return (
             f"environment {self._robot.env_id} ended its worker process (exit code "
             f"{', '.join(map(str, sorted(codes)))}; a negative one is a signal: -9 may be a lack "

@@ -15,19 +15,15 @@ from torch import Tensor
 from metarl_envs.engines.garbage import without_garbage_collection
 from metarl_envs.engines.keyframes import held_data
 from metarl_envs.engines.warp_controls import note_bad_controls
-from metarl_envs.engines.warp_model import (
-    NEED_SET_CONST,
-    batched_model,
-    template_field,
-    write_field,
-)
+from metarl_envs.engines.warp_model import NEED_SET_CONST, batched_model, write_field
 from metarl_envs.engines.warp_outputs import live_outputs
 from metarl_envs.errors import InputError
+from metarl_envs.mjcf.fields import read_field
 from metarl_envs.mjcf.log import ignore_mujoco_warnings
 from metarl_envs.mjcf.outputs import STATE, check_outputs, need_forward
 
 KEYFRAME = ("time", "ctrl", "act", "mocap_pos", "mocap_quat", "history")
-"""What a keyframe holds beside positions and velocities."""
+"""State of a keyframe beside positions and velocities."""
 MAX_VALUE = 1e10
 """A larger position or velocity is a fault, as in C MuJoCo (mjMAXVAL)."""
 CAPACITY = {
@@ -36,15 +32,15 @@ CAPACITY = {
         mjw.OverflowType.BROADPHASE | mjw.OverflowType.NARROWPHASE | mjw.OverflowType.CCD
     ),
 }
-"""Which bits of `overflow` say that a limit was too low. Others, such as the solver's iteration
-limit, are no loss: C MuJoCo stops there too."""
+"""Bits of `overflow` that mean a limit was too low. Others, such as the solver's iteration limit,
+are no loss: C MuJoCo stops there too."""
 
 
 class WarpEngine:
     """N worlds on `mujoco_warp`, which has no notion of stepping or resetting only some of them.
 
-    So every call runs all worlds, and worlds outside a mask are put back. Tensors in `data` are
-    views of Warp's memory. Steps, resets and refreshes are graphs, recorded at first use (on a CPU
+    So every call runs all worlds, and worlds outside a mask are restored. Tensors in `data` are
+    views of Warp's memory. Steps, resets and refreshes are graphs, captured at first use (on a CPU
     too, where one takes a tenth of the time of single launches). On a GPU all work is queued on
     torch's current stream, which orders it with the learner's.
     """
@@ -88,7 +84,7 @@ class WarpEngine:
                 raise InputError(f"{name} = {size}: must be at least 1")
         check_outputs(model, outputs)
         ignore_mujoco_warnings()
-        wp.config.log_level = wp.LOG_WARNING  # else it greets, and reports every kernel it compiles
+        wp.config.log_level = wp.LOG_WARNING  # no banner, no list of compiled kernels
         wp.init()
         self.num_worlds = num_worlds
         self.device = device or torch.device("cpu")
@@ -128,7 +124,7 @@ class WarpEngine:
 
         What is computed from them is rounded to single precision once, at the end.
         """
-        return {name: template_field(self.model, name).to(self.device) for name in self._varied}
+        return {name: read_field(self.model, name).to(self.device) for name in self._varied}
 
     def set_model_fields(self, fields: Mapping[str, Tensor]) -> None:
         """Write varied fields (N, ...) and refresh what is derived from them, in every world."""
@@ -188,13 +184,13 @@ class WarpEngine:
 
     def faults(self) -> Tensor:
         """1 where state or controls were not finite, or contacts or constraints were dropped."""
-        sound = (self._state["qpos"].abs() < MAX_VALUE).all(dim=1)
-        sound &= (self._state["qvel"].abs() < MAX_VALUE).all(dim=1)
+        valid = (self._state["qpos"].abs() < MAX_VALUE).all(dim=1)
+        valid &= (self._state["qvel"].abs() < MAX_VALUE).all(dim=1)
         dropped = (self._faults["overflow"] & int(sum(CAPACITY.values()))) != 0
-        return (~sound | dropped | self._faults["bad_control"]).long()
+        return (~valid | dropped | self._faults["bad_control"]).long()
 
     def complaint(self) -> str:
-        """Which limits were too low since the last resets, and what to raise; "" if none.
+        """Limits that were too low since the last resets, and how to raise them; "" if none.
 
         Waits for the device: to be asked once per episode, not at every step.
         """
@@ -270,7 +266,7 @@ class WarpEngine:
 def _keyframe_rows(
     model: mujoco.MjModel, keyframe: int | None, device: torch.device
 ) -> dict[str, Tensor]:
-    """What a keyframe sets beside positions and velocities, float32: (...).
+    """State that a keyframe sets beside positions and velocities, float32: (...).
 
     Without a keyframe it is empty: the model's defaults may differ between worlds.
     """

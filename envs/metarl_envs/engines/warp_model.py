@@ -1,7 +1,7 @@
 """A MuJoCo model on Warp with fields of its own in every world, as C MuJoCo would have it.
 
-Everything derived is computed on the device, by `mujoco_warp.set_const`, in single precision;
-nothing is computed on the host but the template. What differs from C MuJoCo, and what is done:
+Derived constants are computed on the device, by `mujoco_warp.set_const`, in single precision;
+only the template is computed on the host. Differences from C MuJoCo, and their treatment:
 
 - Solver PGS does not exist in mujoco_warp; such a model is refused. All robots here use Newton.
 - The solver's tolerance is raised to 1e-6, the least that single precision reaches.
@@ -22,14 +22,13 @@ from typing import Any
 import mujoco
 import mujoco_warp as mjw
 import numpy as np
-import torch
 import warp as wp
 from torch import Tensor
 
 from metarl_envs.engines.warp_contacts import capsule_contact_frames
 from metarl_envs.errors import InputError
+from metarl_envs.mjcf.fields import OPTION, owner_of
 
-OPTION = "opt."
 OPTIONS = ("gravity", "wind", "magnetic", "density", "viscosity")
 """Options that may differ between worlds. The time step may not: a robot's dt is one number."""
 NEED_SET_CONST = frozenset(
@@ -52,11 +51,11 @@ DERIVED = (
     "tendon_invweight0",
     "tendon_length0",
 )
-"""What `set_const` writes for physics. Each needs a row per world, or worlds overwrite each other.
-Of cameras and lights there is one row: pictures are drawn from the host's own model."""
+"""Physical fields that `set_const` writes. Each needs a row per world, or worlds overwrite each
+other. Of cameras and lights there is one row: pictures are drawn from the host's own model."""
 DERIVED_OF_SIZE = ("geom_aabb", "geom_rbound")
 NOT_FOLLOWED = ("cam_", "light_", "qpos_spring", "tendon_lengthspring", "actuator_armature")
-"""Beginnings of fields that could differ between worlds; what derives from them would not."""
+"""Beginnings of fields that could differ between worlds, unlike the fields derived from them."""
 
 
 def batched_model(
@@ -96,19 +95,9 @@ def batched_model(
     )
 
 
-def template_field(model: mujoco.MjModel, name: str) -> Tensor:
-    """The template's value of a field or option, float64: a copy."""
-    owner, attribute = (
-        (model.opt, name.removeprefix(OPTION)) if name.startswith(OPTION) else (model, name)
-    )
-    return torch.from_numpy(np.array(getattr(owner, attribute), dtype=np.float64))
-
-
 def write_field(model: mujoco.MjModel, name: str, value: np.ndarray) -> None:
     """Set a field or option of a model on the host; its derived constants are not refreshed."""
-    owner, attribute = (
-        (model.opt, name.removeprefix(OPTION)) if name.startswith(OPTION) else (model, name)
-    )
+    owner, attribute = owner_of(model, name)
     setattr(owner, attribute, value.reshape(np.shape(getattr(owner, attribute))))
 
 
@@ -139,11 +128,8 @@ def _expand_option(on_device: Any, model: mujoco.MjModel, name: str, num_worlds:
     rows = np.broadcast_to(value, (num_worlds, *value.shape)).copy()
     setattr(on_device.opt, name, wp.array(rows, dtype=getattr(on_device.opt, name).dtype))
     if name in ("density", "viscosity", "wind"):
-        on_device.has_fluid = True  # decided from the template otherwise
+        on_device.has_fluid = True  # otherwise taken from the template
 
 
 def _tensor(on_device: Any, name: str) -> Tensor:  # noqa: ANN401
-    owner, attribute = (
-        (on_device.opt, name.removeprefix(OPTION)) if name.startswith(OPTION) else (on_device, name)
-    )
-    return wp.to_torch(getattr(owner, attribute))
+    return wp.to_torch(getattr(*owner_of(on_device, name)))

@@ -15,7 +15,7 @@ from torch import Tensor
 from metarl_envs.errors import InputError
 
 NUMBERS = (torch.float32, torch.int32)
-"""Types of tensors that calculate as those of the engine cpu do; a truth value does not."""
+"""Types of tensors that compute as those of the engine cpu do; bool does not."""
 
 
 def live_outputs(data: Any, model: mujoco.MjModel, names: Sequence[str]) -> dict[str, Tensor]:  # noqa: ANN401 -- mujoco_warp's Data
@@ -45,5 +45,5 @@ def live_outputs(data: Any, model: mujoco.MjModel, names: Sequence[str]) -> dict
 
 
 def _same(value: Tensor, shape: tuple[int, ...]) -> bool:
-    """Whether each world has as many numbers as C MuJoCo has."""
+    """True if each world has as many numbers as C MuJoCo has."""
     return value.dtype in NUMBERS and value.shape[1:].numel() == int(np.prod(shape))

@@ -6,9 +6,9 @@ import dataclasses
 
 from torch import Tensor
 
-from metarl_envs.distributions import Choice, Ring, interval
+from metarl_envs import vary
+from metarl_envs.distributions import Choice, Ring
 from metarl_envs.family import TaskFamily
-from metarl_envs.parameters import Parameter, kill_actuators
 from metarl_envs.robots.ant import ANT, healthy, torso_position, torso_velocity
 from metarl_envs.robots.base import Transition, control_cost, never
 
@@ -45,12 +45,8 @@ DIRECTION = TaskFamily(
     name="ant-direction",
     robot=ANT,
     parameters=(
-        Parameter(
-            name="direction",
-            unit="1",
-            description="+1 walks along +x, -1 along -x",
-            nominal=1.0,
-            train=Choice((-1.0, 1.0)),
+        vary.goal(
+            "direction", Choice((-1.0, 1.0)), 1.0, description="+1 walks along +x, -1 along -x"
         ),
     ),
     reward=direction_reward,
@@ -69,13 +65,13 @@ VELOCITY = TaskFamily(
     name="ant-velocity",
     robot=ANT,
     parameters=(
-        Parameter(
-            name="velocity",
+        vary.goal(
+            "velocity",
+            (0.0, 3.0),
+            1.0,
             unit="m/s",
             description="the forward velocity to hold",
-            nominal=1.0,
-            train=interval(0.0, 3.0),
-            extrapolation=interval(3.0, 4.0),
+            extrapolation=(3.0, 4.0),
         ),
     ),
     reward=velocity_reward,
@@ -95,12 +91,12 @@ GOAL = TaskFamily(
         ANT, quantities={**ANT.quantities, "distance_to_goal_m": distance_to_goal}
     ),
     parameters=(
-        Parameter(
-            name="goal",
+        vary.goal(
+            "goal",
+            Ring(0.0, 3.0),
+            (0.0, 0.0),
             unit="m",
             description="where to go; the start is near the origin",
-            nominal=(0.0, 0.0),
-            train=Ring(0.0, 3.0),
             extrapolation=Ring(3.0, 4.0),
         ),
     ),
@@ -120,18 +116,18 @@ CRIPPLED = TaskFamily(
     name="ant-crippled",
     robot=ANT,
     parameters=(
-        Parameter(
-            name="dead_leg",
-            unit="1",
+        dataclasses.replace(
+            vary.dead_actuator(
+                ANT,
+                ["*_1", "*_2", "*_3", "*_4"],
+                train=(0, 1, 2),
+                extrapolation=(3,),
+                name="dead_leg",
+            ),
             description=(
                 "the leg without force: 0 front left, 1 front right, 2 back left, 3 back right; "
                 "-1 none"
             ),
-            nominal=-1.0,
-            train=Choice((0.0, 1.0, 2.0)),
-            extrapolation=Choice((3.0,)),
-            # Row -1 is the last group, the empty one: the nominal robot is whole.
-            effect=kill_actuators([(2, 3), (4, 5), (6, 7), (0, 1), ()]),
         ),
     ),
     reward=crippled_reward,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from metarl_envs.distributions import Choice, LogUniform, Uniform, interval
+from metarl_envs import vary
+from metarl_envs.distributions import Choice, LogUniform
 from metarl_envs.family import TaskFamily
-from metarl_envs.parameters import ModelEffect, Parameter, kill_actuators, scale_fields, scale_mass
 from metarl_envs.robots.base import Transition, control_cost, forward_velocity
 from metarl_envs.robots.half_cheetah import HALF_CHEETAH, gymnasium_reward
 
@@ -38,12 +38,8 @@ DIRECTION = TaskFamily(
     name="half-cheetah-direction",
     robot=HALF_CHEETAH,
     parameters=(
-        Parameter(
-            name="direction",
-            unit="1",
-            description="+1 runs forward, -1 backward",
-            nominal=1.0,
-            train=Choice((-1.0, 1.0)),
+        vary.goal(
+            "direction", Choice((-1.0, 1.0)), 1.0, description="+1 runs forward, -1 backward"
         ),
     ),
     reward=direction_reward,
@@ -60,13 +56,13 @@ VELOCITY = TaskFamily(
     name="half-cheetah-velocity",
     robot=HALF_CHEETAH,
     parameters=(
-        Parameter(
-            name="velocity",
+        vary.goal(
+            "velocity",
+            (0.0, 2.0),
+            1.0,
             unit="m/s",
             description="the forward velocity to hold",
-            nominal=1.0,
-            train=interval(0.0, 2.0),
-            extrapolation=interval(2.0, 3.0),
+            extrapolation=(2.0, 3.0),
         ),
     ),
     reward=velocity_reward,
@@ -80,25 +76,19 @@ VELOCITY = TaskFamily(
 )
 
 
-def _log_scale(name: str, description: str, effect: ModelEffect) -> Parameter:
-    return Parameter(
-        name=name,
-        unit="1",
-        description=description,
-        nominal=1.0,
-        train=LogUniform(2.0, ((-1.0, 1.0),)),
-        extrapolation=LogUniform(2.0, ((-1.5, -1.0), (1.0, 1.5))),
-        effect=effect,
-    )
-
+_HALF_TO_DOUBLE = LogUniform(2.0, ((-1.0, 1.0),))
+_BEYOND = LogUniform(2.0, ((-1.5, -1.0), (1.0, 1.5)))
 
 DYNAMICS = TaskFamily(
     name="half-cheetah-dynamics",
     robot=HALF_CHEETAH,
-    parameters=(
-        _log_scale("mass_scale", "factor on all masses and inertias", scale_mass()),
-        _log_scale("friction_scale", "factor on all friction", scale_fields(("geom_friction",))),
-        _log_scale("damping_scale", "factor on all joint damping", scale_fields(("dof_damping",))),
+    parameters=tuple(
+        make(HALF_CHEETAH, "*", _HALF_TO_DOUBLE, extrapolation=_BEYOND, name=name)
+        for make, name in (
+            (vary.mass, "mass_scale"),
+            (vary.friction, "friction_scale"),
+            (vary.damping, "damping_scale"),
+        )
     ),
     reward=gymnasium_reward,
     horizon=200,
@@ -113,21 +103,7 @@ DYNAMICS = TaskFamily(
 CRIPPLED = TaskFamily(
     name="half-cheetah-crippled",
     robot=HALF_CHEETAH,
-    parameters=(
-        Parameter(
-            name="dead_actuator",
-            unit="1",
-            description=(
-                "the actuator without force: 0-2 back thigh, shin, foot; 3-5 front thigh, shin, "
-                "foot; -1 none"
-            ),
-            nominal=-1.0,
-            train=Choice((0.0, 1.0, 2.0, 3.0)),
-            extrapolation=Choice((4.0, 5.0)),
-            # Row -1 is the last group, the empty one: the nominal robot is whole.
-            effect=kill_actuators([(0,), (1,), (2,), (3,), (4,), (5,), ()]),
-        ),
-    ),
+    parameters=(vary.dead_actuator(HALF_CHEETAH, "*", train=(0, 1, 2, 3), extrapolation=(4, 5)),),
     reward=crippled_reward,
     horizon=200,
     quantity="forward_velocity_m_per_s",
@@ -139,31 +115,20 @@ CRIPPLED = TaskFamily(
 )
 
 
-def _leg(name: str, title: str, actuators: range) -> Parameter:
-    return Parameter(
-        name=name,
-        unit="1",
-        description=f"-1: the {title} leg's three motors are wired in reverse; +1: they are not",
-        nominal=1.0,
-        train=Choice((-1.0, 1.0)),
-        effect=scale_fields(("actuator_gear",), actuators),
-    )
-
-
 REVERSED = TaskFamily(
     name="half-cheetah-reversed",
     robot=HALF_CHEETAH,
     parameters=(
-        _leg("back_leg", "back", range(3)),
-        _leg("front_leg", "front", range(3, 6)),
-        Parameter(
-            name="motor_strength",
-            unit="1",
-            description="factors on the gear of each motor: back thigh, shin, foot; front",
-            nominal=(1.0,) * 6,
-            train=LogUniform(2.0, ((-0.5, 0.5),)),
+        # -1: the leg's three motors are wired in reverse; +1: they are not.
+        vary.gear(HALF_CHEETAH, "b*", Choice((-1.0, 1.0)), name="back_leg"),
+        vary.gear(HALF_CHEETAH, "f*", Choice((-1.0, 1.0)), name="front_leg"),
+        vary.gear(
+            HALF_CHEETAH,
+            "*",
+            LogUniform(2.0, ((-0.5, 0.5),)),
+            each=True,
             extrapolation=LogUniform(2.0, ((-1.0, -0.5), (0.5, 1.0))),
-            effect=scale_fields(("actuator_gear",), range(6)),
+            name="motor_strength",
         ),
     ),
     reward=crippled_reward,
@@ -181,22 +146,20 @@ PAYLOAD_VELOCITY = TaskFamily(
     name="half-cheetah-payload-velocity",
     robot=HALF_CHEETAH,
     parameters=(
-        Parameter(
-            name="velocity",
+        vary.goal(
+            "velocity",
+            (-2.0, 2.0),
+            1.0,
             unit="m/s",
             description="the velocity to hold, forward or backward",
-            nominal=1.0,
-            train=interval(-2.0, 2.0),
-            extrapolation=Uniform(((-3.0, -2.0), (2.0, 3.0))),
+            extrapolation=[(-3.0, -2.0), (2.0, 3.0)],
         ),
-        Parameter(
+        vary.mass(
+            HALF_CHEETAH,
+            "torso",
+            (1.0, 3.0),
+            extrapolation=(3.0, 4.0),
             name="torso_mass_scale",
-            unit="1",
-            description="factor on the torso's mass and inertia: a payload that it carries",
-            nominal=1.0,
-            train=interval(1.0, 3.0),
-            extrapolation=interval(3.0, 4.0),
-            effect=scale_mass([HALF_CHEETAH.load_model().body("torso").id]),
         ),
     ),
     reward=squared_velocity_reward,

@@ -6,9 +6,9 @@ import dataclasses
 
 from torch import Tensor
 
-from metarl_envs.distributions import SquareFrame, Uniform
+from metarl_envs import vary
+from metarl_envs.distributions import SquareFrame
 from metarl_envs.family import TaskFamily
-from metarl_envs.parameters import Parameter
 from metarl_envs.robots.base import Transition
 from metarl_envs.robots.point import POINT
 
@@ -37,12 +37,12 @@ NAVIGATION = TaskFamily(
         POINT, quantities={**POINT.quantities, "distance_to_goal_m": distance_to_goal}
     ),
     parameters=(
-        Parameter(
-            name="goal",
+        vary.goal(
+            "goal",
+            (-0.5, 0.5),
+            (0.0, 0.0),
             unit="m",
             description="where to go; the start is always the origin",
-            nominal=(0.0, 0.0),
-            train=Uniform(((-0.5, 0.5),)),
             extrapolation=SquareFrame(0.5, 0.75),
         ),
     ),

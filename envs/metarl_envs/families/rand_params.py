@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from metarl_envs import vary
 from metarl_envs.distributions import LogUniform
 from metarl_envs.family import TaskFamily
-from metarl_envs.parameters import ModelEffect, Parameter, scale_fields, scale_mass
 from metarl_envs.robots.base import MujocoRobot, Transition
 
 _SOURCE = (
@@ -32,38 +32,27 @@ def rand_params_family(
     geoms: Sequence[str],
 ) -> TaskFamily:
     """The family `<robot>-dynamics`; the world body and undamped root joints do not vary."""
-    model = robot.load_model()
-    body_ids = [model.body(name).id for name in bodies]
-    dof_ids = [int(model.joint(name).dofadr[0]) for name in joints]
-    geom_ids = [model.geom(name).id for name in geoms]
+    parameters = [
+        make(
+            robot,
+            names,
+            LogUniform(base, ((-3.0, 3.0),)),
+            each=True,
+            extrapolation=LogUniform(base, ((-4.0, -3.0), (3.0, 4.0))),
+            name=name,
+        )
+        for make, names, base, name in (
+            (vary.mass, bodies, 1.5, "mass_scale"),
+            (vary.damping, joints, 1.3, "damping_scale"),
+            (vary.friction, geoms, 1.5, "friction_scale"),
+        )
+    ]
     return TaskFamily(
         name=f"{robot.name}-dynamics",
         robot=robot,
-        parameters=(
-            _scale("mass_scale", "mass and inertia", bodies, 1.5, scale_mass(body_ids)),
-            _scale(
-                "damping_scale", "damping", joints, 1.3, scale_fields(("dof_damping",), dof_ids)
-            ),
-            _scale(
-                "friction_scale", "friction", geoms, 1.5, scale_fields(("geom_friction",), geom_ids)
-            ),
-        ),
+        parameters=tuple(parameters),
         reward=reward,
         horizon=200,
         quantity="forward_velocity_m_per_s",
         source=_SOURCE.format(title=title),
-    )
-
-
-def _scale(
-    name: str, what: str, elements: Sequence[str], base: float, effect: ModelEffect
-) -> Parameter:
-    return Parameter(
-        name=name,
-        unit="1",
-        description=f"factors on the {what} of {', '.join(elements)}",
-        nominal=(1.0,) * len(elements),
-        train=LogUniform(base, ((-3.0, 3.0),)),
-        extrapolation=LogUniform(base, ((-4.0, -3.0), (3.0, 4.0))),
-        effect=effect,
     )

@@ -1,1 +1,1 @@
-"""Other people's Gymnasium environments, in workers, with their faults told apart from ours."""
+"""Third-party Gymnasium environments in worker processes; their errors are reported as theirs."""

@@ -26,12 +26,12 @@ from metarl_envs.inputs.user_functions import described, where
 
 @dataclass(frozen=True)
 class Row:
-    """What a world's row of float64 numbers holds, in this order."""
+    """The layout of a world's row of float64 numbers."""
 
     sizes: Mapping[str, int]
 
     def columns(self) -> dict[str, slice]:
-        """Where each entry is."""
+        """The columns of each entry."""
         ends = np.cumsum(list(self.sizes.values())).tolist()
         return {
             name: slice(end - size, end)
@@ -131,7 +131,7 @@ class Bundle(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
         return copy.copy(simulation.model), copy.copy(simulation.data)
 
     def picture_of_world(self, bundle: int, i: int) -> Any:  # noqa: ANN401 - whatever it draws
-        """What a world of mine draws of itself, or why it does not as a text.
+        """The picture that a world of this bundle draws, or the reason for none as a text.
 
         None of others, or before the reset.
         """
@@ -141,11 +141,11 @@ class Bundle(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
         try:
             env = world.env
             return env.render() if env.render_mode == "rgb_array" else "it has no such mode"
-        except Exception as error:  # somebody's own code may raise anything
+        except Exception as error:  # third-party code may raise anything
             return f"{described(error)}{where(error)}"
 
     def close(self) -> None:
-        """Close all worlds; one that cannot be closed is told as a warning, since it is over."""
+        """Close all worlds; one that cannot be closed only causes a warning, as no work is lost."""
         for world in self._worlds:
             if world is not None:
                 try:

@@ -1,4 +1,4 @@
-"""Calls of a Gymnasium environment that somebody else wrote: its faults are told as its own.
+"""Calls of a third-party Gymnasium environment, whose errors are reported as its own.
 
 Whatever it raises, and whatever it gives that is not what Gymnasium's interface says, becomes one
 line that names the environment, the call and how to fix it.
@@ -29,7 +29,7 @@ OWN = "this comes from the environment itself: fix it there"
 
 
 def ask(call: str, fix: str, function: Callable[..., T], *args: Any, **how: Any) -> T:  # noqa: ANN401
-    """`function(*args, **how)` of somebody else, with whatever it raises as one line.
+    """Result of `function(*args, **how)` of third-party code; its errors become one line.
 
     Args:
         call: whose function it is and which, in words.
@@ -45,14 +45,14 @@ def ask(call: str, fix: str, function: Callable[..., T], *args: Any, **how: Any)
         return function(*args, **how)
     except InputError:  # such as that of a family of ours behind the interface
         raise
-    except (Exception, SystemExit) as error:  # somebody else's code may raise anything
-        told = f"{call} failed: {described(error)}{where(error) or _entered(error)}; {fix}"
-        raise InputError(told) from error
+    except (Exception, SystemExit) as error:  # third-party code may raise anything
+        message = f"{call} failed: {described(error)}{where(error) or _entered(error)}; {fix}"
+        raise InputError(message) from error
 
 
 @dataclass(frozen=True)
 class Stepped:
-    """What one step gave, as plain values."""
+    """The result of one step, as plain values."""
 
     observation: NDArray[np.float64]  # of the space's shape; may be NaN or infinite
     reward: float
@@ -63,7 +63,7 @@ class Stepped:
 
 
 class AskedEnv:
-    """A `gymnasium.Env` of somebody else: plain values come out of it, or one line of error."""
+    """A third-party `gymnasium.Env` that returns plain values or raises a one-line error."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], name: str = "") -> None:
         """Takes the environment as it is.
@@ -172,7 +172,7 @@ class AskedEnv:
 
 
 def env_name(env: gymnasium.Env[Any, Any]) -> str:
-    """How an environment is called in errors: its id, or its class where it has none."""
+    """An environment's name in errors: its id, or its class if it has none."""
     spec = env.unwrapped.spec
     return type(env.unwrapped).__name__ if spec is None else spec.id
 
@@ -225,14 +225,14 @@ def _is_row(given: Any, size: int) -> bool:  # noqa: ANN401 - whatever an enviro
 
 
 def _kinds(given: Any) -> str:  # noqa: ANN401 - whatever an environment gives
-    """What was given, by its types: "(ndarray, float, bool, dict)"."""
+    """The types of a value, such as "(ndarray, float, bool, dict)"."""
     if isinstance(given, tuple | list):
         return f"({', '.join(type(entry).__name__ for entry in given)})"
     return type(given).__name__
 
 
 def _entered(error: BaseException) -> str:
-    """Where an error entered an installed package that is neither Gymnasium nor ours."""
+    """The line at which an error entered an installed package other than Gymnasium and ours."""
     ours = str(Path(__file__).parents[1]), str(Path(gymnasium.__file__).parent)
     python, installed = (sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib"))
     for frame in traceback.extract_tb(error.__traceback__):

@@ -1,8 +1,8 @@
-"""MuJoCo inside a Gymnasium environment that somebody else wrote, under whatever name it is kept.
+"""Search for the MuJoCo simulation inside a third-party Gymnasium environment, under any name.
 
-Gymnasium's own environments keep `model` and `data`; those of gymnasium-robotics too, robosuite and
-dm_control keep them some attributes deeper, in wrappers of their own. What all of them hold is an
-`mujoco.MjData`, so that is looked for.
+Gymnasium's own environments keep `model` and `data`, as do those of gymnasium-robotics; robosuite
+and dm_control keep them some attributes deeper, in wrappers. All of them hold a `mujoco.MjData`,
+which is therefore searched for.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from torch import Tensor
 from metarl_envs.errors import InputError
 
 DEPTH = 5
-"""Attributes of attributes that are looked through: dm_control's data lie four deep in shimmy."""
+"""Levels of attributes that are searched: dm_control's data lie four deep in shimmy."""
 MOST = 20_000
-"""Objects that are looked through at most."""
+"""Most objects that are searched."""
 CLOSED = (types.ModuleType, type, types.FunctionType, types.MethodType, gymnasium.Space, Tensor)
-"""What holds no simulation of an environment's own."""
+"""Types of objects that cannot hold an environment's own simulation."""
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """What MuJoCo steps in an environment: live."""
+    """The live MuJoCo model and data of an environment."""
 
     model: mujoco.MjModel
     data: mujoco.MjData
 
 
 def paths_of_data(env: gymnasium.Env[Any, Any]) -> list[str]:
-    """Where an environment keeps its `MjData`, such as "data" or "sim.data": the nearest ones."""
+    """Attributes that hold an environment's `MjData`, such as "data" or "sim.data": the nearest."""
     level: list[tuple[str, Any]] = [("", env.unwrapped)]
     seen = {id(env.unwrapped)}
     for _ in range(DEPTH):
@@ -84,7 +84,7 @@ def clocks(env: gymnasium.Env[Any, Any], paths: list[str]) -> list[float]:
 
 
 def single(env: gymnasium.Env[Any, Any], paths: list[str]) -> str:
-    """The one path that is meant: the only one, or of several for one model the one named data.
+    """The path of the robot's data: the only one, or of several for one model the one named data.
 
     Raises:
         InputError: for several models, or several data without that name.
@@ -98,7 +98,7 @@ def single(env: gymnasium.Env[Any, Any], paths: list[str]) -> str:
         return (named or paths)[0]
     raise InputError(
         f"it holds {len(models)} MuJoCo models, with the data {', '.join(paths)}, and which one is "
-        "the robot's cannot be told: vary its attributes with vary.attribute, or write the robot "
+        "the robot's is unknown: vary its attributes with vary.attribute, or write the robot "
         "as MJCF (mujoco_robot)"
     )
 
@@ -107,9 +107,9 @@ def _sizes(model: mujoco.MjModel) -> tuple[int, ...]:
     return model.nq, model.nv, model.nu, model.nbody, model.ngeom
 
 
-def _held(owner: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - somebody else's object
+def _held(owner: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - any object
     """Attributes that an object keeps."""
     try:
         return list(vars(owner).items())
-    except (TypeError, ReferenceError):  # a number, an array; what is there no more
+    except (TypeError, ReferenceError):  # a number, an array, or a dead weak reference
         return []

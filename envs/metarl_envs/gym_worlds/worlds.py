@@ -1,4 +1,4 @@
-"""One Gymnasium environment that somebody else wrote: how it is made, and what varies in it."""
+"""One third-party Gymnasium environment: its construction, and the fields that vary in it."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from metarl_envs.gym_worlds.calls import OWN, AskedEnv, Stepped, ask
 from metarl_envs.gym_worlds.mujoco_data import Simulation, simulation_at
 from metarl_envs.inputs.numbers import is_number, tensor
 from metarl_envs.inputs.own_file import OwnFile, RunOnArrival
+from metarl_envs.mjcf.fields import owner_of
 from metarl_envs.mjcf.muscles import fixed_muscle_forces
 
-ATTRIBUTE, OPTION = "attribute.", "opt."
-"""Beginnings of varied fields that are attributes of the environment, or of its model's options."""
+ATTRIBUTE = "attribute."
+"""Beginning of varied fields that are attributes of the environment."""
 PLAIN = (str, int, float, bool, type(None))
-"""Arguments that any process understands."""
+"""Types of arguments that can be sent to any process as they are."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """How an environment is made, in this process or in a worker that knows nothing of it."""
+    """The arguments that make an environment, in this process or in a worker process."""
 
     env_id: str
     kwargs: Mapping[str, Any]
     file: OwnFile | None = None
-    """A person's own file that was being run when the robot was made: it may register the id."""
+    """The user's file that was running when the robot was made: it may register the id."""
     module: str = ""
-    """Where its class is, which may register the id as well."""
+    """The module of its class, which may register the id as well."""
     data: str = ""
-    """Where it keeps its `mujoco.MjData`; "": it has none."""
+    """The attribute that holds its `mujoco.MjData`; "": it has none."""
 
     def make(self) -> World:
         """The environment without a time limit: the horizon is the family's.
@@ -67,7 +68,7 @@ class Source:
         return World(env, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Sends the file first: functions and objects among the arguments may be of it."""
+        """Sends the file first, as arguments may be functions and objects of that file."""
         plain = all(isinstance(value, PLAIN) for value in self.kwargs.values())
         file = self.file if self.file is None or plain else RunOnArrival(self.file)
         return _arrived, (file, self.env_id, self.kwargs, self.module, self.data)
@@ -97,7 +98,7 @@ class Source:
 def _arrived(
     file: OwnFile | None, env_id: str, kwargs: Mapping[str, Any], module: str, data: str
 ) -> Source:
-    """A source in the process that it was sent to."""
+    """The source, unpickled in another process."""
     return Source(env_id, kwargs, file, module, data)
 
 
@@ -112,7 +113,7 @@ def opened(source: Source) -> Iterator[World]:
     try:
         yield world
     except BaseException:
-        with suppress(InputError):  # the first error is the one to tell
+        with suppress(InputError):  # the first error is the one to report
             world.asked.close()
         raise
     world.asked.close()
@@ -130,7 +131,7 @@ class World:
 
     @property
     def simulation(self) -> Simulation | None:
-        """What MuJoCo steps, live; None of an environment without MuJoCo.
+        """The live MuJoCo simulation; None for an environment without MuJoCo.
 
         One that builds it at its reset is reset first.
         """
@@ -172,7 +173,7 @@ class World:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What its class says of pictures; {} where that is no dict."""
+        """The metadata of its class, such as render modes; {} if they are not a dict."""
         said: Any = self.env.metadata
         return said if isinstance(said, Mapping) else {}
 
@@ -206,7 +207,7 @@ class World:
             mujoco.mj_setConst(self.simulation.model, mujoco.MjData(self.simulation.model))
 
     def _found(self) -> Simulation | None:
-        """The simulation as it is now, with muscles of fixed force."""
+        """The simulation after the last reset, with muscles of fixed force."""
         simulation = simulation_at(self.env, self._source.data)
         if simulation is not None:
             fixed_muscle_forces(simulation.model)
@@ -224,8 +225,7 @@ class World:
             return self.env.unwrapped, name.removeprefix(ATTRIBUTE)
         if self.simulation is None:
             raise InputError(f"environment {self.name}: its MuJoCo model is gone")
-        model = self.simulation.model
-        return (model.opt, name.removeprefix(OPTION)) if name.startswith(OPTION) else (model, name)
+        return owner_of(self.simulation.model, name)
 
 
 def _fill(owner: Any, field: str, value: NDArray[Any]) -> None:  # noqa: ANN401 - an MjModel

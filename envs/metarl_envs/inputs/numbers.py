@@ -1,7 +1,7 @@
-"""Numbers of any type as plain ones: what a user gives may be NumPy's, torch's or Python's.
+"""Conversion of numbers of any type (NumPy, torch, Python) to plain ones.
 
-Whatever is kept, saved as JSON or handed to MuJoCo goes through here at the public entry, so that
-a wrong type is one line before the first step and not a traceback after the last.
+Every number that is kept, saved as JSON or passed to MuJoCo is converted at the public entry, so
+that a wrong type is one line before the first step and not a traceback after the last.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def tensor(name: str, value: Any) -> Tensor:  # noqa: ANN401 - any type
 
 
 def is_number(value: Any) -> bool:  # noqa: ANN401 - any type
-    """Whether something is a single number, of whatever type."""
+    """True for a single number of any type."""
     try:
         return _array(value).ndim == 0
     except (TypeError, ValueError):
@@ -164,12 +164,7 @@ def _row(name: str, value: Any) -> list[Any]:  # noqa: ANN401 - any type
 
 
 def _array(value: Any) -> np.ndarray:  # noqa: ANN401 - any type
-    """The value as integers or floats of NumPy.
-
-    Raises:
-        TypeError: for truth values, texts and None, which NumPy would turn into numbers.
-        ValueError: for rows of unequal length.
-    """
+    """The value as integers or floats of NumPy."""
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         value = (value.double() if value.is_floating_point() else value).numpy()

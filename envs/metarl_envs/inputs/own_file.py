@@ -27,11 +27,11 @@ class OwnFile:
 
     @property
     def module_name(self) -> str:
-        """What the module is called."""
+        """The module's name."""
         return f"metarl_family_{self.path.stem}"
 
     def has_run(self) -> bool:
-        """Whether this very text was the last to run under its name in this process."""
+        """True if exactly this text was the last to run under its name in this process."""
         return file_of(sys.modules.get(self.module_name)) == self
 
     def run(self) -> ModuleType:
@@ -76,7 +76,7 @@ class RunOnArrival:
 
 def _run_here(file: OwnFile) -> OwnFile:
     if not file.has_run():
-        with suppress(InputError):  # told where the environment is made
+        with suppress(InputError):  # reported where the environment is made
             file.run()
     return file
 

@@ -1,4 +1,4 @@
-"""Dataclasses of plain values: what is kept is what an annotation says, whatever type was given."""
+"""Dataclasses that convert their fields to the plain types of their annotations."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from metarl_envs.inputs.numbers import Range, real, shown, whole
 class PlainFields:
     """Base of dataclasses whose fields are turned into plain values when one is made.
 
-    A class's own `__post_init__` comes after that, so its checks see plain values only. They are
-    what configurations, policy folders and checksums are made of, and what MuJoCo takes.
+    A class's own `__post_init__` runs after that, so its checks see plain values only. JSON files,
+    checksums and MuJoCo need plain values.
     """
 
     def __init_subclass__(cls) -> None:
@@ -41,7 +41,7 @@ class PlainFields:
 def as_annotated(name: str, value: Any, hint: Any) -> Any:  # noqa: ANN401 - any type
     """A value as its annotation has it: numbers, truth values, texts, and tuples of these.
 
-    What is annotated otherwise stays as it is. `Annotated` with a `Range`, a number is in it.
+    Values with other annotations stay as they are. `Annotated` with a `Range`, a number is in it.
 
     Args:
         name: of the field, for the error.

@@ -1,4 +1,4 @@
-"""What people's own functions return, checked before anything is built on it."""
+"""Calls of user functions, with checks of the values that they return."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ NOT_OWN = (
     f"{Path(__file__).parents[1]}{os.sep}",
     *(sysconfig.get_paths()[kind] for kind in ("stdlib", "platlib", "purelib")),
 )
-"""Where the files of Python, of installed packages and of this package are."""
+"""Folders of Python, of installed packages and of this package."""
 LONGEST = 300
-"""Characters of somebody else's error that are shown."""
+"""Most characters of an error from other code that are shown."""
 T = TypeVar("T")
 
 
@@ -41,7 +41,7 @@ def called(what: str, function: Callable[[T], Tensor], argument: T) -> Tensor:
             "ctrl and time belong in the robot's outputs=, those of transition.before in its "
             "remembered=, names in transition.task are those of parameters"
         ) from error
-    except Exception as error:  # a person's function may raise anything
+    except Exception as error:  # a user function may raise anything
         raise InputError(f"{what} failed: {described(error)}{where(error)}") from error
 
 
@@ -70,11 +70,11 @@ def check_finite(what: str, value: Tensor) -> None:
     Raises:
         InputError: with a value that is not finite.
     """
-    broken = value[~torch.isfinite(value)]
-    if len(broken):
+    invalid = value[~torch.isfinite(value)]
+    if len(invalid):
         raise InputError(
-            f"{what} = {broken[0].item()} after the first step: must be finite, in "
-            "every state: mind divisions by 0, and roots and logarithms of negative numbers"
+            f"{what} = {invalid[0].item()} after the first step: must be finite in "
+            "every state; avoid divisions by 0, and roots and logarithms of negative numbers"
         )
 
 
@@ -85,7 +85,7 @@ def described(error: BaseException) -> str:
 
 
 def where(error: BaseException) -> str:
-    """The last line of a person's own file that led to an error: " (robot.py, line 12)"."""
+    """The last line of a user's file that led to an error: " (robot.py, line 12)"."""
     own = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

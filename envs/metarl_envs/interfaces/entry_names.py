@@ -1,4 +1,4 @@
-"""What the entries of observations and actions are called, for who meets a policy outside."""
+"""Names of the entries of observations and actions, for users of an exported policy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def action_names(family: TaskFamily) -> list[str]:
     """Of each action, (A,): the model's actuators; `action[i]` where nothing is named."""
     size = len(family.action_bounds()[0])
     robot = family.robot
-    if not isinstance(robot, MujocoRobot):
+    if robot.xml is None:
         return [f"action[{i}]" for i in range(size)]
     found = control_names(robot.load_model())
     return unique([found[i] or f"action[{i}]" for i in range(size)])
@@ -38,7 +38,7 @@ def observation_names(family: TaskFamily) -> list[str]:
     """
     size, robot = family.observation_size, family.robot
     found = [f"observation[{i}]" for i in range(size)]
-    if isinstance(robot, MujocoRobot):
+    if robot.xml is not None:
         found[: robot.observation_size] = _copied(robot, found[: robot.observation_size])
     observed = [
         parameter.name + (f"[{i}]" if parameter.shape else "")
@@ -52,7 +52,7 @@ def observation_names(family: TaskFamily) -> list[str]:
 
 
 def _copied(robot: MujocoRobot, otherwise: list[str]) -> list[str]:
-    """Names of the entries that are a position or a velocity, told by their values."""
+    """Names of the entries that are a position or a velocity, recognised by their values."""
     model, state = robot.load_model(), _odd_state(robot)
     positions, velocities = joint_coordinates(model)
     known: dict[float, str] = {}

@@ -31,6 +31,21 @@ def spaces(family: TaskFamily) -> tuple[Box, Box]:
     return observations, Box(low, high, dtype=np.float32)
 
 
+def chosen_family(
+    family: str | TaskFamily, observe_task: bool, render_mode: str | None
+) -> TaskFamily:
+    """The family by name or as given, observing the task if asked for.
+
+    Raises:
+        InputError: for an unknown family, a flag of another type or an unknown render mode.
+    """
+    if render_mode not in (None, "rgb_array"):
+        raise InputError(f"render_mode = '{render_mode}': must be None or 'rgb_array'")
+    family = get_family(family) if isinstance(family, str) else family
+    observes = as_annotated("observe_task", observe_task, bool)
+    return dataclasses.replace(family, observes_task=True) if observes else family
+
+
 class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """One world of a task family; the family's `source` has the reward and where it comes from.
 
@@ -83,11 +98,7 @@ class MetaEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         Raises:
             InputError: for an unknown family or render mode, or a size of pictures that cannot be.
         """
-        self.family = get_family(family) if isinstance(family, str) else family
-        if as_annotated("observe_task", observe_task, bool):
-            self.family = dataclasses.replace(self.family, observes_task=True)
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise InputError(f"render_mode = '{render_mode}': must be None or 'rgb_array'")
+        self.family = chosen_family(family, observe_task, render_mode)
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": self.family.robot.render_fps}
         self._picture_size = picture_size(width, height)

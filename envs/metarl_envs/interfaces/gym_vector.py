@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,9 +19,7 @@ from metarl_envs.batch_env import BatchEnv, BatchStep, Start
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import TaskFamily
 from metarl_envs.inputs.numbers import tensor, whole
-from metarl_envs.inputs.plain import as_annotated
-from metarl_envs.interfaces.gym_env import TaskDict, spaces
-from metarl_envs.registry import get_family
+from metarl_envs.interfaces.gym_env import TaskDict, chosen_family, spaces
 from metarl_envs.rendering.renderer import WorldRenderer, make_renderer, picture_size
 from metarl_envs.tasks import Tasks
 
@@ -80,15 +77,11 @@ class MetaVectorEnv(VectorEnv[Array, Array, Array]):
         Raises:
             InputError: for an unknown family, mode or size.
         """
-        self.family = get_family(family) if isinstance(family, str) else family
-        if as_annotated("observe_task", observe_task, bool):
-            self.family = dataclasses.replace(self.family, observes_task=True)
+        self.family = chosen_family(family, observe_task, render_mode)
         modes = [mode.value for mode in AutoresetMode]
         mode = getattr(autoreset_mode, "value", autoreset_mode)
         if mode not in modes:
             raise InputError(f"autoreset_mode = '{mode}': allowed are {', '.join(modes)}")
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise InputError(f"render_mode = '{render_mode}': must be None or 'rgb_array'")
         self.num_envs = num_envs = whole("num_envs", num_envs, least=1)
         limit = -1 if max_episode_steps is None else whole("max_episode_steps", max_episode_steps)
         self._batch = BatchEnv(
@@ -278,7 +271,7 @@ class MetaVectorEnv(VectorEnv[Array, Array, Array]):
         return info
 
     def _info(self, step: BatchStep, mask: Tensor) -> dict[str, Any]:
-        """What `MetaEnv.step` says of these worlds, as Gymnasium's vector infos."""
+        """The infos of `MetaEnv.step` for these worlds, as Gymnasium's vector infos."""
         quantities = self.family.robot.quantities
         measured = {name: quantity(step.transition) for name, quantity in quantities.items()}
         info: dict[str, Any] = {"task": self._task_info(mask), "_task": mask.numpy().copy()}

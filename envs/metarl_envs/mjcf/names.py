@@ -14,13 +14,15 @@ from metarl_envs.inputs.numbers import shown
 
 Kind = Literal["body", "geom", "joint", "actuator"]
 Patterns = str | Sequence[str]
-"""A name or glob pattern such as "front_*", or several; "*" matches what has no name, too."""
+"""A name or glob pattern such as "front_*", or several; "*" also matches unnamed elements."""
+LISTED = 8
+"""Elements that are listed one by one."""
 
 
 def find(model: mujoco.MjModel, kind: Kind, patterns: Patterns) -> list[int]:
     """Indices of the elements that any of the patterns matches, in the model's order.
 
-    A geom or joint without a name answers to its body's, an actuator to that of what it drives:
+    A geom or joint without a name is found by its body's, an actuator by that of what it drives:
     many models name only those. The world body is never matched, as nothing of it can vary.
 
     Raises:
@@ -40,7 +42,7 @@ def texts(patterns: Patterns) -> list[str]:
     """Patterns of any type of text and row, such as an array of NumPy's, as plain ones.
 
     Raises:
-        InputError: for what is no text, or none at all.
+        InputError: for anything else than texts, or for none at all.
     """
     single = isinstance(patterns, str) or not isinstance(patterns, Iterable)
     found = [patterns] if single else list(patterns)
@@ -52,13 +54,17 @@ def texts(patterns: Patterns) -> list[str]:
     return [str(pattern) for pattern in found]
 
 
-def listed(patterns: Patterns) -> str:
-    """Patterns in words."""
-    return ", ".join(texts(patterns))
+def listed(model: mujoco.MjModel, kind: Kind, patterns: Patterns) -> str:
+    """Names of the elements that the patterns match; of more than `LISTED`, the patterns."""
+    known = names(model, kind)
+    found = [known[i] for i in find(model, kind, patterns)]
+    if len(found) <= LISTED and all(found):
+        return ", ".join(found)
+    return ", ".join(f"every {kind}" if text == "*" else text for text in texts(patterns))
 
 
 def names(model: mujoco.MjModel, kind: Kind) -> dict[int, str]:
-    """What each element answers to, by index; "" where that is nothing."""
+    """The name by which each element is found, by index; "" for none."""
     if kind == "body":
         return {i: model.body(i).name for i in range(1, model.nbody)}
     if kind == "geom":
@@ -71,12 +77,12 @@ def names(model: mujoco.MjModel, kind: Kind) -> dict[int, str]:
 
 
 def actuator_of(model: mujoco.MjModel, control: int) -> int:
-    """Whose control it is: an actuator of MuJoCo may have several."""
+    """The actuator of a control: an actuator of MuJoCo may have several."""
     return int(np.searchsorted(model.actuator_ctrladr, control, side="right")) - 1
 
 
 def control_names(model: mujoco.MjModel) -> list[str]:
-    """What the actuator of each control answers to, (nu,); "" where that is nothing."""
+    """The name by which the actuator of each control is found, (nu,); "" for none."""
     called = names(model, "actuator")
     return [called[actuator_of(model, control)] for control in range(model.nu)]
 
@@ -89,7 +95,7 @@ def dofs(model: mujoco.MjModel, joint: int) -> list[int]:
 
 
 def _driven(model: mujoco.MjModel, actuator: int) -> str:
-    """What an actuator drives: the name of its joint, tendon, site or body."""
+    """The name of the joint, tendon, site or body that an actuator drives."""
     target, reference = model.actuator_trnid[actuator].tolist()
     transmission = mujoco.mjtTrn(int(model.actuator_trntype[actuator]))
     if transmission == mujoco.mjtTrn.mjTRN_TENDON:

@@ -1,7 +1,8 @@
 """Fields of `mujoco.MjData` that a robot's functions may read: `outputs=` of `mujoco_robot`.
 
-What is allowed is what `mj_forward` computes, in every world. MuJoCo leaves other fields as an
-earlier call, maybe for another world, wrote them: those are refused, with what to read instead.
+Allowed are the fields that `mj_forward` computes in every world. MuJoCo leaves the others as an
+earlier call wrote them, possibly for another world: those are refused, with a field to read
+instead.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ STATE = (
     *("ctrl", "qfrc_applied", "xfrc_applied", "eq_active", "mocap_pos", "mocap_quat"),
     "userdata",
 )
-"""What a step starts from: MuJoCo's integration state. It is current without `mj_forward`."""
+"""MuJoCo's integration state, from which a step starts. It is current without `mj_forward`."""
 SENSORS = {
     "cacc": '<accelerometer site="..."/>',
     "cfrc_ext": '<touch site="..."/> or <contact body1="..." data="force"/>',
@@ -47,10 +48,10 @@ WORKSPACE = {
     ),
     "plugin_state or sensordata": ("plugin", "plugin_data"),
 }
-"""MuJoCo's own workspace, whose content depends on its solver, by what to read instead."""
+"""MuJoCo's own workspace, whose content depends on its solver, by the fields to read instead."""
 INSTEAD = {name: instead for instead, names in WORKSPACE.items() for name in names}
 REFUSED = frozenset(SENSORS) | frozenset(INSTEAD) | {"qfrc_inverse"}
-"""Fields that no robot can have; "energy" depends on the model."""
+"""Fields that are refused for every model; "energy" depends on the model."""
 
 
 def check_outputs(model: mujoco.MjModel, names: Iterable[str]) -> None:
@@ -67,12 +68,12 @@ def check_outputs(model: mujoco.MjModel, names: Iterable[str]) -> None:
 
 
 def need_forward(names: Iterable[str]) -> bool:
-    """Whether any of the fields is computed from the state, rather than a part of it."""
+    """True if any of the fields is computed from the state, rather than a part of it."""
     return not set(names) <= set(STATE)
 
 
 def _problem(model: mujoco.MjModel, name: str) -> str:
-    """Why a field cannot be read, and what to do; "" if it can."""
+    """The reason that a field cannot be read, and what to do; "" if it can."""
     if name in SENSORS:
         return (
             "MuJoCo computes it only where a sensor needs it; give the model's <sensor> "

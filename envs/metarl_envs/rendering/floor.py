@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl_envs.rendering.drawing import add_patch
-from metarl_envs.scene.camera import Subject, floors
+from metarl_envs.scene.subject import Subject, floors
 
 Vector = NDArray[np.float64]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Protocol
 
 import mujoco
 import numpy as np
@@ -17,11 +17,10 @@ from metarl_envs.rendering.drawing import MAX_GEOMS, add_marker
 from metarl_envs.rendering.floor import Floor
 from metarl_envs.rendering.map_renderer import MapRenderer
 from metarl_envs.rendering.studio import Studio
-from metarl_envs.robots.base import AnalyticRobot, MujocoRobot
-from metarl_envs.robots.gym import GymRobot
-from metarl_envs.robots.kinds import ModelledRobot, Robot
-from metarl_envs.scene.camera import Camera, Points, View, as_camera
+from metarl_envs.robots.kinds import Robot
+from metarl_envs.scene.camera import Camera, View, as_camera
 from metarl_envs.scene.markers import TaskValues
+from metarl_envs.scene.subject import Points
 from metarl_envs.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 MARKER_SIZE = 0.028
 """Radius of a marker over the camera's distance."""
 GOALS = 256
-"""Tasks whose goals say how far the picture has to reach."""
+"""Tasks of each split whose goals the picture has to include."""
 
 
 class WorldRenderer(Protocol):
@@ -64,8 +63,8 @@ def check_camera(robot: Robot, camera: Camera) -> None:
     Raises:
         InputError: for a robot without a MuJoCo model, or a name that its model does not have.
     """
-    if not _has_model(robot):
-        raise InputError(f"camera: {robot.name} has no MuJoCo model to put a camera into")
+    if not robot.has_model:
+        raise InputError(f"camera: {robot.name} has no MuJoCo model; leave it out")
     as_camera(camera).check(robot.load_model())
 
 
@@ -86,23 +85,21 @@ def make_renderer(
     width, height = picture_size(width, height)
     if camera is not None:
         check_camera(family.robot, camera)
-    if isinstance(family.robot, AnalyticRobot):
-        return MapRenderer(width, height, markers=family.shown_markers)
-    if not _has_model(family.robot):
+    if family.robot.has_model:
+        return MujocoRenderer(family, width, height, camera or family.robot.camera)
+    if family.robot.source is not None:
         return OwnPictures(width, height)
-    return MujocoRenderer(family, family.robot, width, height, camera or family.robot.camera)
+    return MapRenderer(width, height, markers=family.shown_markers)
 
 
 class MujocoRenderer:
     """MuJoCo's off-screen renderer, in a studio; the camera keeps the robot in view."""
 
-    def __init__(
-        self, family: TaskFamily, robot: ModelledRobot, width: int, height: int, camera: Camera
-    ) -> None:
-        model = self._model = robot.load_model()
+    def __init__(self, family: TaskFamily, width: int, height: int, camera: Camera) -> None:
+        model = self._model = family.robot.load_model()
         start = mujoco.MjData(model)
-        if isinstance(robot, MujocoRobot):
-            start.qpos[:] = robot.initial_state()[0].numpy()
+        if family.robot.xml is not None:
+            start.qpos[:] = family.robot.initial_state()[0].numpy()
         mujoco.mj_forward(model, start)
         self._markers = family.shown_markers
         floor_m = float(start.subtree_com[0, 2])  # near enough to aim
@@ -170,7 +167,7 @@ class MujocoRenderer:
 
 
 class OwnPictures:
-    """Pictures that a Gymnasium environment without MuJoCo makes itself, fitted to the size."""
+    """Pictures that a Gymnasium environment without MuJoCo draws itself, fitted to the size."""
 
     def __init__(self, width: int, height: int) -> None:
         self._size = (width, height)
@@ -191,15 +188,8 @@ class OwnPictures:
         """Nothing is held."""
 
 
-def _has_model(robot: Robot) -> TypeGuard[ModelledRobot]:
-    """Whether MuJoCo simulates it: of a Gymnasium environment only its rows tell."""
-    if isinstance(robot, GymRobot):
-        return "qpos" in robot.row.sizes
-    return isinstance(robot, MujocoRobot)
-
-
 def _goals(family: TaskFamily, floor_m: float) -> list[Points]:
-    """Where markers may be, each (3,): what the picture has to reach."""
+    """Places where markers may be, each (3,), which the picture has to include."""
     if not family.shown_markers:
         return []
     splits = [family.sample_tasks(GOALS, Generator().manual_seed(0), s) for s in family.splits]

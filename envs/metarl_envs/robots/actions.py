@@ -1,4 +1,4 @@
-"""Bounds and middle of a robot's actions: what a policy may ask for, and what its 0 means."""
+"""Bounds and middle of a robot's actions; a policy's output 0 means the middle."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _servo_joint(model: mujoco.MjModel, control: int) -> int | None:
 
 
 def _why(model: mujoco.MjModel, control: int) -> str:
-    """Where the suggested bounds come from."""
+    """The reason for the suggested bounds."""
     joint = _servo_joint(model, control)
     if joint is None:
         return "as an example"

@@ -15,6 +15,7 @@ from metarl_envs.robots.base import (
     Transition,
     control_cost,
     gymnasium_asset,
+    opposite,
     uniform_positions_normal_velocities,
 )
 
@@ -49,11 +50,6 @@ def healthy(transition: Transition) -> Tensor:
     return finite & (qpos[:, 2] >= MIN_HEALTHY_Z_M) & (qpos[:, 2] <= MAX_HEALTHY_Z_M)
 
 
-def unhealthy(transition: Transition) -> Tensor:
-    """Not `healthy`: (N,) bool."""
-    return ~healthy(transition)
-
-
 def gymnasium_reward(transition: Transition) -> Tensor:
     """v + 1 while healthy - 0.5 |a|^2, as in Ant-v5 without contact cost: (N,)."""
     alive = healthy(transition).to(transition.action.dtype)
@@ -67,7 +63,7 @@ ANT = MujocoRobot(
     observation=observation,
     observation_size=27,
     reset_state=uniform_positions_normal_velocities(0.1),
-    terminated=unhealthy,
+    terminated=opposite(healthy),
     quantities={"forward_velocity_m_per_s": torso_velocity},
     remembered=("xpos",),
     outputs=("xpos",),

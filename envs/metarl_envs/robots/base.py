@@ -1,4 +1,4 @@
-"""What a robot is: a model plus pure functions of its state, batched over worlds."""
+"""Robots: a model plus pure functions of its state, batched over worlds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import gymnasium
 import mujoco
@@ -54,8 +54,11 @@ def never(transition: Transition) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class MujocoRobot(PlainFields):
-    """A robot simulated by MuJoCo."""
+    """A robot of an MJCF file, simulated by MuJoCo."""
 
+    source: ClassVar[None] = None
+    mixed_units: ClassVar[bool] = True
+    has_model: ClassVar[bool] = True
     name: str
     xml: Path
     frame_skip: int
@@ -71,7 +74,7 @@ class MujocoRobot(PlainFields):
     outputs: tuple[str, ...] = ()
     """Engine outputs that the functions above read, besides qpos and qvel."""
     lagged_outputs: bool = False
-    """Whether outputs are those of the last substep's start, where `mj_step` leaves them and where
+    """True if outputs are those of the last substep's start, where `mj_step` leaves them and where
     Gymnasium's own environments read them; otherwise they belong to the state after the step."""
     camera: Camera = field(default_factory=Camera)
     keyframe: int | None = None
@@ -135,6 +138,12 @@ class MujocoRobot(PlainFields):
 class AnalyticRobot(PlainFields):
     """A robot whose dynamics are one tensor function."""
 
+    xml: ClassVar[None] = None
+    source: ClassVar[None] = None
+    mixed_units: ClassVar[bool] = False
+    has_model: ClassVar[bool] = False
+    action_middle: ClassVar[None] = None
+    camera: ClassVar[Camera] = Camera()
     name: str
     dynamics: Callable[[Tensor, Tensor], Tensor]  # (N, nq), (N, nu) -> (N, nq)
     num_positions: int
@@ -162,6 +171,20 @@ class AnalyticRobot(PlainFields):
         zeros = torch.zeros(self.num_positions, dtype=torch.float64)
         return zeros, zeros.clone()
 
+    def keyframe_controls(self) -> None:
+        """None: there is no keyframe."""
+
+    def load_model(self) -> mujoco.MjModel:
+        """Refused: there is no model.
+
+        Raises:
+            InputError: always, naming the parameters that need none.
+        """
+        raise InputError(
+            f"robot {self.name} has no MuJoCo model, so only goals, delay, noise and bias can "
+            "vary: vary.goal, vary.action_delay, vary.observation_noise, vary.observation_bias"
+        )
+
 
 def control_cost(transition: Transition, weight: float) -> Tensor:
     """weight * |a|^2: (N,)."""
@@ -172,6 +195,20 @@ def forward_velocity(transition: Transition) -> Tensor:
     """Mean x velocity of the root over the control step, m/s: (N,)."""
     moved = transition.after["qpos"][:, 0] - transition.before["qpos"][:, 0]
     return moved / transition.dt_s
+
+
+def opposite(rule: Callable[[Transition], Tensor]) -> Callable[[Transition], Tensor]:
+    """The negation of a rule, such as "not healthy"; it returns (N,) bool."""
+
+    def negated(transition: Transition) -> Tensor:
+        return ~rule(transition)
+
+    return negated
+
+
+def planar_walker_observation(state: State) -> Tensor:
+    """Positions without x, then velocities clipped to +-10, as in Hopper-v5 and Walker2d-v5."""
+    return torch.cat([state["qpos"][:, 1:], state["qvel"].clamp(-10.0, 10.0)], dim=1)
 
 
 def _uniform_noise(like: Tensor, num_worlds: int, scale: float, generator: Generator) -> Tensor:
@@ -217,17 +254,13 @@ def gymnasium_asset(file_name: str) -> Path:
 
 
 def forget_models() -> None:
-    """Read MJCF files anew from here on: people edit theirs while a process lives."""
+    """Clear the cache of MJCF files, which users edit while a process runs."""
     _compiled.cache_clear()
 
 
 @functools.cache
 def _compiled(xml: Path) -> mujoco.MjModel:
-    """The model of an MJCF file, compiled once, with muscles of fixed force; never to be changed.
-
-    Raises:
-        InputError: for a file that is missing or holds no model.
-    """
+    """The model of an MJCF file, compiled once, with muscles of fixed force; not to be changed."""
     ignore_mujoco_warnings()
     if not xml.is_file():
         raise InputError(f"model {xml}: no such file")

@@ -1,10 +1,11 @@
-"""A robot that is somebody's Gymnasium environment, unmodified."""
+"""A robot that is a third-party Gymnasium environment, unmodified."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import mujoco
 import torch
@@ -46,12 +47,15 @@ def seeds(
 class GymRobot(PlainFields):
     """A Gymnasium environment with Box spaces; observation, reward and end are its own."""
 
+    xml: ClassVar[None] = None
+    mixed_units: ClassVar[bool] = True
+    action_middle: ClassVar[None] = None
     name: str
     env_id: str
     source: Source
-    """How it is made."""
+    """The arguments that make it."""
     row: Row
-    """What a world reports after each step."""
+    """The values that a world reports after each step."""
     infos: tuple[str, ...]
     """Keys of `info` that it reports, too."""
     low: tuple[float, ...]
@@ -61,13 +65,18 @@ class GymRobot(PlainFields):
     time_limit: int | None = None
     """Steps after which it is registered to end an episode; None: never."""
     no_model: str = ""
-    """Why it has no MuJoCo model to vary, though it holds some; "" where that is not so."""
+    """The reason that none of its MuJoCo models can vary; "" if one can, or it holds none."""
     camera: Camera = field(default_factory=Camera)
     remembered: tuple[str, ...] = ("observation",)
     frame_skip: int = 1
     observation: Callable[[State], Tensor] = observed
     terminated: Callable[[Transition], Tensor] = own_termination
     reset_state: Callable[..., tuple[Tensor, Tensor]] = seeds
+
+    @property
+    def has_model(self) -> bool:
+        """True if MuJoCo simulates it: then worlds report positions."""
+        return "qpos" in self.row.sizes
 
     @property
     def observation_size(self) -> int:
@@ -90,8 +99,11 @@ class GymRobot(PlainFields):
         return low, high
 
     def initial_state(self) -> tuple[Tensor, Tensor]:
-        """Nothing but room for a seed: (1,) and (0,) float64."""
+        """Placeholders of a seed and no velocity: (1,) and (0,) float64."""
         return torch.zeros(1, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
+
+    def keyframe_controls(self) -> None:
+        """None: a keyframe of the environment's model is its own business."""
 
     def model_in(self, world: World) -> mujoco.MjModel:
         """The model of one of its environments, live.

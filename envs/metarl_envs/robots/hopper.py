@@ -7,24 +7,18 @@ from torch import Tensor
 
 from metarl_envs.robots.base import (
     MujocoRobot,
-    State,
     Transition,
     control_cost,
     forward_velocity,
     gymnasium_asset,
+    opposite,
+    planar_walker_observation,
     uniform_positions_and_velocities,
 )
 
 MIN_HEALTHY_Z_M = 0.7
 MAX_HEALTHY_ANGLE_RAD = 0.2
 MAX_HEALTHY_STATE = 100.0
-MAX_OBSERVED_VELOCITY = 10.0
-
-
-def observation(state: State) -> Tensor:
-    """Positions without x, then velocities clipped to +-10: (N, 11)."""
-    velocities = state["qvel"].clamp(-MAX_OBSERVED_VELOCITY, MAX_OBSERVED_VELOCITY)
-    return torch.cat([state["qpos"][:, 1:], velocities], dim=1)
 
 
 def healthy(transition: Transition) -> Tensor:
@@ -33,11 +27,6 @@ def healthy(transition: Transition) -> Tensor:
     bounded = torch.cat([qpos[:, 2:], qvel], dim=1).abs().lt(MAX_HEALTHY_STATE).all(dim=1)
     upright = qpos[:, 2].abs() < MAX_HEALTHY_ANGLE_RAD
     return bounded & (qpos[:, 1] > MIN_HEALTHY_Z_M) & upright
-
-
-def unhealthy(transition: Transition) -> Tensor:
-    """Not `healthy`: (N,) bool."""
-    return ~healthy(transition)
 
 
 def gymnasium_reward(transition: Transition) -> Tensor:
@@ -50,9 +39,9 @@ HOPPER = MujocoRobot(
     name="hopper",
     xml=gymnasium_asset("hopper.xml"),
     frame_skip=4,
-    observation=observation,
+    observation=planar_walker_observation,
     observation_size=11,
     reset_state=uniform_positions_and_velocities(0.005),
-    terminated=unhealthy,
+    terminated=opposite(healthy),
     quantities={"forward_velocity_m_per_s": forward_velocity},
 )

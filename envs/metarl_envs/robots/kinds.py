@@ -1,4 +1,12 @@
-"""The kinds of robot that there are."""
+"""The union of all kinds of robot, and the members that tell one kind from another.
+
+xml: the MJCF file; None unless the robot is a model of ours.
+source: how the Gymnasium environment is made; None of other robots. Such an environment has a
+reward and an end of its own, and must not be stepped beyond that end.
+has_model: whether there is a MuJoCo model, whose fields can vary and which can be drawn.
+mixed_units: whether observations hold numbers of different units and sizes, such as rad and
+rad/s, so that learners should standardise them.
+"""
 
 import mujoco
 
@@ -8,30 +16,23 @@ from metarl_envs.robots.base import AnalyticRobot, MujocoRobot
 from metarl_envs.robots.gym import GymRobot
 
 Robot = MujocoRobot | AnalyticRobot | GymRobot
-ModelledRobot = MujocoRobot | GymRobot
-"""Those that may have a MuJoCo model, whose fields can vary."""
 
 
 def check_robot(robot: Robot) -> None:
-    """Refuse what is no robot.
+    """Refuse anything else than a robot.
 
     Raises:
-        InputError: with what makes one.
+        InputError: naming the functions that make one.
     """
     if not isinstance(robot, Robot):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InputError(f"robot = {shown(robot)}: must be what mujoco_robot or gym_robot made")
+        raise InputError(f"robot = {shown(robot)}: must be made by mujoco_robot or gym_robot")
 
 
-def model_of(robot: ModelledRobot) -> mujoco.MjModel:
-    """The nominal model of a robot: a copy that the caller may change.
+def model_of(robot: Robot) -> mujoco.MjModel:
+    """A copy of a robot's nominal model, which the caller may change.
 
     Raises:
-        InputError: for what is no robot, or has no MuJoCo model.
+        InputError: for anything else than a robot, or one without a MuJoCo model.
     """
     check_robot(robot)
-    if not isinstance(robot, ModelledRobot):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InputError(
-            f"robot {robot.name} has no MuJoCo model, so only goals and disturbances can vary: "
-            "vary.goal, vary.action_delay, vary.observation_noise, vary.observation_bias"
-        )
     return robot.load_model()

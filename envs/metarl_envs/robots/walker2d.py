@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from metarl_envs.robots.base import (
     MujocoRobot,
-    State,
     Transition,
     control_cost,
     forward_velocity,
     gymnasium_asset,
+    opposite,
+    planar_walker_observation,
     uniform_positions_and_velocities,
 )
 
 MIN_HEALTHY_Z_M = 0.8
 MAX_HEALTHY_Z_M = 2.0
 MAX_HEALTHY_ANGLE_RAD = 1.0
-MAX_OBSERVED_VELOCITY = 10.0
-
-
-def observation(state: State) -> Tensor:
-    """Positions without x, then velocities clipped to +-10: (N, 17)."""
-    velocities = state["qvel"].clamp(-MAX_OBSERVED_VELOCITY, MAX_OBSERVED_VELOCITY)
-    return torch.cat([state["qpos"][:, 1:], velocities], dim=1)
 
 
 def healthy(transition: Transition) -> Tensor:
@@ -32,11 +25,6 @@ def healthy(transition: Transition) -> Tensor:
     height, angle = transition.after["qpos"][:, 1], transition.after["qpos"][:, 2]
     high_enough = (height > MIN_HEALTHY_Z_M) & (height < MAX_HEALTHY_Z_M)
     return high_enough & (angle.abs() < MAX_HEALTHY_ANGLE_RAD)
-
-
-def unhealthy(transition: Transition) -> Tensor:
-    """Not `healthy`: (N,) bool."""
-    return ~healthy(transition)
 
 
 def gymnasium_reward(transition: Transition) -> Tensor:
@@ -49,9 +37,9 @@ WALKER2D = MujocoRobot(
     name="walker2d",
     xml=gymnasium_asset("walker2d_v5.xml"),
     frame_skip=4,
-    observation=observation,
+    observation=planar_walker_observation,
     observation_size=17,
     reset_state=uniform_positions_and_velocities(0.005),
-    terminated=unhealthy,
+    terminated=opposite(healthy),
     quantities={"forward_velocity_m_per_s": forward_velocity},
 )

@@ -1,1 +1,1 @@
-"""What a picture shows beside the robot: the camera and markers of goals."""
+"""The camera, and markers of goals."""

@@ -37,9 +37,9 @@ class Marker(PlainFields):
     axis: Literal["x", "y", "z"] = "x"
     """Along which a single number counts."""
     origin_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Where the numbers count from."""
+    """The origin of the numbers."""
     position: Callable[[Mapping[str, Any]], Sequence[float]] | None = None
-    """Where it is, two or three numbers, from all parameters of the task; None: as said above."""
+    """Its place, two or three numbers, from all parameters of the task; None: as said above."""
 
     def check(self, nominal: TaskValues) -> None:
         """Refuse what gives no place.
@@ -57,7 +57,7 @@ class Marker(PlainFields):
         self.place(nominal)
 
     def place(self, task: TaskValues) -> NDArray[np.float64]:
-        """Where it is: (3,), in metres; the height is NaN where that is the floor's.
+        """The marker's place: (3,), in metres; the height is NaN if it is the floor's.
 
         Raises:
             InputError: if `position` fails, or returns anything but two or three numbers.

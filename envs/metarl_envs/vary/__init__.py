@@ -1,4 +1,4 @@
-"""Parameters for a family of one's own: what varies between tasks, named as in the MJCF.
+"""Functions that make task parameters, from names in the MJCF.
 
 `vary.mass(ROBOT, "upper_arm", (0.5, 2.0))` is a `Parameter`. Ranges are (low, high), uniform, or
 several of these, such as [(-2, -1), (1, 2)], or any distribution of `metarl_envs.distributions`;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,10 +12,9 @@ from metarl_envs.errors import InputError
 from metarl_envs.inputs.numbers import wholes
 from metarl_envs.mjcf.names import Patterns, find, texts
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
-from metarl_envs.robots.kinds import ModelledRobot, model_of
+from metarl_envs.robots.kinds import Robot, model_of
 from metarl_envs.vary.actuator_kinds import Actuator, Kind, actuators, entries_of
-from metarl_envs.vary.apply import ranged
-from metarl_envs.vary.owners import Entries, multiplied, owners
+from metarl_envs.vary.apply import Entries, changed, owners, ranged
 
 NO_REVERSE: Mapping[Kind, str] = {
     "muscle": "can only pull",
@@ -26,7 +25,7 @@ NO_REVERSE: Mapping[Kind, str] = {
 
 
 def dead_actuator(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     *,
     train: Sequence[int] | None = None,
@@ -50,17 +49,17 @@ def dead_actuator(
     Raises:
         InputError: for an unknown actuator or number.
     """
-
-    def entries(actuator: Actuator) -> Entries:
-        strong = "strength" in actuator.entries
-        return entries_of(name, actuator, "strength" if strong else "gear")
-
+    found = actuators(model_of(robot), names)
+    entries = [
+        entries_of(name, actuator, "strength" if "strength" in actuator.entries else "gear")
+        for actuator in found
+    ]
     what = "without force"
-    return _faulty(robot, names, entries, 0.0, what, train, extrapolation, name)
+    return _faulty(robot, names, found, entries, 0.0, what, train, extrapolation, name)
 
 
 def reversed_actuator(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     *,
     train: Sequence[int] | None = None,
@@ -76,24 +75,24 @@ def reversed_actuator(
         InputError: for an unknown actuator or number, and for muscles, dampers, adhesion and
             orientation servos, which have no other way round.
     """
-
-    def entries(actuator: Actuator) -> Entries:
+    found = actuators(model_of(robot), names)
+    for actuator in found:
         if actuator.kind in NO_REVERSE:
             raise InputError(
                 f"{name}: actuator '{actuator.name}', of the kind '{actuator.kind}', "
                 f"{NO_REVERSE[actuator.kind]}; leave it out, or use vary.dead_actuator or "
                 "vary.strength"
             )
-        return entries_of(name, actuator, "gear")
-
+    entries = [entries_of(name, actuator, "gear") for actuator in found]
     what = "that works in reverse"
-    return _faulty(robot, names, entries, -1.0, what, train, extrapolation, name)
+    return _faulty(robot, names, found, entries, -1.0, what, train, extrapolation, name)
 
 
 def _faulty(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
-    entries: Callable[[Actuator], Entries],
+    found: Sequence[Actuator],
+    entries: Sequence[Entries],
     factor: float,
     what: str,
     train: Sequence[int] | None,
@@ -102,7 +101,6 @@ def _faulty(
 ) -> Parameter:
     """A choice of the group of actuators whose entries are multiplied by `factor`."""
     model = model_of(robot)
-    found = actuators(model, names)
     if isinstance(names, str):
         groups = [[actuator.index] for actuator in found]
         labels = [actuator.name for actuator in found]
@@ -115,14 +113,14 @@ def _faulty(
     for number in [*inside, *(beyond or ())]:
         if number not in range(-1, len(groups)):
             raise InputError(f"{name} = {number}: allowed are {listed}, -1 none")
-    owned = owners(model, [entries(actuator) for actuator in found])
-    # A row of factors for each group; the last one, number -1, is of none.
+    owned = owners(model, entries)
+    # A row of factors for each group; the last row, number -1, changes nothing.
     table = torch.ones(len(groups) + 1, len(found), dtype=torch.float64)
     for row, group in enumerate(groups):
         table[row, [actuator.index in group for actuator in found]] = factor
 
     def transform(fields: Fields, value: Tensor) -> Fields:
-        return multiplied(fields, owned, table.to(value.device)[value.long()])
+        return changed(fields, owned, table.to(value.device)[value.long()], "scale")
 
     return ranged(
         name,

@@ -7,16 +7,16 @@ on the types of gain and bias (MuJoCo's documentation, "Actuation model").
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import mujoco
 
 from metarl_envs.errors import InputError
 from metarl_envs.mjcf.names import Patterns, find
 from metarl_envs.mjcf.names import names as names_of
-from metarl_envs.vary.owners import Entries
+from metarl_envs.vary.apply import Entries
 
 Kind = Literal[
     "motor",
@@ -34,7 +34,7 @@ Kind = Literal[
     "user-defined actuator",
 ]
 Factor = Literal["strength", "stiffness", "servo_damping", "gain", "gear"]
-"""What a factor may be on, besides limits: names of functions in `vary`."""
+"""Names of the functions in `vary` that make a factor, besides limits."""
 Columns = tuple[tuple[int, ...], tuple[int, ...]]
 """Entries of an actuator's row in `actuator_gainprm`, and in `actuator_biasprm`."""
 
@@ -70,7 +70,7 @@ COLUMNS: Mapping[Kind, Mapping[Factor, Columns]] = {
     "general actuator": {},
     "user-defined actuator": {},
 }
-"""Which entries a factor multiplies; strength follows from the types of gain and bias alone."""
+"""The entries that a factor multiplies; strength follows from the types of gain and bias alone."""
 FORCE_OF_GAIN = {
     GAIN.mjGAIN_FIXED: (0,),
     GAIN.mjGAIN_AFFINE: (0, 1, 2),
@@ -95,7 +95,7 @@ class Actuator:
     name: str
     kind: Kind
     entries: Mapping[Factor, Entries]
-    """What each factor multiplies; without those that its kind has not, or has only as 0."""
+    """The entries that each factor multiplies; no factor that its kind lacks or has only as 0."""
 
 
 def actuators(model: mujoco.MjModel, patterns: Patterns) -> list[Actuator]:
@@ -113,7 +113,7 @@ def actuators(model: mujoco.MjModel, patterns: Patterns) -> list[Actuator]:
 
 
 def entries_of(name: str, actuator: Actuator, factor: Factor) -> Entries:
-    """What a factor multiplies of an actuator.
+    """The entries of an actuator that a factor multiplies.
 
     Raises:
         InputError: naming parameter `name`, actuator, kind, and what can vary instead.
@@ -130,10 +130,9 @@ def entries_of(name: str, actuator: Actuator, factor: Factor) -> Entries:
 
 
 def _entries(model: mujoco.MjModel, index: int, kind: Kind) -> Mapping[Factor, Entries]:
-    own = [index]
-    found: dict[Factor, dict[str, tuple[Sequence[int], Sequence[int]]]] = {
+    found: dict[Factor, dict[str, Any]] = {
         factor: {
-            field: (own, numbers)
+            field: (index, list(numbers))
             for field, numbers in (("actuator_gainprm", of_gain), ("actuator_biasprm", of_bias))
             if numbers
         }
@@ -142,13 +141,13 @@ def _entries(model: mujoco.MjModel, index: int, kind: Kind) -> Mapping[Factor, E
     # Measured: whatever stands in actuator_gear, the moment of these two stays as it is.
     transmission = TRANSMISSION(int(model.actuator_trntype[index]))
     if transmission not in (TRANSMISSION.mjTRN_BODY, TRANSMISSION.mjTRN_SO3):
-        output = [int(model.actuator_outadr[index])]
-        found["gear"] = {"actuator_gear": (output, range(6))}
+        output = int(model.actuator_outadr[index])
+        found["gear"] = {"actuator_gear": output}
         if kind == "muscle":
-            found["gear"]["actuator_lengthrange"] = (output, range(2))
+            found["gear"]["actuator_lengthrange"] = output
     found = {factor: entries for factor, entries in found.items() if _any(model, entries)}
     if "strength" in found and model.actuator_forcelimited[index]:
-        found["strength"]["actuator_forcerange"] = (own, range(2))
+        found["strength"]["actuator_forcerange"] = index
     return found
 
 
@@ -164,11 +163,7 @@ def _columns(model: mujoco.MjModel, index: int, kind: Kind) -> dict[Factor, Colu
 
 
 def _any(model: mujoco.MjModel, entries: Entries) -> bool:
-    return any(
-        getattr(model, field)[row, list(columns)].any()
-        for field, (rows, columns) in entries.items()
-        for row in rows
-    )
+    return any(getattr(model, field)[index].any() for field, index in entries.items())
 
 
 def _kind(model: mujoco.MjModel, index: int) -> Kind:

@@ -1,4 +1,4 @@
-"""What varies in actuators. The arguments are those of `metarl_envs.vary.bodies`.
+"""Parameters of actuators. The arguments are those of `metarl_envs.vary.bodies`.
 
 Every parameter is a factor with one meaning, whatever kind of actuator it is on:
 
@@ -40,18 +40,17 @@ all six numbers, so a rotor's thrust and its drag go together.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import mujoco
-from torch import Tensor
 
 from metarl_envs.errors import InputError
 from metarl_envs.mjcf.names import Patterns, listed
 from metarl_envs.mjcf.names import names as names_of
-from metarl_envs.parameters import Fields, ModelEffect, Parameter
-from metarl_envs.robots.kinds import ModelledRobot, model_of
+from metarl_envs.parameters import Parameter
+from metarl_envs.robots.kinds import Robot, model_of
 from metarl_envs.vary.actuator_kinds import TRANSMISSION, Actuator, Factor, actuators, entries_of
-from metarl_envs.vary.apply import Range, check_not_negative, name_from, ranged
-from metarl_envs.vary.owners import Entries, multiplied, owners
+from metarl_envs.vary.apply import Entries, Range, changing, check_not_negative, name_from, ranged
 
 WITH_TARGET = (
     "position servo",
@@ -62,15 +61,57 @@ WITH_TARGET = (
 )
 
 
-def strength(
-    robot: ModelledRobot,
-    names: Patterns,
-    train: Range,
-    *,
-    each: bool = False,
-    extrapolation: Range | None = None,
-    name: str | None = None,
-) -> Parameter:
+class VaryActuators(Protocol):
+    """A function that makes a factor on actuators; the arguments are those of `vary.bodies`."""
+
+    def __call__(
+        self,
+        robot: Robot,
+        names: Patterns,
+        train: Range,
+        *,
+        each: bool = False,
+        extrapolation: Range | None = None,
+        name: str | None = None,
+    ) -> Parameter:
+        """The parameter."""
+        ...
+
+
+def _of_actuators(factor: Factor, doc: str) -> VaryActuators:
+    """The function that makes this factor, with its docstring."""
+
+    def vary(
+        robot: Robot,
+        names: Patterns,
+        train: Range,
+        *,
+        each: bool = False,
+        extrapolation: Range | None = None,
+        name: str | None = None,
+    ) -> Parameter:
+        model = model_of(robot)
+        named = actuators(model, names)
+        name = name or name_from(names, factor)
+        elements = [entries_of(name, actuator, factor) for actuator in named]
+        what = f"{factor.replace('_', ' ')} of {listed(model, 'actuator', names)}"
+        if factor == "gear" and any(actuator.kind in WITH_TARGET for actuator in named):
+            what += ", which measures with it: a servo settles at target / factor"
+        made = _factor(model, name, what, elements, train, extrapolation, each)
+        # Only a gear and a motor can be reversed by a factor below 0.
+        kinds = {actuator.kind for actuator in named}
+        reversible = {"gear": "muscle" not in kinds, "gain": kinds == {"motor"}}
+        if not reversible.get(factor, False):
+            check_not_negative(made)
+        return made
+
+    vary.__name__ = vary.__qualname__ = factor
+    vary.__doc__ = doc
+    return vary
+
+
+strength = _of_actuators(
+    "strength",
     """Factor on the force of actuators for the same control, activation and state; at least 0.
 
     A servo's kp and kv go together, so its target stays; its own force limit goes along. A limit
@@ -78,58 +119,31 @@ def strength(
 
     Raises:
         InputError: for a DC motor, whose force is not proportional to any of its constants, a
-            feedforward input, and what a plugin or the user computes.
-    """
-    return _factor(robot, names, "strength", train, extrapolation, each, name)
-
-
-def stiffness(
-    robot: ModelledRobot,
-    names: Patterns,
-    train: Range,
-    *,
-    each: bool = False,
-    extrapolation: Range | None = None,
-    name: str | None = None,
-) -> Parameter:
+            feedforward input, and a force that a plugin or the user computes.
+    """,
+)
+stiffness = _of_actuators(
+    "stiffness",
     """Factor on kp of position servos; at least 0. Target, damping (kv) and limits stay.
 
     A kv that stands in the model as `dampratio` is that of the model's own kp and masses.
 
     Raises:
         InputError: for actuators that are no servo of a position.
-    """
-    return _factor(robot, names, "stiffness", train, extrapolation, each, name)
-
-
-def servo_damping(
-    robot: ModelledRobot,
-    names: Patterns,
-    train: Range,
-    *,
-    each: bool = False,
-    extrapolation: Range | None = None,
-    name: str | None = None,
-) -> Parameter:
+    """,
+)
+servo_damping = _of_actuators(
+    "servo_damping",
     """Factor on kv of servos and dampers; at least 0. A velocity servo's target speed stays.
 
     The joint's own damping is `damping`.
 
     Raises:
         InputError: for actuators without kv, or with kv = 0.
-    """
-    return _factor(robot, names, "servo_damping", train, extrapolation, each, name)
-
-
-def gain(
-    robot: ModelledRobot,
-    names: Patterns,
-    train: Range,
-    *,
-    each: bool = False,
-    extrapolation: Range | None = None,
-    name: str | None = None,
-) -> Parameter:
+    """,
+)
+gain = _of_actuators(
+    "gain",
     """Factor on the force of actuators per unit of control; of a servo, on its kp or kv.
 
     A servo's force is kp * (target - length) - kv * speed: the bias goes with kp, so that the
@@ -137,35 +151,26 @@ def gain(
 
     Raises:
         InputError: for a gain that is not a constant, such as a muscle's.
-    """
-    return _factor(robot, names, "gain", train, extrapolation, each, name)
-
-
-def gear(
-    robot: ModelledRobot,
-    names: Patterns,
-    train: Range,
-    *,
-    each: bool = False,
-    extrapolation: Range | None = None,
-    name: str | None = None,
-) -> Parameter:
+    """,
+)
+gear = _of_actuators(
+    "gear",
     """Factor on the gear of actuators: the driven part gets gear times the actuator's force.
 
     Lengths and speeds are measured times the gear, too, so a servo is another one: with a factor g
     its joint goes to target / g, and is g^2 times as stiff and damped there. `strength` and
-    `stiffness` keep the target. What the actuator adds to the joint's own damping and armature
-    grows with g^2. A muscle's `lengthrange` goes along.
+    `stiffness` keep the target. The part of the joint's damping and armature that comes from the
+    actuator grows with g^2. A muscle's `lengthrange` goes along.
 
     Raises:
         InputError: for orientation servos and adhesion, which have no gear, a gear of 0, and a
             factor below 0 on a muscle, which can only pull.
-    """
-    return _factor(robot, names, "gear", train, extrapolation, each, name)
+    """,
+)
 
 
 def force_limit(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     train: Range,
     *,
@@ -185,38 +190,13 @@ def force_limit(
     named = actuators(model, names)
     name = name or name_from(names, "force_limit")
     elements = [_limits(name, model, actuator, named, each) for actuator in named]
-    what = f"force limit of {listed(names)}"
-    made = _scaled(model, name, what, elements, train, extrapolation, each)
+    what = f"force limit of {listed(model, 'actuator', names)}"
+    made = _factor(model, name, what, elements, train, extrapolation, each)
     check_not_negative(made)
     return made
 
 
 def _factor(
-    robot: ModelledRobot,
-    names: Patterns,
-    factor: Factor,
-    train: Range,
-    extrapolation: Range | None,
-    each: bool,
-    name: str | None,
-) -> Parameter:
-    model = model_of(robot)
-    named = actuators(model, names)
-    name = name or name_from(names, factor)
-    elements = [entries_of(name, actuator, factor) for actuator in named]
-    what = f"{factor.replace('_', ' ')} of {listed(names)}"
-    if factor == "gear" and any(actuator.kind in WITH_TARGET for actuator in named):
-        what += ", which measures with it: a servo settles at target / factor"
-    made = _scaled(model, name, what, elements, train, extrapolation, each)
-    # Below 0 is the other way round, which only a gear and a motor have.
-    kinds = {actuator.kind for actuator in named}
-    turns = {"gear": "muscle" not in kinds, "gain": kinds == {"motor"}}
-    if not turns.get(factor, False):
-        check_not_negative(made)
-    return made
-
-
-def _scaled(
     model: mujoco.MjModel,
     name: str,
     what: str,
@@ -225,29 +205,23 @@ def _scaled(
     extrapolation: Range | None,
     each: bool,
 ) -> Parameter:
-    """A factor for each element's entries, or one for all."""
-    owned = owners(model, elements)
-
-    def transform(fields: Fields, value: Tensor) -> Fields:
-        factors = value if each else value[:, None].expand(-1, len(elements))
-        return multiplied(fields, owned, factors)
-
+    """A factor on each element's entries, or one for all."""
     nominal = (1.0,) * len(elements) if each else 1.0
-    effect = ModelEffect(tuple(owned), transform)
+    effect = changing(model, elements, "scale", each)
     return ranged(name, "1", f"factor on {what}", nominal, train, extrapolation, effect)
 
 
 def _limits(
     name: str, model: mujoco.MjModel, actuator: Actuator, named: Sequence[Actuator], each: bool
 ) -> Entries:
-    """Where an actuator's limits stand: in its forcerange, on its joint or tendon, or both."""
-    found: dict[str, tuple[Sequence[int], Sequence[int]]] = {}
+    """An actuator's limits: its forcerange, the range of its joint or tendon, or both."""
+    found: dict[str, Any] = {}
     if model.actuator_forcelimited[actuator.index]:
-        found["actuator_forcerange"] = ([actuator.index], range(2))
+        found["actuator_forcerange"] = actuator.index
     transmission, target = _driven(model, actuator.index)
     limited = {"jnt": model.jnt_actfrclimited, "tendon": model.tendon_actfrclimited}
     if transmission in limited and limited[transmission][target]:
-        found[f"{transmission}_actfrcrange"] = ([target], range(2))
+        found[f"{transmission}_actfrcrange"] = target
         ours = {other.index for other in named}
         sharing = [i for i in range(model.nactuator) if _driven(model, i) == (transmission, target)]
         if len(sharing) > 1 and (each or not ours.issuperset(sharing)):
@@ -266,7 +240,7 @@ def _limits(
 
 
 def _driven(model: mujoco.MjModel, index: int) -> tuple[str, int]:
-    """What an actuator drives, as MuJoCo's fields begin and number it: ("jnt", 3)."""
+    """The joint or tendon that an actuator drives, as MuJoCo's fields name it: ("jnt", 3)."""
     kinds = {
         TRANSMISSION.mjTRN_JOINT: "jnt",
         TRANSMISSION.mjTRN_JOINTINPARENT: "jnt",

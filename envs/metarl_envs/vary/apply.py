@@ -1,20 +1,22 @@
-"""How a parameter changes chosen entries of model fields: by a factor, a sum, or a new value."""
+"""Parameters that scale, add to or set those entries of model fields that named elements own."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
+import mujoco
+import torch
 from torch import Tensor
 
 from metarl_envs.distributions import Distribution, Uniform, lowest
 from metarl_envs.errors import InputError
 from metarl_envs.inputs.numbers import shown, tensor
 from metarl_envs.inputs.plain import as_annotated
+from metarl_envs.mjcf.fields import read_field
 from metarl_envs.mjcf.names import Patterns, texts
 from metarl_envs.parameters import Effect, Fields, ModelEffect, Parameter
 
@@ -22,21 +24,12 @@ How = Literal["scale", "add", "set"]
 """`scale`: the model's value times the parameter; `add`: plus it; `set`: the parameter itself."""
 Range = Distribution | tuple[float, float] | Sequence[tuple[float, float]]
 """A distribution, or (low, high) for a uniform one, or several of these: [(-2, -1), (1, 2)]."""
-Transform = Callable[[Fields, Tensor], Fields]
+Entries = Mapping[str, Any]
+"""The entries that one element owns: by model field, an index into the field's value."""
+Owners = Mapping[str, Tensor]
+"""The owner of each entry: by model field, the element's position 0 ... k - 1, or -1 for none."""
 NEUTRAL = {"scale": 1.0, "add": 0.0}
 WORDS = {"scale": "factor on", "add": "added to", "set": "new value of"}
-
-
-@dataclass(frozen=True)
-class Entries:
-    """The entries of one model field that named elements own."""
-
-    groups: Sequence[Sequence[int]]
-    """For each element, its indices along the field's first axis."""
-    values: Sequence[float]
-    """For each element, the model's value."""
-    column: int | None = None
-    """The entry along the field's last axis; None: all of them."""
 
 
 def distribution(given: Range, name: str) -> Distribution:
@@ -59,9 +52,9 @@ def distribution(given: Range, name: str) -> Distribution:
         if next_low < high:
             raise InputError(
                 f"range of {name} = {shown(given)}: ({low:g}, {high:g}) and ({next_low:g}, "
-                f"{next_high:g}) overlap, and what they share would be drawn twice as often; "
-                "give one interval for both. A range holds for each entry of a vector: where each "
-                f"has its own, make them parameters, such as {name}_x and {name}_y"
+                f"{next_high:g}) overlap: give one interval for both. A range holds for each entry "
+                f"of a vector; if each entry has its own range, make them parameters, such as "
+                f"{name}_x and {name}_y"
             )
     return Uniform(tuple(intervals))
 
@@ -103,45 +96,8 @@ def ranged(
     )
 
 
-def changed(
-    name: str,
-    what: str,
-    unit: str,
-    field: str,
-    entries: Entries,
-    how: How,
-    train: Range,
-    extrapolation: Range | None,
-    each: bool,
-) -> Parameter:
-    """A parameter that changes entries of one model field.
-
-    Args:
-        name: the parameter's.
-        what: is changed, in words.
-        unit: of the model's values.
-        field: the model field.
-        entries: which of it.
-        how: in which way.
-        train: range.
-        extrapolation: range.
-        each: one value per element instead of one for all.
-
-    Raises:
-        InputError: see `check_how`.
-    """
-    check_how(name, unit, entries.values, how, each)
-    nominal = nominal_of(entries.values, how)
-    effect = ModelEffect((field,), changes(entries, how, each))
-    unit = "1" if how == "scale" else unit
-    described = f"{WORDS[how]} {what}"
-    return ranged(
-        name, unit, described, nominal if each else nominal[0], train, extrapolation, effect
-    )
-
-
 def check_not_negative(parameter: Parameter) -> None:
-    """Refuse a factor below 0 where it means nothing.
+    """Refuse a factor below 0 on something that cannot be reversed.
 
     Raises:
         InputError: naming the range.
@@ -154,60 +110,97 @@ def check_not_negative(parameter: Parameter) -> None:
             )
 
 
-def check_how(name: str, unit: str, values: Sequence[float], how: How, each: bool) -> None:
-    """Refuse a change that is unknown, does nothing or hides what the model had.
+def check_how(name: str, unit: str, plain: Sequence[float], how: How, each: bool) -> None:
+    """Refuse a change that is unknown, has no effect or has no single nominal value.
 
     Raises:
         InputError: for an unknown `how`, a factor on zeros, or one new value for several old ones.
     """
     if how not in get_args(How):
         raise InputError(f"{name}: how = '{how}': allowed are {', '.join(get_args(How))}")
-    if how == "scale" and not any(values):
+    if how == "scale" and not any(plain):
         raise InputError(
             f"{name}: the model has 0 there, which no factor changes; give values in {unit} with "
             "how='set'"
         )
-    if how == "set" and not each and len(set(values)) > 1:
-        listed = ", ".join(f"{value:g}" for value in dict.fromkeys(values))
+    if how == "set" and not each and len(set(plain)) > 1:
+        listed = ", ".join(f"{value:g}" for value in dict.fromkeys(plain))
         raise InputError(
             f"{name}: the model has different values there ({listed}), so no single one is "
             "nominal; use how='scale', or each=True for one value per element"
         )
 
 
-def nominal_of(values: Sequence[float], how: How) -> list[float]:
-    """The parameter's value for each element at which the model stays as it is."""
-    return [NEUTRAL.get(how, float(value)) for value in values]
+def described(
+    name: str,
+    what: str,
+    unit: str,
+    plain: Sequence[float],
+    how: How,
+    each: bool,
+    train: Range,
+    extrapolation: Range | None,
+    effect: ModelEffect,
+) -> Parameter:
+    """A parameter with the unit, description and nominal value that follow from `how`.
+
+    Args:
+        name: of the parameter.
+        what: is changed, for the description.
+        unit: of the model's values.
+        plain: the model's value, for each element.
+        how: scale, add or set.
+        each: one value per element instead of one for all.
+        train, extrapolation: ranges.
+        effect: on the model.
+
+    Raises:
+        InputError: see `check_how`.
+    """
+    check_how(name, unit, plain, how, each)
+    nominal = [NEUTRAL.get(how, float(value)) for value in plain]
+    return ranged(
+        name,
+        "1" if how == "scale" else unit,
+        f"{WORDS[how]} {what}",
+        nominal if each else nominal[0],
+        train,
+        extrapolation,
+        effect,
+    )
 
 
-def per_entry(value: Tensor, groups: Sequence[Sequence[int]], each: bool) -> Tensor:
-    """The parameter's value for every index in `groups`: (N,) or (N, k) -> (N, m)."""
-    if not each:
-        return value.reshape(len(value), 1).expand(-1, sum(map(len, groups)))
-    return value[:, [row for row, group in enumerate(groups) for _ in group]]
+def changing(
+    model: mujoco.MjModel, elements: Sequence[Entries], how: How, each: bool = False
+) -> ModelEffect:
+    """The effect that scales, adds to or sets the entries of k elements.
 
-
-def apply(field: Tensor, value: Tensor, how: How) -> Tensor:
-    """Entries (N, m, ...) changed by values (N, m)."""
-    value = value.to(field).reshape(*value.shape, *([1] * (field.dim() - 2))).expand_as(field)
-    return {"scale": field * value, "add": field + value, "set": value}[how]
-
-
-def changes(entries: Entries, how: How, each: bool) -> Transform:
-    """The transform of a `ModelEffect` that changes these entries."""
-    index = [i for group in entries.groups for i in group]
+    Its value is (N,), for all elements, or with `each` (N, k).
+    """
+    owned = owners(model, elements)
 
     def transform(fields: Fields, value: Tensor) -> Fields:
-        values = per_entry(value, entries.groups, each)
-        changed = {}
-        for name, field in fields.items():
-            whole = field.clone()
-            if entries.column is None:
-                whole[:, index] = apply(whole[:, index], values, how)
-            else:
-                chosen = whole[:, index, entries.column]
-                whole[:, index, entries.column] = apply(chosen, values, how)
-            changed[name] = whole
-        return changed
+        return changed(fields, owned, value if each else value[:, None], how)
 
-    return transform
+    return ModelEffect(tuple(owned), transform)
+
+
+def owners(model: mujoco.MjModel, elements: Sequence[Entries]) -> Owners:
+    """The owner of each entry of the fields in which an element owns any."""
+    found: dict[str, Tensor] = {}
+    for position, entries in enumerate(elements):
+        for field, index in entries.items():
+            shape = read_field(model, field).shape
+            found.setdefault(field, torch.full(shape, -1))[index] = position
+    return found
+
+
+def changed(fields: Fields, owned: Owners, values: Tensor, how: How) -> Fields:
+    """Fields (N, ...) with every owned entry changed by its owner's value, of (N, k) or (N, 1)."""
+    result: dict[str, Tensor] = {}
+    for name, field in fields.items():
+        owner = owned[name].to(field.device)
+        value = values.to(field)[:, owner.clamp(0, values.shape[1] - 1)]
+        new = {"scale": field * value, "add": field + value, "set": value}[how]
+        result[name] = torch.where(owner >= 0, new, field)
+    return result

@@ -1,19 +1,20 @@
-"""What varies in any Gymnasium environment, with or without a MuJoCo model: its attributes."""
+"""Parameters that are attributes of a Gymnasium environment, with or without a MuJoCo model."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from metarl_envs.errors import InputError
 from metarl_envs.gym_worlds.worlds import ATTRIBUTE
 from metarl_envs.inputs.plain import as_annotated
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
-from metarl_envs.robots.gym import GymRobot
-from metarl_envs.vary.apply import WORDS, How, Range, apply, check_how, nominal_of, ranged
+from metarl_envs.robots.kinds import Robot, check_robot
+from metarl_envs.vary.apply import How, Range, changed, described
 
 
 def attribute(
-    robot: GymRobot,
+    robot: Robot,
     names: str | tuple[str, ...],
     train: Range,
     *,
@@ -39,10 +40,11 @@ def attribute(
     Raises:
         InputError: for an attribute that is missing or no number, with the nearest names.
     """
-    if not isinstance(robot, GymRobot):  # pyright: ignore[reportUnnecessaryIsInstance]
+    check_robot(robot)
+    if robot.source is None:
         raise InputError(
-            f"vary.attribute of {type(robot).__name__}: is for what gym_robot made; a robot of "
-            "MJCF varies by vary.mass, vary.gear, ..."
+            f"vary.attribute of {robot.name}: must be a robot of gym_robot; a robot of MJCF varies "
+            "by vary.mass, vary.gear, ..."
         )
     listed = (names,) if isinstance(names, str) else names
     given: tuple[str, ...] = as_annotated("names", listed, tuple[str, ...])
@@ -50,20 +52,11 @@ def attribute(
         raise InputError("names of vary.attribute = (): must name an attribute")
     fields = tuple(ATTRIBUTE + attribute for attribute in given)
     plain = [float(value) for value in robot.template_fields(fields).values()]
-    name = name or given[0]
-    check_how(name, unit, plain, how, each=False)
+    owned = dict.fromkeys(fields, torch.tensor(0))
 
     def transform(own: Fields, value: Tensor) -> Fields:
-        return {
-            n: apply(field.unsqueeze(1), value.unsqueeze(1), how)[:, 0] for n, field in own.items()
-        }
+        return changed(own, owned, value[:, None], how)
 
-    return ranged(
-        name,
-        "1" if how == "scale" else unit,
-        f"{WORDS[how]} {', '.join(given)}",
-        nominal_of(plain, how)[0],
-        train,
-        extrapolation,
-        ModelEffect(fields, transform),
-    )
+    effect = ModelEffect(fields, transform)
+    what = ", ".join(given)
+    return described(name or given[0], what, unit, plain, how, False, train, extrapolation, effect)

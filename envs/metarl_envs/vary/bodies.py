@@ -1,4 +1,4 @@
-"""What varies in bodies, geoms, joints and the world.
+"""Parameters of bodies, geoms, joints and the world.
 
 Arguments that mean the same everywhere:
 
@@ -14,30 +14,29 @@ Names that match nothing, factors on a zero and the like are an `InputError`.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from metarl_envs.errors import InputError
-from metarl_envs.mjcf.names import Patterns, dofs, find
+from metarl_envs.mjcf.names import Patterns, dofs, find, listed
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
-from metarl_envs.robots.kinds import ModelledRobot, model_of
+from metarl_envs.robots.kinds import Robot, model_of
 from metarl_envs.vary.apply import (
-    WORDS,
-    Entries,
     How,
     Range,
-    apply,
     changed,
-    check_how,
+    changing,
+    described,
     name_from,
-    nominal_of,
-    per_entry,
+    owners,
     ranged,
 )
 
 
 def mass(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     train: Range,
     *,
@@ -50,30 +49,28 @@ def mass(
     name = name or name_from(names, "mass")
     model = model_of(robot)
     bodies = find(model, "body", names)
-    values = [float(model.body_mass[body]) for body in bodies]
-    check_how(name, "kg", values, how, each)
-    if how != "scale" and not all(values):
+    plain = [float(model.body_mass[body]) for body in bodies]
+    if how != "scale" and not all(plain):
         raise InputError(f"{name}: a body without mass has no inertia to change; leave it out")
-    groups = [[body] for body in bodies]
+    both = owners(model, [{"body_mass": body, "body_inertia": body} for body in bodies])
+    masses_alone = {"body_mass": both["body_mass"]}
 
     def transform(fields: Fields, value: Tensor) -> Fields:
-        masses, inertias = (fields[n].clone() for n in ("body_mass", "body_inertia"))
-        factor = apply(masses[:, bodies], per_entry(value, groups, each), how) / masses[:, bodies]
-        # A massless body stays one: 0 / 0 is no factor.
-        factor = torch.where(masses[:, bodies] > 0, factor, 1.0)
-        masses[:, bodies] *= factor
-        inertias[:, bodies] *= factor.unsqueeze(-1)
-        return {"body_mass": masses, "body_inertia": inertias}
+        factor = value if each else value[:, None]
+        if how != "scale":
+            masses = fields["body_mass"]
+            new = changed({"body_mass": masses}, masses_alone, factor, how)["body_mass"]
+            # A mass that another parameter has set to 0 stays 0: 0 / 0 is no factor.
+            factor = torch.where(masses > 0, new / masses, 1.0)[:, bodies]
+        return changed(fields, both, factor, "scale")
 
-    nominal = nominal_of(values, how)
-    what = f"{WORDS[how]} mass and inertia of {names}"
     effect = ModelEffect(("body_mass", "body_inertia"), transform)
-    unit = "1" if how == "scale" else "kg"
-    return ranged(name, unit, what, nominal if each else nominal[0], train, extrapolation, effect)
+    what = f"mass and inertia of {listed(model, 'body', names)}"
+    return described(name, what, "kg", plain, how, each, train, extrapolation, effect)
 
 
 def centre_of_mass(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     train: Range,
     *,
@@ -81,21 +78,16 @@ def centre_of_mass(
     name: str | None = None,
 ) -> Parameter:
     """Offset (x, y, z) of the bodies' centre of mass in their own frame, m."""
+    model = model_of(robot)
+    bodies = find(model, "body", names)
+    effect = changing(model, [{"body_ipos": (bodies, axis)} for axis in range(3)], "add", each=True)
     name = name or name_from(names, "centre_of_mass")
-    bodies = find(model_of(robot), "body", names)
-
-    def transform(fields: Fields, value: Tensor) -> Fields:
-        centres = fields["body_ipos"].clone()
-        centres[:, bodies] += value.to(centres)[:, None, :]
-        return {"body_ipos": centres}
-
-    effect = ModelEffect(("body_ipos",), transform)
-    what = f"offset of the centre of mass of {names}"
+    what = f"offset of the centre of mass of {listed(model, 'body', names)}"
     return ranged(name, "m", what, (0.0, 0.0, 0.0), train, extrapolation, effect)
 
 
 def friction(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     train: Range,
     *,
@@ -110,74 +102,86 @@ def friction(
     """
     model = model_of(robot)
     geoms = find(model, "geom", names)
-    values = [float(model.geom_friction[geom, 0]) for geom in geoms]
-    entries = Entries([[geom] for geom in geoms], values, None if how == "scale" else 0)
-    return changed(
+    elements = [{"geom_friction": geom if how == "scale" else (geom, 0)} for geom in geoms]
+    plain = [float(model.geom_friction[geom, 0]) for geom in geoms]
+    return described(
         name or name_from(names, "friction"),
-        f"friction of {names}",
+        f"friction of {listed(model, 'geom', names)}",
         "1",
-        "geom_friction",
-        entries,
+        plain,
         how,
+        each,
         train,
         extrapolation,
-        each,
+        changing(model, elements, how, each),
     )
 
 
-def damping(
-    robot: ModelledRobot,
-    names: Patterns,
-    train: Range,
-    *,
-    how: How = "scale",
-    each: bool = False,
-    extrapolation: Range | None = None,
-    name: str | None = None,
-) -> Parameter:
-    """Damping of joints, N s/m or N m s/rad."""
-    entries = _of_joints(robot, names, "dof_damping")
-    name = name or name_from(names, "damping")
-    what, unit = f"damping of joints {names}", "N s/m or N m s/rad"
-    return changed(name, what, unit, "dof_damping", entries, how, train, extrapolation, each)
+class VaryJoints(Protocol):
+    """A function that makes a parameter of joints; the arguments are at the top of this file."""
+
+    def __call__(
+        self,
+        robot: Robot,
+        names: Patterns,
+        train: Range,
+        *,
+        how: How = "scale",
+        each: bool = False,
+        extrapolation: Range | None = None,
+        name: str | None = None,
+    ) -> Parameter:
+        """The parameter."""
+        ...
 
 
-def armature(
-    robot: ModelledRobot,
-    names: Patterns,
-    train: Range,
-    *,
-    how: How = "scale",
-    each: bool = False,
-    extrapolation: Range | None = None,
-    name: str | None = None,
-) -> Parameter:
-    """Armature of joints (reflected rotor inertia), kg or kg m^2."""
-    entries = _of_joints(robot, names, "dof_armature")
-    name = name or name_from(names, "armature")
-    what, unit = f"armature of joints {names}", "kg or kg m^2"
-    return changed(name, what, unit, "dof_armature", entries, how, train, extrapolation, each)
+def _of_joints(function: str, field: str, what: str, unit: str, doc: str) -> VaryJoints:
+    """The function of this name and docstring, for a model field along degrees of freedom."""
+
+    def vary(
+        robot: Robot,
+        names: Patterns,
+        train: Range,
+        *,
+        how: How = "scale",
+        each: bool = False,
+        extrapolation: Range | None = None,
+        name: str | None = None,
+    ) -> Parameter:
+        model = model_of(robot)
+        joints = [dofs(model, joint) for joint in find(model, "joint", names)]
+        return described(
+            name or name_from(names, function),
+            f"{what} of {listed(model, 'joint', names)}",
+            unit,
+            [float(getattr(model, field)[joint[0]]) for joint in joints],
+            how,
+            each,
+            train,
+            extrapolation,
+            changing(model, [{field: joint} for joint in joints], how, each),
+        )
+
+    vary.__name__ = vary.__qualname__ = function
+    vary.__doc__ = f"{doc}, {unit}."
+    return vary
 
 
-def friction_loss(
-    robot: ModelledRobot,
-    names: Patterns,
-    train: Range,
-    *,
-    how: How = "scale",
-    each: bool = False,
-    extrapolation: Range | None = None,
-    name: str | None = None,
-) -> Parameter:
-    """Dry friction of joints, N or N m."""
-    entries = _of_joints(robot, names, "dof_frictionloss")
-    name = name or name_from(names, "friction_loss")
-    what, unit = f"dry friction of joints {names}", "N or N m"
-    return changed(name, what, unit, "dof_frictionloss", entries, how, train, extrapolation, each)
+damping = _of_joints("damping", "dof_damping", "damping", "N s/m or N m s/rad", "Damping of joints")
+armature = _of_joints(
+    "armature",
+    "dof_armature",
+    "armature",
+    "kg or kg m^2",
+    "Armature of joints (reflected rotor inertia)",
+)
+friction_loss = _of_joints(
+    "friction_loss", "dof_frictionloss", "dry friction", "N or N m", "Dry friction of joints"
+)
 
 
 def joint_range(
-    robot: ModelledRobot,
+    robot: Robot,
     names: Patterns,
     train: Range,
     *,
@@ -200,22 +204,22 @@ def joint_range(
                 "range there, or leave it out"
             )
     reference = torch.from_numpy(model.qpos0[model.jnt_qposadr[joints]].copy())
-    groups = [[joint] for joint in joints]
 
     def transform(fields: Fields, value: Tensor) -> Fields:
         ranges = fields["jnt_range"].clone()
-        middle = reference.to(ranges)[None, :, None]
-        offset = ranges[:, joints] - middle
-        ranges[:, joints] = middle + apply(offset, per_entry(value, groups, each), "scale")
+        middle = reference.to(ranges)[:, None]
+        factor = value.to(ranges).reshape(len(value), -1, 1)
+        ranges[:, joints] = middle + (ranges[:, joints] - middle) * factor
         return {"jnt_range": ranges}
 
     nominal = (1.0,) * len(joints) if each else 1.0
     effect = ModelEffect(("jnt_range",), transform)
-    return ranged(name, "1", f"factor on limits of {names}", nominal, train, extrapolation, effect)
+    what = f"factor on limits of {listed(model, 'joint', names)}"
+    return ranged(name, "1", what, nominal, train, extrapolation, effect)
 
 
 def gravity(
-    robot: ModelledRobot,
+    robot: Robot,
     train: Range,
     *,
     extrapolation: Range | None = None,
@@ -226,15 +230,9 @@ def gravity(
     Raises:
         InputError: if the model has none.
     """
-    strength = float((model_of(robot).opt.gravity ** 2).sum()) ** 0.5
-    entries = Entries([[0, 1, 2]], [strength])
-    return changed(
-        name, "gravity", "m/s^2", "opt.gravity", entries, "scale", train, extrapolation, False
-    )
-
-
-def _of_joints(robot: ModelledRobot, names: Patterns, field: str) -> Entries:
-    """Entries of a field along degrees of freedom, by joint."""
     model = model_of(robot)
-    groups = [dofs(model, joint) for joint in find(model, "joint", names)]
-    return Entries(groups, [float(getattr(model, field)[group[0]]) for group in groups])
+    strength = float((model.opt.gravity**2).sum()) ** 0.5
+    effect = changing(model, [{"opt.gravity": slice(None)}], "scale")
+    return described(
+        name, "gravity", "m/s^2", [strength], "scale", False, train, extrapolation, effect
+    )

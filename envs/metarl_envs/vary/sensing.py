@@ -1,4 +1,4 @@
-"""What varies between policy and robot, and goals: parameters that change no model field."""
+"""Goals, and parameters of the signals between policy and robot: delay, noise, bias."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 
 from metarl_envs.distributions import Choice
-from metarl_envs.disturbances import ActionDelay, ObservationBias, ObservationNoise
 from metarl_envs.errors import InputError
 from metarl_envs.inputs.numbers import whole, wholes
 from metarl_envs.parameters import Parameter
+from metarl_envs.perturbations import ActionDelay, ObservationBias, ObservationNoise
 from metarl_envs.robots.kinds import Robot, check_robot
 from metarl_envs.vary.apply import Range, ranged
 
@@ -31,10 +31,10 @@ def goal(
         train: its range, for each entry of a vector.
         nominal: its usual value; its length is the parameter's.
         unit: SI unit.
-        description: for people.
+        description: for tables and help.
         extrapolation: values outside of `train`.
-        observed: whether the policy observes it, so that only what else varies is hidden: its value
-            then ends every observation, after those of observed parameters before it.
+        observed: True if the policy observes it, at the end of its observation, after the values
+            of observed parameters before it; all other parameters stay hidden.
     """
     made = ranged(name, unit, description, nominal, train, extrapolation, None)
     return dataclasses.replace(made, observed=observed)

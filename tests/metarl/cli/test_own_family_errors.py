@@ -50,7 +50,7 @@ def in_a_users_folder(tmp_path, monkeypatch):
         (
             (REWARD, "-(error - 9).sqrt() -"),
             None,
-            ["reward of arm-lift = nan after the first step: must be finite", "mind divisions"],
+            ["reward of arm-lift = nan after the first step: must be finite", "divisions by 0"],
         ),
     ],
     ids=["missing file", "missing model", "broken XML", "keyword", "body", "shape", "NaN"],

@@ -4,7 +4,7 @@ import mujoco
 import pytest
 
 from metarl_envs import InputError
-from metarl_envs.mjcf.names import dofs, find, names
+from metarl_envs.mjcf.names import dofs, find, listed, names
 
 MODEL = mujoco.MjModel.from_xml_string("""
 <mujoco>
@@ -95,3 +95,16 @@ def test_joints_own_one_three_or_six_degrees_of_freedom():
 def test_a_misspelt_name_answers_with_the_nearest(kind, pattern, message):
     with pytest.raises(InputError, match=message):
         find(MODEL, kind, pattern)
+
+
+def test_elements_are_listed_by_name_and_many_by_their_pattern():
+    text = "<mujoco><worldbody>{}</worldbody></mujoco>"
+    few, many = (
+        mujoco.MjModel.from_xml_string(
+            text.format("".join(f'<body name="b{i}"><geom size="1"/></body>' for i in range(n)))
+        )
+        for n in (2, 12)
+    )
+    assert listed(few, "body", "b*") == listed(few, "body", "*") == "b0, b1"
+    assert listed(many, "body", "*") == "every body"
+    assert listed(many, "body", ["b1*", "b*"]) == "b1*, b*"

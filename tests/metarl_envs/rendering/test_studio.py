@@ -13,7 +13,8 @@ from torch import Generator
 from metarl_envs import BatchEnv
 from metarl_envs.rendering.floor import FloorFinder, nice_length, strokes, text_width
 from metarl_envs.rendering.renderer import make_renderer
-from metarl_envs.scene.camera import Camera, find_subject
+from metarl_envs.scene.camera import Camera
+from metarl_envs.scene.subject import find_subject
 
 TEXTURED = '<geom type="plane" size="40 40 0.1" material="m"/>'
 CUBE = '<texture name="t" type="cube" builtin="flat" rgb1="1 0 1" width="8" height="48"/>'

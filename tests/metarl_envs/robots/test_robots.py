@@ -5,10 +5,13 @@ from __future__ import annotations
 import gymnasium
 import mujoco
 import numpy as np
+import pytest
 import torch
 
-from metarl_envs import BatchEnv
+from metarl_envs import BatchEnv, InputError, gym_robot
 from metarl_envs.robots.base import Transition
+from metarl_envs.robots.half_cheetah import HALF_CHEETAH
+from metarl_envs.robots.point import POINT
 
 GYMNASIUM = {
     "half-cheetah": ("HalfCheetah-v5", {}),
@@ -140,3 +143,25 @@ def test_functions_keep_single_precision(all_varied, generator):
 def test_load_model_gives_a_copy_that_may_be_changed(robot):
     robot.load_model().body_mass[:] = 0
     assert robot.load_model().body_mass[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("robot", "has_model", "mixed_units"),
+    [
+        (HALF_CHEETAH, True, True),
+        (POINT, False, False),
+        (gym_robot("InvertedPendulum-v5"), True, True),
+        (gym_robot("Pendulum-v1"), False, True),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_every_kind_of_robot_answers_what_families_and_pictures_ask(robot, has_model, mixed_units):
+    assert (robot.has_model, robot.mixed_units) == (has_model, mixed_units)
+    if has_model:
+        assert robot.load_model().nq > 0
+    else:
+        with pytest.raises(InputError, match=robot.name):
+            robot.load_model()
+    assert robot.keyframe_controls() is None
+    assert robot.action_middle is None
+    robot.camera.check(mujoco.MjModel.from_xml_string("<mujoco/>"))

@@ -8,7 +8,8 @@ import pytest
 from support.scenes import BALL, CAR, DRONE, FLOOR, MOTOR, family, filmed, green, model, red, robot
 
 from metarl_envs import Camera, InputError, gym_robot
-from metarl_envs.scene.camera import View, find_subject
+from metarl_envs.scene.camera import View
+from metarl_envs.scene.subject import find_subject
 
 MOCAP = (
     '<body name="target" mocap="true" pos="0 0 0.1">'
@@ -214,5 +215,5 @@ def test_gymnasiums_robots_have_cameras_too():
     assert gym_robot("Ant-v5", camera=Camera(body="torso")).camera.body == "torso"
     with pytest.raises(InputError, match="did you mean torso"):
         gym_robot("Ant-v5", camera=Camera(body="torsoo"))
-    with pytest.raises(InputError, match="no MuJoCo model to put a camera into"):
+    with pytest.raises(InputError, match="camera: Pendulum-v1 has no MuJoCo model"):
         gym_robot("Pendulum-v1", camera=Camera())

@@ -47,7 +47,7 @@ def test_mass_by_a_factor_takes_the_inertia_along():
     for world, factor in enumerate((0.5, 3.0)):
         assert fields["body_mass"][world, hand] == MODEL.body_mass[hand] * factor
         inertia = torch.from_numpy(MODEL.body_inertia[hand] * factor)
-        torch.testing.assert_close(fields["body_inertia"][world, hand], inertia)
+        assert torch.equal(fields["body_inertia"][world, hand], inertia)
     others = [i for name, i in BODY.items() if name != "hand"]
     assert torch.equal(fields["body_mass"][0, others], torch.tensor(MODEL.body_mass[others]))
 
@@ -257,7 +257,7 @@ def test_goals_are_numbers_or_vectors():
         ),
         (
             lambda: vary.goal("spot", [(0.2, 0.5), (-0.3, 0.3)], nominal=(0.4, 0.0)),
-            "each has its own, make them parameters, such as spot_x and spot_y",
+            "range of spot = .*overlap.*spot_x and spot_y",
         ),
         (lambda: vary.mass(ARM, "hand", (0.5, 2.0), how="times"), "allowed are scale, add, set"),
         (lambda: vary.friction_loss(ARM, "elbow", (0.5, 2.0)), "use how='set'|with how='set'"),
@@ -313,13 +313,13 @@ def test_models_without_what_is_to_vary_are_told_so(tmp_path, old, new, make, me
     ],
 )
 def test_what_has_no_model_is_refused(make):
-    with pytest.raises(InputError, match="robot = 3: must be what mujoco_robot or gym_robot made"):
+    with pytest.raises(InputError, match=r"robot = 3: must be .*mujoco_robot"):
         make(3)
-    with pytest.raises(InputError, match="robot point has no MuJoCo model, so only goals and dis"):
+    with pytest.raises(InputError, match="robot point has no MuJoCo model"):
         make(get_family("navigation").robot)
 
 
 def test_observations_of_what_is_no_robot_are_refused():
     for make in (vary.observation_noise, vary.observation_bias):
-        with pytest.raises(InputError, match="robot = 'arm': must be what mujoco_robot"):
+        with pytest.raises(InputError, match=r"robot = .arm.: must be .*mujoco_robot"):
             make("arm", (0.0, 0.1))

@@ -37,7 +37,7 @@ def on_pretended_gpu(monkeypatch):
 # ---- captured steps ------------------------------------------------------------------------------
 
 
-def disturbed(family):
+def perturbed(family):
     """With late actions, noisy and biased observations, and the task told."""
     robot = family.robot
     return dataclasses.replace(
@@ -85,8 +85,8 @@ def check_a_step_of_every_family(name):
 
 
 @pytest.mark.parametrize("name", ["navigation", "ant-crippled"])
-def check_a_step_with_disturbances(name):
-    verify_step(disturbed(get_family(name)))
+def check_a_step_with_perturbations(name):
+    verify_step(perturbed(get_family(name)))
 
 
 def rewarded(reward):

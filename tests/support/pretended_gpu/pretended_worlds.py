@@ -14,7 +14,7 @@ from metarl.rollouts import collect as rollouts
 from metarl_envs import AnalyticRobot, batch_env
 from metarl_envs.engines import AnalyticEngine
 from metarl_envs.engines.warp import WarpEngine
-from metarl_envs.engines.warp_model import template_field
+from metarl_envs.mjcf.fields import read_field
 
 
 def make_engine(robot, num_worlds, *, varied, threads, engine, device):
@@ -43,7 +43,7 @@ def warp_engine(robot, N, varied, device):
     }
     made._faults = {"overflow": zeros(dtype=torch.int32), "bad_control": zeros(dtype=torch.bool)}
     made._outputs = {name: zeros(model.nbody, 3) for name in robot.outputs}
-    made._varied = {name: zeros(*template_field(model, name).shape) for name in varied}
+    made._varied = {name: zeros(*read_field(model, name).shape) for name in varied}
     made._derived, made._keyframe, made._carried, made._cvel = {}, {}, {}, None
     made.data = made._state | made._outputs
 

@@ -10,13 +10,13 @@ import torch
 from torch import Generator
 
 from metarl_envs import BatchEnv, InputError, MetaEnv, TaskFamily, get_family, vary
-from metarl_envs.disturbances import mixed, noise
+from metarl_envs.perturbations import mixed, noise
 from metarl_envs.robots.half_cheetah import HALF_CHEETAH
 
 
 def family(*parameters) -> TaskFamily:
     plain = get_family("half-cheetah-direction")
-    return dataclasses.replace(plain, name="disturbed", parameters=parameters)
+    return dataclasses.replace(plain, name="perturbed", parameters=parameters)
 
 
 DELAY = vary.action_delay(2, extrapolation=(3,))
@@ -99,11 +99,11 @@ def test_a_policy_that_is_told_the_task_is_told_the_truth():
         assert torch.equal(one[:, 17:], told.task_features(tasks))
 
 
-def test_what_a_disturber_remembers_stays_where_it_is():
+def test_what_a_perturber_remembers_stays_where_it_is():
     """Since recorded steps keep addresses."""
     env = BatchEnv(ALL, 2, 1)
     env.set_tasks(ALL.sample_tasks(2, Generator().manual_seed(1), "train"))
-    kept = [env._disturber._seeds, env._disturber._past]
+    kept = [env._perturber._seeds, env._perturber._past]
     before = [value.clone() for value in kept]
     run(env, random_actions(3, 2), mask=torch.tensor([True, False]))
     assert not any(torch.equal(value, old) for value, old in zip(kept, before, strict=True))
@@ -177,15 +177,15 @@ def test_single_world_and_batch_agree_step_by_step():
         (lambda: vary.observation_bias(HALF_CHEETAH, (0, 1), entries=[2, 2]), "different indices"),
     ],
 )
-def test_impossible_disturbances_are_refused(make, message):
+def test_impossible_perturbations_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
 
 
 def test_a_robot_without_a_simulator_can_be_disturbed_too():
     plain = get_family("navigation")
-    disturbed = dataclasses.replace(plain, parameters=(*plain.parameters, vary.action_delay(1)))
-    env = BatchEnv(disturbed, 2, 1)
+    perturbed = dataclasses.replace(plain, parameters=(*plain.parameters, vary.action_delay(1)))
+    env = BatchEnv(perturbed, 2, 1)
     tasks = {"goal": torch.ones(2, 2) * 0.3, "action_delay": torch.tensor([0.0, 1.0])}
     env.set_tasks(dataclasses.replace(env.tasks, values=tasks))
     env.reset(Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""What stands between a policy and its robot: late actions, noisy and biased observations."""
+"""Perturbed signals between policy and robot: late actions, noisy and biased observations."""
 
 from __future__ import annotations
 
@@ -38,31 +38,31 @@ class ObservationBias(PlainFields):
     """Indices of the observation's entries that it falls on."""
 
 
-Disturbance = ActionDelay | ObservationNoise | ObservationBias
+Perturbation = ActionDelay | ObservationNoise | ObservationBias
 
 
-class Disturber:
-    """The disturbances of N worlds, with what they have to remember.
+class Perturber:
+    """The perturbations of N worlds, with their past actions and noise seeds.
 
-    All of a world's noise follows from a number drawn at its reset and from the time since, so it
+    All of a world's noise follows from a seed drawn at its reset and from the time since, so it
     depends on no other world, on no mask and on no order of calls. The simulator and the reward
-    see the true state and the late action; only the policy is deceived.
+    use the true state and the late action; only the policy sees the perturbed signals.
 
-    What it remembers stays where it is and is written in place, and nothing asks for a value, so
-    that a GPU can record the steps of disturbed worlds, too.
+    Its tensors are written in place and never read on the host, so that the steps of perturbed
+    worlds can be captured as CUDA graphs, too.
     """
 
     def __init__(
         self,
-        named: Mapping[str, Disturbance],
+        named: Mapping[str, Perturbation],
         num_worlds: int,
         no_action: Tensor,
         device: torch.device,
     ) -> None:
-        """Remembers nothing yet.
+        """Starts with the resting controls as past actions.
 
         Args:
-            named: disturbances by the name of their parameter.
+            named: perturbations by the name of their parameter.
             num_worlds: N.
             no_action: (A,) the controls before a late first action arrives.
             device: where the worlds are.
@@ -96,7 +96,7 @@ class Disturber:
         self._past.copy_(torch.where(chosen[None, :, None], self._no_action, self._past))
 
     def state(self) -> dict[str, Tensor]:
-        """What is remembered, as copies."""
+        """Copies of past actions and noise seeds."""
         return {"past_actions": self._past.clone(), "noise_seeds": self._seeds.clone()}
 
     def set_state(self, state: Mapping[str, Tensor]) -> None:
@@ -120,15 +120,15 @@ class Disturber:
     def observed(
         self, observations: Tensor, tasks: Mapping[str, Tensor], elapsed: Tensor
     ) -> Tensor:
-        """What the policies get of observations (N, O), `elapsed` (N,) steps after the reset."""
+        """Observations (N, O) as the policies see them, `elapsed` (N,) steps after the reset."""
         seen = observations
-        for stream, (name, disturbance) in enumerate(self._named.items()):
-            if isinstance(disturbance, ActionDelay):
+        for stream, (name, perturbation) in enumerate(self._named.items()):
+            if isinstance(perturbation, ActionDelay):
                 continue
             seen = observations.clone() if seen is observations else seen
             entries, value = self._entries[name], tasks[name]
             error = value.reshape(len(value), -1).to(seen)  # (N, 1), or of a bias (N, k)
-            if isinstance(disturbance, ObservationNoise):
+            if isinstance(perturbation, ObservationNoise):
                 error = error * noise(self._seeds + stream, elapsed, len(entries)).to(seen)
             seen[:, entries] += error
         return seen

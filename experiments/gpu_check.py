@@ -3,12 +3,12 @@ r"""Install, check and time metarl on a borrowed GPU machine, and print one tabl
     python experiments/gpu_check.py --wheels DIR --out DIR [--parts install tests speed learn]
 
 The machine needs Python 3.12 on x86-64 with pip, torch with CUDA and pytest, and no network: all
-else comes as wheels in --wheels. To fill that folder with them (32, 193 MiB), in this checkout:
+else comes as wheels in --wheels. To fill that folder with them (33, 193 MiB), in this checkout:
 
     for p in mujoco-core mujoco warp-lang mujoco-warp etils absl-py gymnasium cmaes \
         Farama-Notifications safetensors tensorboard tensorboard-data-server grpcio protobuf \
         Markdown Werkzeug tyro docstring_parser typeguard tqdm ImageIO pillow packaging fsspec \
-        typing_extensions zipp cloudpickle MarkupSafe setuptools numpy attrs cattrs; do
+        typing_extensions zipp cloudpickle MarkupSafe setuptools numpy attrs cattrs Jinja2; do
       grep -i "^$p==" constraints.txt; done | xargs pip download -d DIR --no-deps \
         --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 \
         --platform manylinux_2_27_x86_64 --platform manylinux2014_x86_64

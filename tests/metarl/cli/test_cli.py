@@ -27,8 +27,7 @@ from metarl.methods.baselines import BASELINES
 from metarl.methods.config import settings
 from metarl.methods.families import recipe
 from metarl.methods.meta import METHODS
-from metarl.methods.setting_texts import described
-from metarl.methods.settings import flag, shown
+from metarl.methods.settings import described, flag, shown
 from metarl.runs.checkpoint import load_policy, load_run_config
 from metarl_envs import FAMILIES, InputError, get_family
 

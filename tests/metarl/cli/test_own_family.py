@@ -96,7 +96,7 @@ def test_reading_a_run_never_runs_the_file_it_names(capsys, tmp_path):
         capsys.readouterr()
         assert main(command) == 2
         told = capsys.readouterr().err
-        assert "a Python file runs only if you name it: add --family arm.py:family" in told
+        assert "only if you name it: add --family arm.py:family" in told
         assert told.count("\n") == 1
     assert not (tmp_path / "ran").exists()
 
@@ -168,7 +168,7 @@ def test_runs_are_compared_and_reported_with_their_file_named_once(capsys, tmp_p
     forget()
     capsys.readouterr()
     assert main(["report", *runs, "--out", "page"]) == 2
-    assert "a Python file runs only if you name it: add --family" in capsys.readouterr().err
+    assert "only if you name it: add --family" in capsys.readouterr().err
     small = ["--tasks", "3", *FEW, "--videos", "0"]
     assert main(["report", *runs, *FAMILY, *small, "--out", "page"]) == 0
     assert "arm-lift" in (tmp_path / "page/report.html").read_text()

@@ -103,15 +103,6 @@ def test_methods_are_pairs_that_differ():
     assert len({str(pair) for pair in pairs.values()}) == len(METHODS)
 
 
-def test_metarl_methods_lists_every_method_with_its_paper(capsys):
-    assert main(["methods"]) == 0
-    text = capsys.readouterr().out
-    for name, method in METHODS.items():
-        assert name in text
-        assert method.paper in text
-        assert method.adapts in text
-
-
 def test_families_on_which_a_method_learns_nothing_are_named_and_exist(capsys):
     failing = {name: m.learns_nothing_on for name, m in METHODS.items() if m.learns_nothing_on}
     assert set(failing) == {"cavia", "es-maml", "cma-es"}
@@ -121,7 +112,7 @@ def test_families_on_which_a_method_learns_nothing_are_named_and_exist(capsys):
     one = capsys.readouterr().out
     for family in (name for names in failing.values() for name in names):
         assert get_family(family).name in table
-        assert "learned nothing, whatever was tried, on: half-cheetah-direction" in one
+        assert "note: " in one and "half-cheetah-direction" in one
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name():

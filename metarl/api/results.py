@@ -26,7 +26,7 @@ class EvaluatedRun:
     """A run's adaptation curves: return before and after adaptation."""
 
     folder: Path
-    """Of the run, or of the policy."""
+    """Folder of the run or policy."""
     saved: SavedPolicy
     evaluation: Evaluation
     """All numbers, by split."""

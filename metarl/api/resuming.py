@@ -12,14 +12,13 @@ from metarl.api.run import Run, RunLike, folder_of
 from metarl.api.training import (
     Announce,
     baseline_trained,
-    for_env_steps,
     given_settings,
     meta_trained,
     require_sb3,
     say_nothing,
 )
 from metarl.errors import RunError
-from metarl.methods.baselines import BASELINES, RANDOM
+from metarl.methods.baselines import BASELINES, RANDOM, iterations
 from metarl.methods.config import Device, TrainConfig
 from metarl.methods.setup import check_machine
 from metarl.process import command_line
@@ -108,7 +107,7 @@ def _resume_baseline(
     if env_steps is not None:
         if "iterations" in chosen:
             raise InputError("--iterations and --env-steps: give one of them")
-        chosen = {**chosen, "iterations": for_env_steps(config, env_steps).iterations}
+        chosen = {**chosen, "iterations": iterations(config, env_steps)}
     family = checked_family(config, named)
     metadata = load_policy(folder).metadata if checkpoints(folder) else {}
     if config.method == RANDOM or "start" in metadata:

@@ -90,6 +90,8 @@ def train(
     """
     chosen = given_settings(options, settings)
     config = train_config(family, method, chosen)
+    if wandb is not None:
+        wandb_logging.check(wandb)
     if start is None:
         state = initial_state(config)
     else:
@@ -103,8 +105,6 @@ def train(
 @contextlib.contextmanager
 def _new_run(folder: str | Path | None, config: TrainConfig, wandb: str | None) -> Iterator[Path]:
     """A new run folder, locked."""
-    if wandb is not None:
-        wandb_logging.check(wandb)
     name = f"{config.family}-{config.method}-{config.seed}"
     path = free_folder(Path("runs") / name) if folder is None else Path(folder)
     create_run(path, config, command_line())
@@ -166,6 +166,8 @@ def baseline(
         ModuleNotFoundError: without Stable-Baselines3 (the extra sb3).
         RunError, Interrupted, FaultError: as `train`.
     """
+    if wandb is not None:
+        wandb_logging.check(wandb)
     for option, value, owner in (("start", start, "finetuned"), ("task", task, "scratch")):
         if value is not None and name != owner:
             raise InputError(f"--{option}: for the baseline {owner}, not for {name}")
@@ -180,7 +182,7 @@ def baseline(
     else:
         check_machine(config)
         require_sb3()
-    with _new_run(run, config, wandb) as folder:
+    with _new_run(run, config, wandb if params is None else None) as folder:
         if params is None:
             return baseline_trained(folder, config, only_task, progress, announce)
         announce(Beginning(folder, config, config.iterations))
@@ -206,12 +208,7 @@ def baseline_config(
     config = with_settings(baseline_recipe(known(family).name, name), chosen)
     if worlds is not None:
         config = dataclasses.replace(config, meta_batch_size=whole("worlds", worlds, 1))
-    return for_env_steps(config, ENV_STEPS if env_steps is None else env_steps)
-
-
-def for_env_steps(config: TrainConfig, env_steps: int) -> TrainConfig:
-    """A baseline's configuration with the iterations for these environment steps."""
-    count = iterations(config, whole("env_steps", env_steps, least=1))
+    count = iterations(config, ENV_STEPS if env_steps is None else env_steps)
     return dataclasses.replace(config, iterations=count)
 
 

@@ -66,7 +66,7 @@ def announcement(beginning: Beginning) -> str:
 
 
 def closing(run: Path, config: TrainConfig) -> list[str]:
-    """The last lines of a run: its results and the exact commands to go on with."""
+    """The last lines of a run: its results and the exact next commands."""
     lines = results(run, config)
     if lines:
         lines[0] = f"\n{lines[0]}"

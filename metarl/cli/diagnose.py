@@ -54,21 +54,10 @@ class Diagnose:
             begun.append(beginning)
             announcer(self.quiet)(beginning)
 
+        options = dict(vars(self))
+        progress, runs = not options.pop("quiet"), options.pop("run_folders")
         try:
-            diagnosed = diagnose(
-                self.family,
-                env_steps=self.env_steps,
-                seeds=self.seeds,
-                robust=self.robust,
-                oracle=self.oracle,
-                runs=self.run_folders,
-                tasks=self.tasks,
-                episodes=self.episodes,
-                sim_threads=self.sim_threads,
-                out=self.out,
-                progress=not self.quiet,
-                announce=announce,
-            )
+            diagnosed = diagnose(**options, runs=runs, progress=progress, announce=announce)
         except Interrupted as stop:
             raise Interrupted(f"{stop}\nmetarl: {self.reuse(begun)}") from None
         except KeyboardInterrupt:

@@ -115,7 +115,11 @@ def packages() -> Iterator[Finding]:
     """Import of each required package, since `pip check` does not find damaged ones."""
     commit = f", commit {git_commit()[:12]}" if git_commit() else ""
     for name, version in versions().items():
-        error = import_error(name)
+        error = ""
+        try:
+            importlib.import_module(name)
+        except Exception as problem:  # a damaged package may raise anything
+            error = first_line(problem)
         detail = version + (commit if name == "metarl" else "")
         if name == "mujoco" and not error and not version.startswith(MUJOCO):
             error = f"version {version}, metarl needs {MUJOCO}*"
@@ -231,15 +235,6 @@ def folder(path: Path) -> Finding:
         return Finding(f"write {path}", False, f"{existing}: {error.strerror}", fix, required=True)
     detail = f"{existing} is writable, {free / 1e9:.1f} GB free"
     return Finding(f"write {path}", free >= FREE_BYTES, detail, "free some space", required=True)
-
-
-def import_error(module: str) -> str:
-    """The error of importing a module; "" without one."""
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # a broken package may raise anything
-        return first_line(error)
-    return ""
 
 
 def first_line(error: Exception) -> str:

@@ -64,9 +64,9 @@ class Evaluate:
             budgets=self.budgets,
             noise=self.noise,
             seed=self.seed,
-            **vars(self.compute),
             family=self.family,
             progress=not self.quiet,
+            **vars(self.compute),
         ):
             measured.append(evaluated)
             folder, config = evaluated.folder, evaluated.saved.config

@@ -78,9 +78,9 @@ class TrainConfig(PlainFields):
     policy: PolicyConfig = field(default_factory=MlpConfig)
     """The policy network."""
     inner: Adaptation = field(default_factory=GradientStep)
-    """The inner loop: how the policy adapts."""
+    """The inner loop: adaptation of the policy."""
     outer: LearnerSettings = field(default_factory=Trpo)
-    """The outer loop: how the meta-parameters learn."""
+    """The outer loop: update of the meta-parameters."""
     origin: Origin = field(default_factory=Origin)
     """Python file that defines the family; empty for a shipped one."""
 
@@ -136,11 +136,11 @@ def settings(config: TrainConfig) -> dict[str, Any]:
     return flat
 
 
-def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
+def with_settings(config: TrainConfig, chosen: Mapping[str, Any]) -> TrainConfig:
     """The configuration with other values for some settings, by their dotted names.
 
     A new `policy.init_std` scales the adaptation step by the square of its change, unless a setting
-    of `inner` is given too: the gradient with respect to a mean action falls with the standard
+    of `inner` is chosen too: the gradient with respect to a mean action falls with the standard
     deviation, and a shift of the mean counts in standard deviations. So the step changes the policy
     as much as before. (On half-cheetah-payload-velocity with a deviation of 3 and MAML's rate of
     0.1 the step was 0.004 nats, and nothing was learned in 0.8 million steps.)
@@ -149,20 +149,20 @@ def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
         InputError: for an unknown name, with the nearest, or a value that is not allowed.
     """
     known, changes = settings(config), {part: {} for part in ("", *PARTS)}
-    for name, value in given.items():
+    for name, value in chosen.items():
         if name not in known:
             raise unknown_name(f"setting of {config.method}", name, known)
         part, _, field_name = name.rpartition(".")
         changes[part][field_name] = value
-    own = changes.pop("")
+    fields = changes.pop("")
     for part, values in changes.items():
         try:
-            own[part] = dataclasses.replace(getattr(config, part), **values)
+            fields[part] = dataclasses.replace(getattr(config, part), **values)
         except InputError as error:
             raise InputError(f"{part}.{error}") from None
-    changed = dataclasses.replace(config, **own)
+    changed = dataclasses.replace(config, **fields)
     wider = changed.policy.init_std / config.policy.init_std
-    if wider != 1 and not any(name.startswith("inner.") for name in given):
+    if wider != 1 and not any(name.startswith("inner.") for name in chosen):
         changed = dataclasses.replace(changed, inner=changed.inner.scaled(wider**2))
     return changed
 

@@ -194,38 +194,36 @@ def _linear(config: TrainConfig, meta_batch_size: int, episodes_per_task: int) -
     return with_settings(config, chosen)
 
 
+GRADIENT_STEP = "all weights, by a policy-gradient step"
+CLIPPED = "clipped surrogate, low-variance curvature, inner KL penalty"
 METHODS: Mapping[str, Method] = {
     "maml-trpo": Method(
         "MAML-TRPO",
-        "all weights, by a policy-gradient step",
+        GRADIENT_STEP,
         "TRPO through the step, second order",
         "Finn et al. 2017, arXiv:1703.03400",
         maml_trpo,
     ),
     "fomaml-trpo": Method(
         "FOMAML-TRPO",
-        "all weights, by a policy-gradient step",
+        GRADIENT_STEP,
         "TRPO, first order",
         "Finn et al. 2017, arXiv:1703.03400, section 5.2",
         fomaml_trpo,
     ),
     "maml-adam": Method(
         "MAML-Adam",
-        "all weights, by a policy-gradient step",
+        GRADIENT_STEP,
         "one step of Adam on the surrogate, second order",
         "Finn et al. 2017, arXiv:1703.03400, Algorithm 3",
         maml_adam,
     ),
     "promp": Method(
-        "ProMP",
-        "all weights, by a policy-gradient step",
-        "clipped surrogate, low-variance curvature, inner KL penalty",
-        "Rothfuss et al. 2019, arXiv:1810.06784",
-        promp,
+        "ProMP", GRADIENT_STEP, CLIPPED, "Rothfuss et al. 2019, arXiv:1810.06784", promp
     ),
     "e-maml": Method(
         "E-MAML",
-        "all weights, by a policy-gradient step",
+        GRADIENT_STEP,
         "clipped surrogate with credit for exploration",
         "Stadie et al. 2018, arXiv:1803.01118",
         e_maml,
@@ -233,7 +231,7 @@ METHODS: Mapping[str, Method] = {
     "meta-sgd": Method(
         "Meta-SGD",
         "all weights, by a policy-gradient step with a learned rate for each",
-        "clipped surrogate, low-variance curvature, inner KL penalty",
+        CLIPPED,
         "Li et al. 2017, arXiv:1707.09835",
         meta_sgd,
     ),
@@ -247,14 +245,14 @@ METHODS: Mapping[str, Method] = {
     "anil": Method(
         "ANIL",
         "the last layer, by a policy-gradient step",
-        "clipped surrogate, low-variance curvature, inner KL penalty",
+        CLIPPED,
         "Raghu et al. 2020, arXiv:1909.09157",
         anil,
     ),
     "cavia": Method(
         "CAVIA",
         "five context parameters, by a policy-gradient step",
-        "clipped surrogate, low-variance curvature, inner KL penalty",
+        CLIPPED,
         "Zintgraf et al. 2019, arXiv:1810.03642",
         cavia,
         ("half-cheetah-direction", "half-cheetah-dynamics", "half-cheetah-payload-velocity"),
@@ -282,7 +280,7 @@ METHODS: Mapping[str, Method] = {
     ),
     "es-maml": Method(
         "ES-MAML",
-        "all weights, by a policy-gradient step",
+        GRADIENT_STEP,
         "evolution strategies on the return after adaptation",
         "Song et al. 2020, arXiv:1910.01215",
         es_maml,
@@ -290,7 +288,7 @@ METHODS: Mapping[str, Method] = {
     ),
     "cma-es": Method(
         "CMA-ES",
-        "all weights, by a policy-gradient step",
+        GRADIENT_STEP,
         "CMA-ES on the return after adaptation",
         "Hansen 2016, arXiv:1604.00772",
         cma_es,

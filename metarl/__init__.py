@@ -37,29 +37,6 @@ if TYPE_CHECKING:
     from metarl.deploy.session import AdaptationSession as AdaptationSession
     from metarl.video import Camera as Camera
 
-__all__ = [
-    "AdaptationSession",
-    "Camera",
-    "ComparedRuns",
-    "ContinualAdapter",
-    "DiagnosedFamily",
-    "Episode",
-    "EvaluatedRun",
-    "Limits",
-    "Run",
-    "__version__",
-    "adapt_from",
-    "baseline",
-    "compare",
-    "diagnose",
-    "evaluate",
-    "load",
-    "load_episodes",
-    "resume",
-    "save_episodes",
-    "train",
-]
-
 HOMES = {
     "AdaptationSession": "deploy.session",
     "Camera": "video",
@@ -81,10 +58,12 @@ HOMES = {
     "save_episodes": "deploy.episode_files",
     "train": "api",
 }
+"""Public name -> the module that defines it, below `metarl`."""
+__all__ = ["__version__", *HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    """`metarl.load` and the like on first use (PEP 562), so that importing metarl stays light."""
+    """Import a public name on first use (PEP 562), so that importing metarl stays fast."""
     if name in HOMES:
         return getattr(import_module(f"metarl.{HOMES[name]}"), name)
     raise AttributeError(f"module 'metarl' has no attribute '{name}'")
@@ -92,4 +71,4 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
 
 def __dir__() -> list[str]:
     """The public names."""
-    return __all__
+    return sorted(__all__)

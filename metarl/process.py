@@ -12,16 +12,17 @@ import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LIBRARIES = {"egl": ("libEGL.so.1",), "osmesa": ("libOSMesa.so.8", "libOSMesa.so.6")}
-"""What MuJoCo's Linux backends load."""
+"""MuJoCo's Linux backend -> shared libraries, of which it loads one."""
 
 
 def prepare_process() -> None:
-    """What a program of ours does before it imports torch or MuJoCo."""
+    """Settings of a program of ours, before it imports torch or MuJoCo."""
     use_headless_gl()
     # Torch's idle threads spin before they sleep. 10,000 turns instead of libgomp's 300,000 cost
     # nothing on an idle machine and halve an update's time where other processes want the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    # NumPy's: by more threads the eigenvectors of CMA-ES's covariance (114 x 114) have other bits.
+    # NumPy's BLAS: with more threads, the eigenvectors of CMA-ES's covariance (114 x 114) differ
+    # in their last bits.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     keep_freed_memory()
 
@@ -30,9 +31,8 @@ def keep_freed_memory() -> None:
     """Let glibc keep large blocks that are freed, instead of returning them to the system.
 
     An update allocates and frees hundreds of tensors of some megabytes, and the system clears each
-    page again: of the 23.6 s of processor time that `metarl train half-cheetah-direction
-    --iterations 5 --sim-threads 1` took, 2.1 were spent in the kernel, and are 0.6 now. Other C
-    libraries are left as they are.
+    page again. `metarl train half-cheetah-direction --iterations 5 --sim-threads 1` took 23.6 s of
+    processor time, 2.1 s of them in the kernel; with this, 0.6 s. Other C libraries are unchanged.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "gnu_get_libc_version"):
         libc.mallopt(M_MMAP_THRESHOLD, 2**30)
@@ -47,12 +47,12 @@ def available_cores() -> int:
 
 
 def typed(*words: object) -> str:
-    """A command as it can be typed into a shell, whatever characters its paths have."""
+    """A command line with quotes where a shell needs them."""
     return shlex.join(map(str, words))
 
 
 def command_line() -> list[str]:
-    """How this process was started, such as ["metarl", "train", ...] or ["my_script.py"]."""
+    """The command of this process, such as ["metarl", "train", ...] or ["my_script.py"]."""
     program = os.path.basename(sys.argv[0])
     name = "metarl" if program in ("metarl", "__main__.py") else program or "python"
     return [name, *sys.argv[1:]]
@@ -61,12 +61,11 @@ def command_line() -> list[str]:
 def use_headless_gl() -> None:
     """Let MuJoCo render through EGL on Linux without a display, unless MUJOCO_GL says otherwise.
 
-    Where the backend's library is missing, rendering is switched off instead: MuJoCo would fail on
-    import, and with it everything that needs no picture. Asking for one is then an error of its
-    own, which names the packages to install.
+    If the backend's library is missing, rendering is switched off: otherwise importing MuJoCo
+    fails. A command that renders then ends with an error that names the packages to install.
 
-    MuJoCo reads the variable when it is first imported, so programs call this before that. Library
-    code never does: it is a setting of the whole process.
+    MuJoCo reads the variable on its first import, so programs call this before. Library code never
+    does: it is a setting of the whole process.
     """
     if sys.platform != "linux":
         return

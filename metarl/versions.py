@@ -1,4 +1,4 @@
-"""Versions of what a result depends on, without importing it."""
+"""Versions of the packages that a result depends on, without importing them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,23 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 DISTRIBUTIONS = ("torch", "mujoco", "gymnasium", "numpy")
+EXTRAS = {
+    "matplotlib": "plot",
+    "imageio-ffmpeg": "video",
+    "stable-baselines3": "sb3",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "mujoco-warp": "gpu",
+}
+"""Distribution -> the extra of metarl-robotics that installs it."""
+
+
+def install_command(distribution: str) -> str:
+    """The command that installs a distribution that metarl uses."""
+    if distribution == "wandb":  # in no extra
+        return "pip install wandb"
+    extra = f"[{EXTRAS[distribution]}]" if distribution in EXTRAS else ""
+    return f"pip install 'metarl-robotics{extra}'"
 
 
 def version_of(distribution: str) -> str:
@@ -21,7 +38,7 @@ def version_of(distribution: str) -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of metarl and of everything that decides a run's numbers, by name."""
+    """Versions of metarl and of the packages that a run's numbers depend on, by name."""
     return {"metarl": __version__} | {name: version_of(name) for name in DISTRIBUTIONS}
 
 

@@ -1,7 +1,7 @@
-"""The commands as functions: the same names and defaults, results instead of printed lines.
+"""The commands as functions, such as `metarl.train`: same names and defaults, returned results.
 
-They print nothing unless `progress=True`, write only what they say, and raise `InputError` or
-`RunError` where the command line ends with a message. `metarl.train` and the like are these.
+They print nothing unless `progress=True`, and raise `InputError` or `RunError` where the command
+line prints an error.
 """
 
 from metarl.api.diagnosing import diagnose

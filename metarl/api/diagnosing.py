@@ -1,11 +1,10 @@
-"""Whether adaptation can matter on a family: `metarl diagnose`."""
+"""Test whether adaptation can help on a family: `metarl diagnose`."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from metarl.api.families import known
 from metarl.api.results import DiagnosedFamily
@@ -25,9 +24,6 @@ from metarl.training.baseline_start import untrained_params
 from metarl_envs import InputError, TaskFamily
 from metarl_envs.inputs.numbers import whole, wholes
 
-Trained = Literal["robust", "oracle"]
-TRAINED: tuple[Trained, ...] = ("robust", "oracle")
-
 
 def diagnose(
     family: str | TaskFamily,
@@ -44,24 +40,24 @@ def diagnose(
     progress: bool = False,
     announce: Announce = say_nothing,
 ) -> DiagnosedFamily:
-    """Train a robust policy and an oracle, and say whether adaptation can matter.
+    """Test whether adaptation can help on a family, by a robust policy and an oracle.
 
     Args:
         family: a family's name, FILE.py:NAME (the file is run), or the family itself.
-        env_steps: of each policy that is trained (None: 2,000,000).
-        seeds: a robust policy and an oracle are trained for each.
-        robust: robust runs to use instead of training.
-        oracle: oracle runs to use instead of training.
-        runs: that adapt: does their gain exceed that of another task's adaptation?
+        env_steps: of each trained policy (None: 2,000,000).
+        seeds: each trains a robust policy and an oracle.
+        robust: robust runs to use instead.
+        oracle: oracle runs to use instead.
+        runs: adapting runs: is their gain above that of parameters adapted to another task?
         tasks: per split.
-        episodes: per task that are measured; as many that each gradient step of `runs` sees.
-        sim_threads: simulator threads (None: all cores); the result does not depend on it.
+        episodes: measured per task, and adaptation episodes per gradient step of `runs`.
+        sim_threads: simulator threads (None: all cores); results do not depend on it.
         out: folder for the trained runs and diagnosis.json (None: runs/FAMILY-diagnosis).
         progress: show it on stderr.
-        announce: told of each run whose training begins.
+        announce: called when the training of a run begins.
 
     Returns:
-        What was found; `save()` writes diagnosis.json.
+        The diagnosis; `save()` writes diagnosis.json.
 
     Raises:
         InputError: for a value that is not allowed, or runs of another kind or family.
@@ -70,18 +66,18 @@ def diagnose(
     tasks, episodes = whole("tasks", tasks, 1), whole("episodes", episodes, 1)
     threads = simulator_threads(sim_threads)
     seeds = wholes("seeds", seeds)
-    found = known(family)
-    folder = Path(out) if out else free_folder(Path("runs") / f"{found.name}-diagnosis")
+    family = known(family)
+    folder = Path(out) if out else free_folder(Path("runs") / f"{family.name}-diagnosis")
     folders = {"robust": [folder_of(r) for r in robust], "oracle": [folder_of(r) for r in oracle]}
-    policies = {name: _stored(name, found, folders[name]) for name in TRAINED}
-    asked = [folder_of(run) for run in runs]
-    adapting = _adapting(found, asked)
-    for name in TRAINED:
+    policies = {name: _loaded(name, folders[name], family) for name in folders}
+    adapting_runs = [folder_of(run) for run in runs]
+    adapting = _loaded("run", adapting_runs, family)
+    for name in folders:
         if not folders[name]:
             folders[name] = [
                 baseline(
                     name,
-                    found,
+                    family,
                     env_steps=env_steps,
                     seed=seed,
                     sim_threads=sim_threads,
@@ -91,14 +87,13 @@ def diagnose(
                 ).folder
                 for seed in seeds
             ]
-            policies[name] = _stored(name, found, folders[name])
+            policies[name] = _loaded(name, folders[name], family)
     check_alike([*policies["robust"], *policies["oracle"], *adapting])
     steps = max((saved.config.adaptation_steps for saved in adapting), default=1)
     noise = noise_for(policies["robust"][0].config)
-    named = labels(adapting, asked)
     to_measure = [("random", noise)]
-    to_measure += [(name, saved) for name in TRAINED for saved in policies[name]]
-    to_measure += list(zip(named, adapting, strict=True))
+    to_measure += [(name, saved) for name in policies for saved in policies[name]]
+    to_measure += list(zip(labels(adapting, adapting_runs), adapting, strict=True))
     measured: dict[str, list[Evaluation]] = {}
     for number, (label, saved) in enumerate(to_measure, start=1):
         evaluation = evaluate(
@@ -112,44 +107,30 @@ def diagnose(
         )
         measured.setdefault(label, []).append(evaluation)
     diagnosis = conclude(measured, folders)
-    about = {"episodes": episodes, "gradient_steps": steps}
-    return DiagnosedFamily(diagnosis, folder, folders, asked, about)
+    sizes = {"episodes": episodes, "gradient_steps": steps}
+    return DiagnosedFamily(diagnosis, folder, folders, adapting_runs, sizes)
 
 
-def _stored(name: Trained, family: TaskFamily, runs: Sequence[Path]) -> list[SavedPolicy]:
-    """Policies from disk.
+def _loaded(option: str, runs: Sequence[Path], family: TaskFamily) -> list[SavedPolicy]:
+    """The policies of an option: robust, oracle, or run, which takes methods that adapt.
 
     Raises:
-        InputError: for one of another family or another kind.
+        InputError: for one of another family or kind.
     """
     policies = [load_policy(run) for run in runs]
     for run, saved in zip(runs, policies, strict=True):
-        kind = (saved.config.method, saved.config.family)
-        if kind != (name, family.name):
+        method, of_family = saved.config.method, saved.config.family
+        fits = adapts(saved) if option == "run" else method == option
+        if not fits or of_family != family.name:
+            needed = "a method that adapts" if option == "run" else option
             raise InputError(
-                f"--{name} {run}: {kind[0]} on {kind[1]}; needed is {name} on {family.name}"
-            )
-    return policies
-
-
-def _adapting(family: TaskFamily, runs: Sequence[Path]) -> list[SavedPolicy]:
-    """The runs whose gain is asked about.
-
-    Raises:
-        InputError: for one of another family, or that does not adapt.
-    """
-    policies = [load_policy(run) for run in runs]
-    for run, saved in zip(runs, policies, strict=True):
-        if saved.config.family != family.name or not adapts(saved):
-            raise InputError(
-                f"--run {run}: {saved.config.method} on {saved.config.family}; needed is a method "
-                f"that adapts on {family.name}"
+                f"--{option} {run}: {method} on {of_family}; needed is {needed} on {family.name}"
             )
     return policies
 
 
 def noise_for(config: TrainConfig) -> SavedPolicy:
-    """The random baseline on the family and with the horizon of a configuration."""
+    """The random baseline with the family and horizon of a configuration."""
     noise = dataclasses.replace(baseline_recipe(config.family, "random"), horizon=config.horizon)
     policy = policy_of(noise)
     return SavedPolicy(policy, untrained_params(noise), noise, {"iteration": 0})

@@ -1,4 +1,4 @@
-"""Families as people name them, and the policies of runs on them."""
+"""Families as users name them, and the policies of runs on them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from metarl_envs import FAMILIES, InputError, TaskFamily, load_family, register_
 
 
 def known(family: str | TaskFamily) -> TaskFamily:
-    """A family, from now on known by its name in this process.
+    """A family, registered by its name in this process.
 
     Args:
         family: its name, FILE.py:NAME (the file is run), or the family itself.
 
     Raises:
-        InputError: for an unknown name, or a family that cannot be used.
+        InputError: for an unknown name or an invalid family.
     """
     if isinstance(family, str):
         return load_family(family)
@@ -27,19 +27,15 @@ def known(family: str | TaskFamily) -> TaskFamily:
     return family
 
 
-def checked_family(config: TrainConfig, given: TaskFamily | None) -> TaskFamily:
-    """The family that a run was trained on, once it is sure that it is the one that was named.
-
-    Args:
-        config: of the run.
-        given: the family that was named for it, if any.
+def checked_family(config: TrainConfig, named: TaskFamily | None) -> TaskFamily:
+    """The family of a run, checked against the one that the user named, if any.
 
     Raises:
-        InputError: if it is in a file that was not named, or another one was.
+        InputError: if they differ, or the family is in a file that was not named.
     """
-    if given is not None and given.name != config.family:
+    if named is not None and named.name != config.family:
         raise InputError(
-            f"--family {given.reference}: defines '{given.name}', but this run was trained on "
+            f"--family {named.reference}: defines '{named.name}', but this run was trained on "
             f"'{config.family}'"
             + (f" of {config.origin.reference}" if config.origin.reference else "")
         )
@@ -47,23 +43,23 @@ def checked_family(config: TrainConfig, given: TaskFamily | None) -> TaskFamily:
 
 
 def policies_of(runs: Sequence[Path], family: str | TaskFamily | None) -> list[SavedPolicy]:
-    """The policies of runs or policy folders of one family; its file is run once.
+    """The policies of runs or policy folders of one family.
 
     Args:
         runs: their folders.
-        family: the runs' family, if it is in a file of one's own or only in this process.
+        family: the runs' family, if it is not a shipped one; its file is run once.
 
     Raises:
-        InputError: if the family is in a file that was not named, or another one was.
-        RunError: if there is no sound policy, or the family's spaces have changed.
+        InputError: if the family is another one, or in a file that was not named.
+        RunError: if there is no valid policy, or the family's spaces have changed.
     """
-    given = None if family is None else known(family)
+    named = None if family is None else known(family)
     policies = [load_policy(run) for run in runs]
     for saved in policies:
-        checked_family(saved.config, given)
+        checked_family(saved.config, named)
     return policies
 
 
 def family_words(config: TrainConfig) -> list[str]:
-    """What commands on a run need besides its folder."""
+    """The option --family of commands on a run, if they need it."""
     return ["--family", config.origin.reference] if config.origin.reference else []

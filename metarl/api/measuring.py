@@ -35,33 +35,33 @@ class Measuring(TypedDict, total=False):
 
 
 @overload
-def evaluate(runs: RunLike, **how: Unpack[Measuring]) -> EvaluatedRun: ...
+def evaluate(runs: RunLike, **options: Unpack[Measuring]) -> EvaluatedRun: ...
 
 
 @overload
-def evaluate(runs: Sequence[RunLike], **how: Unpack[Measuring]) -> list[EvaluatedRun]: ...
+def evaluate(runs: Sequence[RunLike], **options: Unpack[Measuring]) -> list[EvaluatedRun]: ...
 
 
 def evaluate(
-    runs: RunLike | Sequence[RunLike], **how: Unpack[Measuring]
+    runs: RunLike | Sequence[RunLike], **options: Unpack[Measuring]
 ) -> EvaluatedRun | list[EvaluatedRun]:
     """The adaptation curve on each split, return after 0..K adaptation steps: `metarl evaluate`.
 
-    Writes nothing; `save()` of what is returned does.
+    Writes nothing; `save()` of the result does.
 
     Args:
-        runs: a run or policy folder; or several, which meet the same tasks.
-        splits: which tasks: "train", "test", "extrapolation" (none given: all that there are).
+        runs: a run or policy folder; or several, measured on the same tasks.
+        splits: "train", "test", "extrapolation" (empty: all of the family).
         tasks: per split (40).
         episodes: adaptation episodes per task and gradient step (20).
         steps: gradient steps (None: as trained; of several runs, the most).
-        budgets: adapt on the first so many of the episodes too, and measure on all: a curve.
-        noise: measure with the policy's action noise too, as in training.
-        seed: fixes tasks, resets and actions; not those of training (0).
-        device: where gradients are computed ("auto": a GPU if there is one).
-        engine: what simulates ("auto": warp on a GPU).
-        sim_threads: simulator threads (None: all cores); the result does not depend on it.
-        family: the runs' family, if it is one of your own.
+        budgets: also adapt on only the first N of the episodes, for each N: a curve.
+        noise: keep the policy's action noise, as in training.
+        seed: of tasks, resets and actions, independent of training (0).
+        device: of the gradients ("auto": a GPU if there is one).
+        engine: simulator ("auto": warp on a GPU).
+        sim_threads: simulator threads (None: all cores); results do not depend on it.
+        family: the runs' family, if it is your own.
         progress: show it on stderr.
 
     Returns:
@@ -69,19 +69,20 @@ def evaluate(
 
     Raises:
         InputError: for a value that is not allowed, or runs of different families or horizons.
-        RunError: if there is no sound policy.
+        RunError: if there is no valid policy.
     """
     several = not isinstance(runs, Run | Path | str)
-    found = list(each_evaluated([folder_of(r) for r in (runs if several else [runs])], **how))
-    return found if several else found[0]
+    folders = [folder_of(run) for run in (runs if several else [runs])]
+    evaluated = list(each_evaluated(folders, **options))
+    return evaluated if several else evaluated[0]
 
 
-def compare(runs: Sequence[RunLike], **how: Unpack[Measuring]) -> ComparedRuns:
+def compare(runs: Sequence[RunLike], **options: Unpack[Measuring]) -> ComparedRuns:
     """Several runs on the same tasks, by method: `metarl evaluate RUN RUN ...`.
 
-    Runs that differ in the seed alone count as one method. Arguments and errors as for `evaluate`.
+    Runs that differ only in the seed are one method. Arguments and errors as for `evaluate`.
     """
-    return ComparedRuns.of(evaluate(list(runs), **how))
+    return ComparedRuns.of(evaluate(list(runs), **options))
 
 
 def each_evaluated(
@@ -100,18 +101,17 @@ def each_evaluated(
     family: str | TaskFamily | None = None,
     progress: bool = False,
 ) -> Iterator[EvaluatedRun]:
-    """`evaluate`, one run after the other, as each is measured."""
+    """Evaluate runs one after the other; yields each as it is measured."""
     if not runs:
         raise InputError("RUN is missing (see metarl evaluate --help)")
     tasks, episodes = whole("tasks", tasks, 1), whole("episodes", episodes, 1)
-    threads = simulator_threads(sim_threads)
-    place = device_named(device)
+    threads, torch_device = simulator_threads(sim_threads), device_named(device)
     policies = policies_of(runs, family)
     check_alike(policies)
     trained = max(saved.config.adaptation_steps for saved in policies)
     for number, (folder, saved) in enumerate(zip(runs, policies, strict=True), start=1):
-        of = f" ({number} of {len(runs)})" if len(runs) > 1 else ""
-        found = measure(
+        position = f" ({number} of {len(runs)})" if len(runs) > 1 else ""
+        evaluation = measure(
             saved,
             splits=tuple(splits) or None,
             num_tasks=tasks,
@@ -121,8 +121,10 @@ def each_evaluated(
             explore=noise,
             seed=seed,
             sim_threads=threads,
-            device=place,
+            device=torch_device,
             engine=engine,
-            progress=f"evaluate {folder}{of}" if progress else None,
+            progress=f"evaluate {folder}{position}" if progress else None,
         )
-        yield EvaluatedRun(folder, saved, found.over_episodes() if len(budgets) else found)
+        if len(budgets):
+            evaluation = evaluation.over_episodes()
+        yield EvaluatedRun(folder, saved, evaluation)

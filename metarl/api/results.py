@@ -1,4 +1,4 @@
-"""What measuring returns: objects that print as the commands do, and save the same files."""
+"""Results of measuring, which print as the commands do and save the same files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from metarl.versions import git_commit, versions
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A run's adaptation curves: what a policy returns before and after adaptation."""
+    """A run's adaptation curves: return before and after adaptation."""
 
     folder: Path
-    """Of the run, or of the policy."""
+    """Folder of the run or policy."""
     saved: SavedPolicy
     evaluation: Evaluation
-    """Every number, by split."""
+    """All numbers, by split."""
 
     def __str__(self) -> str:
         return curve_table(self.evaluation)
@@ -53,25 +53,21 @@ class EvaluatedRun:
 
 @dataclass(frozen=True)
 class ComparedRuns:
-    """Runs on the same tasks, by method, and how much of the gap to an oracle they close."""
+    """Runs on the same tasks, by method, and the share of the gap to an oracle that they close."""
 
     runs: tuple[EvaluatedRun, ...]
     comparison: Comparison
 
     @staticmethod
     def of(runs: Sequence[EvaluatedRun]) -> ComparedRuns:
-        """The comparison of runs that were measured alike.
-
-        Raises:
-            InputError: if they were not.
-        """
+        """Compare runs; raises InputError if they were measured differently."""
         policies, folders = [run.saved for run in runs], [run.folder for run in runs]
-        found = compare(policies, folders, [run.evaluation for run in runs])
-        return ComparedRuns(tuple(runs), found)
+        evaluations = [run.evaluation for run in runs]
+        return ComparedRuns(tuple(runs), compare(policies, folders, evaluations))
 
     @property
     def gap(self) -> Gap | None:
-        """Between robust policy and oracle, where exactly one of each is compared."""
+        """Between robust policy and oracle, if exactly one of each is compared."""
         return Gap.among(self.comparison)
 
     def __str__(self) -> str:
@@ -97,17 +93,17 @@ class ComparedRuns:
 
 @dataclass(frozen=True)
 class DiagnosedFamily:
-    """Whether adaptation can matter on a family, with the runs that say so."""
+    """Evidence of whether adaptation can help on a family, with its runs."""
 
     diagnosis: Diagnosis
     folder: Path
-    """Of the runs that were trained, and of diagnosis.json."""
+    """Folder of the trained runs and of diagnosis.json."""
     runs: dict[str, list[Path]]
-    """Robust runs and oracles, by those names."""
+    """Runs by the names "robust" and "oracle"."""
     adapting: list[Path]
-    """Runs whose gain was asked about."""
+    """Adapting runs."""
     about: dict[str, Any] = field(default_factory=dict)
-    """How it was measured."""
+    """Sizes of the measurement."""
 
     def __str__(self) -> str:
         return self.diagnosis.text()
@@ -117,11 +113,7 @@ class DiagnosedFamily:
         return self.diagnosis.summary() | self.about
 
     def save(self) -> list[Path]:
-        """Write diagnosis.json into the folder.
-
-        Returns:
-            The files.
-        """
+        """Write diagnosis.json into the folder; returns the files."""
         written = self.summary() | {
             "command": command_line(),
             "runs": {name: [str(path) for path in paths] for name, paths in self.runs.items()},

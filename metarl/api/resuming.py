@@ -12,13 +12,13 @@ from metarl.api.run import Run, RunLike, folder_of
 from metarl.api.training import (
     Announce,
     baseline_trained,
-    for_env_steps,
+    given_settings,
     meta_trained,
     require_sb3,
     say_nothing,
 )
 from metarl.errors import RunError
-from metarl.methods.baselines import BASELINES, RANDOM
+from metarl.methods.baselines import BASELINES, RANDOM, iterations
 from metarl.methods.config import Device, TrainConfig
 from metarl.methods.setup import check_machine
 from metarl.process import command_line
@@ -44,44 +44,37 @@ def resume(
 
     Args:
         run: the run, or its folder.
-        iterations: in all, those already done included (None: as saved).
-        env_steps: of a baseline, environment steps in all (None: as saved).
-        sim_threads: simulator threads (None: as saved); the result does not depend on it.
-        device: where meta-updates run (None: as saved).
-        engine: what simulates (None: as saved).
-        family: the run's family, if it is one of your own.
+        iterations: in total (None: as saved).
+        env_steps: of a baseline, environment steps in total (None: as saved).
+        sim_threads: simulator threads (None: as saved); results do not depend on it.
+        device: of the meta-updates (None: as saved).
+        engine: simulator (None: as saved).
+        family: the run's family, if it is your own.
         progress: show it on stderr.
-        announce: told when everything is ready, unless nothing is left to do.
+        announce: called when training continues.
 
     Raises:
         InputError: for a value that is not allowed.
-        RunError: if there is no run, or no checkpoint that training can go on from.
+        RunError: if there is no run, or no checkpoint to continue from.
         Interrupted, NonFiniteUpdateError, FaultError: as `train`.
     """
     folder = folder_of(run)
-    given = {
-        "iterations": iterations,
-        "sim_threads": sim_threads,
-        "device": device,
-        "engine": engine,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
+    chosen = given_settings(
+        {"iterations": iterations, "sim_threads": sim_threads, "device": device, "engine": engine}
+    )
     named = None if family is None else known(family)
     with locked(folder):
-        began = _begun_as(folder)
-        if began.method in BASELINES:
-            return _resume_baseline(folder, began, given, env_steps, named, progress, announce)
+        config = _saved_config(folder)
+        if config.method in BASELINES:
+            return _resume_baseline(folder, config, chosen, env_steps, named, progress, announce)
         if env_steps is not None:
-            raise InputError(
-                "--env-steps: for baselines; how long this run trains is said by --iterations"
-            )
+            raise InputError("--env-steps: for baselines only; use --iterations")
         if checkpoints(folder):
             config, state = load_checkpoint(folder)
         else:  # stopped before the first one
-            config = began
             checked_family(config, named)
             state = initial_state(config)
-        config = _continued(folder, config, given, state.iteration, named)
+        config = _continued(folder, config, chosen, state.iteration, named)
         check_machine(config)
         if state.iteration >= config.iterations:
             return Run(folder, 0)
@@ -89,8 +82,8 @@ def resume(
         return meta_trained(folder, config, state, progress, announce)
 
 
-def _begun_as(folder: Path) -> TrainConfig:
-    """A run's configuration; its checkpoints can do without the run's config.json."""
+def _saved_config(folder: Path) -> TrainConfig:
+    """A run's configuration, from a checkpoint if config.json is missing."""
     try:
         return load_run_config(folder)
     except RunError:
@@ -101,48 +94,48 @@ def _begun_as(folder: Path) -> TrainConfig:
 
 def _resume_baseline(
     folder: Path,
-    began: TrainConfig,
-    given: Mapping[str, Any],
+    config: TrainConfig,
+    chosen: Mapping[str, Any],
     env_steps: int | None,
     named: TaskFamily | None,
     progress: bool,
     announce: Announce,
 ) -> Run:
     for name in ("device", "engine"):
-        if name in given:
-            raise InputError(f"--{name}: a baseline trains and simulates on the CPU")
+        if name in chosen:
+            raise InputError(f"--{name}: a baseline trains and simulates on the CPU; leave it out")
     if env_steps is not None:
-        if "iterations" in given:
+        if "iterations" in chosen:
             raise InputError("--iterations and --env-steps: give one of them")
-        given = {**given, "iterations": for_env_steps(began, env_steps).iterations}
-    family = checked_family(began, named)
-    saved = load_policy(folder) if checkpoints(folder) else None
-    if began.method == RANDOM or (saved and "start" in saved.metadata):
-        raise InputError(f"{folder}: a policy that nothing trains, so there is nothing to go on")
-    done = 0 if saved is None else int(saved.metadata["iteration"])
-    config = _continued(folder, began, given, done, named)
+        chosen = {**chosen, "iterations": iterations(config, env_steps)}
+    family = checked_family(config, named)
+    metadata = load_policy(folder).metadata if checkpoints(folder) else {}
+    if config.method == RANDOM or "start" in metadata:
+        raise InputError(f"{folder}: this policy is not trained, so it cannot be resumed")
+    done = int(metadata.get("iteration", 0))
+    config = _continued(folder, config, chosen, done, named)
     if done >= config.iterations:
         return Run(folder, 0)
-    noted = None if saved is None else saved.metadata.get("task")
-    if began.method == "scratch" and noted is None:
-        raise RunError(f"{folder}: stopped before it noted its task; train it anew")
+    values = metadata.get("task")
+    if config.method == "scratch" and values is None:
+        raise RunError(f"{folder}: stopped before its task was saved; train it again")
     require_sb3()
     update_run(folder, config, command_line())
-    task = None if noted is None else family.make_task(noted)
-    return baseline_trained(folder, config, task, progress, announce, done, saved is not None)
+    task = None if values is None else family.make_task(values)
+    return baseline_trained(folder, config, task, progress, announce, done, resume=bool(metadata))
 
 
 def _continued(
     folder: Path,
     config: TrainConfig,
-    given: Mapping[str, Any],
+    chosen: Mapping[str, Any],
     done: int,
     named: TaskFamily | None,
 ) -> TrainConfig:
-    """The configuration with which a run goes on after `done` iterations."""
-    if given.get("iterations", done) < done:
+    """The configuration of a run that continues after `done` iterations."""
+    if chosen.get("iterations", done) < done:
         raise InputError(
-            f"iterations = {given['iterations']}: {folder} has done {done} already; it is the "
-            "number in all"
+            f"iterations = {chosen['iterations']}: {folder} has done {done} already; give the "
+            f"total, at least {done}"
         )
-    return dataclasses.replace(config, **given, origin=checked_family(config, named).origin)
+    return dataclasses.replace(config, **chosen, origin=checked_family(config, named).origin)

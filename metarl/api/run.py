@@ -1,4 +1,4 @@
-"""A run that was trained: its folder, its policy, what was logged."""
+"""A trained run: its folder, its policy, its log."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from metarl.methods.baselines import origins
 from metarl.methods.config import TrainConfig
 from metarl.runs.checkpoint import load_policy
 from metarl.runs.metrics_log import read_metrics
-from metarl.runs.places import free_folder
 from metarl.runs.run_folder import load_run_config
 
 LAST = 10
-"""Iterations whose mean is told as what a run reached."""
+"""Iterations at the end of a run whose mean is its result."""
+NOT_ADAPTING = {
+    "scratch": "trained on one task; it does not adapt",
+    "robust": "it does not adapt: one policy for all tasks",
+    "oracle": "it does not adapt: it observes the task",
+    "finetuned": "it does not adapt in training, but on each task in metarl evaluate",
+}
+"""Baselines that do not adapt in training, with a remark for each."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Run:
 
     folder: Path
     trained: int
-    """Iterations that the call which returned this did; 0: there was nothing left to do."""
+    """Iterations of the call that returned this; 0: the run was complete."""
 
     @property
     def config(self) -> TrainConfig:
@@ -38,7 +44,7 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """What was logged: one object for each iteration; what was not finite is None."""
+        """The log: one object for each iteration; non-finite values are None."""
         return read_metrics(self.folder)
 
     def __str__(self) -> str:
@@ -49,30 +55,20 @@ class Run:
 
 
 def results(run: Path, config: TrainConfig) -> list[str]:
-    """What a run returned at first and in the end, as lines; none where nothing was trained.
+    """First and last returns of a run, as lines; none if nothing was trained.
 
-    Means over the iterations' own episodes, with action noise.
+    Means over the iterations' training episodes, with action noise.
     """
     lines = read_metrics(run)
     if not lines:
         return []
-    size = f"{len(lines)} iterations, {lines[-1]['rollout/env_steps']:,} environment steps"
     adapts = config.method not in NOT_ADAPTING
     return [
-        size,
+        f"{len(lines)} iterations, {lines[-1]['rollout/env_steps']:,} environment steps",
         f"  first iteration:     {_returns(lines[:1], adapts)}",
         f"  mean of the last {len(lines[-LAST:]):>2}: {_returns(lines[-LAST:], adapts)}",
         *([] if adapts else [f"  {NOT_ADAPTING[config.method]}"]),
     ]
-
-
-NOT_ADAPTING = {
-    "scratch": "trained on one task; it does not adapt",
-    "robust": "it does not adapt: one policy for all tasks",
-    "oracle": "it does not adapt: it observes the task",
-    "finetuned": "nothing adapts in training; fine-tuning is done on the task: metarl evaluate",
-}
-"""Baselines whose training adapts to nothing, with what to know of them."""
 
 
 def _returns(lines: list[dict[str, Any]], adapts: bool) -> str:
@@ -92,10 +88,5 @@ RunLike = Run | Path | str
 
 
 def folder_of(run: RunLike) -> Path:
-    """The folder."""
+    """The folder of a run."""
     return run.folder if isinstance(run, Run) else Path(run)
-
-
-def default_folder(config: TrainConfig) -> Path:
-    """Where a run goes if nobody says: runs/FAMILY-METHOD-SEED, or with -2, -3, ... behind it."""
-    return free_folder(Path("runs") / f"{config.family}-{config.method}-{config.seed}")

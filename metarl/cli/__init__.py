@@ -1,7 +1,7 @@
 """The command `metarl`: one frozen dataclass per subcommand, errors in one line, exit codes.
 
-Nothing here imports torch or MuJoCo before a command needs it, so that help is quick. What is set
-for the whole process (GL backend, warnings) is set here and nowhere else.
+Nothing here imports torch or MuJoCo before a command needs it, so that help is fast. Settings of
+the whole process (GL backend, warnings) are made here and nowhere else.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from enum import IntEnum
 
 from metarl.cli.parser import parse
 from metarl.process import prepare_process
-from metarl.versions import __version__
+from metarl.versions import __version__, install_command
 
 
 class ExitCode(IntEnum):
-    """How a command ended."""
+    """Result of a command."""
 
     SUCCESS = 0
     ERROR = 1
@@ -35,13 +35,10 @@ class ExitCode(IntEnum):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command and return its exit code.
 
     Args:
-        arguments: without the program's name; None reads the process's own.
-
-    Returns:
-        The exit code.
+        arguments: without the program's name; None: those of this process.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = os.environ.get("METARL_DEBUG", "") not in ("", "0")
@@ -53,15 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _show_only_own_warnings()
     try:
         return parse(arguments).run()
-    except SystemExit as end:  # tyro has printed help, or what is wrong
+    except SystemExit as end:  # tyro has printed the help or the error
         return ExitCode(end.code or 0)
     except KeyboardInterrupt as stop:
-        print(f"metarl: {str(stop) or STOPPED.get(arguments[0], WROTE_NOTHING)}", file=sys.stderr)
+        print(f"metarl: {str(stop) or STOPPED.get(arguments[0], STOPPED[''])}", file=sys.stderr)
         return ExitCode.KILLED
-    except BrokenPipeError:  # `metarl families | head`: the reader has what it wanted
+    except BrokenPipeError:  # `metarl families | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.ERROR
-    except Exception as error:  # every error of a command ends here, in words
+    except Exception as error:  # the one place that prints errors
         code, message = explain(error)
         if debug:
             traceback.print_exc()
@@ -71,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def explain(error: Exception) -> tuple[ExitCode, str]:
-    """The exit code of an error, and what to tell a person: one or two lines."""
-    # Only on failure, because metarl_envs and the trainer bring torch with them.
+    """The exit code of an error, and its message in one or two lines."""
+    # Only on failure, because metarl_envs imports torch.
     from metarl.errors import FaultError, Interrupted, NonFiniteUpdateError, RunError
     from metarl_envs import InputError
 
@@ -89,61 +86,44 @@ def explain(error: Exception) -> tuple[ExitCode, str]:
         case ModuleNotFoundError():
             return ExitCode.ERROR, missing_module(error.name or text)
         case MemoryError():
-            return ExitCode.ERROR, f"out of memory ({text or 'no details'}); {LESS_MEMORY}"
+            return ExitCode.ERROR, f"out of memory; {LESS_MEMORY}"
         case OSError():
-            return ExitCode.ERROR, _os_error(error)
+            path = f"{error.filename}: " if error.filename else ""
+            fix = f"; {FIXES[error.errno]}" if error.errno in FIXES else ""
+            return ExitCode.ERROR, f"{path}{error.strerror or error}{fix}"
         case RuntimeError() if "allocate memory" in text or "out of memory" in text:
             return ExitCode.ERROR, f"out of memory; {LESS_MEMORY}"
         case _:
             first = text.strip().splitlines()[0] if text.strip() else "no details"
             return ExitCode.ERROR, (
                 f"unexpected {type(error).__name__}: {first}\n"
-                "metarl: this is a bug; set METARL_DEBUG=1 to see where it happened"
+                "metarl: this is a bug; METARL_DEBUG=1 shows where it happened"
             )
 
 
-WROTE_NOTHING = "stopped; nothing was written beyond what is named above"
 UNSAVED = "stopped at once; nothing was saved since the last checkpoint"
-STOPPED = {"train": UNSAVED, "resume": UNSAVED, "baseline": UNSAVED}
-"""What Ctrl-C means where there are checkpoints."""
-LESS_MEMORY = "use a smaller --meta-batch-size, --episodes-per-task or --horizon"
-EXTRAS = {
-    "imageio_ffmpeg": "video",
-    "mujoco_warp": "gpu",
-    "matplotlib": "plot",
-    "onnx": "onnx",
-    "onnxruntime": "onnx",
-    "stable_baselines3": "sb3",
+STOPPED = {
+    "": "stopped; nothing was written except the files named above",
+    **dict.fromkeys(("train", "resume", "baseline"), UNSAVED),
 }
-"""Module -> the extra of ours that installs it."""
-FREE_SPACE = "free some space; checkpoints already written are whole"
+"""Command -> message after Ctrl-C; "" stands for the commands without checkpoints."""
+LESS_MEMORY = "use a smaller --meta-batch-size, --episodes-per-task or --horizon"
+FREE_SPACE = "free some disk space; checkpoints already written are intact"
 CHOOSE_ANOTHER = "choose a folder that can be written"
-MENDS = {
-    errno.ENOSPC: FREE_SPACE,
-    errno.EDQUOT: FREE_SPACE,
-    errno.EROFS: CHOOSE_ANOTHER,
-    errno.EACCES: CHOOSE_ANOTHER,
-    errno.EPERM: CHOOSE_ANOTHER,
+FIXES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), FREE_SPACE),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), CHOOSE_ANOTHER),
 }
 
 
 def missing_module(name: str) -> str:
-    """What to do about a module that is not installed."""
+    """The message for a module that is not installed, with the command that installs it."""
     top = name.partition(".")[0]
-    if top == "wandb":
-        return "wandb is not installed; install it with: pip install wandb"
-    what = f"metarl-robotics[{EXTRAS[top]}]" if top in EXTRAS else "metarl-robotics"
-    return f"{top} is not installed; install it with: pip install '{what}'"
-
-
-def _os_error(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    mend = f"; {MENDS[error.errno]}" if error.errno in MENDS else ""
-    return f"{where}{error.strerror or error}{mend}"
+    return f"{top} is not installed; install it with: {install_command(top.replace('_', '-'))}"
 
 
 def _show_only_own_warnings() -> None:
-    """Warnings of metarl as one line; those of libraries are for developers."""
+    """Print warnings of metarl in one line each; ignore those of libraries."""
     warnings.simplefilter("ignore")
     warnings.filterwarnings("default", module=r"metarl")
 

@@ -1,4 +1,4 @@
-"""`metarl adapt` and `metarl record`: what a trained policy does on a task."""
+"""`metarl adapt` and `metarl record`: a trained policy on a task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from metarl.runs.places import free_folder, output
 
 if TYPE_CHECKING:
     from metarl.runs.checkpoint import SavedPolicy
-    from metarl_envs import Camera, Tasks
 
 Split = Literal["train", "test", "extrapolation"]
 RunOrPolicy = Annotated[Positional[Path], arg(name="run", metavar="RUN")]
@@ -28,13 +27,13 @@ TRAINED = "(default: as trained)"
 
 @dataclass(frozen=True)
 class OnTasks:
-    """What `metarl adapt` and `metarl record` share."""
+    """Options that `metarl adapt` and `metarl record` share."""
 
     run_folder: RunOrPolicy
-    """A run, or a policy folder."""
+    """A run or a policy folder."""
     task: TaskTexts = ()
-    """The task, such as velocity=1.5 or goal=0.3,-0.2; `metarl families FAMILY` lists the names.
-    What is not named is nominal."""
+    """The task, such as velocity=1.5 or goal=0.3,-0.2; `metarl families FAMILY` lists the
+    parameters. Those left out are nominal."""
     episodes: Annotated[int, arg(metavar="E")] = 20
     """Adaptation episodes per gradient step."""
     steps: Annotated[int | None, option("K", TRAINED)] = None
@@ -44,14 +43,14 @@ class OnTasks:
     family: OwnFamily = None
 
     def policy(self) -> SavedPolicy:
-        """The policy that is adapted, once the file of its family has been run."""
+        """The policy to adapt; the file of its family is run first."""
         from metarl.api.families import policies_of
 
         (saved,) = policies_of([self.run_folder], self.family)
         return saved
 
     def adaptation(self, saved: SavedPolicy) -> dict[str, Any]:
-        """How it adapts, as keywords."""
+        """Keywords of the functions that adapt."""
         steps = saved.config.adaptation_steps if self.steps is None else self.steps
         sizes = {"episodes": self.episodes, "steps": steps, "seed": self.seed}
         return sizes | self.compute.machine()
@@ -59,17 +58,25 @@ class OnTasks:
 
 @dataclass(frozen=True)
 class Adapt(OnTasks):
-    """Adapt to one task, and save the adapted policy."""
+    """Adapt to one task and save the adapted policy."""
 
     out: Annotated[Path | None, option("DIR", "(default: RUN/adapted/TASK)")] = None
     """Folder for the adapted policy."""
 
     def run(self) -> int:
         """Adapt; 0."""
+        from metarl.cli.tasks import example_task
         from metarl.deploy import adapt_to_task
+        from metarl.methods.setup import family_of
+        from metarl_envs import InputError
 
         saved, texts = self.policy(), joined(self.task)
-        adapted = adapt_to_task(saved, given_task(saved, texts), **self.adaptation(saved))
+        family = family_of(saved.config)
+        if not texts:
+            raise InputError(
+                f"--task is missing; for {family.name} such as: --task {example_task(family)}"
+            )
+        adapted = adapt_to_task(saved, parse_task(family, texts), **self.adaptation(saved))
         print(adapted.summary())
         out = self.out or free_folder(output(self.run_folder, "adapted") / folder_name(texts))
         adapted.save(out)
@@ -81,57 +88,47 @@ class Adapt(OnTasks):
 class Record(OnTasks):
     """Film a task before and after adaptation, side by side.
 
-    Without --task, tasks are drawn from a split.
+    Without --task, tasks are sampled from a split.
     """
 
     split: Split = "test"
-    """Where tasks are drawn from."""
+    """Split to sample tasks from."""
     tasks: Annotated[int, arg(metavar="N")] = 2
-    """How many are drawn."""
+    """Number of tasks to sample."""
     out: Annotated[Path | None, option("DIR", "(default: RUN/videos)")] = None
     """Folder for the videos."""
     camera: Annotated[str | None, option("CAMERA", "(default: beside the robot)")] = None
-    """The name of one of the model's cameras, or settings in metres and degrees, such as
+    """Name of a camera of the model, or settings in metres and degrees, such as
     azimuth=45,elevation=-30,distance=3,body=torso,fixed."""
 
     def run(self) -> int:
         """Record; 0."""
-        from metarl.video import record
-
-        saved, texts = self.policy(), joined(self.task)
-        written = record(
-            saved,
-            given_task(saved, texts) if texts else self.drawn_tasks(saved),
-            self.out or output(self.run_folder, "videos"),
-            source=folder_name(texts) if texts else self.split,
-            camera=self.chosen_camera(saved),
-            **self.adaptation(saved),
-        )
-        print_written(written)
-        return 0
-
-    def chosen_camera(self, saved: SavedPolicy) -> Camera | None:
-        """The camera that was typed; None: the robot's own."""
-        from metarl.cli.cameras import parse_camera
-        from metarl.methods.setup import family_of
-        from metarl_envs import AnalyticRobot, Camera
-
-        if self.camera is None:
-            return None
-        robot = family_of(saved.config).robot
-        own = Camera() if isinstance(robot, AnalyticRobot) else robot.camera
-        return parse_camera(self.camera, own)
-
-    def drawn_tasks(self, saved: SavedPolicy) -> Tasks:
-        """Tasks of the split, from the seed."""
         from torch import Generator
 
+        from metarl.cli.cameras import parse_camera
         from metarl.methods.setup import family_of
+        from metarl.video import record
         from metarl_envs.inputs.numbers import whole
 
-        count = whole("tasks", self.tasks, 1)
-        generator = Generator().manual_seed(self.seed)
-        return family_of(saved.config).sample_tasks(count, generator, self.split)
+        saved, texts = self.policy(), joined(self.task)
+        family = family_of(saved.config)
+        camera = None if self.camera is None else parse_camera(self.camera, family.robot.camera)
+        if texts:
+            tasks = parse_task(family, texts)
+        else:
+            generator = Generator().manual_seed(self.seed)
+            tasks = family.sample_tasks(whole("tasks", self.tasks, 1), generator, self.split)
+        print_written(
+            record(
+                saved,
+                tasks,
+                self.out or output(self.run_folder, "videos"),
+                source=folder_name(texts) if texts else self.split,
+                camera=camera,
+                **self.adaptation(saved),
+            )
+        )
+        return 0
 
 
 def joined(groups: Sequence[Sequence[str]]) -> list[str]:
@@ -139,25 +136,7 @@ def joined(groups: Sequence[Sequence[str]]) -> list[str]:
     return [text for group in groups for text in group]
 
 
-def given_task(saved: SavedPolicy, texts: Sequence[str]) -> Tasks:
-    """The task that was typed.
-
-    Raises:
-        InputError: if none was, or it is not one of the family's.
-    """
-    from metarl.cli.tasks import example_task
-    from metarl.methods.setup import family_of
-    from metarl_envs import InputError
-
-    family = family_of(saved.config)
-    if not texts:
-        raise InputError(
-            f"--task is missing; for {family.name} such as: --task {example_task(family)}"
-        )
-    return parse_task(family, texts)
-
-
 def print_written(paths: Sequence[Path]) -> None:
-    """Where the files are."""
+    """Print a line for each file."""
     for path in paths:
         print(f"wrote {path}")

@@ -1,4 +1,4 @@
-"""`metarl baseline`: what meta-learning is measured against."""
+"""`metarl baseline`: policies that meta-learning is compared with."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ Name = Literal["random", "scratch", "robust", "finetuned", "oracle"]
 
 @dataclass(frozen=True)
 class Baseline:
-    """Train what meta-learning is measured against, as a run that every other command takes."""
+    """Train a baseline to compare meta-learning with; every other command takes its run."""
 
     name: Annotated[
         Positional[Name],
         arg(metavar="{random,scratch,robust,finetuned,oracle}", help_behavior_hint=""),
     ]
-    """random: noise, untrained. scratch: PPO on one test task. robust: PPO on all training tasks,
-    no adaptation. finetuned: the same, and PPO on the adaptation episodes of each test task.
-    oracle: robust, but observes the task. PPO is Stable-Baselines3's, of the extra sb3."""
+    """random: untrained noise. scratch: PPO on one test task. robust: PPO on all training tasks,
+    no adaptation. finetuned: robust, then PPO on each test task's adaptation episodes. oracle:
+    robust, but observes the task. PPO is Stable-Baselines3's (extra sb3)."""
     family: FamilyName
     env_steps: Annotated[int | None, option("N", "(default: 2 million)")] = None
-    """Environment steps in all, rounded up to whole iterations."""
+    """Environment steps in total, rounded up to whole iterations."""
     worlds: Annotated[int | None, option("N", "(default: 64; scratch: 8)")] = None
-    """Worlds at a time, each with a task of its own; an iteration is one horizon in each."""
+    """Parallel worlds, each with its own task; an iteration is one episode in each."""
     start: Annotated[Path | None, option("RUN", "(default: trained first)")] = None
-    """finetuned: the policy to start from, such as a robust or a random run."""
+    """finetuned: the run to start from, such as a robust or random one."""
     task: TaskTexts = ()
-    """scratch: the task, such as velocity=1.5; without it, drawn from test."""
+    """scratch: the task, such as velocity=1.5; without it, sampled from test."""
     settings: Settings = field(default_factory=dict)
     new: NewRunsOptions = field(default_factory=NewRuns)
 
     @classmethod
     def with_flags(cls, words: Sequence[str], shows: Shows) -> type[Baseline]:
-        """This command with a flag for each setting that the baseline has."""
+        """This command with a flag for each setting of the baseline."""
         from metarl.methods.baselines import BASELINES, baseline_recipe
         from metarl.methods.settings import BASELINE_SETTINGS
         from metarl_envs import load_family
@@ -70,12 +70,19 @@ class Baseline:
         from metarl.api import baseline
         from metarl.cli.closing import each_seed
 
-        given = {"env_steps": self.env_steps, "worlds": self.worlds, "start": self.start}
-        begin = partial(baseline, self.name, self.family, **given, task=self.typed_task())
+        begin = partial(
+            baseline,
+            self.name,
+            self.family,
+            env_steps=self.env_steps,
+            worlds=self.worlds,
+            start=self.start,
+            task=self.chosen_task(),
+        )
         return each_seed(begin, self.settings, self.new)
 
-    def typed_task(self) -> Tasks | None:
-        """The task that was typed; None without one."""
+    def chosen_task(self) -> Tasks | None:
+        """The task of --task; None without it."""
         from metarl_envs import load_family
 
         texts = joined(self.task)

@@ -1,4 +1,4 @@
-"""`metarl benchmark`: how fast this machine simulates and meta-trains."""
+"""`metarl benchmark`: speed of simulation and meta-training on this machine."""
 
 from __future__ import annotations
 
@@ -13,47 +13,42 @@ from metarl.cli.options import Compute, ComputeOptions, option
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Measure steps per second and where a meta-iteration's time goes, for several world counts.
+    """Measure steps per second and the parts of a meta-iteration, for several world counts.
 
-    Prints one line per count as it is measured. Nothing else should run meanwhile.
+    Prints one line per count as it is measured. Run nothing else meanwhile.
     """
 
     family: Annotated[Positional[str], arg(metavar="[FAMILY]", help_behavior_hint="")] = (
         "half-cheetah-direction"
     )
-    """What is simulated: a family's name, or FILE.py:NAME."""
+    """Task family to simulate, or FILE.py:NAME."""
     method: Annotated[str, option("NAME")] = "maml-trpo"
-    """Whose meta-iteration is timed."""
+    """Method whose meta-iteration is timed."""
     worlds: Annotated[
         tuple[int, ...], option("N ...", "(default: 256 to 32,768 on a GPU, else 256, 1,024)")
     ] = ()
-    """Numbers of worlds, each a multiple of the tasks."""
+    """World counts, each a multiple of the number of tasks."""
     meta_batch_size: Annotated[int, arg(metavar="M")] = 32
-    """Tasks; each has N / M episodes."""
+    """Tasks; each runs N / M episodes."""
     horizon: Annotated[int | None, option("T", "(default: the family's)")] = None
     """Steps per episode."""
     rounds: Annotated[int, arg(metavar="R")] = 3
-    """Measurements, of which the median is shown."""
+    """Measurements; the median is shown."""
     compute: ComputeOptions = field(default_factory=Compute)
     json: Annotated[Path | None, option("FILE", "")] = None
-    """Write the figures here too."""
+    """Also write the figures to this file."""
 
     def run(self) -> int:
         """Measure; 0."""
-        from metarl.methods.config import with_settings
-        from metarl.methods.families import recipe
+        from metarl.api.training import given_settings, train_config
         from metarl.methods.setup import device_of
         from metarl.runs.files import write_json
         from metarl.training import benchmark as figures
-        from metarl_envs import chosen_engine, load_family
+        from metarl_envs import chosen_engine
 
-        given = {
-            "meta_batch_size": self.meta_batch_size,
-            "horizon": self.horizon,
-            **vars(self.compute),
-        }
-        given = {name: value for name, value in given.items() if value is not None}
-        config = with_settings(recipe(load_family(self.family).name, self.method), given)
+        sizes = {"meta_batch_size": self.meta_batch_size, "horizon": self.horizon}
+        chosen = given_settings(sizes | vars(self.compute))
+        config = train_config(self.family, self.method, chosen)
         device = device_of(config)
         counts = self.worlds or (
             figures.GPU_WORLDS if device.type == "cuda" else figures.CPU_WORLDS

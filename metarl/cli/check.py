@@ -1,4 +1,4 @@
-"""`metarl check`: is a task family sound, before anybody trains on it."""
+"""`metarl check`: tests of a task family before training."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from metarl.process import typed
 
 @dataclass(frozen=True)
 class Check:
-    """Try a task family before anybody trains on it, and picture its extremes.
+    """Test a task family before training on it, and render its extreme tasks.
 
-    One line per check: ok; note, to look at; FAILED, with the fix.
+    Prints one line per check: ok, note (look at it), or FAILED with the fix.
     """
 
     family: Positional[str]
-    """Name of a task family, or FILE.py:NAME, which is run."""
+    """Name of a task family, or FILE.py:NAME; the file is run."""
     out: Annotated[
         Path | None, arg(metavar="PNG", help_behavior_hint="(default: runs/check-FAMILY.png)")
     ] = None
-    """Where the picture goes."""
+    """File for the picture."""
 
     def run(self) -> int:
         """Check; 0 if nothing failed, else 1."""
@@ -40,8 +40,8 @@ class Check:
         out = self.out or Path("runs") / f"check-{family.name}.png"
         try:
             picture = contact_sheet(family)
-        except InputError as error:  # of this machine, not of the family
-            print(f"skipped picture: {error}")
+        except InputError as error:  # a problem of this machine, not of the family
+            print(f"no picture: {error}")
         else:
             out.parent.mkdir(parents=True, exist_ok=True)
             picture.save(out, format="png")

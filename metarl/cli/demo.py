@@ -1,4 +1,4 @@
-"""`metarl demo`: a bundled policy adapts to a task in front of you, in under a minute."""
+"""`metarl demo`: a bundled policy adapts to a task, in under a minute."""
 
 from __future__ import annotations
 
@@ -23,37 +23,14 @@ BACKWARD = {"direction": -1.0}
 
 @dataclass(frozen=True)
 class Shown:
-    """Results of a demo, and the files it wrote."""
+    """Files of a demo."""
 
-    evaluation: Evaluation
-    adaptation: Adaptation
-    """To the first task."""
     adapted: Path
-    """Folder of the adapted policy."""
+    """Folder of the policy adapted to the first task."""
     figures: list[Path]
     """evaluation.csv, evaluation.json and the adaptation curve; empty without matplotlib."""
     videos: list[Path]
     """mp4, GIF and JSON for each filmed task; empty without OpenGL."""
-
-    def gain_text(self) -> str:
-        """The gain from adaptation, in one line."""
-        before, *_, after = self.evaluation.curve(self.evaluation.splits[0])
-        steps = f"{after.gradient_steps} gradient step{'s' if after.gradient_steps > 1 else ''}"
-        text = (
-            f"return {before.returns.estimate:z.1f} -> {after.returns.estimate:z.1f}, gain "
-            f"{after.gain.text('+')} after {after.adaptation_episodes} episodes, {steps}"
-        )
-        if after.other:
-            text += f"; {after.other.gain_over.text('+')} over another task's adaptation"
-        return text
-
-    def task_text(self) -> str:
-        """The return and the physical quantity on the first task, in one line."""
-        adaptation = self.adaptation
-        name, unit = quantity_label(adaptation.family.quantity)
-        returns = f"return {adaptation.returns[0]:z.1f} -> {adaptation.returns[-1]:z.1f}"
-        values = f"{adaptation.quantity[0]:z.2f} -> {adaptation.quantity[-1]:z.2f} {unit}".rstrip()
-        return f"{task_text(adaptation.family, adaptation.task, 0)}: {returns}, {name} {values}"
 
 
 def main(
@@ -65,15 +42,14 @@ def main(
     episodes: int = 20,
     width: int = 480,
 ) -> Shown:
-    """Evaluate a policy, adapt it to a task and film that, printing everything on the way.
+    """Evaluate a policy, adapt it to a task, film that, and print the results.
 
-    Steps that this machine cannot do (no OpenGL, no matplotlib) are left out with a line that says
-    so.
+    Without OpenGL or matplotlib, a line replaces the video or the figure.
 
     Args:
-        out: folder for evaluation/, adapted/ and videos/; made if it is not there.
-        policy: a run, or a policy's folder.
-        tasks: to film; the first one is adapted to on its own before.
+        out: folder for evaluation/, adapted/ and videos/; made if missing.
+        policy: a run or a policy folder.
+        tasks: to film; the policy adapts to the first one alone, too.
         runs: adaptations that the evaluation averages over.
         episodes: per gradient step.
         width: of one world's picture in the video, pixels; its height is three quarters of that.
@@ -82,7 +58,7 @@ def main(
     family = get_family(saved.config.family)
     steps, threads = saved.config.adaptation_steps, available_cores()
     print(f"{family.name}: {'; '.join(f'{p.name}: {p.description}' for p in family.parameters)}")
-    print("The policy does not observe the task: it adapts to it by the rewards of a few episodes.")
+    print("The policy does not observe the task: it adapts from the rewards of a few episodes.")
     print()
     evaluation = evaluate(
         saved, num_tasks=runs, steps=steps, episodes_per_step=episodes, sim_threads=threads
@@ -90,7 +66,7 @@ def main(
     print(curve_table(evaluation))
     figures = or_note("no figure", lambda: write_evaluation(evaluation, out / "evaluation"))
 
-    print("\nadapting to one given task:")
+    print("\nadapting to one task:")
     filmed = Tasks.concatenate([family.make_task(task) for task in tasks])
     adaptation = adapt_to_task(
         saved, filmed[0], episodes=episodes, steps=steps, sim_threads=threads
@@ -98,7 +74,6 @@ def main(
     print(adaptation.summary(), flush=True)
     name = task_text(family, filmed, 0).replace(" ", "").replace("/", "_")
     adapted = adaptation.save(out / "adapted" / name)
-    height = 3 * width // 4 // 8 * 8
     videos = or_note(
         "no video",
         lambda: record(
@@ -108,28 +83,48 @@ def main(
             steps=steps,
             episodes=episodes,
             width=width,
-            height=height,
+            height=3 * width // 4 // 8 * 8,
             sim_threads=threads,
         ),
     )
-    shown = Shown(evaluation, adaptation, adapted, figures, videos)
     print()
     for label, text in (
-        ("gain", shown.gain_text()),
-        ("given task", shown.task_text()),
+        ("gain", gain_text(evaluation)),
+        ("one task", one_task_text(adaptation)),
         *(("curve", path) for path in figures if path.suffix == ".png"),
         *(("video", path) for path in videos if path.suffix in (".mp4", ".gif")),
         ("adapted policy", f'metarl.load("{adapted}")'),
         ("train your own", f"metarl train {family.name} --method {saved.config.method}"),
     ):
         print(f"{label:<14}  {text}")
-    return shown
+    return Shown(adapted, figures, videos)
 
 
-def or_note(what: str, make: Callable[[], list[Path]]) -> list[Path]:
-    """The files that `make` wrote, or none and a line that says why."""
+def gain_text(evaluation: Evaluation) -> str:
+    """The gain from adaptation, in one line."""
+    before, *_, after = evaluation.curve(evaluation.splits[0])
+    steps = f"{after.gradient_steps} gradient step{'s' if after.gradient_steps > 1 else ''}"
+    text = (
+        f"return {before.returns.estimate:z.1f} -> {after.returns.estimate:z.1f}, gain "
+        f"{after.gain.text('+')} after {after.adaptation_episodes} episodes, {steps}"
+    )
+    if after.other:
+        text += f"; {after.other.gain_over.text('+')} over another task's adaptation"
+    return text
+
+
+def one_task_text(adaptation: Adaptation) -> str:
+    """The return and the physical quantity on one task, in one line."""
+    name, unit = quantity_label(adaptation.family.quantity)
+    returns = f"return {adaptation.returns[0]:z.1f} -> {adaptation.returns[-1]:z.1f}"
+    values = f"{adaptation.quantity[0]:z.2f} -> {adaptation.quantity[-1]:z.2f} {unit}".rstrip()
+    return f"{task_text(adaptation.family, adaptation.task, 0)}: {returns}, {name} {values}"
+
+
+def or_note(note: str, make: Callable[[], list[Path]]) -> list[Path]:
+    """The files that `make` wrote, or none and a line with the reason."""
     try:
         return make()
     except InputError as error:
-        print(f"{what}: {error}")
+        print(f"{note}: {error}")
         return []

@@ -1,4 +1,4 @@
-"""`metarl diagnose`: whether adaptation can matter on a family."""
+"""`metarl diagnose`: a test of whether adaptation can help on a family."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Diagnose:
-    """Train a robust policy and an oracle, and say whether adaptation can matter on a family."""
+    """Test whether adaptation can help on a family: robust policy against oracle."""
 
     family: FamilyName
     env_steps: Annotated[int | None, option("N", "(default: 2 million)")] = None
-    """Environment steps of each policy that is trained."""
+    """Environment steps of each trained policy."""
     seeds: Annotated[tuple[int, ...], option("S ...", "(default: 0)")] = (0,)
-    """A robust policy and an oracle are trained for each."""
+    """Seeds; each trains a robust policy and an oracle."""
     robust: Annotated[tuple[Path, ...], option("RUN ...", "(default: trained)")] = ()
-    """Robust runs to use instead of training."""
+    """Robust runs to use instead."""
     oracle: Annotated[tuple[Path, ...], option("RUN ...", "(default: trained)")] = ()
-    """Oracle runs to use instead of training."""
+    """Oracle runs to use instead."""
     run_folders: Annotated[
         tuple[Path, ...], arg(name="run", metavar="RUN ...", help_behavior_hint="")
     ] = ()
-    """Runs that adapt: does their gain exceed that of another task's adaptation?"""
+    """Adapting runs: is their gain above that of parameters adapted to another task?"""
     tasks: Annotated[int, arg(metavar="M")] = 100
     """Tasks per split."""
     episodes: Annotated[int, arg(metavar="E")] = 10
-    """Episodes per task that are measured; as many that each gradient step of RUN sees."""
+    """Measured episodes per task, and adaptation episodes per gradient step of RUN."""
     sim_threads: SimThreads = None
     out: Annotated[Path | None, option("DIR", "(default: runs/FAMILY-diagnosis)")] = None
     """Folder for the trained runs and diagnosis.json."""
     quiet: Quiet = False
 
     def run(self) -> int:
-        """Train what is missing, measure, and say; 0."""
+        """Train what is missing, measure, print; 0."""
         from metarl.api import diagnose
         from metarl.cli.closing import announcer
         from metarl.errors import Interrupted
@@ -54,37 +54,26 @@ class Diagnose:
             begun.append(beginning)
             announcer(self.quiet)(beginning)
 
+        options = dict(vars(self))
+        progress, runs = not options.pop("quiet"), options.pop("run_folders")
         try:
-            found = diagnose(
-                self.family,
-                env_steps=self.env_steps,
-                seeds=self.seeds,
-                robust=self.robust,
-                oracle=self.oracle,
-                runs=self.run_folders,
-                tasks=self.tasks,
-                episodes=self.episodes,
-                sim_threads=self.sim_threads,
-                out=self.out,
-                progress=not self.quiet,
-                announce=announce,
-            )
+            diagnosed = diagnose(**options, runs=runs, progress=progress, announce=announce)
         except Interrupted as stop:
-            raise Interrupted(f"{stop}\nmetarl: {self.reusing(begun)}") from None
+            raise Interrupted(f"{stop}\nmetarl: {self.reuse(begun)}") from None
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(self.reusing(begun)) from None
-        print(found)
-        print_written(found.save())
+            raise KeyboardInterrupt(self.reuse(begun)) from None
+        print(diagnosed)
+        print_written(diagnosed.save())
         return 0
 
-    def reusing(self, begun: Sequence[Beginning]) -> str:
-        """How runs that were trained so far are used again."""
+    def reuse(self, begun: Sequence[Beginning]) -> str:
+        """The command that continues with the runs trained so far."""
         from metarl.process import typed
 
-        given = {"robust": list(self.robust), "oracle": list(self.oracle)}
+        runs = {"robust": list(self.robust), "oracle": list(self.oracle)}
         for beginning in begun:
-            given[beginning.config.method].append(beginning.folder)
-        words = [word for name, runs in given.items() if runs for word in (f"--{name}", *runs)]
+            runs[beginning.config.method].append(beginning.folder)
+        words = [word for name in runs if runs[name] for word in (f"--{name}", *runs[name])]
         if not words:
             return "stopped; nothing was written"
-        return f"use what is trained with: {typed('metarl', 'diagnose', self.family, *words)}"
+        return f"reuse the trained runs with: {typed('metarl', 'diagnose', self.family, *words)}"

@@ -1,4 +1,4 @@
-"""Check of this machine: each thing that is missing, with the command that fixes it."""
+"""`metarl doctor`: what is missing on this machine, each with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metarl.process import available_cores
-from metarl.versions import git_commit, version_of, versions
+from metarl.versions import git_commit, install_command, version_of, versions
 
 FREE_BYTES = 1_000_000_000
 MUJOCO = "4.0."
-EXTRAS = {
-    "matplotlib": ("plot", "figures"),
-    "imageio-ffmpeg": ("video", "mp4 videos; without it GIFs are written"),
-    "stable-baselines3": ("sb3", "baselines"),
-    "onnx": ("onnx", "export of policies"),
+OPTIONAL = {
+    "matplotlib": "figures",
+    "imageio-ffmpeg": "mp4 videos; without it GIFs are written",
+    "stable-baselines3": "baselines",
+    "onnx": "export of policies",
 }
-"""Distribution -> (extra that installs it, purpose)."""
+"""Distribution of an extra -> its purpose."""
 GL_PACKAGES = {
     "egl": "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri",
     "osmesa": "apt-get install libosmesa6",
@@ -45,6 +45,24 @@ with mujoco.Renderer(model, 48, 64) as renderer:
 
 
 @dataclass(frozen=True)
+class Doctor:
+    """Check this machine, and show how to fix what is missing."""
+
+    def run(self) -> int:
+        """Print every finding as it is made; 0 if metarl works here, else 1."""
+        print("metarl doctor")
+        missing = 0
+        for finding in findings():
+            print(finding.line(), flush=True)
+            missing += finding.required and not finding.ok
+        if missing:
+            print(f"{missing} missing: fix them first, metarl does not work without")
+            return 1
+        print("metarl works on this machine")
+        return 0
+
+
+@dataclass(frozen=True)
 class Finding:
     """Result of one check."""
 
@@ -52,34 +70,15 @@ class Finding:
     ok: bool
     detail: str
     fix: str = ""
-    """Command to type where something is missing."""
-    required: bool = True
-    """True if metarl cannot work without it."""
+    """Command that fixes it."""
+    required: bool = False
+    """True if metarl does not work without it."""
 
     def line(self) -> str:
-        """One line, and the fix on the next one."""
+        """One line, and the fix below it."""
         mark = "ok" if self.ok else "MISSING" if self.required else "-"
         fix = f"\n{'':>29}fix: {self.fix}" if self.fix and not self.ok else ""
         return f"  {mark:<8}{self.name:<19}{self.detail}{fix}"
-
-
-def not_required(name: str, ok: bool, detail: str, fix: str = "") -> Finding:
-    """A finding on something that metarl can work without."""
-    return Finding(name, ok, detail, fix, required=False)
-
-
-def main() -> int:
-    """Print every finding as it is made; 0 if nothing that metarl needs is missing, else 1."""
-    print("metarl doctor")
-    missing = 0
-    for finding in findings():
-        print(finding.line(), flush=True)
-        missing += finding.required and not finding.ok
-    if missing:
-        print(f"{missing} missing: metarl cannot work until they are fixed")
-        return 1
-    print("metarl can work here")
-    return 0
 
 
 def findings() -> Iterator[Finding]:
@@ -88,11 +87,15 @@ def findings() -> Iterator[Finding]:
     yield from packages()
     yield engine()
     yield threads()
-    yield cuda()
-    yield gpu_engine()
-    yield engine_choice()
+    gpu = cuda()
+    yield gpu
+    warp = warp_engine(gpu.ok)
+    yield warp
+    yield Finding(
+        "--engine auto", True, "warp; --engine cpu: double precision" if warp.ok else "cpu"
+    )
     yield rendering()
-    yield from (optional(name) for name in EXTRAS)
+    yield from (optional(name) for name in OPTIONAL)
     yield folder(Path("runs"))
     yield folder(Path(tempfile.gettempdir()))
 
@@ -104,23 +107,28 @@ def python() -> Finding:
         sys.version_info >= (3, 11),
         f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "install Python 3.11 or newer",
+        required=True,
     )
 
 
 def packages() -> Iterator[Finding]:
-    """The packages of metarl, imported, since `pip check` does not find broken ones."""
+    """Import of each required package, since `pip check` does not find damaged ones."""
     commit = f", commit {git_commit()[:12]}" if git_commit() else ""
     for name, version in versions().items():
-        error = import_error(name)
+        error = ""
+        try:
+            importlib.import_module(name)
+        except Exception as problem:  # a damaged package may raise anything
+            error = first_line(problem)
         detail = version + (commit if name == "metarl" else "")
         if name == "mujoco" and not error and not version.startswith(MUJOCO):
             error = f"version {version}, metarl needs {MUJOCO}*"
         fix = "python -m pip install --force-reinstall metarl-robotics"
-        yield Finding(name, not error, error or detail, fix)
+        yield Finding(name, not error, error or detail, fix, required=True)
 
 
 def engine() -> Finding:
-    """MuJoCo's batch of worlds, stepped once."""
+    """One step of two worlds in MuJoCo's batch."""
     try:
         from metarl_envs import BatchEnv, get_family
 
@@ -130,15 +138,16 @@ def engine() -> Finding:
         env.reset(torch.Generator().manual_seed(0))
         env.step(torch.zeros(2, len(env.action_low)))
     except Exception as error:  # any error is the finding
-        return Finding("CPU engine", False, first_line(error), "pip install 'mujoco==4.0.*'")
+        fix = f"pip install 'mujoco=={MUJOCO}*'"
+        return Finding("CPU engine", False, first_line(error), fix, required=True)
     return Finding("CPU engine", True, "mujoco.batch steps two worlds")
 
 
 def threads() -> Finding:
-    """Cores that this process may use."""
-    count = available_cores()
-    limits = [f"{name}={os.environ[name]}" for name in ("OMP_NUM_THREADS",) if name in os.environ]
-    return Finding("threads", True, ", ".join([f"{count} cores", *limits]))
+    """Number of cores that this process may use."""
+    limit = os.environ.get("OMP_NUM_THREADS")
+    detail = f"{available_cores()} cores" + (f", OMP_NUM_THREADS={limit}" if limit else "")
+    return Finding("threads", True, detail)
 
 
 def cuda() -> Finding:
@@ -146,15 +155,15 @@ def cuda() -> Finding:
     try:
         import torch
     except ImportError as error:
-        return not_required("CUDA", False, first_line(error))
+        return Finding("CUDA", False, first_line(error))
     if torch.cuda.is_available():
-        return not_required("CUDA", True, torch.cuda.get_device_name(0))
-    return not_required("CUDA", False, "no GPU that torch can use; updates run on the CPU")
+        return Finding("CUDA", True, torch.cuda.get_device_name(0))
+    return Finding("CUDA", False, "no GPU that torch can use; updates run on the CPU")
 
 
-def gpu_engine() -> Finding:
-    """mujoco_warp, imported, and the GPU that it needs to be of use and has to see."""
-    name, gpu = "warp engine", cuda().ok
+def warp_engine(gpu: bool) -> Finding:
+    """mujoco_warp, imported, and whether it finds the GPU, if there is one."""
+    name = "warp engine"
     try:
         import torch
 
@@ -162,27 +171,20 @@ def gpu_engine() -> Finding:
 
         problem = warp_problem(torch.device("cuda" if gpu else "cpu"))
     except Exception as error:  # any error is the finding
-        return not_required(name, False, first_line(error))
+        return Finding(name, False, first_line(error))
     detail, _, fix = problem.partition("; ")
     if not problem and gpu:
-        return not_required(name, True, f"mujoco-warp {version_of('mujoco-warp')} on the GPU")
-    detail = detail or "there is no GPU; on a CPU it is for tests (--engine warp)"
-    return not_required(name, False, f"not used: {detail}", fix)
-
-
-def engine_choice() -> Finding:
-    """The engine of `--engine auto` on this machine."""
-    if gpu_engine().ok:
-        return Finding("--engine auto", True, "warp; cpu is for double precision, --engine cpu")
-    return Finding("--engine auto", True, "cpu")
+        return Finding(name, True, f"mujoco-warp {version_of('mujoco-warp')} on the GPU")
+    detail = detail or "no GPU; on a CPU it is for tests only (--engine warp)"
+    return Finding(name, False, f"not used: {detail}", fix)
 
 
 def rendering(render: Callable[[str], str] | None = None) -> Finding:
-    """The first GL backend that really renders a picture, tried in processes of their own."""
+    """The first GL backend that renders a picture, each tried in a process of its own."""
     render, name = render or render_with, "rendering"
     if sys.platform != "linux":
         problem = render("")
-        return not_required(name, not problem, problem or "ok", "update the graphics driver")
+        return Finding(name, not problem, problem or "ok", "update the graphics driver")
     chosen = os.environ.get("MUJOCO_GL", "")
     problems: dict[str, str] = {}
     for backend in dict.fromkeys(filter(None, (chosen, *GL_PACKAGES))):
@@ -190,36 +192,35 @@ def rendering(render: Callable[[str], str] | None = None) -> Finding:
             problems[backend] = problem
         elif problems and chosen:
             detail = f"MUJOCO_GL={chosen} fails ({problems[chosen]})"
-            return not_required(name, False, detail, f"export MUJOCO_GL={backend}")
+            return Finding(name, False, detail, f"export MUJOCO_GL={backend}")
         else:
-            return not_required(name, True, f"{backend} renders")
+            return Finding(name, True, f"{backend} renders")
     detail = "; ".join(f"{backend}: {problem}" for backend, problem in problems.items())
-    return not_required(name, False, f"no videos ({detail})", GL_PACKAGES["egl"])
+    return Finding(name, False, f"no videos ({detail})", GL_PACKAGES["egl"])
 
 
 def render_with(backend: str) -> str:
-    """Render one picture in a child process; "" or the problem."""
+    """Render one picture in a child process; returns the problem, or ""."""
     environment = os.environ | ({"MUJOCO_GL": backend} if backend else {})
     command = [sys.executable, "-c", RENDER]
     try:
         child = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
-        return "gave no picture within 60 s"
-    # Not the exit code: a renderer may print GL errors at exit although every picture was right.
+        return "no picture within 60 s"
+    # Not the exit code: a renderer may fail at exit after a correct picture.
     if "rendered" in child.stdout:
         return ""
     lines = child.stderr.strip().splitlines()
-    return lines[-1][:100] if lines else "gave a blank picture"
+    return lines[-1][:100] if lines else "blank picture"
 
 
 def optional(distribution: str) -> Finding:
     """A package of one of our extras."""
-    extra, purpose = EXTRAS[distribution]
     version = version_of(distribution)
     if version != "not installed":
-        return not_required(distribution, True, version)
-    fix = f"pip install 'metarl-robotics[{extra}]'"
-    return not_required(distribution, False, f"not installed: {purpose}", fix)
+        return Finding(distribution, True, version)
+    detail = f"not installed: {OPTIONAL[distribution]}"
+    return Finding(distribution, False, detail, install_command(distribution))
 
 
 def folder(path: Path) -> Finding:
@@ -231,18 +232,9 @@ def folder(path: Path) -> Finding:
         free = shutil.disk_usage(existing).free
     except OSError as error:
         fix = "choose another folder with --run, or TMPDIR for temporary files"
-        return Finding(f"write {path}", False, f"{existing}: {error.strerror}", fix)
-    detail = f"{existing} can be written, {free / 1e9:.1f} GB free"
-    return Finding(f"write {path}", free >= FREE_BYTES, detail, "free some space")
-
-
-def import_error(module: str) -> str:
-    """The error of importing a module; "" without one."""
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # a broken package may raise anything
-        return first_line(error)
-    return ""
+        return Finding(f"write {path}", False, f"{existing}: {error.strerror}", fix, required=True)
+    detail = f"{existing} is writable, {free / 1e9:.1f} GB free"
+    return Finding(f"write {path}", free >= FREE_BYTES, detail, "free some space", required=True)
 
 
 def first_line(error: Exception) -> str:

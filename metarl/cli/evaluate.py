@@ -1,4 +1,4 @@
-"""`metarl evaluate`: the adaptation curves of runs, and how methods compare."""
+"""`metarl evaluate`: adaptation curves of runs, and their comparison by method."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from metarl.cli.options import Compute, ComputeOptions, OwnFamily, Quiet, Seed, 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure the adaptation curve on each split: return after 0..K adaptation steps.
+    """Measure adaptation curves, the return after 0..K steps, and compare runs.
 
-    Prints 95 % intervals over tasks, and over seeds where there are several, and beside each gain
-    another task's adaptation; writes CSV and a figure. Compares several runs.
+    Prints 95 % intervals over tasks and seeds, and as a control each gain over parameters adapted
+    to another task. Writes JSON, CSV and a figure.
     """
 
     run_folders: Annotated[
         Positional[tuple[Path, ...]],
         arg(name="run", metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
     ]
-    """Runs, or policy folders. Several meet the same tasks; those that differ in the seed alone
-    count as one method."""
+    """Runs or policy folders, measured on the same tasks; those that differ only in the seed are
+    one method."""
     splits: Annotated[
         tuple[Split, ...], option("{train,test,extrapolation} ...", "(default: all)")
     ] = ()
-    """Which tasks: of the training ranges, held out of them, outside them."""
+    """Tasks from the training ranges, held out from them, or outside them."""
     tasks: Annotated[int, arg(metavar="M")] = 40
     """Tasks per split."""
     episodes: Annotated[int, arg(metavar="E")] = 20
@@ -37,9 +37,9 @@ class Evaluate:
     steps: Annotated[int | None, option("K", TRAINED)] = None
     """Gradient steps."""
     budgets: Annotated[tuple[int, ...], option("N ...", "")] = ()
-    """Adapt on the first N of the E episodes too, and measure on all: a curve over N."""
+    """Also adapt on only the first N of the E episodes, to plot return against N."""
     noise: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Measure with the policy's action noise too, as in training."""
+    """Keep the policy's action noise, as in training."""
     seed: Seed = 0
     compute: ComputeOptions = field(default_factory=Compute)
     out: Annotated[Path | None, option("DIR", "(default: RUN/evaluation, -2, -3, ...)")] = None
@@ -55,7 +55,7 @@ class Evaluate:
 
         several = len(self.run_folders) > 1
         measured: list[EvaluatedRun] = []
-        for found in each_evaluated(
+        for evaluated in each_evaluated(
             self.run_folders,
             splits=self.splits,
             tasks=self.tasks,
@@ -64,17 +64,17 @@ class Evaluate:
             budgets=self.budgets,
             noise=self.noise,
             seed=self.seed,
-            **vars(self.compute),
             family=self.family,
             progress=not self.quiet,
+            **vars(self.compute),
         ):
-            measured.append(found)
+            measured.append(evaluated)
+            folder, config = evaluated.folder, evaluated.saved.config
             if several:
-                config = found.saved.config
-                print(f"\n{found.folder}: {config.method}, seed {config.seed}")
-            print(found)
-            out = self.out / run_name(found.folder) if several and self.out else self.out
-            print_written(found.save(out))
+                print(f"\n{folder}: {config.method}, seed {config.seed}")
+            print(evaluated)
+            out = self.out / run_name(folder) if several and self.out else self.out
+            print_written(evaluated.save(out))
         if several:
             compared = ComparedRuns.of(measured)
             print(f"\n{compared}")

@@ -1,4 +1,4 @@
-"""`metarl export`: a policy for machines without metarl."""
+"""`metarl export`: a policy as an ONNX file, for machines without metarl."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from metarl.cli.adapt import RunOrPolicy
 
 @dataclass(frozen=True)
 class Export:
-    """Write a policy as an ONNX file, its actions compared first."""
+    """Write a policy as an ONNX file, after comparing its actions."""
 
     run_folder: RunOrPolicy
-    """A run, or a policy folder such as `metarl adapt` saves."""
+    """A run, or a policy folder such as one of `metarl adapt`."""
     out: Annotated[Path, arg(metavar="FILE")] = Path("policy.onnx")
     """File to write."""
 
@@ -32,7 +32,7 @@ class Export:
             f"wrote {done.path}\n"
             f"  observation (N, {sizes.observation_size}) float32 -> "
             f"action (N, {sizes.action_size}) float32\n"
-            f"  its actions are the policy's to {done.largest_difference:.1g} of each actuator's "
-            "range"
+            f"  largest difference from the policy's actions: {done.largest_difference:.1g} of an "
+            "actuator's range"
         )
         return 0

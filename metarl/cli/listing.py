@@ -1,4 +1,4 @@
-"""`metarl families`, `metarl demo` and `metarl doctor`."""
+"""`metarl families`, `metarl methods` and `metarl demo`."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from metarl.process import typed
 
 if TYPE_CHECKING:
     from metarl.methods.meta import Method
-    from metarl_envs import TaskFamily
+    from metarl_envs import Parameter, TaskFamily
 
 
 @dataclass(frozen=True)
 class Families:
-    """List the task families and what varies, or describe one."""
+    """List the task families and their parameters, or describe one."""
 
     family: Annotated[Positional[str | None], arg(metavar="[FAMILY]", help_behavior_hint="")] = None
-    """Describe this one, or FILE.py:NAME: its source, its parameters, its recipe."""
+    """Describe this one, or FILE.py:NAME: source, parameters, recipe."""
 
     def run(self) -> int:
-        """Print the table; 0."""
+        """Print the table or the description; 0."""
         from metarl_envs import FAMILIES, load_family
 
         if self.family is None:
             print(table(list(FAMILIES.values())))
-            print("\nmore about one of them: metarl families FAMILY")
+            print("\ndetails of one: metarl families FAMILY")
         else:
             print(description(load_family(self.family)))
         return 0
@@ -38,28 +38,28 @@ class Families:
 
 @dataclass(frozen=True)
 class Methods:
-    """List the methods and who proposed them, or describe one."""
+    """List the methods and their papers, or describe one."""
 
     method: Annotated[Positional[str | None], arg(metavar="[METHOD]", help_behavior_hint="")] = None
     """Describe this method or baseline."""
 
     def run(self) -> int:
-        """Print the table; 0."""
+        """Print the tables or the description; 0."""
         from metarl.methods.baselines import BASELINES
         from metarl.methods.meta import METHODS
 
         if self.method is None:
             for header, methods in (
-                (("method", "adapts", "meta-learns by", "paper"), METHODS),
-                (("baseline", "adapts", "learns by", "paper"), BASELINES),
+                (("method", "adapts", "outer update", "paper"), METHODS),
+                (("baseline", "adapts", "trained by", "paper"), BASELINES),
             ):
                 rows = [(name, m.adapts, m.learns, m.paper) for name, m in methods.items()]
                 print(f"{aligned([header, *rows])}\n")
             for name, method in METHODS.items():
                 if method.learns_nothing_on:
-                    print(f"{name} {nothing_on(method)}\n")
-            print("train a baseline: metarl baseline NAME FAMILY")
-            print("more about one of them: metarl methods METHOD")
+                    print(f"{name}: {failures(method)}")
+            print("\ntrain a baseline: metarl baseline NAME FAMILY")
+            print("details of one: metarl methods METHOD")
         else:
             print(method_description(self.method))
         return 0
@@ -67,50 +67,39 @@ class Methods:
 
 @dataclass(frozen=True)
 class Demo:
-    """See a bundled policy adapt, in under a minute; no training."""
+    """Watch a bundled policy adapt, in under a minute and without training."""
 
     out: Annotated[Path, arg(metavar="DIR")] = Path("runs/bundled-demo")
     """Folder for the video, the figure and the adapted policy."""
 
     def run(self) -> int:
-        """Run it; 0."""
+        """Adapt and print; 0."""
         from metarl.cli.demo import main
 
         main(self.out)
         return 0
 
 
-@dataclass(frozen=True)
-class Doctor:
-    """Check this machine, and say how to mend what is missing."""
-
-    def run(self) -> int:
-        """Print the findings; 0 if metarl can work here, else 1."""
-        from metarl.cli.doctor import main
-
-        return main()
-
-
 def table(families: Sequence[TaskFamily]) -> str:
     """One row per task parameter."""
     rows = [("family", "parameter", "unit", "train", "extrapolation")]
     for family in families:
-        for i, parameter in enumerate(family.parameters):
-            beyond = parameter.extrapolation
-            rows.append(
-                (
-                    family.name if i == 0 else "",
-                    parameter.name + (f"[{parameter.shape[0]}]" if parameter.shape else ""),
-                    parameter.unit,
-                    parameter.train.describe(),
-                    beyond.describe() if beyond else "-",
-                )
-            )
+        first = family.name
+        for parameter in family.parameters:
+            outside = parameter.extrapolation.describe() if parameter.extrapolation else "-"
+            train = parameter.train.describe()
+            rows.append((first, sized_name(parameter), parameter.unit, train, outside))
+            first = ""
     return aligned(rows)
 
 
+def sized_name(parameter: Parameter) -> str:
+    """A parameter's name, of a vector with its length: goal[2]."""
+    return parameter.name + (f"[{parameter.shape[0]}]" if parameter.shape else "")
+
+
 def method_description(name: str) -> str:
-    """What a method or a baseline adapts and learns by, its source, and how its settings are shown.
+    """Inner loop, outer update and paper of a method or baseline, and the commands for it.
 
     Raises:
         InputError: for an unknown name, with the nearest.
@@ -124,12 +113,12 @@ def method_description(name: str) -> str:
         raise unknown_name("method", name, methods)
     method = methods[name]
     command = f"baseline {name} FAMILY" if name in BASELINES else f"train FAMILY --method {name}"
-    learns = "learns by" if name in BASELINES else "meta-learns by"
+    learns = "trained by" if name in BASELINES else "outer update"
     lines = [
         f"{name}: {method.title} ({method.paper})",
         f"  adapts: {method.adapts}",
         f"  {learns}: {method.learns}",
-        *([f"  note: {nothing_on(method)}"] if method.learns_nothing_on else []),
+        *([f"  note: {failures(method)}"] if method.learns_nothing_on else []),
         "",
         f"train:    metarl {command}",
         f"settings: metarl {command} --help-all",
@@ -137,9 +126,10 @@ def method_description(name: str) -> str:
     return "\n".join(lines)
 
 
-def nothing_on(method: Method) -> str:
-    """Where a method should not be tried, in words."""
-    return f"learned nothing, whatever was tried, on: {', '.join(method.learns_nothing_on)}"
+def failures(method: Method) -> str:
+    """The families on which a method did not learn."""
+    families = ", ".join(method.learns_nothing_on)
+    return f"learned nothing with any setting tried on {families}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -152,13 +142,13 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def description(family: TaskFamily) -> str:
-    """Everything that a person wants to know before training on a family."""
+    """Spaces, source, parameters and first commands of a family."""
     from metarl.cli.tasks import example_task
 
     actions = len(family.action_bounds()[0])
     parameters = [
         textwrap.indent(
-            f"{p.name}{f'[{p.shape[0]}]' if p.shape else ''}, {p.unit}: {p.description}"
+            f"{sized_name(p)}, {p.unit}: {p.description}"
             f"{', observed by the policy' if p.observed else ''}\n"
             f"    {p.describe_range()}",
             "  ",

@@ -1,4 +1,4 @@
-"""Options that commands share: the settings of a run as typed flags, where to compute, and more."""
+"""Options that commands share, and the settings of a run as typed flags."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ import inspect
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    TypedDict,
-    TypeVar,
-)
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar
 
 from tyro.conf import FlagConversionOff, Positional, SuppressFixed, arg
 
@@ -22,18 +15,16 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 Shows = Literal["", "help", "help-all"]
-"""Help that was asked for: none, one screen, or all."""
+"""Requested help: none, one screen, or every setting."""
 FAMILY_TEXT = "Name of a task family (`metarl families` lists them), or FILE.py:NAME."
-OWN_FAMILY_TEXT = (
-    "The Python file with the runs' family, if it is one of your own; the file is run."
-)
-THREADS_TEXT = "Simulator threads; the result does not depend on it."
-SEED_TEXT = "Fixes tasks, resets and actions; not those of training."
+OWN_FAMILY_TEXT = "File that defines the family, if it is your own; the file is run."
+THREADS_TEXT = "Simulator threads; results do not depend on it."
+SEED_TEXT = "Seed of tasks, resets and actions, independent of training."
 DEFAULT_FAMILY, DEFAULT_METHOD = "half-cheetah-direction", "maml-trpo"
 
 
 def option(metavar: str, hint: str = "", text: str | None = None) -> object:
-    """How an option shows in the help: its placeholder, what holds without it, its text."""
+    """An option's placeholder, default and text in the help."""
     return arg(metavar=metavar, help_behavior_hint=hint, help=text)
 
 
@@ -41,21 +32,21 @@ FamilyName = Annotated[Positional[str], option("FAMILY", "(required)", FAMILY_TE
 OwnFamily = Annotated[str | None, option("FILE.py:NAME", text=OWN_FAMILY_TEXT)]
 SimThreads = Annotated[int | None, option("N", "(default: all cores)", THREADS_TEXT)]
 Seed = Annotated[int, arg(metavar="S", help=SEED_TEXT)]
-Quiet = Annotated[bool, option("", text="No progress, and nothing printed but where results are.")]
+Quiet = Annotated[bool, option("", text="Show no progress; print only the results.")]
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Where a command computes."""
+    """Device, engine and threads of a command."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where gradients are computed; auto is a GPU if there is one."""
+    """Device of the gradients; auto: a GPU if there is one."""
     engine: Literal["auto", "cpu", "warp"] = "auto"
-    """What simulates; auto is warp on a GPU."""
+    """Simulator; auto: warp on a GPU, else cpu."""
     sim_threads: SimThreads = None
 
     def machine(self) -> dict[str, Any]:
-        """The same as keywords of functions that take a torch device and a number of threads.
+        """These options as keywords, with a torch device and a number of threads.
 
         Raises:
             InputError: for CUDA on a machine without it, or less than one thread.
@@ -68,24 +59,24 @@ class Compute:
 
 @dataclass(frozen=True)
 class NewRuns:
-    """What commands that make runs have besides settings."""
+    """Options of commands that make runs, besides the settings."""
 
     seeds: Annotated[tuple[int, ...], option("S ...")] = ()
-    """Train a run for each, one after the other."""
+    """Train one run per seed, one after the other."""
     wandb: Annotated[str | None, option("PROJECT")] = None
-    """Log to Weights & Biases, too."""
+    """Also log to Weights & Biases."""
     run: Annotated[Path | None, option("DIR", "(default: runs/FAMILY-METHOD-SEED)")] = None
-    """The folder to make; of several seeds, -SEED is added."""
+    """Folder to make; with --seeds, -SEED is appended."""
     quiet: Annotated[bool, option("")] = False
-    """Print nothing but the run folder."""
+    """Print only the run folder."""
     help_all: Annotated[bool, option("")] = False
-    """Show every setting, and exit."""
+    """Show every setting and exit."""
 
 
 ComputeOptions = Annotated[Compute, arg(name="")]
 NewRunsOptions = Annotated[NewRuns, arg(name="")]
 Settings = Annotated[SuppressFixed[Mapping[str, Any]], arg(name="")]
-"""Settings that were given, by dotted name; `with_setting_flags` makes flags of them."""
+"""Settings on the command line, by dotted name; `with_setting_flags` adds their flags."""
 
 
 def with_setting_flags(
@@ -96,45 +87,43 @@ def with_setting_flags(
     names: Collection[str] | None = None,
     default: str | None = None,
 ) -> type[C]:
-    """A command whose field `settings` is filled by a typed flag for each setting.
+    """A command with a typed flag for each setting, collected in its field `settings`.
 
-    What is not given is not in the mapping, so it is known what a person chose; the default that
-    the help shows is the configuration's.
+    Settings left out are not in the mapping; the help shows the configuration's values.
 
     Args:
         command: a dataclass with a field `settings`.
         config: the recipe; its inner and outer loop decide which settings there are.
-        shows: help that was asked for; "help" is one screen of the settings that are common.
-        names: of the settings that are offered, where the configuration has them; None: all.
-        default: shown in place of the configuration's values.
+        shows: requested help; "help" is one screen with the common settings.
+        names: settings to offer, where the configuration has them; None: all.
+        default: text shown instead of the configuration's values.
     """
-    from metarl.methods.setting_texts import described
-    from metarl.methods.settings import COMMON, shown
+    from metarl.methods.settings import COMMON, described, shown
 
     brief, flags = shows == "help", {}
     for name, setting in described(config).items():
         if (names is not None and name not in names) or (brief and name not in COMMON):
             continue
         first = setting.text.split(". ")[0].rstrip(".")
-        about = arg(
+        help_entry = arg(
             help=f"{first}." if brief else setting.text,
             help_behavior_hint=f"(default: {default or shown(setting.value)})",
             metavar="N ..." if isinstance(setting.value, tuple) else None,
         )
-        flags[name] = FlagConversionOff[Annotated[setting.type, about]]
-    given = TypedDict("Settings", flags, total=False)  # pyright: ignore
-    fields = [("settings", Annotated[given, arg(name="")])]
+        flags[name] = FlagConversionOff[Annotated[setting.type, help_entry]]
+    settings = TypedDict("Settings", flags, total=False)  # pyright: ignore
+    fields = [("settings", Annotated[settings, arg(name="")])]
     made = make_dataclass(command.__name__, fields, bases=(command,), frozen=True, kw_only=True)
-    recipe = f"\n\nDefaults shown: the recipe of {config.method} on {config.family}."
+    recipe = f"\n\nDefaults: the recipe of {config.method} on {config.family}."
     made.__doc__ = inspect.cleandoc(str(command.__doc__)) + ("" if default else recipe)
     return made
 
 
 def option_value(words: Sequence[str], option: str) -> str | None:
-    """What stands behind an option on a command line, as --option VALUE or --option=VALUE."""
-    found = None
+    """The value of an option on a command line: --option VALUE or --option=VALUE."""
+    last = None
     for i, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name == option:
-            found = value if equals else next(iter(words[i + 1 :]), None)
-    return found
+            last = value if equals else next(iter(words[i + 1 :]), None)
+    return last

@@ -13,9 +13,10 @@ from metarl.cli.baseline import Baseline
 from metarl.cli.benchmark import Benchmark
 from metarl.cli.check import Check
 from metarl.cli.diagnose import Diagnose
+from metarl.cli.doctor import Doctor
 from metarl.cli.evaluate import Evaluate
 from metarl.cli.export import Export
-from metarl.cli.listing import Demo, Doctor, Families, Methods
+from metarl.cli.listing import Demo, Families, Methods
 from metarl.cli.options import Shows
 from metarl.cli.report import Report
 from metarl.cli.train import Resume, Train
@@ -26,10 +27,10 @@ Start with `metarl demo`, or train: `metarl train half-cheetah-direction`."""
 
 
 class Command(Protocol):
-    """What `metarl NAME ...` runs."""
+    """A parsed command line."""
 
     def run(self) -> int:
-        """Do it; the exit code."""
+        """Run it and return the exit code."""
         ...
 
 
@@ -58,7 +59,7 @@ STYLE = (
 
 
 def _summary(command: type[Command]) -> type:
-    """A command without options, and of its text the first line."""
+    """A command without options, described by the first line of its docstring."""
     made = make_dataclass(command.__name__, ())
     made.__doc__ = str(command.__doc__).partition("\n")[0]
     return made
@@ -68,8 +69,8 @@ def parse(arguments: Sequence[str]) -> Command:
     """The command that the arguments ask for.
 
     Raises:
-        SystemExit: 0 once help was printed; 2 once tyro has said what is wrong and the nearest.
-        InputError: for an unknown family or method whose settings were asked for.
+        SystemExit: 0 after help; 2 after an error, which tyro prints with the nearest option.
+        InputError: for an unknown family or method, whose settings are the options.
     """
     name, *words = arguments or [""]
     if name not in COMMANDS:  # help, or no command

@@ -1,4 +1,4 @@
-"""`metarl report`: runs on one page."""
+"""`metarl report`: an HTML page about runs."""
 
 from __future__ import annotations
 
@@ -14,33 +14,32 @@ from metarl.cli.options import OwnFamily, Quiet, Seed, SimThreads, option
 from metarl.runs.places import free_folder, output
 
 BUDGETS = (1, 2, 5, 10)
-"""Adaptation episodes of the points before the last, if not told otherwise."""
+"""Default adaptation episodes of the points before the last."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Measure runs of one family and show them on one self-contained HTML page.
+    """Measure runs of one family and write one self-contained HTML page.
 
-    Seeds are grouped by method. Writes PNG, SVG and CSV too.
+    Seeds are grouped by method. Also writes PNG, SVG and CSV.
     """
 
     runs: Annotated[
         Positional[tuple[Path, ...]],
         arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
     ]
-    """Runs, or policy folders; those that differ in the seed alone count as one method. Baselines
-    among them are drawn beside the methods."""
+    """Runs or policy folders, baselines included; those that differ only in the seed are one
+    method."""
     tasks: Annotated[int, arg(metavar="M")] = 100
     """Tasks per split."""
     episodes: Annotated[int, arg(metavar="E")] = 20
     """Adaptation episodes per task and gradient step."""
     steps: Annotated[int | None, option("K", TRAINED)] = None
-    """Gradient steps; runs that are compared take as many as the one that trained with most."""
+    """Gradient steps of every run; as trained: the most of any run."""
     budgets: Annotated[tuple[int, ...] | None, option("N ...", "(default: 1 2 5 10)")] = None
-    """Measure after adapting on the first N of the E episodes too, each time on new episodes.
-    Without any N: not at all."""
+    """Also adapt on only the first N of the E episodes; without N: no such points."""
     videos: Annotated[int, arg(metavar="N")] = 2
-    """Tasks that are filmed, for one seed of each method that adapts."""
+    """Tasks to film, for one seed of each adapting method."""
     seed: Seed = 0
     sim_threads: SimThreads = None
     out: Annotated[
@@ -67,7 +66,9 @@ class Report:
             raise InputError(f"--videos = {self.videos}: must be at least 0")
         names = [slug(run_name(run)) for run in self.runs]
         if repeated := {name for name in names if names.count(name) > 1}:
-            raise InputError(f"runs need different names; {', '.join(repeated)} is given twice")
+            raise InputError(
+                f"RUN: {', '.join(repeated)} is given twice; runs need different names"
+            )
         folder = self.out or free_folder(output(self.runs[0], "report"))
         policies = policies_of(self.runs, self.family)
         check_alike(policies)
@@ -85,11 +86,11 @@ class Report:
         for number, (run, saved) in enumerate(zip(self.runs, policies, strict=True), start=1):
             name = f"evaluate {run} ({number} of {len(policies)})"
             subjects.append(study(run, saved, sizes, None if self.quiet else name))
-        found = gather(subjects)
-        if not self.quiet and self.videos and found.adapting:
-            films = f"filming {self.videos} tasks of {len(found.adapting)} methods"
-            print(films, file=sys.stderr, flush=True)
-        films = film_methods(found, folder / "videos", self.videos, sizes)
-        page, *_ = write_report(found, folder, films)
+        gathered = gather(subjects)
+        if not self.quiet and self.videos and gathered.adapting:
+            text = f"filming {self.videos} tasks of {len(gathered.adapting)} methods"
+            print(text, file=sys.stderr, flush=True)
+        films = film_methods(gathered, folder / "videos", self.videos, sizes)
+        page, *_ = write_report(gathered, folder, films)
         print(f"wrote {page}\nfigures, tables and films: {folder}")
         return 0

@@ -1,4 +1,4 @@
-"""Tasks as they are typed: `--task name=value ...`."""
+"""Tasks on the command line: `--task name=value ...`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def parse_task(family: TaskFamily, texts: Iterable[str]) -> Tasks:
     """One task from texts such as "mass_scale=1.3" and "goal=0.3,-0.2".
 
     Raises:
-        InputError: for a text of another form, a name twice, or a task that the family refuses.
+        InputError: for text of another form, a repeated name, or a task outside the family.
     """
     from metarl_envs import InputError
 
@@ -27,8 +27,8 @@ def parse_task(family: TaskFamily, texts: Iterable[str]) -> Tasks:
             numbers = []
         if not separator or not numbers:
             raise InputError(
-                f"--task {text}: expected name=value, such as {example_task(family)}; a vector's "
-                "numbers are separated by commas"
+                f"--task {text}: expected name=value, such as {example_task(family)}; separate "
+                "the numbers of a vector by commas"
             )
         if name in values:
             raise InputError(f"--task {text}: {name} is given twice")
@@ -37,7 +37,7 @@ def parse_task(family: TaskFamily, texts: Iterable[str]) -> Tasks:
 
 
 def example_task(family: TaskFamily) -> str:
-    """A task of the family that can be typed: its first parameter, from the training range."""
+    """A task as text: a value of the first parameter, from the training range."""
     from torch import Generator
 
     from metarl_envs import InputError
@@ -45,7 +45,7 @@ def example_task(family: TaskFamily) -> str:
     name = family.parameters[0].name
     sampled = family.sample_tasks(1, Generator().manual_seed(1), "train").values[name].flatten()
     numbers = sampled.tolist()
-    for digits in (2, 6, 17):  # short, unless rounding leaves the range
+    for digits in (2, 6, 17):  # short, unless the rounded value is out of range
         text = f"{name}={','.join(f'{number:.{digits}g}' for number in numbers)}"
         try:
             parse_task(family, [text])
@@ -56,5 +56,5 @@ def example_task(family: TaskFamily) -> str:
 
 
 def folder_name(texts: Iterable[str]) -> str:
-    """The task as part of a path: "goal=0.3,-0.2 mass=2" -> "goal=0.3,-0.2_mass=2"."""
+    """A task as part of a path: "goal=0.3,-0.2 mass=2" -> "goal=0.3,-0.2_mass=2"."""
     return re.sub(r"[^\w=.,+-]", "_", "_".join(texts)) or "nominal"

@@ -31,20 +31,20 @@ from metarl.cli.options import (
 class Train:
     """Meta-train a policy on a task family into a new run folder.
 
-    Settings left out come from the recipe of the method on the family: put both before --help.
+    Settings left out come from the recipe of method and family; give both to see its --help.
     """
 
     family: FamilyName
     method: Annotated[str, option("METHOD", "(default: maml-trpo)")] = DEFAULT_METHOD
-    """How to meta-learn; `metarl methods` lists them."""
+    """Meta-learning method; `metarl methods` lists them."""
     start: Annotated[Path | None, option("RUN", "(default: fresh weights)")] = None
-    """A run or policy to begin with; its network is kept."""
+    """Run or policy to start from; its network is kept."""
     settings: Settings = field(default_factory=dict)
     new: NewRunsOptions = field(default_factory=NewRuns)
 
     @classmethod
     def with_flags(cls, words: Sequence[str], shows: Shows) -> type[Train]:
-        """This command with a flag for each setting of the method, in its help the recipe's."""
+        """This command with a flag for each setting of the method; the help shows the recipe."""
         from metarl.methods.families import recipe
         from metarl_envs import load_family
 
@@ -66,15 +66,14 @@ class Train:
 class Resume:
     """Continue a run from its newest checkpoint, as if it had never stopped.
 
-    All other settings are fixed when a run begins. To change one, begin a new run; its --start can
-    be this one's policy.
+    Other settings cannot change. To change one, train a new run with --start RUN.
     """
 
     run_folder: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
     """The run's folder."""
     settings: Settings = field(default_factory=dict)
     env_steps: Annotated[int | None, option("N", "(default: as saved)")] = None
-    """Of a baseline: environment steps in all."""
+    """Of a baseline: environment steps in total."""
     quiet: Quiet = False
     family: OwnFamily = None
 
@@ -89,9 +88,9 @@ class Resume:
         return with_setting_flags(cls, config, "help", names=RESUMABLE, default="as saved")
 
     def run(self) -> int:
-        """Train on; 0, also if there was nothing left to do."""
+        """Continue; 0, also if the run was complete."""
         from metarl.api import resume
-        from metarl.cli.closing import announcer, closing, going_on
+        from metarl.cli.closing import announcer, closing, longer_run
         from metarl_envs import Origin
 
         run = resume(
@@ -103,11 +102,12 @@ class Resume:
             announce=announcer(self.quiet),
         )
         if not run.trained:
-            config, named = run.config, self.family
-            # The family's file may be somewhere else than when the run began.
-            origin = config.origin if named is None else Origin(named, config.origin.sha256)
-            command = going_on(run.folder, dataclasses.replace(config, origin=origin))
-            print(f"{run.folder} has done all its {config.iterations} iterations; to go on:")
+            config = run.config
+            if self.family is not None:  # the file may have moved since the run began
+                origin = Origin(self.family, config.origin.sha256)
+                config = dataclasses.replace(config, origin=origin)
+            command = longer_run(run.folder, config)
+            print(f"{run.folder} is complete ({config.iterations} iterations); train longer:")
             print(f"  {command}")
         elif not self.quiet:
             print("\n".join(closing(run.folder, run.config)))

@@ -1,7 +1,7 @@
-"""The baselines by name, with configurations of the form that meta-trained policies have.
+"""The baselines by name, as configurations like those of meta-trained policies.
 
-A baseline that is trained is multi-task PPO by Stable-Baselines3: `outer` holds PPO's settings,
-`inner` is no adaptation, or fine-tuning. So every tool for policies takes a baseline too.
+A trained baseline is multi-task PPO by Stable-Baselines3: `outer` holds PPO's settings, `inner` is
+no adaptation or fine-tuning. So every tool for policies takes baselines too.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from metarl_envs.inputs.numbers import whole
 
 PPO_PAPER = "Schulman et al. 2017, arXiv:1707.06347"
 ENV_STEPS = 2_000_000
-"""Environment steps of a baseline that is trained, if not told otherwise."""
+"""Default environment steps of a trained baseline."""
 
 
 def robust(config: TrainConfig) -> TrainConfig:
-    """Domain randomisation: every episode meets another task, of which the policy observes nothing.
+    """Domain randomisation: every episode has another task, which the policy does not observe.
 
-    SB3's own settings for PPO (Raffin et al. 2021) but for 64 worlds, each with one episode of the
-    family's horizon per iteration, and 32 minibatches instead of minibatches of 64 steps.
+    SB3's default settings of PPO (Raffin et al. 2021) with two exceptions: 64 worlds, each with one
+    episode per iteration, and 32 minibatches instead of minibatches of 64 steps.
     """
     return dataclasses.replace(
         config,
@@ -46,31 +46,31 @@ def robust(config: TrainConfig) -> TrainConfig:
 
 
 def finetuned(config: TrainConfig) -> TrainConfig:
-    """The same, with PPO's steps on the adaptation episodes of each test task."""
+    """The robust policy, fine-tuned by PPO on the adaptation episodes of each test task."""
     return dataclasses.replace(robust(config), inner=AdamSteps(), inner_loss="clipped")
 
 
 def oracle(config: TrainConfig) -> TrainConfig:
-    """The same, and the policy observes the task."""
+    """The robust policy's settings with the task observed."""
     return dataclasses.replace(robust(config), observe_task=True)
 
 
 def scratch(config: TrainConfig) -> TrainConfig:
-    """PPO on one task: fewer worlds, so that few episodes are enough for an update."""
+    """PPO on one task, with fewer worlds, so that an update needs few episodes."""
     config = robust(config)
     outer = dataclasses.replace(config.outer, minibatches=25)
     return dataclasses.replace(config, meta_batch_size=8, outer=outer)
 
 
 def untrained(config: TrainConfig) -> TrainConfig:
-    """Noise around zero, as wide as controls drawn uniformly from the actuators' range."""
+    """Noise around zero, with the deviation of controls uniform in the actuators' range."""
     return dataclasses.replace(
         robust(config), policy=MlpConfig(action_scale=1.0, init_std=1 / math.sqrt(3))
     )
 
 
 RANDOM = "random"
-"""The baseline that is nothing but its noise, and is measured with it."""
+"""The baseline of pure noise; it is measured with its noise."""
 BASELINES: Mapping[str, Method] = {
     RANDOM: Method("Random", "nothing", "nothing: noise", "-", untrained),
     "scratch": Method("PPO from scratch", "nothing", "PPO on one test task", PPO_PAPER, scratch),
@@ -96,17 +96,15 @@ BASELINES: Mapping[str, Method] = {
         oracle,
     ),
 }
-"""What `metarl baseline` offers; the fields say what adapts and how the weights were learned."""
-
-
+"""Baselines of `metarl baseline`."""
 IMPORTED: Mapping[str, Method] = {
     "sb3-ppo": Method("PPO", "nothing", "Stable-Baselines3's PPO, elsewhere", PPO_PAPER, robust),
 }
-"""Of policies that were trained elsewhere and are ours by conversion (`metarl.sb3`)."""
+"""Policies trained elsewhere and converted (`metarl.sb3`)."""
 
 
 def origins() -> dict[str, Method]:
-    """All that a policy may come from, by name."""
+    """Every method, baseline and source of converted policies, by name."""
     return {**METHODS, **BASELINES, **IMPORTED}
 
 
@@ -124,7 +122,7 @@ def baseline_recipe(family_name: str, name: str, env_steps: int = ENV_STEPS) -> 
 
 
 def iterations(config: TrainConfig, env_steps: int) -> int:
-    """Iterations that collect at least this many environment steps, one episode per world each."""
+    """Number of iterations, one episode per world each, that collect at least these steps."""
     env_steps = whole("env_steps", env_steps, least=1)
     per_iteration = config.meta_batch_size * config.episodes_per_task * config.horizon
     return max(1, math.ceil(env_steps / per_iteration))

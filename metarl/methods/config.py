@@ -29,16 +29,16 @@ Device = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True)
 class TrainConfig(PlainFields):
-    """Everything that determines a run. With the same machine and versions it fixes every bit."""
+    """Everything that determines a run, bit for bit on the same machine and versions."""
 
     family: str
     """Name of the task family."""
     method: str
-    """Name of the method whose recipe this began as; what runs is `inner` and `outer`."""
+    """Name of the method of the recipe; `inner` and `outer` determine what runs."""
     horizon: Count
     """Steps per episode, >= 1."""
     iterations: Count = 150
-    """Meta-iterations in all, >= 1."""
+    """Meta-iterations in total, >= 1."""
     meta_batch_size: Count = 40
     """M, tasks per meta-iteration, >= 1."""
     episodes_per_task: Count = 20
@@ -46,43 +46,43 @@ class TrainConfig(PlainFields):
     seed: Natural = 0
     """Root of all random streams, >= 0."""
     observe_task: bool = False
-    """Whether the policy observes the task: its features end every observation."""
+    """Task-conditioned policy: every observation ends with the task's features."""
     device: Device = "auto"
-    """Where meta-updates run; `auto` takes a GPU if there is one."""
+    """Device of the meta-updates; `auto`: a GPU if there is one."""
     engine: EngineName = "auto"
-    """What simulates; `auto` is warp on a GPU, cpu otherwise. `cpu` is exact and in double
-    precision; `warp` in single precision, on the device of the meta-updates."""
+    """Simulator; `auto`: warp on a GPU, else cpu. `cpu` computes in double precision; `warp` in
+    single precision, on the device of the meta-updates."""
     sim_threads: Count = field(default_factory=available_cores)
     """Simulator threads, >= 1. Results do not depend on it."""
     checkpoint_every: Count = 10
     """Iterations between checkpoints, >= 1."""
     evaluate_every: Natural = 20
     """Iterations between evaluations on validation tasks, >= 0; 0: none. Training does not depend
-    on it, not in a bit; at the defaults it costs 5 % more environment steps."""
+    on it; at the defaults it costs 5 % more environment steps."""
     evaluation_tasks: Count = 10
-    """Validation tasks, held out and the same every time, >= 1; with one there is no other task
-    whose adapted parameters could be the control."""
+    """Validation tasks, held out and fixed, >= 1; the control, parameters adapted to another task,
+    needs 2."""
     max_fault_share: PositiveShare = 0.2
     """Stop if more than this share of an iteration's episodes diverges, in (0, 1]."""
     adaptation_steps: Count = 1
     """K, adaptation steps per task in meta-training, each on fresh rollouts, >= 1."""
     inner_loss: InnerLoss = "log_prob"
-    """What an adaptation step descends. `log_prob`: -log pi A (MAML); `ratio`: -pi/pi_old A
-    (ProMP's low-variance curvature). Equal first derivatives at the behaviour policy, unequal
-    second ones. `clipped`: PPO's bound, for an adaptation of several steps per collection."""
+    """Loss of an adaptation step. `log_prob`: -log pi A (MAML); `ratio`: -pi/pi_old A (ProMP's
+    low-variance curvature); at the behaviour policy they differ in second derivatives only.
+    `clipped`: PPO's bound, for several steps per collection."""
     discount: PositiveShare = 0.99
-    """Weight of a reward against the same one a step earlier (gamma), in (0, 1]."""
+    """Discount factor (gamma), in (0, 1]."""
     gae_lambda: Share = 1.0
-    """Bias-variance balance of the advantages (lambda of GAE), in [0, 1]: 1 relies on the returns
-    that were seen, 0 on the baseline's prediction of the next step."""
+    """Lambda of GAE, in [0, 1]: 1 relies on observed returns, 0 on the baseline's prediction of
+    the next step."""
     policy: PolicyConfig = field(default_factory=MlpConfig)
     """The policy network."""
     inner: Adaptation = field(default_factory=GradientStep)
-    """The inner loop: how the policy adapts."""
+    """The inner loop: adaptation of the policy."""
     outer: LearnerSettings = field(default_factory=Trpo)
-    """The outer loop: how the meta-parameters learn."""
+    """The outer loop: update of the meta-parameters."""
     origin: Origin = field(default_factory=Origin)
-    """The Python file that defines the family; of a shipped one, none."""
+    """Python file that defines the family; empty for a shipped one."""
 
     def __post_init__(self) -> None:
         self.outer.num_distinct_tasks(self.meta_batch_size)
@@ -102,17 +102,17 @@ PARTS = ("policy", "inner", "outer")
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
     """Plain JSON values, one object per dataclass."""
-    return dataclasses.asdict(config) | {
-        "policy": {KIND: _kind(POLICIES, config.policy)} | dataclasses.asdict(config.policy),
-        "inner": {KIND: _kind(ADAPTATIONS, config.inner)} | dataclasses.asdict(config.inner),
-        "outer": {KIND: _kind(OUTER_UPDATES, config.outer)} | dataclasses.asdict(config.outer),
-    }
+    data = dataclasses.asdict(config)
+    for part, registry in zip(PARTS, KINDS.values(), strict=True):
+        kinds = {cls: kind for kind, cls in registry.items()}
+        data[part] = {KIND: kinds[type(getattr(config, part))]} | data[part]
+    return data
 
 
-def from_json(data: Any) -> TrainConfig:  # noqa: ANN401 - whatever a file holds
-    """The inverse of `to_json`. A field that a file does not have is at its default.
+def from_json(data: Any) -> TrainConfig:  # noqa: ANN401 - any JSON value
+    """The inverse of `to_json`; a missing field takes its default.
 
-    So a new field's default must be what held before the field was there.
+    So the default of a new field must be the behaviour before the field existed.
 
     Raises:
         InputError: naming the field by its path, for a missing, unknown or ill-typed one.
@@ -124,7 +124,7 @@ def from_json(data: Any) -> TrainConfig:  # noqa: ANN401 - whatever a file holds
 
 
 def settings(config: TrainConfig) -> dict[str, Any]:
-    """Every setting by its dotted name, such as `outer.clip`; what defines a run is left out."""
+    """Every setting by its dotted name, such as `outer.clip`, without family, method and origin."""
     flat: dict[str, Any] = {}
     for name, value in to_json(config).items():
         if name in ("family", "method", "origin"):
@@ -136,51 +136,46 @@ def settings(config: TrainConfig) -> dict[str, Any]:
     return flat
 
 
-def with_settings(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
+def with_settings(config: TrainConfig, chosen: Mapping[str, Any]) -> TrainConfig:
     """The configuration with other values for some settings, by their dotted names.
 
-    With another `policy.init_std` the adaptation's steps change in proportion to its square, unless
-    a setting of the adaptation is given too: the gradient with respect to a mean action falls with
-    the deviation, and what a shift of the mean does is measured in deviations. So a step changes
-    the policy as much as before (on half-cheetah-payload-velocity with a deviation of 3 and
-    MAML's rate of 0.1 the step was 0.004 nats and nothing was learned in 0.8 million steps).
+    A new `policy.init_std` scales the adaptation step by the square of its change, unless a setting
+    of `inner` is chosen too: the gradient with respect to a mean action falls with the standard
+    deviation, and a shift of the mean counts in standard deviations. So the step changes the policy
+    as much as before. (On half-cheetah-payload-velocity with a deviation of 3 and MAML's rate of
+    0.1 the step was 0.004 nats, and nothing was learned in 0.8 million steps.)
 
     Raises:
-        InputError: for a name that it does not have, with the nearest ones, or a value not allowed.
+        InputError: for an unknown name, with the nearest, or a value that is not allowed.
     """
     known, changes = settings(config), {part: {} for part in ("", *PARTS)}
-    for name, value in given.items():
+    for name, value in chosen.items():
         if name not in known:
             raise unknown_name(f"setting of {config.method}", name, known)
         part, _, field_name = name.rpartition(".")
         changes[part][field_name] = value
-    own = changes.pop("")
+    fields = changes.pop("")
     for part, values in changes.items():
         try:
-            own[part] = dataclasses.replace(getattr(config, part), **values)
+            fields[part] = dataclasses.replace(getattr(config, part), **values)
         except InputError as error:
             raise InputError(f"{part}.{error}") from None
-    changed = dataclasses.replace(config, **own)
+    changed = dataclasses.replace(config, **fields)
     wider = changed.policy.init_std / config.policy.init_std
-    if wider != 1 and not any(name.startswith("inner.") for name in given):
+    if wider != 1 and not any(name.startswith("inner.") for name in chosen):
         changed = dataclasses.replace(changed, inner=changed.inner.scaled(wider**2))
     return changed
 
 
-def _kind(registry: Mapping[str, type], value: object) -> str:
-    """The name that a class is registered under."""
-    return next(name for name, cls in registry.items() if type(value) is cls)
-
-
 def _reader() -> cattrs.Converter:
-    """Builds the dataclasses of a configuration from JSON; they check their fields themselves."""
+    """A converter from JSON to the dataclasses of a configuration, which check their fields."""
     reader = cattrs.Converter(forbid_extra_keys=True)
 
     def unchanged(value: Any, _: type) -> Any:  # noqa: ANN401
         return value
 
     reader.register_structure_hook_func(lambda hint: not dataclasses.is_dataclass(hint), unchanged)
-    for plain in (int, float, bool, str):  # which have converters of their own, int("7") and such
+    for plain in (int, float, bool, str):  # else cattrs would convert, such as int("7")
         reader.register_structure_hook(plain, unchanged)
 
     def of_its_kind(data: Any, base: type) -> Any:  # noqa: ANN401

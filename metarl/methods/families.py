@@ -1,4 +1,4 @@
-"""Complete default configurations: one function per task family that needs its own."""
+"""Recipes, the default configurations: one function per task family that needs its own."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DEFAULT_METHOD = "maml-trpo"
 
 
 def default(family_name: str) -> TrainConfig:
-    """MAML-TRPO with the family's own horizon.
+    """MAML-TRPO with the family's horizon.
 
-    The literature's settings (inner rate 0.1, action scale 10, discount 0.99, 2x64 tanh) but for
-    three: 20 tasks instead of 40, a trust region of 0.02 nats instead of 0.01, and lambda 0.97
-    instead of 1. On half-cheetah-direction after 16.8 million steps three seeds returned 232, 250
-    and 247; one with `--outer.max-kl 0.01 --gae-lambda 1` returned 189.
+    Settings of the literature (inner rate 0.1, action scale 10, discount 0.99, 2x64 tanh) with
+    three exceptions: 20 tasks instead of 40, a trust region of 0.02 nats instead of 0.01, lambda
+    0.97 instead of 1. On half-cheetah-direction after 16.8 million steps three seeds returned 232,
+    250 and 247; one with `--outer.max-kl 0.01 --gae-lambda 1` returned 189.
     """
     family = get_family(family_name)
     return TrainConfig(
@@ -37,9 +37,9 @@ def default(family_name: str) -> TrainConfig:
 
 
 def navigation(family_name: str) -> TrainConfig:
-    """2-D navigation: MAML's network and first step size; output 1 is a full step.
+    """2-D navigation: MAML's network and step size; an output of 1 is a full step.
 
-    The first inner step finds the goal's direction, the next ones its distance: they must be
+    The first inner step finds the goal's direction. Later ones find its distance and must be
     smaller, hence the decay.
     """
     return dataclasses.replace(
@@ -51,14 +51,15 @@ def navigation(family_name: str) -> TrainConfig:
 
 
 def few_episodes(family_name: str) -> TrainConfig:
-    """5 episodes per task, since that is what a robot is to adapt with; wide exploration.
+    """5 episodes per task, a budget for real robots, and wide exploration.
 
-    At first actions spread over three tenths of the range, not the literature's one: a step then
-    moves the mean action as far by a ninth of the nats. Meta-SGD after 1.2 million steps, return
-    of the mean action on 40 held-out tasks with one tenth and with three, a seed each: the arm of
-    `experiments/own_robot` -24, -25, -21 and -15, -19, -14; another arm that reaches for hidden
-    places -46, -41 and -39, -33; MAML-TRPO on half-cheetah-payload-velocity after 0.8 million
-    steps, with three tenths by `init_std` and MAML's rate, and by `action_scale`: -100 and -65.
+    The initial standard deviation is three tenths of the action range, one tenth in the literature;
+    moving the mean action by the same distance then costs a ninth of the nats. Return of the mean
+    action on 40 held-out tasks with one tenth and with three tenths, one number per seed: Meta-SGD
+    after 1.2 million steps on the arm of `experiments/own_robot` -24, -25, -21 and -15, -19, -14;
+    on another arm that reaches for hidden targets -46, -41 and -39, -33. MAML-TRPO on
+    half-cheetah-payload-velocity after 0.8 million steps, three tenths by `init_std` with MAML's
+    rate and by `action_scale`: -100 and -65.
     """
     base = default(family_name)
     return dataclasses.replace(
@@ -72,7 +73,7 @@ RECIPES: dict[str, Callable[[str], TrainConfig]] = {
     "half-cheetah-reversed": few_episodes,
     "half-cheetah-payload-velocity": few_episodes,
 }
-"""Of the shipped families; a robot of one's own begins with few episodes and wide exploration."""
+"""Recipes of the shipped families; other families use `few_episodes`."""
 
 
 def recipe(family_name: str, method: str = DEFAULT_METHOD) -> TrainConfig:

@@ -1,8 +1,17 @@
 """The methods: named pairs of an adaptation and an outer update, with settings that work.
 
-A method changes a family's recipe (`metarl.methods.families`) in what its paper changes, no more.
-Where a paper leaves the outer step open, or leaves it to TRPO, the adaptations beside plain
-MAML's learn by PPO's clipped surrogate. `experiments/compare_methods.py` compares them all.
+Each method is a recipe below; its code is in a few files. MAML-TRPO, for example:
+
+    adaptation/gradient.py      the inner step, theta' = theta - alpha * gradient
+    adaptation/losses.py        the loss that the step descends
+    adaptation/inner_loop.py    K steps, each on fresh episodes, for all tasks at once
+    outer/meta_gradient.py      episodes before and after the inner loop, and its derivative
+    outer/trpo.py               the outer update: surrogate and Fisher products
+    outer/trust_region.py       conjugate gradient and line search
+
+A recipe changes a family's configuration (`methods/families.py`) only as its paper does. Where a
+paper leaves the outer update open or to TRPO, methods with another adaptation than MAML's use PPO's
+clipped surrogate. `experiments/compare_methods.py` compares all methods.
 """
 
 from __future__ import annotations
@@ -31,23 +40,23 @@ Recipe = Callable[[TrainConfig], TrainConfig]
 
 @dataclass(frozen=True)
 class Method:
-    """A way to meta-train: what adapts, how the meta-parameters learn, who proposed it."""
+    """A meta-learning method or a baseline: inner loop, outer update, paper."""
 
     title: str
-    """As people write it."""
+    """Name in text."""
     adapts: str
-    """What changes on a task, and how."""
+    """Inner loop: the adapted parameters, and the kind of step."""
     learns: str
-    """How the meta-parameters learn."""
+    """Outer update of the meta-parameters; of a baseline, its training."""
     paper: str
     recipe: Recipe
-    """A family's configuration -> the same with this method."""
+    """From a family's configuration to the one with this method."""
     learns_nothing_on: tuple[str, ...] = ()
-    """Shipped families on which no setting that was tried learned to adapt."""
+    """Shipped families on which no tried setting learned to adapt."""
 
 
 def maml_trpo(config: TrainConfig) -> TrainConfig:
-    """The family's recipe as it is."""
+    """The family's recipe, unchanged."""
     return config
 
 
@@ -65,35 +74,35 @@ def promp(config: TrainConfig) -> TrainConfig:
     """One pass over the data at twice the usual rate; observations standardised as in Meta-SGD.
 
     With raw observations and the usual rate (`--policy.normalize-observations False
-    --outer.learning-rate 0.001`) half-cheetah-direction learns faster at first, and stands at
-    217 after 24 million steps; with these settings at 250 (seed 0).
+    --outer.learning-rate 0.001`) half-cheetah-direction learns faster at first, but returns 217
+    after 24 million steps; with these settings 250 (seed 0).
     """
     outer = ProMp(learning_rate=2e-3)
     return dataclasses.replace(_standardised(config), inner_loss="ratio", outer=outer)
 
 
 def e_maml(config: TrainConfig) -> TrainConfig:
-    """ProMP's outer step with log-likelihoods inside and credit for exploration."""
+    """ProMP's outer step, the log-likelihood as inner loss, and credit for exploration."""
     return dataclasses.replace(config, outer=EMaml())
 
 
 PATIENT: dict[str, Any] = {"epochs": 3, "adaptation_lr": 2e-3, "final_rate": 0.0}
-"""Three passes over the data, for adaptations with meta-parameters of their own to learn, by steps
-that shrink to nothing, so that the final policy is one that has settled: with constant ones, rates
-go on growing, and of three Meta-SGD runs on a boat that is paid for speed all fell in the
-last 40 of 200 iterations, from 197, 181 and 179 on validation tasks to 170, 169 and 151. With
-shrinking ones two of the three end at their best, 202 and 187, and one at 166 after 184. Runs of a
-few dozen iterations learn faster with `--outer.final-rate 1`."""
+"""Three passes over the data, for adaptations with meta-parameters of their own, at a learning rate
+that decays to 0 so that the final policy has converged. At constant rates the learned step sizes
+keep growing: three Meta-SGD runs on a boat rewarded for speed fell in the last 40 of 200 iterations
+from returns of 197, 181 and 179 on validation tasks to 170, 169 and 151. With the decay, two of the
+three end at their best, 202 and 187, and one at 166 after 184. Runs of a few dozen iterations learn
+faster with `--outer.final-rate 1`."""
 
 
 def meta_sgd(config: TrainConfig) -> TrainConfig:
-    """A learned rate for every weight; the rates take Adam's steps with the weights."""
+    """A learned rate for every weight; Adam updates the rates together with the weights."""
     config = _standardised(config)
     return dataclasses.replace(config, inner_loss="ratio", inner=MetaSgd(), outer=ProMp(**PATIENT))
 
 
 def maml_plus_plus(config: TrainConfig) -> TrainConfig:
-    """Two steps with rates of their own; both count while a third of meta-training lasts."""
+    """Two steps with separate rates; both losses count during the first third of training."""
     return dataclasses.replace(
         config,
         adaptation_steps=2,
@@ -106,8 +115,8 @@ def maml_plus_plus(config: TrainConfig) -> TrainConfig:
 def anil(config: TrainConfig) -> TrainConfig:
     """The last layer and the exploration noise adapt, by steps ten times as large as MAML's.
 
-    They move fewer weights: on half-cheetah-direction after 1.2 million steps a rate of 0.1 gained
-    3, 0.3 gained 57, 1 gained 72 and 3 gained 56 (seed 0, raw observations).
+    Fewer weights move, so steps must be larger: on half-cheetah-direction after 1.2 million steps a
+    rate of 0.1 gained 3, 0.3 gained 57, 1 gained 72 and 3 gained 56 (seed 0, raw observations).
     """
     inner = HeadStep(inner_lr=1.0)
     return dataclasses.replace(config, inner_loss="ratio", inner=inner, outer=ProMp(**PATIENT))
@@ -116,9 +125,9 @@ def anil(config: TrainConfig) -> TrainConfig:
 def cavia(config: TrainConfig) -> TrainConfig:
     """Five context parameters adapt, at the paper's rate of 1.
 
-    They learn on navigation. On half-cheetahs rates of 1, 10 and 50 (direction, dynamics; 1.2
-    million steps) and 1 (payload and velocity; 0.8 million) gained nothing over another task's
-    adaptation; the MAML paper's policy that adapts a context vector failed there, too.
+    It learns on navigation. On half-cheetahs, rates of 1, 10 and 50 (direction, dynamics; 1.2
+    million steps) and 1 (payload and velocity; 0.8 million) gained nothing over parameters adapted
+    to another task; the context-vector policy of the MAML paper failed there too.
     """
     policy = dataclasses.replace(config.policy, context_size=5)
     inner = ContextStep()
@@ -130,50 +139,50 @@ def cavia(config: TrainConfig) -> TrainConfig:
 def imaml(config: TrainConfig) -> TrainConfig:
     """The quadratic term weighs as much as MAML's step size of 0.1; one step of Adam.
 
-    The problem is posed with -log pi A: likelihood ratios vanish two standard deviations from the
-    policy that acted, and with them the pull to go further. With ratios and `PATIENT`, navigation
-    returned -17 after one step; with these settings -14 (`experiments.compare_methods`).
+    The inner loss is -log pi A, because likelihood ratios and their gradients vanish two standard
+    deviations from the behaviour policy. With ratios and `PATIENT`, navigation returned -17 after
+    one step; with these settings -14 (`experiments.compare_methods`).
     """
     return dataclasses.replace(config, inner=ProximalStep(iterations=3), outer=Adam())
 
 
 def learned_optimizer(config: TrainConfig) -> TrainConfig:
-    """An LSTM emits the update, beginning as MAML's step."""
+    """An LSTM computes the update; initially it is MAML's step."""
     return dataclasses.replace(
         config, inner_loss="ratio", inner=LearnedOptimizer(), outer=ProMp(**PATIENT)
     )
 
 
 def reptile(config: TrainConfig) -> TrainConfig:
-    """Two steps of six times MAML's size: with one, Reptile is joint training.
+    """Two steps of six times MAML's size: with one step, Reptile is joint training.
 
-    It has no derivative that makes policies sensitive to steps, so steps must be larger.
+    No derivative of the step makes the policy sensitive to it, so steps must be larger.
     """
     chosen = {"inner.first_order": True, "inner.inner_lr": 0.6, "adaptation_steps": 2}
     return dataclasses.replace(with_settings(config, chosen), outer=Reptile(outer_lr=2.5))
 
 
 def es_maml(config: TrainConfig) -> TrainConfig:
-    """The paper's linear policy, whose few entries 20 pairs can tell apart."""
+    """The paper's linear policy, with few enough weights for 20 pairs of perturbations."""
     return dataclasses.replace(_linear(config, 40, 10), outer=EvolutionStrategy())
 
 
 def cma_es(config: TrainConfig) -> TrainConfig:
-    """ES-MAML's policy and inner step; 10 candidates that meet the same eight tasks."""
+    """ES-MAML's policy and inner step; 10 candidates on the same eight tasks."""
     return dataclasses.replace(_linear(config, 80, 5), outer=CmaEs())
 
 
 def _standardised(config: TrainConfig) -> TrainConfig:
-    """Observations standardised, where there are angles of 1 rad beside velocities of 10 rad/s."""
+    """Observations standardised if they mix angles of 1 rad with velocities of 10 rad/s."""
     chosen = family_of(config).robot.mixed_units
     return with_settings(config, {"policy.normalize_observations": chosen})
 
 
 def _linear(config: TrainConfig, meta_batch_size: int, episodes_per_task: int) -> TrainConfig:
-    """A policy small enough to be searched, without derivatives of its step.
+    """A linear policy, small enough for a search, and first-order steps.
 
-    No hidden layer amplifies that step, so it is ten times MAML's: 100 iterations of ES-MAML on
-    navigation returned -17 after adaptation, with a rate of 0.1 -39 (learning rate 0.03).
+    Without hidden layers, which amplify a step, it is ten times MAML's: after 100 iterations of
+    ES-MAML, navigation returned -17 after adaptation, with a rate of 0.1 -39 (learning rate 0.03).
     """
     chosen = {
         "policy.hidden_sizes": [],
@@ -185,38 +194,36 @@ def _linear(config: TrainConfig, meta_batch_size: int, episodes_per_task: int) -
     return with_settings(config, chosen)
 
 
+GRADIENT_STEP = "all weights, by a policy-gradient step"
+CLIPPED = "clipped surrogate, low-variance curvature, inner KL penalty"
 METHODS: Mapping[str, Method] = {
     "maml-trpo": Method(
         "MAML-TRPO",
-        "all weights, by a policy-gradient step",
+        GRADIENT_STEP,
         "TRPO through the step, second order",
         "Finn et al. 2017, arXiv:1703.03400",
         maml_trpo,
     ),
     "fomaml-trpo": Method(
         "FOMAML-TRPO",
-        "all weights, by a policy-gradient step",
+        GRADIENT_STEP,
         "TRPO, first order",
         "Finn et al. 2017, arXiv:1703.03400, section 5.2",
         fomaml_trpo,
     ),
     "maml-adam": Method(
         "MAML-Adam",
-        "all weights, by a policy-gradient step",
+        GRADIENT_STEP,
         "one step of Adam on the surrogate, second order",
         "Finn et al. 2017, arXiv:1703.03400, Algorithm 3",
         maml_adam,
     ),
     "promp": Method(
-        "ProMP",
-        "all weights, by a policy-gradient step",
-        "clipped surrogate, low-variance curvature, inner KL penalty",
-        "Rothfuss et al. 2019, arXiv:1810.06784",
-        promp,
+        "ProMP", GRADIENT_STEP, CLIPPED, "Rothfuss et al. 2019, arXiv:1810.06784", promp
     ),
     "e-maml": Method(
         "E-MAML",
-        "all weights, by a policy-gradient step",
+        GRADIENT_STEP,
         "clipped surrogate with credit for exploration",
         "Stadie et al. 2018, arXiv:1803.01118",
         e_maml,
@@ -224,7 +231,7 @@ METHODS: Mapping[str, Method] = {
     "meta-sgd": Method(
         "Meta-SGD",
         "all weights, by a policy-gradient step with a learned rate for each",
-        "clipped surrogate, low-variance curvature, inner KL penalty",
+        CLIPPED,
         "Li et al. 2017, arXiv:1707.09835",
         meta_sgd,
     ),
@@ -238,14 +245,14 @@ METHODS: Mapping[str, Method] = {
     "anil": Method(
         "ANIL",
         "the last layer, by a policy-gradient step",
-        "clipped surrogate, low-variance curvature, inner KL penalty",
+        CLIPPED,
         "Raghu et al. 2020, arXiv:1909.09157",
         anil,
     ),
     "cavia": Method(
         "CAVIA",
         "five context parameters, by a policy-gradient step",
-        "clipped surrogate, low-variance curvature, inner KL penalty",
+        CLIPPED,
         "Zintgraf et al. 2019, arXiv:1810.03642",
         cavia,
         ("half-cheetah-direction", "half-cheetah-dynamics", "half-cheetah-payload-velocity"),
@@ -273,7 +280,7 @@ METHODS: Mapping[str, Method] = {
     ),
     "es-maml": Method(
         "ES-MAML",
-        "all weights, by a policy-gradient step",
+        GRADIENT_STEP,
         "evolution strategies on the return after adaptation",
         "Song et al. 2020, arXiv:1910.01215",
         es_maml,
@@ -281,7 +288,7 @@ METHODS: Mapping[str, Method] = {
     ),
     "cma-es": Method(
         "CMA-ES",
-        "all weights, by a policy-gradient step",
+        GRADIENT_STEP,
         "CMA-ES on the return after adaptation",
         "Hansen 2016, arXiv:1604.00772",
         cma_es,

@@ -1,6 +1,15 @@
-"""Settings of a run by their dotted names, such as `outer.clip`: which are offered where."""
+"""Settings of a run by dotted name, such as `outer.clip`: texts, and those of each command."""
 
 from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import textwrap
+from collections.abc import Mapping
+from typing import Any, NamedTuple, get_type_hints
+
+from metarl.methods.config import PARTS, TrainConfig, settings
 
 COMMON = (
     "iterations",
@@ -21,7 +30,7 @@ COMMON = (
     "engine",
     "sim_threads",
 )
-"""What people change most: the settings that `--help` shows; `--help-all` shows all."""
+"""Settings in `--help`, those that people change most; `--help-all` shows all."""
 BASELINE_SETTINGS = (
     "horizon",
     "seed",
@@ -42,17 +51,54 @@ BASELINE_SETTINGS = (
     "outer.clip",
     "outer.max_kl",
 )
-"""Those of `metarl baseline`: what Stable-Baselines3's PPO has too, and those of fine-tuning. The
-others mean nothing to a baseline."""
+"""Settings of `metarl baseline`: those of Stable-Baselines3's PPO and of fine-tuning."""
 RESUMABLE = ("iterations", "device", "engine", "sim_threads")
-"""Those of `metarl resume`; the others are fixed when a run begins."""
+"""Settings that `metarl resume` can change."""
 
 
 def flag(name: str) -> str:
-    """A setting as it is typed, such as --outer.max-kl."""
+    """A setting as a flag, such as --outer.max-kl."""
     return f"--{name.replace('_', '-')}"
 
 
 def shown(value: object) -> str:
-    """A setting's value as it is typed behind its flag, such as 64 64."""
+    """A setting's value as it follows its flag, such as 64 64."""
     return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+class Setting(NamedTuple):
+    """One setting of a configuration: value, type, and the docstring of its field."""
+
+    value: Any
+    type: Any
+    text: str
+
+
+def described(config: TrainConfig) -> dict[str, Setting]:
+    """Every setting of a configuration by its dotted name, such as `outer.clip`."""
+    fields = {}
+    for part in ("", *PARTS):
+        cls = type(getattr(config, part) if part else config)
+        texts, types = field_texts(cls), get_type_hints(cls)
+        fields |= {f"{part}.{name}".lstrip("."): (types[name], texts[name]) for name in texts}
+    return {name: Setting(value, *fields[name]) for name, value in settings(config).items()}
+
+
+@functools.cache
+def field_texts(cls: type) -> Mapping[str, str]:
+    """Docstrings of a dataclass's fields, inherited ones too, each in one line."""
+    texts: dict[str, str] = {}
+    for owner in reversed(cls.__mro__[:-1]):  # object has none
+        tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
+        (definition,) = tree.body
+        assert isinstance(definition, ast.ClassDef)
+        for field, below in zip(definition.body, definition.body[1:], strict=False):
+            match field, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    texts[name] = " ".join(text.split())
+                case _:
+                    pass
+    return texts

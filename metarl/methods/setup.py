@@ -1,8 +1,10 @@
-"""What is built from a configuration, which itself is data: family, policy, device, environment."""
+"""Objects built from a configuration: family, policy, device, learner, environment."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 
 import torch
 
@@ -23,16 +25,16 @@ from metarl_envs import (
 
 
 def family_of(config: TrainConfig) -> TaskFamily:
-    """The task family, shipped or loaded, with its task observed if the policy observes it.
+    """The task family, shipped or loaded; it observes its task if the policy is task-conditioned.
 
     Raises:
-        InputError: for one in a file that nobody has named: reading a run runs no code.
+        InputError: for one in a file that was not named, since reading a run runs no code.
     """
     reference = config.origin.reference
     if reference and config.family not in FAMILIES:
         raise InputError(
-            f"family '{config.family}' is defined in {reference}, and a Python file runs only "
-            f"if you name it: add --family {reference} (in Python: "
+            f"family '{config.family}' is defined in {reference}, and a Python file is run "
+            f"only if you name it: add --family {reference} (in Python: "
             f'metarl_envs.load_family("{reference}"))'
         )
     family = get_family(config.family)
@@ -40,7 +42,7 @@ def family_of(config: TrainConfig) -> TaskFamily:
 
 
 def policy_of(config: TrainConfig) -> Policy:
-    """The policy function for the family's spaces."""
+    """The policy for the family's spaces."""
     return Policy.for_family(family_of(config), config.policy)
 
 
@@ -54,23 +56,37 @@ def device_of(config: TrainConfig) -> torch.device:
 
 
 def check_machine(config: TrainConfig) -> None:
-    """Refuse a device or an engine that this machine does not have.
+    """Refuse a device, an engine or rollouts that this machine does not have or cannot hold.
 
     Raises:
         InputError: naming it, with the fix.
     """
     chosen_engine(config.engine, device_of(config))
+    if sys.platform == "win32":
+        return
+    family = family_of(config)
+    numbers_per_step = 2 * family.observation_size + len(family.action_bounds()[0]) + 8  # or more
+    samples = config.meta_batch_size * config.episodes_per_task * config.horizon
+    needed = 4 * numbers_per_step * samples * (config.adaptation_steps + 1)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise InputError(
+            f"{config.meta_batch_size} tasks x {config.episodes_per_task} episodes x "
+            f"{config.horizon} steps need more than {needed / 1e9:.0f} GB, this machine has "
+            f"{memory / 1e9:.0f} GB; use a smaller --meta-batch-size, --episodes-per-task or "
+            "--horizon"
+        )
 
 
 def inner_loop_of(config: TrainConfig, progress: float) -> InnerLoopConfig:
-    """How the policy adapts when this share of meta-training, in [0, 1], is over."""
+    """The inner loop after this share of meta-training, in [0, 1]."""
     return InnerLoopConfig(
         config.inner.at(progress), config.inner_loss, config.discount, config.gae_lambda
     )
 
 
 def learner_of(config: TrainConfig) -> Learner:
-    """The learner; its settings, `config.outer`, say of which kind it is."""
+    """The learner of the kind of `config.outer`."""
     inner = InnerLoopConfig(config.inner, config.inner_loss, config.discount, config.gae_lambda)
     parts = LearnerParts(
         policy_of(config), inner, config.adaptation_steps, config.iterations, device_of(config)
@@ -79,7 +95,7 @@ def learner_of(config: TrainConfig) -> Learner:
 
 
 def training_env(config: TrainConfig, num_tasks: int, episodes_per_task: int) -> BatchEnv:
-    """Worlds on the machine that the configuration asks for: M x E of them."""
+    """M x E worlds with the configuration's engine, device and threads."""
     return env_of(
         config,
         num_tasks,
@@ -99,7 +115,7 @@ def env_of(
     engine: EngineName = "cpu",
     device: torch.device | None = None,
 ) -> BatchEnv:
-    """Worlds of the family with the configuration's horizon, M x E of them, on any machine."""
+    """M x E worlds of the family with the configuration's horizon."""
     return BatchEnv(
         family_of(config),
         num_tasks,

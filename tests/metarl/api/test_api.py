@@ -24,13 +24,7 @@ from metarl.methods.settings import RESUMABLE
 from metarl.runs.checkpoint import load_policy, load_run_config
 from metarl_envs import InputError, get_family, register_family
 
-SIZES = {
-    "meta_batch_size": 3,
-    "episodes_per_task": 3,
-    "horizon": 8,
-    "sim_threads": 1,
-    "iterations": 2,
-}
+SIZES = dict(meta_batch_size=3, episodes_per_task=3, horizon=8, sim_threads=1, iterations=2)
 PARTS = {"compute": Compute, "new": NewRuns}
 ELSEWHERE = {"settings", "options", "quiet", "help_all"}
 MEASURING = {"tasks": 3, "episodes": 2, "sim_threads": 1}
@@ -211,15 +205,14 @@ def test_baseline_and_diagnose(capfd):
     run = metarl.baseline("scratch", "navigation", env_steps=30, task=task, **small)
     assert run.policy.saved.metadata["task"] == {"goal": [0.3, -0.2]}
     assert run.trained == 2
-    assert str(run).splitlines()[-1] == "  trained on one task; it does not adapt"
+    assert "does not adapt" in str(run).splitlines()[-1]
     assert "gain" not in str(run)
     with pytest.raises(InputError, match="--task: for the baseline scratch, not for robust"):
         metarl.baseline("robust", "navigation", task=task)
-    ends = {
-        f"{name}": [metarl.baseline(name, "navigation", env_steps=30, **small)]
-        for name in ("robust", "oracle")
-    }
-    found = metarl.diagnose("navigation", **ends, **MEASURING, out="d")
+    robust, oracle = (
+        metarl.baseline(name, "navigation", env_steps=30, **small) for name in ("robust", "oracle")
+    )
+    found = metarl.diagnose("navigation", robust=[robust], oracle=[oracle], out="d", **MEASURING)
     assert capfd.readouterr() == ("", "")
     assert found.diagnosis.verdict("test") in " ".join(str(found).split())
     assert not Path("d").exists()

@@ -12,13 +12,8 @@ from support.tiny_runs import TINY, run_with
 from metarl.cli import main
 from metarl.process import command_line
 
+pytest.importorskip("stable_baselines3")
 SIZES = ["--tasks", "3", "--episodes", "3", "--sim-threads", "1"]
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    pytest.importorskip("stable_baselines3")
-    monkeypatch.chdir(tmp_path)
 
 
 def test_trains_measures_and_says_and_the_runs_can_be_used_again(capsys):
@@ -51,12 +46,14 @@ def test_trains_measures_and_says_and_the_runs_can_be_used_again(capsys):
         assert len(found["gain_over_another_task"]) == 3
         assert found["gained"] in shown and "over another task's adaptation" in found["gained"]
     assert main(["diagnose", "navigation", "--run", f"{out}/robust-0", *given[:4]]) == 2
-    assert "needed is a method that adapts on navigation" in capsys.readouterr().err
+    assert "--run runs/navigation-diagnosis/robust-0: robust on" in capsys.readouterr().err
 
-    # A run of another kind is not taken for what it is not.
     capsys.readouterr()
     assert main(["diagnose", "navigation", "--robust", f"{out}/oracle-0"]) == 2
     assert "oracle on navigation; needed is robust" in capsys.readouterr().err
+    running = ["--robust", f"{out}/robust-0"]
+    assert main(["diagnose", "half-cheetah-velocity", *running]) == 2
+    assert "needed is robust on half-cheetah-velocity" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--tasks", "--episodes", "--env-steps"])

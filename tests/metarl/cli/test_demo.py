@@ -1,6 +1,4 @@
-import os
 import re
-import sys
 
 import pytest
 from support.tiny import tiny_policy
@@ -9,7 +7,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import metarl
 from experiments import demo as experiment
 from metarl.cli import demo
-from metarl.process import use_headless_gl
 from metarl.runs.checkpoint import save_policy
 from metarl_envs import InputError
 
@@ -27,12 +24,12 @@ def test_without_opengl_the_rest_is_shown(policy, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(demo, "record", no_gl)
     shown = demo.main(tmp_path / "out", policy=policy, runs=4, episodes=2)
     printed = capsys.readouterr().out
-    assert "no video: cannot render without OpenGL: set MUJOCO_GL=egl" in printed
+    assert "no video: cannot render" in printed
     assert shown.videos == []
     assert "+1 runs forward, -1 backward" in printed
-    assert "2 tasks, 4 runs in all" in printed
+    assert "2 tasks, 4 runs" in printed
     assert "measured by: mean action" in printed
-    assert "over another task's adaptation" in shown.gain_text()
+    assert re.search(r"^gain  .* over another task's adaptation$", printed, re.MULTILINE)
     assert re.search(r"direction = -1: return \S+ -> \S+, forward velocity \S+ -> \S+ m/s", printed)
     for path in (*shown.figures, shown.adapted):
         assert path.exists()
@@ -74,35 +71,3 @@ def test_a_wrong_option_of_the_training_demo_trains_nothing(tmp_path, capsys):
     assert experiment.main(["--iterations", "none"], tmp_path / "demo") != 0
     assert "--iterations" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("platform", "given", "missing", "expected"),
-    [
-        ("linux", {}, [], "egl"),
-        ("linux", {"MUJOCO_GL": "osmesa"}, [], "osmesa"),
-        ("linux", {"DISPLAY": ":0"}, ["libEGL"], None),
-        ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, [], None),
-        ("darwin", {}, ["libEGL"], None),
-        # Importing MuJoCo fails with a backend that is not there.
-        ("linux", {}, ["libEGL"], "disable"),
-        ("linux", {"MUJOCO_GL": "egl", "DISPLAY": ":0"}, ["libEGL"], "disable"),
-        ("linux", {"MUJOCO_GL": "osmesa"}, ["libOSMesa"], "disable"),
-        ("linux", {"MUJOCO_GL": "glfw"}, ["libEGL"], "glfw"),
-    ],
-)
-def test_gl_backend_is_one_that_mujoco_can_be_imported_with(
-    monkeypatch, platform, given, missing, expected
-):
-    def load(name):
-        if any(name.startswith(library) for library in missing):
-            raise OSError(f"{name}: cannot open shared object file")
-
-    monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr("ctypes.CDLL", load)
-    for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    use_headless_gl()
-    assert os.environ.get("MUJOCO_GL") == expected

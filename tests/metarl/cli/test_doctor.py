@@ -10,7 +10,7 @@ from collections import namedtuple
 import pytest
 
 from metarl.cli import doctor
-from metarl.cli.doctor import Finding
+from metarl.cli.doctor import Doctor, Finding
 
 
 @pytest.fixture
@@ -21,18 +21,17 @@ def no_display(monkeypatch):
 
 def test_this_machine_can_run_metarl(capsys, monkeypatch):
     monkeypatch.setattr(doctor, "render_with", lambda backend: "")
-    assert doctor.main() == 0
+    assert Doctor().run() == 0
     shown = capsys.readouterr().out
     for name in ("python", "torch", "mujoco", "gymnasium", "CPU engine", "threads", "CUDA"):
         assert f" {name} " in shown
     assert "MISSING" not in shown
-    assert shown.endswith("metarl can work here\n")
 
 
 def test_something_required_that_is_missing_is_an_error(capsys, monkeypatch):
-    missing = Finding("engine", False, "is gone", "fetch it")
+    missing = Finding("engine", False, "is gone", "fetch it", required=True)
     monkeypatch.setattr(doctor, "findings", lambda: iter([missing]))
-    assert doctor.main() == 1
+    assert Doctor().run() == 1
     assert capsys.readouterr().out.splitlines()[1:3] == [
         "  MISSING engine             is gone",
         f"{'':29}fix: fetch it",
@@ -40,9 +39,9 @@ def test_something_required_that_is_missing_is_an_error(capsys, monkeypatch):
 
 
 def test_something_optional_that_is_missing_is_none(capsys, monkeypatch):
-    missing = Finding("movies", False, "is gone", "fetch it", required=False)
+    missing = Finding("movies", False, "is gone", "fetch it")
     monkeypatch.setattr(doctor, "findings", lambda: iter([missing]))
-    assert doctor.main() == 0
+    assert Doctor().run() == 0
     assert "fix: fetch it" in capsys.readouterr().out
 
 
@@ -71,19 +70,23 @@ def test_a_broken_engine_is_a_finding_not_a_crash(monkeypatch):
     ("problem", "gpu", "chosen", "detail"),
     [
         ("", True, "warp", "on the GPU"),
-        ("", False, "cpu", "not used: there is no GPU"),
+        ("", False, "cpu", "not used: no GPU"),
         ("Warp does not see it; pip install x", True, "cpu", "not used: Warp does not see it"),
     ],
 )
 def test_the_engine_of_auto_is_named_and_why_not_the_other(
     monkeypatch, problem, gpu, chosen, detail
 ):
-    asked = []
-    monkeypatch.setattr("metarl_envs.warp_problem", lambda device: asked.append(device) or problem)
+    devices = []
+    monkeypatch.setattr(
+        "metarl_envs.warp_problem", lambda device: devices.append(device) or problem
+    )
     monkeypatch.setattr(doctor, "cuda", lambda: Finding("CUDA", gpu, ""))
-    warp, choice = doctor.gpu_engine(), doctor.engine_choice()
+    monkeypatch.setattr(doctor, "render_with", lambda backend: "")
+    found = {finding.name: finding for finding in doctor.findings()}
+    warp, choice = found["warp engine"], found["--engine auto"]
     assert (warp.ok, warp.required, choice.ok) == (chosen == "warp", False, True)
-    assert {device.type for device in asked} == {"cuda" if gpu else "cpu"}
+    assert [device.type for device in devices] == ["cuda" if gpu else "cpu"]
     assert detail in warp.detail
     assert warp.fix == ("pip install x" if problem else "")
     assert choice.detail.split(";")[0] == chosen

@@ -66,8 +66,8 @@ def test_train_evaluate_adapt_and_check(capsys, tmp_path):
     assert main(["adapt", "runs/arm", *FAMILY, "--task", "hand_mass=2", *FEW]) == 0
     assert "hand height, m" in capsys.readouterr().out
     forget()
-    # What was saved acts, and adapts to any environment, without the file; but for how large a
-    # step may be, which is measured in simulation unless it is said.
+    # The saved policy acts and adapts without the file, but the file's simulation is needed to
+    # choose max_step_kl.
     shutil.move("arm.py", "elsewhere.py")
     adapted = metarl.load("runs/arm/adapted/hand_mass=2")
     assert adapted.predict(np.zeros(4))[0].shape == (2,)
@@ -95,9 +95,9 @@ def test_reading_a_run_never_runs_the_file_it_names(capsys, tmp_path):
     ):
         capsys.readouterr()
         assert main(command) == 2
-        told = capsys.readouterr().err
-        assert "a Python file runs only if you name it: add --family arm.py:family" in told
-        assert told.count("\n") == 1
+        error = capsys.readouterr().err
+        assert "only if you name it: add --family arm.py:family" in error
+        assert error.count("\n") == 1
     assert not (tmp_path / "ran").exists()
 
 
@@ -168,7 +168,7 @@ def test_runs_are_compared_and_reported_with_their_file_named_once(capsys, tmp_p
     forget()
     capsys.readouterr()
     assert main(["report", *runs, "--out", "page"]) == 2
-    assert "a Python file runs only if you name it: add --family" in capsys.readouterr().err
+    assert "only if you name it: add --family" in capsys.readouterr().err
     small = ["--tasks", "3", *FEW, "--videos", "0"]
     assert main(["report", *runs, *FAMILY, *small, "--out", "page"]) == 0
     assert "arm-lift" in (tmp_path / "page/report.html").read_text()

@@ -59,11 +59,11 @@ def test_every_command_says_it_in_one_line(tmp_path, capsys, command, change, mo
     if change or model:
         write_robot(tmp_path, *([change] if change else []), model=model or ("", ""))
     assert main(COMMANDS[command]) == 2
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 1
+    error = capsys.readouterr()
+    assert error.err.count("\n") == 1
     for message in messages:
-        assert message in told.err
-    assert "Traceback" not in told.out + told.err
+        assert message in error.err
+    assert "Traceback" not in error.out + error.err
     assert not (tmp_path / "runs").exists()
 
 
@@ -71,9 +71,9 @@ def test_a_reward_that_is_nan_in_some_states_only_stops_training_in_one_line(tmp
     # Finite at the start, where the hand hangs at 0.1 m, and without a value when it rises.
     write_robot(tmp_path, (REWARD, "-(0.101 - hand_height(transition)).sqrt() -"))
     assert main([*COMMANDS["train"], "--policy.init-std", "10"]) == 1
-    told = capsys.readouterr().err
-    assert "reward or observation that is not finite (max_fault_share = 20%)" in told
-    assert told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert "reward or observation that is not finite (max_fault_share = 20%)" in error
+    assert error.count("\n") == 1
     assert main(COMMANDS["check"]) == 1
     shown = capsys.readouterr().out
     assert "FAILED  episodes:" in shown and "a reward that is not finite" in shown
@@ -113,7 +113,7 @@ STIFF = """
 """
 
 
-def test_a_model_that_diverges_at_once_is_not_told_as_a_faulty_reward(tmp_path):
+def test_a_model_that_diverges_at_once_is_not_blamed_on_the_reward(tmp_path):
     (tmp_path / "stiff.xml").write_text(STIFF)
     robot = mujoco_robot(tmp_path / "stiff.xml", frame_skip=100)
     family = TaskFamily(

@@ -32,44 +32,27 @@ def tiny(method: str, iterations: int = 4) -> TrainConfig:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_run_resumed_from_its_files_ends_in_the_same_bits(method, tmp_path):
-    config = tiny(method)
-    whole = tmp_path / "whole"
-    create_run(whole, config, ["metarl", "train"])
-    through = train(config, initial_state(config), whole, quiet=True)
-
-    _, halfway = load_checkpoint(whole, 2)
-    again = tmp_path / "again"
-    create_run(again, config, ["metarl", "train"])
-    resumed = train(config, halfway, again, quiet=True)
-
-    assert resumed.iteration == through.iteration == 4
-    for name, value in through.params.items():
-        assert torch.equal(value, resumed.params[name]), name
-    assert through.optimizer.keys() == resumed.optimizer.keys()
-    for name, value in through.optimizer.items():
-        assert torch.equal(value, resumed.optimizer[name]), name
-    old, new = read_metrics(whole)[2:], read_metrics(again)
-    for first, second in zip(old, new, strict=True):
-        timed = {key for key in first if key.startswith("time/")}
-        assert {k: v for k, v in first.items() if k not in timed} == {
-            k: v for k, v in second.items() if k not in timed
-        }
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_training_moves_every_learned_tensor_and_no_update_is_refused(method, tmp_path):
-    config = tiny(method)
-    create_run(tmp_path / "run", config, ["metarl", "train"])
+def test_a_run_moves_every_learned_tensor_and_resumes_to_the_same_bits(method, tmp_path):
+    config, folders = tiny(method), (tmp_path / "whole", tmp_path / "again")
+    for folder in folders:
+        create_run(folder, config, ["metarl", "train"])
     start = initial_state(config)
-    end = train(config, start, tmp_path / "run", quiet=True)
-    assert end.refused == 0
-    still = [
-        name
-        for name, value in learned(start.params).items()
-        if torch.equal(value, end.params[name])
-    ]
-    assert not still
+    whole = train(config, start, folders[0], quiet=True)
+    unchanged = [n for n, v in learned(start.params).items() if torch.equal(v, whole.params[n])]
+    assert not unchanged and whole.refused == 0
+
+    _, halfway = load_checkpoint(folders[0], 2)
+    resumed = train(config, halfway, folders[1], quiet=True)
+    assert resumed.iteration == whole.iteration == 4
+    for first, second in ((whole.params, resumed.params), (whole.optimizer, resumed.optimizer)):
+        assert first.keys() == second.keys()
+        assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    old, new = read_metrics(folders[0])[2:], read_metrics(folders[1])
+    assert [untimed(line) for line in old] == [untimed(line) for line in new]
+
+
+def untimed(line):
+    return {name: value for name, value in line.items() if not name.startswith("time/")}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -77,6 +60,7 @@ def test_the_trained_policy_adapts_through_load(method, tmp_path):
     config = tiny(method, iterations=1)
     create_run(tmp_path / "run", config, ["metarl", "train"])
     train(config, initial_state(config), tmp_path / "run", quiet=True)
+    assert load_policy(tmp_path / "run").config.method == method
     policy = metarl.load(tmp_path / "run")
     env = gymnasium.make("metarl_envs:MetaRL/Navigation-v0")
     env.reset(seed=0, options={"task": {"goal": [0.3, -0.2]}})
@@ -103,15 +87,6 @@ def test_methods_are_pairs_that_differ():
     assert len({str(pair) for pair in pairs.values()}) == len(METHODS)
 
 
-def test_metarl_methods_lists_every_method_with_its_paper(capsys):
-    assert main(["methods"]) == 0
-    text = capsys.readouterr().out
-    for name, method in METHODS.items():
-        assert name in text
-        assert method.paper in text
-        assert method.adapts in text
-
-
 def test_families_on_which_a_method_learns_nothing_are_named_and_exist(capsys):
     failing = {name: m.learns_nothing_on for name, m in METHODS.items() if m.learns_nothing_on}
     assert set(failing) == {"cavia", "es-maml", "cma-es"}
@@ -121,16 +96,9 @@ def test_families_on_which_a_method_learns_nothing_are_named_and_exist(capsys):
     one = capsys.readouterr().out
     for family in (name for names in failing.values() for name in names):
         assert get_family(family).name in table
-        assert "learned nothing, whatever was tried, on: half-cheetah-direction" in one
+        assert "note: " in one and "half-cheetah-direction" in one
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name():
     with pytest.raises(InputError, match="unknown method 'prom': did you mean promp"):
         recipe("navigation", "prom")
-
-
-def test_a_policy_file_names_its_method(tmp_path):
-    config = tiny("promp", iterations=1)
-    create_run(tmp_path / "run", config, ["metarl", "train"])
-    train(config, initial_state(config), tmp_path / "run", quiet=True)
-    assert load_policy(tmp_path / "run").config.method == "promp"

@@ -54,7 +54,7 @@ def pair(inner, outer, **changes):
 
 
 @pytest.mark.parametrize(("inner", "outer"), itertools.product(ADAPTATIONS, OUTER_UPDATES))
-def test_a_pair_moves_all_that_it_is_to_learn_or_is_refused(inner, outer, tmp_path):
+def test_a_pair_moves_every_learned_tensor_or_is_refused(inner, outer, tmp_path):
     objective = CmaEs(population=4) if outer == "cma-es" else OUTER_UPDATES[outer]()
     if (inner, outer) in REFUSED:
         with pytest.raises(InputError, match=f"Reptile with inner = {ADAPTATIONS[inner].__name__}"):
@@ -65,11 +65,11 @@ def test_a_pair_moves_all_that_it_is_to_learn_or_is_refused(inner, outer, tmp_pa
     start = initial_state(config)
     end = train(config, start, tmp_path / "run", quiet=True)
     assert end.refused == 0
-    still = [n for n, v in learned(start.params).items() if torch.equal(v, end.params[n])]
-    assert not still
+    unchanged = [n for n, v in learned(start.params).items() if torch.equal(v, end.params[n])]
+    assert not unchanged
 
 
-def test_the_refusal_says_what_to_use_instead():
+def test_the_refusal_names_what_fits():
     with pytest.raises(InputError, match="use GradientStep or ProximalStep"):
         pair(MetaSgd(), Reptile())
     with pytest.raises(InputError, match="Reptile learns only what a step moves"):

@@ -104,8 +104,7 @@ def adapt_from(
             adapting.append(episode)
         adapting.learn(early=True)
     adapting.finish()
-    done = adapting.result()
-    return MetaPolicy(done.saved, done.episodes)
+    return MetaPolicy(adapting.adapted(), adapting.episodes)
 
 
 def _part_size(count: int, steps: int, given: int | None) -> int:

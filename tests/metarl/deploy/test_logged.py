@@ -92,7 +92,7 @@ def test_stops_count_as_they_did_on_the_robot():
 def test_a_folder_will_do_and_a_good_return_ends_it(tmp_path):
     policy = tiny()
     saved = policy.saved
-    folder = save_policy(tmp_path / "policy", saved.config, saved.policy, saved.params, {})
+    folder = save_policy(tmp_path / "policy", saved)
     log = policy.adapt(robot(), episodes=2).episodes
     by_folder = metarl.adapt_from(str(folder), log)
     assert largest_difference(by_folder, metarl.adapt_from(policy, log)) == 0

@@ -613,7 +613,7 @@ def test_adapted_policy_survives_saving(tmp_path):
 
 def test_policy_folder_loads_and_adapts(tmp_path):
     saved = tiny_policy("navigation")
-    folder = save_policy(tmp_path / "policy", saved.config, saved.policy, saved.params, {})
+    folder = save_policy(tmp_path / "policy", saved)
     env = gymnasium.make("metarl_envs:MetaRL/Navigation-v0")
     adapted = metarl.load(str(folder)).adapt(env, episodes=2)
     assert metarl.load(adapted.save(tmp_path / "adapted")).adapted["steps"] == 1

@@ -11,7 +11,7 @@ from support.tiny import tiny_policy
 import metarl
 from metarl import AdaptationSession, Limits
 from metarl.deploy import AdaptationNotFiniteError, MetaPolicy
-from metarl.deploy.episode_so_far import UnsafeStartError
+from metarl.deploy.episode_in_progress import UnsafeStartError
 from metarl_envs import InputError
 
 UNCAPPED = Limits(max_step_kl=math.inf)
@@ -132,6 +132,30 @@ def test_limits_hold_in_a_session():
     assert session.ready
     assert -0.02 <= np.min(actions) < np.max(actions) <= np.float32(0.03)
     assert session.adapt().adapted["collections"][0]["stopped"] == 3
+
+
+def test_a_limit_that_raised_an_error_is_asked_again_of_the_same_observation():
+    answers = iter([False, False, np.array([True, False]), True])
+    limits = Limits(unsafe=lambda o: next(answers), max_step_kl=math.inf)
+    session = AdaptationSession(tiny(horizon=5), episodes=2, limits=limits)
+    session.act(HERE)
+    session.observe(-1.0, HERE)
+    with pytest.raises(InputError, match="unsafe = "):
+        session.act([0.1, 0.0])  # neither safe nor unsafe
+    with pytest.raises(UnsafeStartError):
+        session.act([0.1, 0.0])
+    assert [(e.steps, e.stopped) for e in session.episodes] == [(1, "unsafe")]
+
+
+def test_a_step_whose_limit_raised_an_error_is_counted_once():
+    answers = iter([False, np.array([True, False]), True])
+    limits = Limits(unsafe=lambda o: next(answers), max_step_kl=math.inf)
+    session = AdaptationSession(tiny(horizon=5), episodes=2, limits=limits)
+    session.act(HERE)
+    with pytest.raises(InputError, match="unsafe = "):
+        session.observe(-1.0, HERE)
+    assert session.observe(-1.0, HERE)
+    assert session.episodes[0].rewards.tolist() == [-1.0]
 
 
 def test_what_diverged_is_left_out_and_not_lost():

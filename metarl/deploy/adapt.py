@@ -44,19 +44,9 @@ class RobotAdaptation:
     ) -> None:
         """Start with no episode.
 
-        Args:
-            saved: the policy to start from.
-            episodes: per gradient step, >= 1; with a check >= 2.
-            steps: gradient steps, >= 1; None: as many as the policy was trained for.
-            seed: fixes the action noise; None: the episodes come from a log.
-            limits: in force in all episodes.
-            max_steps: of an episode that nothing ends; None: the horizon.
-            on_episode: called with every episode.
-            verbose: print a line after every episode.
-
-        Raises:
-            InputError: for sizes that are too small, limits that do not fit the action space, or
-                an `on_episode` that cannot be called.
+        Arguments and errors are those of `MetaPolicy.adapt`, but for `seed`, which is None where
+        episodes come from a log, and `max_steps`, of an episode that nothing ends (None: the
+        horizon).
         """
         episodes, steps = plain_sizes(saved, episodes, steps)
         check_limits(limits)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from metarl.deploy.collected import Collected
 from metarl.evaluation.intervals import t_quantile
@@ -17,7 +16,6 @@ from metarl.rollouts.data import Rollouts
 FALSE_ALARMS = 0.05
 """Share of checks that take back an adaptation that changed nothing, if returns are normal. A
 false alarm costs an adaptation; a fall that goes unseen may cost the robot."""
-
 REFERENCE = 5
 """Acting episodes from which a deviation of the next one can be seen."""
 SHARE_OF_GAIN = 0.05
@@ -31,9 +29,8 @@ def fell(before: ArrayLike, after: ArrayLike, level: float = FALSE_ALARMS) -> tu
     """True if the mean return fell by more than its noise, and the margin of that noise.
 
     A one-sided t test of a difference of means. The noise is that of the episodes before alone,
-    with B - 1 degrees of freedom: of those after there are few, by a policy whose noise may be
-    another one. Where fewer than two are left before, nothing is known of the noise, and any fall
-    counts.
+    with B - 1 degrees of freedom: there are few after, by a policy whose noise may differ. With
+    fewer than two before, the noise is not known, and any fall counts.
 
     Args:
         before: returns of episodes that did not diverge, (B,).
@@ -67,14 +64,15 @@ def check(
     Args:
         before, after: episodes of the policy before adaptation and of the adapted one.
         counted_before, counted_after: the same with the cost of being stopped.
-        unfinished: an unsafe start or an error ended the check, which counts as one more bad end:
-            the adapted policy led there.
+        unfinished: an unsafe start or an error ended the check. That counts as one more bad end,
+            since the adapted policy led there.
     """
     bad = [before.bad_share(), after.bad_share()]
     if unfinished:
         ends = len(after.stopped)
         bad[1] = ((0.0 if ends == 0 else bad[1] * ends) + 1) / (ends + 1)
-    worse, margin = fell(sound_returns(counted_before), sound_returns(counted_after))
+    returns = [r.returns()[~r.diverged] for r in (counted_before, counted_after)]
+    worse, margin = fell(returns[0], returns[1])
     return {
         "collection": after.describe(),
         "bad_share_before": bad[0],
@@ -86,18 +84,13 @@ def check(
     }
 
 
-def sound_returns(rollouts: Rollouts) -> Tensor:
-    """Returns of the episodes of one task that did not diverge: (<= E,)."""
-    return rollouts.returns()[~rollouts.diverged]
-
-
 def off_usual(
-    returned: float, acted: Sequence[float], probes: Sequence[float], alarm: float
+    episode_return: float, acted: Sequence[float], probes: Sequence[float], alarm: float
 ) -> str:
     """Sign of a return that noise does not explain; "" without, or if too few came before it.
 
     Args:
-        returned: of this episode.
+        episode_return: of this episode.
         acted: of the acting episodes since the last adaptation, without this one.
         probes: of the meta-policy on the robot that was adapted to.
         alarm: standard deviations.
@@ -107,16 +100,16 @@ def off_usual(
     usual = float(np.median(acted))
     spread = 1.4826 * float(np.median(np.abs(np.array(acted) - usual)))
     spread = max(spread, SHARE_OF_GAIN * abs(usual - float(np.mean(probes))))
-    off = abs(returned - usual) > alarm * spread
-    return f"return {returned:.1f}, where {usual:.1f} was usual" if off else ""
+    off = abs(episode_return - usual) > alarm * spread
+    return f"return {episode_return:.1f}, where {usual:.1f} was usual" if off else ""
 
 
 def worse_than_probing(acted: Sequence[float], probes: Sequence[float]) -> str:
     """Sign of acting worse than the probes were before adapting; "" if noise explains it.
 
     Args:
-        acted: returns of the acting episodes since the last adaptation; of fewer than three nothing
-            is said, since one may be a stumble.
+        acted: returns of the acting episodes since the last adaptation; fewer than three
+            give no sign, since one may be a stumble.
         probes: of the meta-policy, at least two.
     """
     if len(acted) < 3:

@@ -38,8 +38,11 @@ class UnsafeStartError(InputError):
     episode: Episode | None
     """The episode that this ended; None before its first step."""
 
-    def __init__(self, message: str, episode: Episode | None) -> None:
-        super().__init__(message)
+    def __init__(self, episode: Episode | None) -> None:
+        unsafe = "is unsafe before its first step"
+        if episode is not None:
+            unsafe = "became unsafe after its last step, which ended the episode"
+        super().__init__(f"limits.unsafe: the robot {unsafe}; bring it to a safe start")
         self.episode = episode
 
 
@@ -79,18 +82,8 @@ class EpisodeInProgress:
         if not self._observations or not np.array_equal(observation, self._observations[-1]):
             unsafe = self._limits.is_unsafe(observation)
             self._observations[-1:] = [observation]
-            if unsafe and not self._rewards:
-                raise UnsafeStartError(
-                    "limits.unsafe: the robot is unsafe before its first step; bring it to a safe "
-                    "start",
-                    None,
-                )
             if unsafe:
-                raise UnsafeStartError(
-                    "limits.unsafe: the robot became unsafe after its last step, which ended the "
-                    "episode; bring it to a safe start",
-                    self.end(stopped="unsafe"),
-                )
+                raise UnsafeStartError(self.end(stopped="unsafe") if self._rewards else None)
         # Clipped, since rounding may leave the space.
         action = np.clip(self._actor.act(observation), self._space.low, self._space.high)
         self._action = action.astype(self._space.dtype)
@@ -139,22 +132,12 @@ class EpisodeInProgress:
             return self.end(stopped="unsafe")
         return self.end(truncated=True) if truncated else None
 
-    def end(
-        self,
-        *,
-        terminated: bool = False,
-        truncated: bool = False,
-        stopped: str = "",
-        diverged: bool = False,
-    ) -> Episode:
+    def end(self, **ending: Any) -> Episode:  # noqa: ANN401 - the flags of `Episode`
         """The steps as an episode that ends here."""
         return Episode(
             rows(self._observations),
             rows(self._actions),
             np.array(self._rewards),
-            terminated=terminated,
-            truncated=truncated,
-            stopped=stopped,
-            diverged=diverged,
             outputs=self._actor.outputs(len(self._rewards)),
+            **ending,
         )

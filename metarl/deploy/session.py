@@ -40,17 +40,8 @@ class AdaptationSession:
     ) -> None:
         """Start with no episode.
 
-        Args:
-            policy: meta-trained.
-            episodes: per gradient step, >= 1.
-            steps: gradient steps, >= 1; None: as many as the policy was trained for.
-            seed: fixes the action noise.
-            limits: in force in all episodes.
-            max_steps: of an episode, where that is less than the training horizon.
-            on_episode: called with every episode.
-
-        Raises:
-            InputError: for sizes that are too small, or limits that do not fit the action space.
+        Arguments and errors are those of `MetaPolicy.adapt`; `max_steps` is of an episode, where
+        that is less than the training horizon.
         """
         self._adapting = RobotAdaptation(
             policy.saved,

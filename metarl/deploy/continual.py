@@ -75,7 +75,7 @@ class ContinualAdapter:
     is also acting that is worse than the probes were, as after an adaptation during which the robot
     changed; where that comes twice in a row, the stream settles on the meta-policy.
 
-    Returns are compared with what being stopped costs (`metarl.deploy.stops`). An error of the
+    Returns are compared with what being stopped costs (`metarl.deploy.limits`). An error of the
     environment leaves the stream as it was, with all of its episodes.
     """
 

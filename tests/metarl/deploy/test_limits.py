@@ -149,7 +149,7 @@ def test_an_unsafe_episode_stops_at_once(policy):
 
 def test_a_robot_that_is_unsafe_before_it_moves_is_not_moved(policy):
     robot = Robot()
-    with pytest.raises(InputError, match="unsafe before its first step; bring it to a safe start"):
+    with pytest.raises(InputError, match=r"limits\.unsafe: .*first step.*safe start"):
         policy.adapt(robot, limits=Limits(unsafe=lambda observation: True))
     assert robot.sent == []
 

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from support.helpers import largest_difference
 from support.tiny import tiny_policy
 
 import metarl
@@ -28,11 +29,6 @@ def robot(goal=(0.3, -0.2)):
     return env
 
 
-def largest_difference(first, second) -> float:
-    params = first.saved.params, second.saved.params
-    return max(float((params[0][n] - params[1][n]).abs().max()) for n in params[0])
-
-
 def drive(session, env):
     """A robot that is no environment to the session."""
     while not session.ready:
@@ -51,21 +47,21 @@ def test_a_session_gives_the_same_bits_as_the_environment(steps, limits):
     drive(session, robot())
     adapted = session.adapt()
     assert adapted.adapted == expected.adapted
-    assert largest_difference(adapted, expected) == 0
+    assert largest_difference(adapted.saved.params, expected.saved.params) == 0
     if not limits.check_episodes:
-        assert largest_difference(adapted, policy) > 1e-4
+        assert largest_difference(adapted.saved.params, policy.saved.params) > 1e-4
     again = metarl.adapt_from(policy, session.episodes, steps=steps, limits=UNCAPPED)
     assert len(again.episodes) == 3 * steps
 
 
 def test_misuse_is_one_line_and_loses_nothing():
     session = AdaptationSession(tiny(horizon=3), episodes=1, limits=UNCAPPED)
-    with pytest.raises(InputError, match=r"session\.observe: no action was sent; call"):
+    with pytest.raises(InputError, match=r"session\.observe: .*session\.act"):
         session.observe(0.0, HERE)
     with pytest.raises(InputError, match=r"session\.adapt: 0 whole episodes"):
         session.adapt()
     session.act(HERE)
-    with pytest.raises(InputError, match=r"session\.act: the action before was not observed"):
+    with pytest.raises(InputError, match=r"session\.act: .*session\.observe"):
         session.act(HERE)
     for reward in ("much", [1.0, 2.0], None):
         with pytest.raises(InputError, match="reward = "):
@@ -105,7 +101,7 @@ def test_a_session_may_end_early_and_forget_an_episode():
     assert lengths == [4, 4]  # `max_steps`; the other one is forgotten
     session.act(HERE)
     session.discard_episode()
-    with pytest.warns(UserWarning, match="from 2 whole episodes, where more were to come"):
+    with pytest.warns(UserWarning, match="from 2 whole episodes"):
         adapted = session.adapt()
     assert session.ready
     assert adapted.adapted["collections"][0]["episodes"] == 2

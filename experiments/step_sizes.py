@@ -21,8 +21,7 @@ from torch import Generator
 from tyro.conf import Positional
 
 import metarl
-from metarl.deploy.gradient_step import robot_step
-from metarl.deploy.step_size import training_step_kl
+from metarl.deploy.gradient_step import RobotSteps, training_step_kl
 from metarl.methods.setup import family_of, inner_loop_of
 from metarl.policies.params import Params, expand
 from metarl.rollouts.collect import Collector
@@ -50,7 +49,7 @@ class Options:
 def main(options: Options) -> None:
     """Print the size of the first step and the gain against caps."""
     saved = metarl.load(options.policy).saved
-    family, how = family_of(saved.config), inner_loop_of(saved.config, 1.0)
+    family, config = family_of(saved.config), inner_loop_of(saved.config, 1.0)
     split = "train" if family.is_finite else "test"
     tasks = family.sample_tasks(options.tasks, Generator().manual_seed(100), split)
     names, start = list(saved.params), expand(saved.params, options.tasks)
@@ -74,10 +73,8 @@ def main(options: Options) -> None:
         for share in SHARES:
             stepped: list[Params] = []
             for m in range(options.tasks):
-                params = how.adaptation.begin({n: v[m : m + 1] for n, v in start.items()})
-                step = robot_step(
-                    saved.policy, how, params, rollouts.some_tasks([m]), 0, names, share * largest
-                )
+                steps = RobotSteps(saved, config, share * largest)
+                step = steps.step(steps.begin(), rollouts.some_tasks([m]), 0)
                 if step is None:
                     raise SystemExit(f"task {m}: the step is not finite")
                 stepped.append({n: step.params[n] for n in names})

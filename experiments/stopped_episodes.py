@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 import metarl
 from experiments.training_runs import is_trained, metarl_once
 from metarl.deploy import MetaPolicy
+from metarl.deploy.gradient_step import EPISODES, training_step_kl
 from metarl.deploy.gym_rollouts import run_episode
 from metarl.deploy.policy import MeanActions
-from metarl.deploy.step_size import EPISODES, training_step_kl
 from metarl.runs.files import plain
 from metarl.versions import git_commit, versions
 from metarl_envs import MetaEnv, get_family

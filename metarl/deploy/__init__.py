@@ -1,13 +1,15 @@
 """Deployment: a policy meets a robot, adapts within limits, acts, and is exported."""
 
 from metarl.deploy.episodes import Episode, EpisodeRecord
-from metarl.deploy.interruption import (
+from metarl.deploy.gradient_step import AdaptationNotFiniteError
+from metarl.deploy.policy import (
     AdaptationCancelled,
     AdaptationExit,
     AdaptationInterruptedError,
-    AdaptationNotFiniteError,
+    MetaPolicy,
+    load,
 )
-from metarl.deploy.policy import Adaptation, MetaPolicy, adapt_to_task, load
+from metarl.deploy.simulated import Adaptation, adapt_to_task
 
 __all__ = [
     "Adaptation",

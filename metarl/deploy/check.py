@@ -1,13 +1,13 @@
-"""The check of an adaptation: whether the policy is worse than it was."""
+"""Tests of returns: an adaptation that made a policy worse, a robot that changed."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from metarl.deploy.collected import Collected
 from metarl.evaluation.intervals import t_quantile
@@ -16,15 +16,21 @@ from metarl.rollouts.data import Rollouts
 FALSE_ALARMS = 0.05
 """Share of checks that take back an adaptation that changed nothing, if returns are normal. A
 false alarm costs an adaptation; a fall that goes unseen may cost the robot."""
+REFERENCE = 5
+"""Acting episodes from which a deviation of the next one can be seen."""
+SHARE_OF_GAIN = 0.05
+"""Least standard deviation of returns that counts, as a share of the adaptation's gain: where
+returns repeat exactly, not every difference is a change."""
+WORSE_LEVEL = 0.01
+"""False alarms of a single comparison of acting with probing, of which there is one an episode."""
 
 
 def fell(before: ArrayLike, after: ArrayLike, level: float = FALSE_ALARMS) -> tuple[bool, float]:
     """True if the mean return fell by more than its noise, and the margin of that noise.
 
     A one-sided t test of a difference of means. The noise is that of the episodes before alone,
-    with B - 1 degrees of freedom: of those after there are few, by a policy whose noise may be
-    another one. Where fewer than two are left before, nothing is known of the noise, and any fall
-    counts.
+    with B - 1 degrees of freedom: there are few after, by a policy whose noise may differ. With
+    fewer than two before, the noise is not known, and any fall counts.
 
     Args:
         before: returns of episodes that did not diverge, (B,).
@@ -58,14 +64,15 @@ def check(
     Args:
         before, after: episodes of the policy before adaptation and of the adapted one.
         counted_before, counted_after: the same with the cost of being stopped.
-        unfinished: an unsafe start or an error ended the check, which counts as one more bad end:
-            the adapted policy led there.
+        unfinished: an unsafe start or an error ended the check. That counts as one more bad end,
+            since the adapted policy led there.
     """
     bad = [before.bad_share(), after.bad_share()]
     if unfinished:
         ends = len(after.stopped)
         bad[1] = ((0.0 if ends == 0 else bad[1] * ends) + 1) / (ends + 1)
-    worse, margin = fell(sound_returns(counted_before), sound_returns(counted_after))
+    returns = [r.returns()[~r.diverged] for r in (counted_before, counted_after)]
+    worse, margin = fell(returns[0], returns[1])
     return {
         "collection": after.describe(),
         "bad_share_before": bad[0],
@@ -77,6 +84,37 @@ def check(
     }
 
 
-def sound_returns(rollouts: Rollouts) -> Tensor:
-    """Returns of the episodes of one task that did not diverge: (<= E,)."""
-    return rollouts.returns()[~rollouts.diverged]
+def off_usual(
+    episode_return: float, acted: Sequence[float], probes: Sequence[float], alarm: float
+) -> str:
+    """Sign of a return that noise does not explain; "" without, or if too few came before it.
+
+    Args:
+        episode_return: of this episode.
+        acted: of the acting episodes since the last adaptation, without this one.
+        probes: of the meta-policy on the robot that was adapted to.
+        alarm: standard deviations.
+    """
+    if len(acted) < REFERENCE:
+        return ""
+    usual = float(np.median(acted))
+    spread = 1.4826 * float(np.median(np.abs(np.array(acted) - usual)))
+    spread = max(spread, SHARE_OF_GAIN * abs(usual - float(np.mean(probes))))
+    off = abs(episode_return - usual) > alarm * spread
+    return f"return {episode_return:.1f}, where {usual:.1f} was usual" if off else ""
+
+
+def worse_than_probing(acted: Sequence[float], probes: Sequence[float]) -> str:
+    """Sign of acting worse than the probes were before adapting; "" if noise explains it.
+
+    Args:
+        acted: returns of the acting episodes since the last adaptation; fewer than three
+            give no sign, since one may be a stumble.
+        probes: of the meta-policy, at least two.
+    """
+    if len(acted) < 3:
+        return ""
+    usual, before = float(np.median(acted)), float(np.mean(probes))
+    if usual >= before - noise_margin(probes, len(acted), WORSE_LEVEL):
+        return ""
+    return f"return {usual:.1f}, worse than the {before:.1f} before adapting"

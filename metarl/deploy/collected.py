@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Generator, Tensor
 
 from metarl.deploy.episodes import Episode, rows
-from metarl.deploy.limits import Limits
-from metarl.deploy.stops import stop_costs
+from metarl.deploy.limits import Limits, stop_costs
 from metarl.policies.base import Outcome, Policy
 from metarl.policies.gaussian import log_prob
 from metarl.policies.params import dtype_of
@@ -34,16 +33,10 @@ class Exploration:
         horizon: int,
         generator: Generator,
     ) -> None:
-        """Draws the noise of all episodes: that of a `Collector`.
+        """Draw the noise of all E episodes of T steps: that of a `Collector`.
 
-        Args:
-            policy: the policy function.
-            params: per-task parameters with leading axis 1.
-            episodes: E.
-            horizon: T.
-            generator: of the noise.
+        `params` are per-task parameters, (1, ...).
         """
-        self.horizon = horizon
         self._policy, self._params = policy, params
         shape = (horizon, 1, episodes, policy.action_size)
         self._noise = torch.randn(shape, generator=generator, dtype=dtype_of(params))
@@ -51,7 +44,7 @@ class Exploration:
         self.start(0)
 
     def start(self, episode: int) -> None:
-        """Go to the start of an episode, from 0."""
+        """Begin an episode, counted from 0."""
         self._episode = episode
         self._outputs: list[Tensor] = []
         self._belief = self._policy.begin(self._params, 1)
@@ -59,8 +52,8 @@ class Exploration:
     @torch.no_grad()
     def act(self, observation: NDArray[np.float64]) -> NDArray[np.float32]:
         """The next action: (O,) -> (A,)."""
-        seen = torch.as_tensor(observation, dtype=self._noise.dtype)
-        dist, self._belief = self._policy.act(self._params, self._belief, seen.view(1, 1, -1))
+        row = torch.as_tensor(observation, dtype=self._noise.dtype).view(1, 1, -1)
+        dist, self._belief = self._policy.act(self._params, self._belief, row)
         noise = self._noise[len(self._outputs), :, self._episode]
         self._outputs.append((dist.mean[0] + self._std * noise)[0])
         return self._policy.controls(self._outputs[-1]).numpy()
@@ -69,17 +62,16 @@ class Exploration:
     def observe(
         self, reward: float, observation: NDArray[np.float64], terminated: bool, truncated: bool
     ) -> None:
-        """Take what the last action led to."""
-        told = one_outcome(
+        """Take the outcome of the last action."""
+        outcome = one_outcome(
             self._policy, self._outputs[-1], reward, observation, terminated, truncated
         )
-        told = Outcome(*(value.unsqueeze(0) for value in told))
-        self._belief = self._policy.observe(self._params, self._belief, told)
+        outcome = Outcome(*(value.unsqueeze(0) for value in outcome))
+        self._belief = self._policy.observe(self._params, self._belief, outcome)
 
-    def with_outputs(self, episode: Episode) -> Episode:
-        """The episode of these actions, with the policy's outputs before scaling."""
-        outputs = rows([output.double().numpy() for output in self._outputs[: episode.steps]])
-        return replace(episode, outputs=outputs)
+    def outputs(self, steps: int) -> NDArray[np.float64]:
+        """Outputs before scaling of the first steps of the episode: (steps, A)."""
+        return rows([output.double().numpy() for output in self._outputs[:steps]])
 
 
 def one_outcome(
@@ -90,7 +82,7 @@ def one_outcome(
     terminated: bool,
     truncated: bool,
 ) -> Outcome:
-    """A step of one world, without axis M, as policies are told of it."""
+    """Outcome of one step in one world for `Policy.observe`, without axis M."""
     number = outputs.dtype
     return Outcome(
         policy.sent(outputs).view(1, -1),
@@ -186,8 +178,8 @@ def as_rollouts(
             continue
         assert episode.outputs is not None
         L = episode.steps
-        seen = torch.as_tensor(episode.observations, dtype=dtype)
-        observations[0, e, :L], final[0, e] = seen[:-1], seen[-1]
+        states = torch.as_tensor(episode.observations, dtype=dtype)
+        observations[0, e, :L], final[0, e] = states[:-1], states[-1]
         outputs[0, e, :L] = torch.as_tensor(episode.outputs, dtype=dtype)
         rewards[0, e, :L] = torch.as_tensor(episode.rewards, dtype=dtype)
         valid[0, e, :L] = True
@@ -208,12 +200,9 @@ def as_rollouts(
 
 
 def with_costs(collections: Sequence[Collected], full: int, limits: Limits) -> list[Rollouts]:
-    """Collections of one adaptation with the cost of being stopped, by the worst in all of them.
+    """All collections of an adaptation by now, with the cost of being stopped (`stop_costs`).
 
-    Args:
-        collections: all by now; a later one may have met a worse reward, so costs are not kept.
-        full: steps of an episode that goes on.
-        limits: of which `stop_penalty` counts here.
+    A later one may hold a worse reward, so costs are not kept.
     """
     costs = stop_costs(
         [rewards for one in collections for rewards in one.earned()],
@@ -222,4 +211,4 @@ def with_costs(collections: Sequence[Collected], full: int, limits: Limits) -> l
         limits.stop_penalty,
     )
     ends = np.cumsum([len(one.stopped) for one in collections])[:-1]
-    return [one.counted(own) for one, own in zip(collections, np.split(costs, ends), strict=True)]
+    return [one.counted(c) for one, c in zip(collections, np.split(costs, ends), strict=True)]

@@ -19,19 +19,15 @@ import gymnasium
 import numpy as np
 
 from metarl.deploy.adapt import adaptation_generators, adapted_policy, plain_sizes
-from metarl.deploy.change import REFERENCE, off_usual, worse_than_probing
+from metarl.deploy.check import REFERENCE, off_usual, worse_than_probing
 from metarl.deploy.collected import Collected, Exploration, collected, with_costs
 from metarl.deploy.episodes import Episode
-from metarl.deploy.gradient_step import NOT_FINITE, robot_step
-from metarl.deploy.gym_rollouts import check_env, explored, run_episode
-from metarl.deploy.interruption import AdaptationNotFiniteError
-from metarl.deploy.limits import NO_LIMITS, Limits, check_limits
+from metarl.deploy.gradient_step import AdaptationNotFiniteError, RobotSteps
+from metarl.deploy.gym_rollouts import check_env, run_episode, time_limit
+from metarl.deploy.limits import NO_LIMITS, Limits, check_limits, stop_costs
 from metarl.deploy.observation_check import warn_of_other_observations
 from metarl.deploy.policy import MeanActions, MetaPolicy
-from metarl.deploy.step_size import step_cap
-from metarl.deploy.stops import stop_costs, time_limit
-from metarl.methods.setup import inner_loop_of
-from metarl.policies.params import Params, expand
+from metarl.policies.params import Params
 from metarl.rollouts.data import joined_episodes
 from metarl_envs import InputError
 from metarl_envs.inputs.numbers import real, whole
@@ -55,16 +51,19 @@ class StreamEpisode:
     """Gradient steps behind the policy that acted."""
     returned: float
     """As earned; NaN if it diverged."""
-    adapted: bool
+    episode: Episode = field(repr=False)
+    """Its data."""
+    adapted: bool = False
     """The policy was adapted anew after it."""
-    change: str
-    """Sign that the robot is another one from here on; "" without."""
-    stopped: bool
-    """By a limit."""
+    change: str = ""
+    """Sign that the robot has changed; "" without."""
     settled: bool = False
     """Adapting has not paid: the meta-policy acts from here on, until the robot changes."""
-    episode: Episode | None = field(default=None, repr=False)
-    """Its data."""
+
+    @property
+    def stopped(self) -> bool:
+        """True if a limit stopped it."""
+        return bool(self.episode.stopped)
 
 
 class ContinualAdapter:
@@ -76,7 +75,7 @@ class ContinualAdapter:
     is also acting that is worse than the probes were, as after an adaptation during which the robot
     changed; where that comes twice in a row, the stream settles on the meta-policy.
 
-    Returns are compared with what being stopped costs (`metarl.deploy.stops`). An error of the
+    Returns are compared with what being stopped costs (`metarl.deploy.limits`). An error of the
     environment leaves the stream as it was, with all of its episodes.
     """
 
@@ -120,9 +119,8 @@ class ContinualAdapter:
             )
         if policy.adapted is not None:
             raise InputError("the policy is adapted already: a stream starts from a meta-policy")
-        self._saved = replace(policy.saved, policy=limits.applied_to(policy.saved.policy))
-        self._config = inner_loop_of(policy.saved.config, 1.0)
-        self._limits, self._max_kl = limits, step_cap(self._saved, limits, window, steps)
+        self._limits, self._inner = limits, RobotSteps.within(limits, policy.saved, window, steps)
+        self._saved = self._inner.saved
         self._seed: int | None = whole("seed", seed, 0)
         _, self._noise = adaptation_generators(self._seed)
         self._count = self._diverged = self._failures = 0
@@ -139,8 +137,7 @@ class ContinualAdapter:
         self._settled = False
 
     def _act_by_the_meta_policy(self) -> None:
-        start = self._config.adaptation.begin(expand(self._saved.params, 1))
-        self._params: list[Params] = [start]  # after 0, 1, ... steps
+        self._params: list[Params] = [self._inner.begin()]  # after 0, 1, ... steps
         self._acted: deque[Episode] = deque(maxlen=REMEMBERED)
         self._since_probe = self._bad = 0
 
@@ -164,18 +161,16 @@ class ContinualAdapter:
         """
         check_env(self._saved.policy, env)
         full = time_limit(env, self._saved.config.horizon)
-        episode = (
-            self._probe(env, self._missing[0], full) if self._missing else self._act(env, full)
-        )
+        record = self._probe(env, self._missing[0], full) if self._missing else self._act(env, full)
         self._count += 1
         self._seed = None
-        return episode
+        return record
 
     def _probe(self, env: gymnasium.Env[Any, Any], k: int, full: int) -> StreamEpisode:
         """An episode for step k, by the policy before it."""
         policy, params, horizon = self._saved.policy, self._params[k], self._saved.config.horizon
         exploration = Exploration(policy, params, 1, horizon, self._noise)
-        episode = explored(env, exploration, self._limits, self._seed)
+        episode = run_episode(env, exploration, horizon, self._limits, self._seed)
         probe = collected(policy, params, [episode], horizon)
         if self._count == 0:
             warn_of_other_observations(self._saved, episode)
@@ -192,46 +187,30 @@ class ContinualAdapter:
             self._diverged += 1
             if self._diverged == window.maxlen:
                 self._diverged = 0
-                raise AdaptationNotFiniteError(NOT_FINITE.format(step=k + 1), (episode,))
-        return StreamEpisode(
-            self._count,
-            "probe",
-            k,
-            float(probe.rollouts.task_returns()),
-            adapted,
-            "",
-            bool(episode.stopped),
-            episode=episode,
-        )
+                raise AdaptationNotFiniteError(k, (episode,))
+        returned = float(probe.rollouts.task_returns())
+        return StreamEpisode(self._count, "probe", k, returned, episode, adapted=adapted)
 
     def _step(self, k: int, full: int) -> None:
         """Step k anew, from its window; later steps are forgotten."""
         probes = [probe for window in self._windows for probe in window]
         first = sum(len(window) for window in self._windows[:k])
         counted = with_costs(probes, full, self._limits)[first : first + len(self._windows[k])]
-        config = self._config
+        inner, config = self._inner, self._inner.config
         if k > 0 and config.inner_loss == "log_prob":
-            # Windows of later steps hold episodes of other outcomes of the first: ratios know that.
-            config = replace(config, inner_loss="ratio")
-        rollouts, names = joined_episodes(counted), list(self._saved.params)
-        step = robot_step(
-            self._saved.policy, config, self._params[k], rollouts, k, names, self._max_kl
-        )
+            # Windows of later steps hold episodes of other outcomes of the first, which ratios
+            # account for.
+            inner = replace(inner, config=replace(config, inner_loss="ratio"))
+        step = inner.step(self._params[k], joined_episodes(counted), k)
         if step is None:
             episodes = tuple(episode for probe in probes for episode in probe.episodes)
             self._forget()
-            raise AdaptationNotFiniteError(NOT_FINITE.format(step=k + 1), episodes)
+            raise AdaptationNotFiniteError(k, episodes)
         self._params[k + 1 :] = [step.params]
 
     def _act(self, env: gymnasium.Env[Any, Any], full: int) -> StreamEpisode:
-        policy, steps = MeanActions(self.policy), len(self._params) - 1
-        episode = run_episode(
-            env,
-            policy,
-            self._saved.config.horizon,
-            self._limits,
-            self._seed,
-        )
+        actor, steps = MeanActions(self.policy), len(self._params) - 1
+        episode = run_episode(env, actor, self._saved.config.horizon, self._limits, self._seed)
         self._acted.append(episode)
         self._since_probe += 1
         change = self._change(full)
@@ -248,11 +227,9 @@ class ContinualAdapter:
             "act",
             steps,
             episode.returned,
-            False,
-            change,
-            bool(episode.stopped),
-            self._settled,
             episode,
+            change=change,
+            settled=self._settled,
         )
 
     def _change(self, full: int) -> str:

@@ -9,38 +9,30 @@ from metarl.runs.policy_folder import SavedPolicy
 
 
 def describe_policy(saved: SavedPolicy) -> str:
-    """What it is; how it was trained and adapts; whether and how it was adapted."""
-    return "\n".join([_identity(saved), _training(saved), _adaptation(saved.metadata)])
-
-
-def _identity(saved: SavedPolicy) -> str:
-    config, policy = saved.config, saved.policy
+    """The policy; its training and kind of adaptation; the adaptation so far."""
+    config, policy, metadata = saved.config, saved.policy, saved.metadata
     low, high = sorted(set(policy.action_low)), sorted(set(policy.action_high))
     bounds = f" from {low[0]:g} to {high[0]:g}" if len(low) == len(high) == 1 else ""
     kind = "baseline" if config.method in BASELINES else "policy"
+    origin = origins()[config.method]
+    trained = []
+    if "iteration" in metadata:
+        trained.append(_count(metadata["iteration"], "iteration"))
+    if "env_steps" in metadata:
+        trained.append(f"{metadata['env_steps']:,} steps")
+    adapts = f"acts as it is (adapts {origin.adapts})"
+    if not origin.adapts.startswith("nothing"):
+        steps = _count(config.adaptation_steps, "gradient step")
+        adapts = f"adapts by {steps} on {_count(config.episodes_per_task, 'episode')} each"
     return (
-        f"{origins()[config.method].title} {kind} of {config.family}: {policy.observation_size} "
-        f"observations -> {_count(policy.action_size, 'action')}{bounds}"
+        f"{origin.title} {kind} of {config.family}: {policy.observation_size} observations -> "
+        f"{_count(policy.action_size, 'action')}{bounds}\n"
+        f"trained for {', '.join(trained) or 'an unknown time'}; {adapts}\n"
+        f"{_adaptation(metadata.get('adapted'))}"
     )
 
 
-def _training(saved: SavedPolicy) -> str:
-    config, noted = saved.config, saved.metadata
-    trained = []
-    if "iteration" in noted:
-        trained.append(_count(noted["iteration"], "iteration"))
-    if "env_steps" in noted:
-        trained.append(f"{noted['env_steps']:,} steps")
-    adapts = origins()[config.method].adapts
-    how = f"acts as it is (adapts {adapts})"
-    if not adapts.startswith("nothing"):
-        steps = _count(config.adaptation_steps, "gradient step")
-        how = f"adapts by {steps} on {_count(config.episodes_per_task, 'episode')} each"
-    return f"trained for {', '.join(trained) or 'an unknown time'}; {how}"
-
-
-def _adaptation(noted: dict[str, Any]) -> str:
-    report = noted.get("adapted")
+def _adaptation(report: Any) -> str:  # noqa: ANN401 - as it was saved
     if not isinstance(report, dict):
         return "not adapted"
     line = f"adapted by {_count(report.get('steps', 0), 'gradient step')}"

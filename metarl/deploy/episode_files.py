@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from metarl.deploy.episodes import ARRAYS, Episode, read_episodes
+from metarl.deploy.episodes import Episode, read_episodes
 from metarl.errors import RunError
 from metarl.runs.files import replace_file
 from metarl_envs import InputError
-
-FLAGS = ("terminated", "truncated", "stopped", "diverged")
 
 
 def save_episodes(path: str | Path, episodes: Sequence[Episode]) -> Path:
@@ -31,12 +29,12 @@ def save_episodes(path: str | Path, episodes: Sequence[Episode]) -> Path:
     path = Path(path)
     if path.suffix != ".npz":
         raise InputError(f"{path}: the name of a file of episodes must end in .npz")
-    entries: dict[str, Any] = {}
-    for e, one in enumerate(read_episodes(episodes)):
-        for name in (*ARRAYS, *FLAGS):
-            value = getattr(one, name)
-            if value is not None:
-                entries[f"{e}.{name}"] = np.asarray(value)
+    entries: dict[str, Any] = {
+        f"{e}.{name}": np.asarray(value)
+        for e, episode in enumerate(read_episodes(episodes))
+        for name, value in vars(episode).items()
+        if value is not None
+    }
     content = io.BytesIO()
     np.savez_compressed(content, **entries)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,14 +51,14 @@ def load_episodes(path: str | Path) -> list[Episode]:
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
+            entries = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, TypeError, zlib.error, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(f"{path}: not a readable file of episodes ({reason})") from None
     episodes: list[dict[str, Any]] = []
-    for name, value in found.items():
+    for name, value in entries.items():
         number, _, field = name.partition(".")
-        if not number.isdecimal() or int(number) >= len(found):
+        if not number.isdecimal() or int(number) >= len(entries):
             raise RunError(f"{path}: entry '{name}': must be named like 0.observations")
         while len(episodes) <= int(number):
             episodes.append({})

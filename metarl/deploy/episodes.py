@@ -1,4 +1,4 @@
-"""Episodes as data: what a robot did, however it was driven, and how that is read and checked."""
+"""Episodes of a robot as data, read and checked, whatever drove it."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from metarl_envs import InputError, unknown_name
 from metarl_envs.inputs.numbers import shown, tensor
 
 FORMS = {
-    "observations": "(T + 1, O), with the one after the last step",
-    "actions": "(T, A)",
-    "rewards": "(T,)",
-    "outputs": "(T, A)",
-    "final_observation": "(O,)",
+    "observations": (2, "(T + 1, O), with the one after the last step"),
+    "actions": (2, "(T, A)"),
+    "rewards": (1, "(T,)"),
+    "outputs": (2, "(T, A)"),
+    "final_observation": (1, "(O,)"),
 }
-AXES = {"observations": 2, "actions": 2, "rewards": 1, "outputs": 2, "final_observation": 1}
+"""Number of axes, and shape in words."""
 ARRAYS = ("observations", "actions", "rewards", "outputs")
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode of T steps, as it was met.
+    """One episode of T steps.
 
-    Arrays, tensors and lists are taken; they become NumPy arrays of float64. Flags are one truth
-    value, or T of them, of which only the last may be true.
+    Arrays, tensors and lists become NumPy arrays of float64. Flags are one truth value, or T of
+    them, of which only the last may be true.
 
     Raises:
         InputError: naming the field and what is expected, also for a number that is not finite.
     """
 
     observations: NDArray[np.float64]  # (T + 1, O)
-    """In front of every action, and after the last."""
+    """Before every action, and after the last."""
     actions: NDArray[np.float64]  # (T, A)
     """As sent, in the action space's units."""
     rewards: NDArray[np.float64]  # (T,)
@@ -45,42 +45,41 @@ class Episode:
     terminated: bool = False
     """The task itself ended it, such as a fall."""
     truncated: bool = False
-    """The clock ended it, or the log just stops there."""
+    """A time limit ended it, or the end of the log."""
     stopped: str = ""
-    """What stopped it for safety: "unsafe" and "min_return" are limits, other words your own. Its
+    """Reason of a stop for safety: "unsafe" and "min_return" are limits, other words your own. Its
     missing steps are counted as `Limits.stop_penalty` says."""
     diverged: bool = False
-    """Something was not finite after these steps, or the environment said so: left out."""
+    """A number was not finite after these steps, or the environment reported so: left out."""
     outputs: NDArray[np.float64] | None = None  # (T, A)
-    """Actions before scaling and clipping, where they are known: all that this library records."""
+    """Actions before scaling and clipping, in episodes that this library recorded."""
 
     def __post_init__(self) -> None:
-        given = {name: getattr(self, name) for name in ARRAYS}
-        arrays = {name: _numbers(name, it) for name, it in given.items() if it is not None}
+        values = {name: getattr(self, name) for name in ARRAYS}
+        arrays = {name: _numbers(name, v) for name, v in values.items() if v is not None}
         for name in ARRAYS[:3]:
             if name not in arrays:
-                raise InputError(f"{name}: missing; must be numbers {FORMS[name]}")
+                raise InputError(f"{name}: missing; must be numbers {FORMS[name][1]}")
         steps = len(arrays["rewards"])
-        for name, found in arrays.items():
+        for name, array in arrays.items():
             wanted = steps + (name == "observations")
-            empty = self.diverged and len(found) == steps == 0
-            if len(found) != wanted and not empty:
+            empty = self.diverged and len(array) == steps == 0
+            if len(array) != wanted and not empty:
                 also = ", or give final_observation" if name == "observations" else ""
                 raise InputError(
-                    f"{name} of shape {found.shape}, with {steps} rewards: must be {FORMS[name]}, "
-                    f"so {wanted} rows{also}"
+                    f"{name} of shape {array.shape}, with {steps} rewards: must be "
+                    f"{FORMS[name][1]}, so {wanted} rows{also}"
                 )
+            object.__setattr__(self, name, array)
         if steps == 0 and not self.diverged:
             raise InputError("rewards: are empty, so there is nothing to adapt from; leave it out")
-        for name, found in arrays.items():
-            object.__setattr__(self, name, found)
         for name in ("terminated", "truncated", "diverged"):
             object.__setattr__(self, name, _flag(name, getattr(self, name), steps))
         if not isinstance(self.stopped, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(f"stopped = {shown(self.stopped)}: must be words, such as 'unsafe'")
 
     @staticmethod
-    def read(given: Episode | Mapping[str, Any]) -> Episode:
+    def read(episode: Episode | Mapping[str, Any]) -> Episode:
         """An episode from a mapping with the names of the fields.
 
         The observation after the last step may stand apart, as `final_observation` (O,).
@@ -88,21 +87,19 @@ class Episode:
         Raises:
             InputError: naming the field and what is expected.
         """
-        if isinstance(given, Episode):
-            return given
-        if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if isinstance(episode, Episode):
+            return episode
+        if not isinstance(episode, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(
-                f"{shown(given)}: must be a metarl.Episode, or a dict with observations, actions "
+                f"{shown(episode)}: must be a metarl.Episode, or a dict with observations, actions "
                 "and rewards"
             )
-        values = dict(given)
+        values: dict[str, Any] = {**dict.fromkeys(ARRAYS[:3]), **episode}
         final = values.pop("final_observation", None)
         known = [f.name for f in fields(Episode)]
         for name in values:
             if name not in known:
                 raise unknown_name("field of an episode", str(name), known)
-        for name in ARRAYS[:3]:
-            values.setdefault(name, None)
         if final is not None and values["observations"] is not None:
             last = _numbers("final_observation", final)
             before = _numbers("observations", values["observations"])
@@ -126,7 +123,7 @@ class Episode:
 
     @property
     def ended(self) -> str:
-        """How it ended: terminated, truncated, diverged, or stopped and by what."""
+        """Kind of its end: terminated, truncated, diverged, or stopped and by what."""
         if self.diverged:
             return "diverged"
         if self.terminated:
@@ -136,7 +133,7 @@ class Episode:
         return f"stopped: {self.stopped}" if self.stopped else "truncated"
 
     def first_steps(self, horizon: int) -> Episode:
-        """The episode as it would have been with at most so many steps."""
+        """The episode, truncated after at most `horizon` steps."""
         if self.steps <= horizon:
             return self
         outputs = None if self.outputs is None else self.outputs[:horizon]
@@ -151,20 +148,19 @@ class Episode:
 
 @dataclass(frozen=True)
 class EpisodeRecord:
-    """What a callback is told after an episode; as text, one line."""
+    """An episode's record for a callback; as text, one line."""
 
     collection: int
-    """From 1: the gradient step that it was gathered for; the check comes after the last."""
+    """From 1: the gradient step that it is for; the check comes after the last."""
     collections: int
     """Gradient steps in all."""
     check: bool
-    """Whether it was for the check, by the adapted policy."""
+    """True if it was for the check, by the adapted policy."""
     number: int
     """From 1, within its collection."""
     of: int
     """Episodes of the collection."""
     episode: Episode
-    """All that was met in it."""
 
     @property
     def returned(self) -> float:
@@ -173,12 +169,12 @@ class EpisodeRecord:
 
     @property
     def steps(self) -> int:
-        """How many it had."""
+        """Number of its steps."""
         return self.episode.steps
 
     @property
     def ended(self) -> str:
-        """How: terminated, truncated, diverged, or stopped and by what."""
+        """Kind of its end, as `Episode.ended`."""
         return self.episode.ended
 
     def __str__(self) -> str:
@@ -192,42 +188,36 @@ class EpisodeRecord:
         )
 
 
-def read_episodes(given: Any, policy: Policy | None = None) -> list[Episode]:  # noqa: ANN401
-    """Episodes from whatever a user gives: a sequence of `Episode` or mappings.
+def read_episodes(episodes: Any, policy: Policy | None = None) -> list[Episode]:  # noqa: ANN401
+    """Episodes from a sequence of `Episode` or mappings.
 
     Args:
-        given: the episodes.
+        episodes: as a user gives them.
         policy: whose spaces they must have; None: of any robot.
 
     Raises:
         InputError: naming the episode, the field, and what is expected.
     """
-    if isinstance(given, (Episode, Mapping, str)) or not isinstance(given, Iterable):
-        raise InputError(f"episodes = {shown(given)}: must be a list of episodes")
-    episodes: list[Episode] = []
-    for e, one in enumerate(given):
+    if isinstance(episodes, (Episode, Mapping, str)) or not isinstance(episodes, Iterable):
+        raise InputError(f"episodes = {shown(episodes)}: must be a list of episodes")
+    read: list[Episode] = []
+    for e, episode in enumerate(episodes):
         try:
-            episodes.append(Episode.read(one))
+            read.append(Episode.read(episode))
             if policy is not None:
-                check_fit(episodes[-1], policy)
+                _check_fit(read[-1], policy)
         except InputError as error:
             raise InputError(f"episodes[{e}]: {error}") from None
-    return episodes
+    return read
 
 
-def check_fit(episode: Episode, policy: Policy) -> None:
-    """Refuse an episode of another robot.
-
-    Raises:
-        InputError: for other sizes, or an action outside the action space.
-    """
-    sizes = {"observations": policy.observation_size, "actions": policy.action_size}
-    if episode.outputs is not None:
-        sizes["outputs"] = policy.action_size
-    for name, size in sizes.items():
-        found: NDArray[np.float64] = getattr(episode, name)
-        if len(found) and found.shape[1] != size:
-            raise InputError(f"{name} of shape {found.shape}: the policy has {size} a row")
+def _check_fit(episode: Episode, policy: Policy) -> None:
+    """Refuse an episode of other sizes, or with an action outside the action space."""
+    sizes = (policy.observation_size, policy.action_size, policy.action_size)
+    for name, size in zip(("observations", "actions", "outputs"), sizes, strict=True):
+        array: NDArray[np.float64] | None = getattr(episode, name)
+        if array is not None and len(array) and array.shape[1] != size:
+            raise InputError(f"{name} of shape {array.shape}: the policy has {size} a row")
     if episode.steps == 0:
         return
     low, high = np.array(policy.action_low), np.array(policy.action_high)
@@ -241,34 +231,35 @@ def check_fit(episode: Episode, policy: Policy) -> None:
         )
 
 
-def rows(given: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+def rows(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """(n, size), also where n = 0 and the size is not known."""
-    return np.array(given) if given else np.zeros((0, 0))
+    return np.array(arrays) if arrays else np.zeros((0, 0))
 
 
-def _numbers(name: str, given: Any) -> NDArray[np.float64]:  # noqa: ANN401 - any type
+def _numbers(name: str, value: Any) -> NDArray[np.float64]:  # noqa: ANN401 - any type
     """Finite numbers with the axes of the field, as a new array."""
-    found = tensor(name, given).numpy()
-    if found.ndim != AXES[name]:
-        raise InputError(f"{name} of shape {found.shape}: must be {FORMS[name]}")
-    if not np.isfinite(found).all():
-        where = tuple(np.argwhere(~np.isfinite(found))[0].tolist())
+    array = tensor(name, value).numpy()
+    axes, form = FORMS[name]
+    if array.ndim != axes:
+        raise InputError(f"{name} of shape {array.shape}: must be {form}")
+    if not np.isfinite(array).all():
+        index = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
         raise InputError(
-            f"{name}[{', '.join(map(str, where))}] = {found[where]}: must be finite; cut the "
+            f"{name}[{', '.join(map(str, index))}] = {array[index]}: must be finite; cut the "
             "episode before it, or leave it out"
         )
-    return found
+    return array
 
 
-def _flag(name: str, given: Any, steps: int) -> bool:  # noqa: ANN401 - any type
+def _flag(name: str, value: Any, steps: int) -> bool:  # noqa: ANN401 - any type
     """One truth value; of one per step the last, where no other is true."""
-    found = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
-    numbers = found.dtype.kind in "biuf"
-    if not numbers or found.shape not in ((), (steps,)) or not np.isin(found, (0, 1)).all():
+    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    numbers = array.dtype.kind in "biuf"
+    if not numbers or array.shape not in ((), (steps,)) or not np.isin(array, (0, 1)).all():
         raise InputError(
-            f"{name} = {shown(given)}: must be True or False, or {steps} of them, one per step"
+            f"{name} = {shown(value)}: must be True or False, or {steps} of them, one per step"
         )
-    flags = found.reshape(-1).astype(bool)
+    flags = array.reshape(-1).astype(bool)
     if flags[:-1].any():
         t = int(flags.argmax())
         raise InputError(

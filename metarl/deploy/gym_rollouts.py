@@ -1,24 +1,20 @@
-"""Episodes and adaptation on one `gymnasium.Env`, such as a real robot's."""
+"""Episodes on one `gymnasium.Env`, such as a real robot's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Space, Tuple
-from numpy.typing import NDArray
+from gymnasium.wrappers import TimeLimit
 
-from metarl.deploy.adapt import AdaptedOnRobot, RobotAdaptation
-from metarl.deploy.collected import Exploration
-from metarl.deploy.episode_so_far import EpisodeSoFar
-from metarl.deploy.episodes import Episode, EpisodeRecord
+from metarl.deploy.episode_in_progress import Actor, EpisodeInProgress
+from metarl.deploy.episodes import Episode
 from metarl.deploy.limits import Limits
-from metarl.deploy.stops import time_limit
 from metarl.policies.base import Policy
-from metarl.runs.policy_folder import SavedPolicy
 from metarl_envs import InputError
 from metarl_envs.gym_worlds.calls import AskedEnv
 
@@ -30,27 +26,13 @@ class HasSpaces(Protocol):
     action_space: Space[Any]
 
 
-class Actor(Protocol):
-    """Whoever drives one robot: in turn `act` and `observe`."""
-
-    def act(self, observation: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The action to send: (O,) -> (A,)."""
-        ...
-
-    def observe(
-        self, reward: float, observation: NDArray[np.float64], terminated: bool, truncated: bool
-    ) -> None:
-        """Take what it led to."""
-        ...
-
-
 def check_spaces(policy: Policy, found: HasSpaces, whose: str = "the policy") -> None:
-    """Refuse spaces that the policy was not made for.
+    """Refuse spaces that are not the policy's.
 
     Args:
         policy: the policy function.
-        found: what has the spaces.
-        whose: who needs other ones, in words.
+        found: the owner of the spaces.
+        whose: spaces are expected, in words.
 
     Raises:
         InputError: naming the space found and the policy's.
@@ -77,7 +59,7 @@ def check_spaces(policy: Policy, found: HasSpaces, whose: str = "the policy") ->
 
 
 def check_env(policy: Policy, env: gymnasium.Env[Any, Any]) -> None:
-    """Refuse what is not one environment with the policy's spaces.
+    """Refuse anything but one environment with the policy's spaces.
 
     Raises:
         InputError: for a vector of environments, an environment of the old Gym, or other spaces.
@@ -91,6 +73,19 @@ def check_env(policy: Policy, env: gymnasium.Env[Any, Any]) -> None:
     check_spaces(policy, env)
 
 
+def time_limit(env: gymnasium.Env[Any, Any], horizon: int) -> int:
+    """Steps of an episode that nothing else ends: the horizon, or the environment's own limit."""
+    limits = [horizon]
+    if env.spec is not None and env.spec.max_episode_steps is not None:
+        limits.append(env.spec.max_episode_steps)
+    layer = env
+    while isinstance(layer, gymnasium.Wrapper):
+        if isinstance(layer, TimeLimit):  # in a spec only if the wrapped environment has one
+            limits.append(layer._max_episode_steps)
+        layer = layer.env
+    return min(limits)
+
+
 def run_episode(
     env: gymnasium.Env[Any, Any],
     actor: Actor,
@@ -102,35 +97,30 @@ def run_episode(
 
     Args:
         env: with a Box of actions.
-        actor: who acts, at the start of an episode.
+        actor: at the start of an episode.
         horizon: T.
         limits: when to stop.
         seed: given to the reset.
 
     Raises:
         UnsafeStartError: if the robot is unsafe before its first step.
-        InputError: for what the environment raises, or gives in another form than Gymnasium's;
-            the error itself is its cause.
+        InputError: for an error of the environment, which is the cause, or a value in another form
+            than Gymnasium's.
         SystemExit: the environment's own, as of a signal that ends the program.
     """
     asked = AskedEnv(env)
     space: Any = env.action_space  # a Box: `check_env`
-    met = EpisodeSoFar(limits)
-    with exits_let_through():
+    episode = EpisodeInProgress(actor, limits, space, horizon)
+    with _exits_let_through():
         observation = asked.reset(seed)
     if not np.isfinite(observation).all():
-        return met.episode(diverged=True)
-    met.begin(observation)
-    for t in range(horizon):
-        action = np.clip(actor.act(observation), space.low, space.high)  # rounding is outside
-        action = action.astype(space.dtype)
-        with exits_let_through():
+        return episode.end(diverged=True)
+    while True:
+        action = episode.act(observation)
+        with _exits_let_through():
             stepped = asked.step(action)
         observation = stepped.observation
-        truncated = stepped.truncated or t + 1 == horizon
-        actor.observe(stepped.reward, observation, stepped.terminated, truncated)
-        over = met.add(
-            action,
+        over = episode.observe(
             stepped.reward,
             observation,
             terminated=stepped.terminated,
@@ -139,74 +129,14 @@ def run_episode(
         )
         if over is not None:
             return over
-    return met.episode(truncated=True)
 
 
 @contextmanager
-def exits_let_through() -> Iterator[None]:
-    """Raise an environment's `SystemExit` itself, with its code, where an error told of it."""
+def _exits_let_through() -> Iterator[None]:
+    """Raise an environment's `SystemExit` itself, with its code, in place of the `InputError`."""
     try:
         yield
     except InputError as error:
         if isinstance(error.__cause__, SystemExit):
             raise error.__cause__ from None
         raise
-
-
-def explored(
-    env: gymnasium.Env[Any, Any], exploration: Exploration, limits: Limits, seed: int | None
-) -> Episode:
-    """An episode with action noise: `run_episode`, with the policy's outputs.
-
-    Raises:
-        UnsafeStartError, InputError: as `run_episode`.
-    """
-    episode = run_episode(env, exploration, exploration.horizon, limits, seed)
-    return exploration.with_outputs(episode)
-
-
-def adapt_on_env(
-    saved: SavedPolicy,
-    env: gymnasium.Env[Any, Any],
-    *,
-    episodes: int,
-    steps: int | None,
-    seed: int,
-    limits: Limits,
-    on_episode: Callable[[EpisodeRecord], object] | None = None,
-) -> AdaptedOnRobot:
-    """Collect, step, collect again, one episode at a time.
-
-    Args:
-        saved: the policy to start from.
-        env: keeps its task over resets.
-        episodes: per gradient step, >= 1; with a check >= 2.
-        steps: gradient steps, >= 1; None: as many as the policy was trained for.
-        seed: fixes the action noise, and is given to the environment's first reset.
-        limits: in force in all episodes.
-        on_episode: called with every episode; an error of it ends the adaptation like one of `env`.
-
-    Raises:
-        InputError: for other spaces, sizes that are too small, or limits that do not fit the
-            action space; for the environment's own error, which is its cause, before the first
-            whole episode that did not diverge.
-        AdaptationNotFiniteError: if a step is not finite.
-    """
-    check_env(saved.policy, env)
-    adapting = RobotAdaptation(
-        saved,
-        episodes=episodes,
-        steps=steps,
-        seed=seed,
-        limits=limits,
-        max_steps=time_limit(env, saved.config.horizon),
-        on_episode=on_episode,
-    )
-    while not adapting.finished:
-        reset_seed = None if adapting.gathered else seed
-        try:
-            adapting.append(explored(env, adapting.explore(), limits, reset_seed))
-        except BaseException as error:
-            adapting.cut_short(error)
-        adapting.learn()
-    return adapting.result()

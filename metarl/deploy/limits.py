@@ -1,4 +1,4 @@
-"""Limits of an adaptation on a robot: action bounds, stops, early ends."""
+"""Limits of an adaptation on a robot: action bounds, stops and their cost, early ends."""
 
 from __future__ import annotations
 
@@ -12,9 +12,22 @@ from numpy.typing import NDArray
 
 from metarl.policies.base import Policy
 from metarl_envs import InputError
-from metarl_envs.inputs.numbers import real, reals, whole
+from metarl_envs.inputs.numbers import Range, real, reals, whole
 
 Bound = float | Sequence[float]
+
+
+def _plain_bound(name: str, given: Any) -> Bound:  # noqa: ANN401 - any type
+    return reals(name, given) if np.ndim(given) else real(name, given)
+
+
+def _plain_cap(name: str, given: Any) -> float:  # noqa: ANN401 - any type
+    if isinstance(given, float) and given == math.inf:
+        return math.inf
+    cap = real(name, given)
+    if cap <= 0:
+        raise InputError(f"{name} = {cap}: must be greater than 0 (math.inf: no cap)")
+    return cap
 
 
 @dataclass(frozen=True)
@@ -34,55 +47,50 @@ class Limits:
     action_high: Bound | None = None
     """No control above this."""
     unsafe: Callable[[NDArray[np.float64]], bool] | None = None
-    """Asked with the observation (O,) before each action; an episode in which it says yes ends at
-    once. One that the environment terminates in the same step counts as terminated."""
+    """Called with the observation (O,) before each action; True ends the episode at once. One that
+    the environment terminates in the same step counts as terminated."""
     min_return: float | None = None
     """An episode ends as soon as the sum of its rewards falls below this."""
     stop_penalty: float = 1.0
-    """What being stopped costs beyond the worst that could have come, > 0, in units of the largest
-    absolute reward that was met. An episode that `unsafe` or `min_return` ends counts as if every
-    step that is missing had given the worst reward met in any episode, or 0 if that is less
-    (`metarl.deploy.stops`), so that being stopped is never better than going on."""
+    """Cost of being stopped beyond the missing steps, > 0, in units of the largest absolute reward
+    of any episode. An episode that `unsafe` or `min_return` ends counts as if every step that is
+    missing had given the worst reward of any episode, or 0 if that is less (`stop_costs`), so that
+    being stopped is never better than going on."""
     good_return: float | None = None
     """No further step where the episodes collected for it return at least this, on average."""
     max_step_kl: float | None = None
-    """Size of a step, > 0, nats: one that is larger is scaled down. The size is KL(before || after)
-    of the action noise, averaged over the states that the step was made from. None: the largest
-    size among training tasks in simulation (`metarl.deploy.step_size`). math.inf: no cap."""
+    """Largest size of a step, > 0, nats: a larger one is scaled down. The size is
+    KL(before || after) of the action noise, averaged over the states that the step was made from.
+    None: the largest size among training tasks in simulation (`metarl.deploy.gradient_step`).
+    math.inf: no cap."""
     check_episodes: int = 0
-    """0, or >= 2: so many episodes with the adapted policy, with its action noise. The policy
+    """Check episodes with the adapted policy and its action noise: 0 (off) or >= 2. The policy
     before adaptation is returned where a larger share of them than before adapting was stopped or
     diverged, or where their return fell by more than its noise (`metarl.deploy.check`). Three
     episodes before adapting show a fall of five standard deviations in 95 % of cases, two in
     56 %."""
 
     def __post_init__(self) -> None:
-        plain: dict[str, Any] = {}
-        for name in ("min_return", "good_return"):
-            if getattr(self, name) is not None:
-                plain[name] = real(f"limits.{name}", getattr(self, name))
-        for name in ("action_low", "action_high"):
-            if getattr(self, name) is not None:
-                plain[name] = _plain_bound(f"limits.{name}", getattr(self, name))
-        plain["check_episodes"] = whole("limits.check_episodes", self.check_episodes)
-        plain["stop_penalty"] = real("limits.stop_penalty", self.stop_penalty)
-        if plain["stop_penalty"] <= 0:
-            raise InputError(f"limits.stop_penalty = {self.stop_penalty}: must be greater than 0")
-        cap = self.max_step_kl
-        if cap is not None and not (isinstance(cap, float) and cap == math.inf):
-            plain["max_step_kl"] = real("limits.max_step_kl", cap)
-            if plain["max_step_kl"] <= 0:
-                raise InputError(
-                    f"limits.max_step_kl = {cap}: must be greater than 0 (math.inf: no cap)"
-                )
-        if plain["check_episodes"] != 0 and plain["check_episodes"] < 2:
+        plain = {
+            "action_low": _plain_bound,
+            "action_high": _plain_bound,
+            "min_return": real,
+            "good_return": real,
+            "stop_penalty": real,
+            "max_step_kl": _plain_cap,
+            "check_episodes": whole,
+        }
+        for name, convert in plain.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, convert(f"limits.{name}", value))
+        Range(gt=0).check("limits.stop_penalty", self.stop_penalty)
+        if self.check_episodes != 0 and self.check_episodes < 2:
             raise InputError(
                 f"limits.check_episodes = {self.check_episodes}: must be 0 (no check) or at least 2"
             )
         if self.unsafe is not None and not callable(self.unsafe):
             raise InputError(f"limits.unsafe = {self.unsafe!r}: must be a function of observations")
-        for name, value in plain.items():
-            object.__setattr__(self, name, value)
 
     def applied_to(self, policy: Policy) -> Policy:
         """The policy function whose controls keep to these action bounds, and to its own.
@@ -103,19 +111,19 @@ class Limits:
         return replace(policy, control_limits=(lows, highs))
 
     def is_unsafe(self, observation: NDArray[np.float64]) -> bool:
-        """Answer of `unsafe` to an observation; False without it.
+        """Result of `unsafe` for an observation; False without it.
 
         Raises:
-            InputError: if it says neither yes nor no.
+            InputError: if it is not a truth value.
         """
         if self.unsafe is None:
             return False
-        said = self.unsafe(observation)
+        unsafe = self.unsafe(observation)
         try:
-            return bool(said)
+            return bool(unsafe)
         except (TypeError, ValueError, RuntimeError):  # an array of several, NumPy's or torch's
             raise InputError(
-                f"limits.unsafe = {said!r} for one observation: must be True or False"
+                f"limits.unsafe = {unsafe!r} for one observation: must be True or False"
             ) from None
 
     def describe(self) -> dict[str, Any]:
@@ -141,10 +149,6 @@ def check_limits(limits: Limits) -> None:
         raise InputError(f"limits = {limits!r}: must be metarl.Limits(...)")
 
 
-def _plain_bound(name: str, given: Any) -> Bound:  # noqa: ANN401 - any type
-    return reals(name, given) if np.ndim(given) else real(name, given)
-
-
 def _bound(
     name: str, given: Bound | None, default: tuple[float, ...], policy: Policy
 ) -> tuple[float, ...]:
@@ -156,9 +160,9 @@ def _bound(
         raise InputError(
             f"limits.{name} of shape {values.shape}: must be one number, or {size}, one per action"
         )
-    found = tuple(np.broadcast_to(values, (size,)).tolist())
+    bounds = tuple(np.broadcast_to(values, (size,)).tolist())
     for i, (value, low, high) in enumerate(
-        zip(found, policy.action_low, policy.action_high, strict=True)
+        zip(bounds, policy.action_low, policy.action_high, strict=True)
     ):
         rounding = 1e-6 * max(abs(low), abs(high))  # of a bound that was read from a float32 space
         if not low - rounding <= value <= high + rounding:
@@ -168,5 +172,42 @@ def _bound(
             )
     return tuple(
         max(a, b) if name == "action_low" else min(a, b)
-        for a, b in zip(found, default, strict=True)
+        for a, b in zip(bounds, default, strict=True)
     )
+
+
+def stop_costs(
+    episodes: Sequence[NDArray[np.float64]], stopped: Sequence[bool], full: int, penalty: float
+) -> NDArray[np.float64]:
+    """Costs of being stopped, to add to the returns of episodes: (E,), negative or 0.
+
+    A stopped episode has fewer rewards than it would have had: with negative rewards its short sum
+    would be a good one, and adaptation would learn to be stopped. So every step that is missing
+    counts as the worst reward of any of the episodes, or 0 if that is less, since the environment
+    might have ended the episode there. Where rewards had become worse up to a stop, the missing
+    ones go on to at the same pace. The penalty comes on top. So an episode that goes on with
+    rewards no worse than that returns more than if it had been stopped, whatever their sign and
+    number; rewards worse than any so far are not known.
+
+    Args:
+        episodes: rewards of all episodes of one adaptation, each (L,), as earned; none of one that
+            diverged.
+        stopped: by a limit, (E,).
+        full: steps of an episode that goes on, `metarl.deploy.gym_rollouts.time_limit`.
+        penalty: of a stop, in units of the largest absolute reward (1 where all are 0).
+    """
+    costs = np.zeros(len(episodes))
+    if not any(stopped):
+        return costs
+    rewards = np.concatenate(episodes)
+    worst, unit = float(rewards.min()), float(np.abs(rewards).max()) or 1.0
+    # One pace for all: with paces of their own, a shorter episode could come out as the better.
+    pace = max(
+        (r[0] - r.min()) / max(len(r) - 1, 1)
+        for r, was in zip(episodes, stopped, strict=True)
+        if was
+    )
+    for e in np.flatnonzero(stopped).tolist():
+        after = np.arange(1, full - len(episodes[e]) + 1)
+        costs[e] = np.minimum(worst - pace * after, 0.0).sum() - penalty * unit
+    return costs

@@ -1,4 +1,4 @@
-"""Adaptation from episodes that are there already: a log, or a robot that is no `gymnasium.Env`."""
+"""Adaptation from recorded episodes: a log, or a robot that is no `gymnasium.Env`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from metarl_envs import InputError
 from metarl_envs.inputs.numbers import whole
 
 LIVE_LIMITS = ("unsafe", "min_return", "check_episodes")
-"""Those that act while a robot moves."""
+"""Limits that act while a robot moves."""
 NO_NOISE = 1e-3
-"""Mean square distance from the mean action, as a share of what noise gives, below which there is
-none."""
+"""Mean square distance from the mean action, as a share of the noise's, below which there is no
+noise."""
 FAR = 4.0
-"""How many times more or less than the policy's noise an action may vary. By chance 30 steps come
-to 1/4 or 4 about once in a million."""
+"""Largest ratio of the variances of actions and of the policy's noise, either way. By chance 30
+steps come to 1/4 or 4 about once in a million."""
 FEWEST = 30
 """Steps' worth of noise that an action must have to be judged."""
 
@@ -43,22 +43,21 @@ def adapt_from(
     limits: Limits = NO_LIMITS,
     max_steps: int | None = None,
 ) -> MetaPolicy:
-    """Adapt to the robot that episodes were met on, by the arithmetic of `MetaPolicy.adapt`.
+    """Adapt to the robot of recorded episodes, by the arithmetic of `MetaPolicy.adapt`.
 
     An episode is a `metarl.Episode` or a dict: `observations` (T + 1, O), or (T, O) with
     `final_observation` (O,); `actions` (T, A), as sent, in the action space's units; `rewards`
     (T,); and if it ended so, `terminated`, or `stopped="why"`. Longer ones are cut at the training
     horizon, as on a robot.
 
-    **The actions must be the policy's own, with its noise**: `policy.predict(observation,
-    deterministic=False)` or `metarl.AdaptationSession` give such. What is learned is which of its
-    random deviations did well; mean actions hold none and are refused, and those of another
-    controller are warned of. An action at a bound was cut there, and counts as what the policy
-    would have chosen beyond it, on average.
+    **The actions must be the policy's own, with its noise**: as of `policy.predict(observation,
+    deterministic=False)` or `metarl.AdaptationSession`. Adaptation learns which of the random
+    deviations did well; mean actions hold none and are refused, and those of another controller are
+    warned of. An action at a bound was cut there, and counts as the policy's mean choice beyond it.
 
     Args:
-        policy: meta-trained, or the folder of one, which acted in the episodes.
-        episodes: in the order in which they were met.
+        policy: that acted in the episodes, meta-trained, or its folder.
+        episodes: in the order of recording.
         steps: gradient steps, >= 1; None: as many as the policy was trained for. With more than
             one, the policy acted in the first part of the episodes, the policy after one step in
             the second, and so on.
@@ -82,35 +81,29 @@ def adapt_from(
                 "out (of an episode that was stopped, say stopped='...')"
             )
     function = limits.applied_to(saved.policy)
-    found = read_episodes(episodes, function)
-    if all(episode.diverged for episode in found):
-        raise InputError(f"episodes: {len(found)} given, and none to adapt from")
-    size = _part_size(len(found), steps, episodes_per_step)
+    log = read_episodes(episodes, function)
+    if all(episode.diverged for episode in log):
+        raise InputError(f"episodes: {len(log)} given, and none to adapt from")
+    size = _part_size(len(log), steps, episodes_per_step)
     adapting = RobotAdaptation(
-        saved,
-        episodes=size,
-        steps=steps,
-        seed=None,
-        limits=limits,
-        max_steps=max_steps,
+        saved, episodes=size, steps=steps, seed=None, limits=limits, max_steps=max_steps
     )
-    for start in range(0, len(found), size):
+    for start in range(0, len(log), size):
         if adapting.finished:
             break
-        part = [e.first_steps(adapting.horizon) for e in found[start : start + size]]
+        part = [e.first_steps(adapting.horizon) for e in log[start : start + size]]
         part = [with_outputs(function, adapting.params, episode) for episode in part]
         check_noise(function, adapting.params, part, first=start == 0)
         for episode in part:
             adapting.append(episode)
         adapting.learn(early=True)
     adapting.finish()
-    done = adapting.result()
-    return MetaPolicy(done.saved, done.episodes)
+    return MetaPolicy(adapting.adapted(), adapting.episodes)
 
 
-def _part_size(count: int, steps: int, given: int | None) -> int:
-    if given is not None:
-        size = whole("episodes_per_step", given, 1)
+def _part_size(count: int, steps: int, per_step: int | None) -> int:
+    if per_step is not None:
+        size = whole("episodes_per_step", per_step, 1)
         if not (steps - 1) * size < count <= steps * size:
             raise InputError(
                 f"episodes: {count} given, and {steps} gradient steps on {size} each take "
@@ -127,16 +120,13 @@ def _part_size(count: int, steps: int, given: int | None) -> int:
 
 @torch.no_grad()
 def with_outputs(policy: Policy, params: Params, episode: Episode) -> Episode:
-    """The episode with the outputs behind its actions.
+    """The episode with the policy's outputs before scaling.
 
     Scaling is undone. An action at a bound was cut there, so its output lies beyond: it counts as
     the mean of the policy's own outputs beyond the bound, for which the gradient of the policy's
     mean is that of the probability of the cut action (Fisher's identity).
 
-    Args:
-        policy: the policy function.
-        params: that acted, (1, ...).
-        episode: of its robot.
+    `params` are those that acted, (1, ...).
     """
     if episode.outputs is not None or episode.steps == 0:
         return episode
@@ -164,13 +154,13 @@ def check_noise(
         policy: the policy function.
         params: that should have acted, (1, ...).
         episodes: with outputs.
-        first: whether they are for the first gradient step.
+        first: True if they are for the first gradient step.
 
     Raises:
         InputError: if the actions are the mean actions.
     """
     expected = torch.zeros(policy.action_size, dtype=torch.float64)
-    met, from_mean = torch.zeros_like(expected), torch.zeros_like(expected)
+    squares, from_mean = torch.zeros_like(expected), torch.zeros_like(expected)
     bounds = policy.output_bounds()
     for episode in episodes:
         if episode.diverged or episode.outputs is None:
@@ -181,24 +171,25 @@ def check_noise(
         noise = ((torch.from_numpy(episode.outputs) - dist.mean) / std).clamp(low, high)
         mean, variance = cut_moments(low, high)
         expected += variance.sum(0)
-        met += (noise - mean).square().sum(0)
+        squares += (noise - mean).square().sum(0)
         from_mean += (noise - torch.zeros_like(noise).clamp(low, high)).square().sum(0)
     if float(from_mean.sum()) < NO_NOISE * float(expected.sum()):
         raise InputError(
             "actions: are the policy's mean actions, without its noise, so nothing can be learned "
             "from them; sample them: policy.predict(observation, deterministic=False)"
         )
+    ratios = (squares / expected).tolist()
     off = [
-        f"actions[:, {i}] by {float(met[i] / expected[i]) ** 0.5:.2g}"
-        for i in range(policy.action_size)
-        if expected[i] >= FEWEST and not 1 / FAR <= float(met[i] / expected[i]) <= FAR
+        f"actions[:, {i}] by {ratio**0.5:.2g}"
+        for i, ratio in enumerate(ratios)
+        if expected[i] >= FEWEST and not 1 / FAR <= ratio <= FAR
     ]
     if off:
-        which = "this policy" if first else "this policy after the gradient step before them"
+        actor = "this policy" if first else "this policy after the gradient step before them"
         warnings.warn(
-            f"the actions cannot all come from {which}: in standard deviations of its noise they "
-            f"would be off its mean action by about 1, and are {', '.join(off)}; what another "
-            "policy did gives a gradient that means nothing",
+            f"the actions cannot all come from {actor}: in standard deviations of its noise they "
+            f"would be off its mean action by about 1, and are {', '.join(off)}; the actions of "
+            "another policy give a meaningless gradient",
             stacklevel=3,
         )
 
@@ -214,12 +205,12 @@ def cut_moments(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _acted(policy: Policy, params: Params, episode: Episode) -> Gaussian:
-    """The policy's outputs in an episode, (T, A) and (1, A) in double precision."""
-    known = episode.outputs
-    if known is None:
-        known = policy.outputs(torch.from_numpy(episode.actions)).numpy()
-    whole = replace(episode, outputs=known, diverged=False)
-    rollouts = as_rollouts(policy, [whole], episode.steps, dtype_of(params))
+    """Distribution of the policy's outputs in an episode, (T, A) and (1, A), double precision."""
+    outputs = episode.outputs
+    if outputs is None:
+        outputs = policy.outputs(torch.from_numpy(episode.actions)).numpy()
+    episode = replace(episode, outputs=outputs, diverged=False)
+    rollouts = as_rollouts(policy, [episode], episode.steps, dtype_of(params))
     dist = policy.distribution(params, rollouts)
     return Gaussian(dist.mean[0, 0].double(), dist.log_std[0, 0].double())
 

@@ -1,4 +1,4 @@
-"""Whether a robot's observations look like those of training: other units, order, or wrappers."""
+"""Warning of observations unlike those of training: other units, order, or wrappers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from metarl_envs import InputError
 from metarl_envs.inputs.numbers import reals
 
 SHIFT, SPREAD = 40.0, 30.0
-"""An entry is another one where its mean is off by so many standard deviations of training, or its
-own is so many times as large: degrees for radians are 57 times. Most that 60 first episodes on
-tasks of extrapolation came to, over all families: 12 and 9 with untrained policies, 5 and 15 with a
-half-cheetah of 25 iterations (`python -m experiments.other_observations`)."""
+"""Largest shift of an entry's mean, in standard deviations of training, and largest ratio of its
+standard deviations: degrees for radians are 57 times. The largest of 60 first episodes on tasks of
+extrapolation, over all families: 12 and 9 with untrained policies, 5 and 15 with a half-cheetah of
+25 iterations (`python -m experiments.other_observations`)."""
 ALIKE = 0.8
 """Least correlation, between the entries here and in training, of the logarithms of their standard
-deviations within an episode. Where it is less, which is so behind most wrappers and orders, but
-also where a robot falls at once, smaller differences count:"""
+deviations within an episode. Below it, as behind most wrappers and orders, but also where a robot
+falls at once, smaller differences count:"""
 UNLIKE_SHIFT, UNLIKE_SPREAD = 15.0, 10.0
-"""Most that episodes below `ALIKE` came to, those of hoppers and walkers: 4 and 4."""
+"""The largest of episodes below `ALIKE`, those of hoppers and walkers: 4 and 4."""
 STILL = 20
 """Steps without any change after which a sensor counts as stuck."""
 FLOOR = 1e-3
-"""Least standard deviation that counts, as a share of 1 + |mean|: what stood still in training."""
+"""Least standard deviation that counts, as a share of 1 + |mean|: for entries that stood still."""
 SHOWN = 3
 
 
@@ -44,10 +44,10 @@ class Observed:
 
 
 def observed_in_training(saved: SavedPolicy) -> Observed | None:
-    """What was saved with the policy, or what its normaliser holds; None where there is neither."""
-    noted: Any = saved.metadata.get("observations")
+    """Statistics saved with the policy, or those of its normaliser; None without either."""
+    statistics: Any = saved.metadata.get("observations")
     try:
-        arrays = [np.array(reals(name, noted[name])) for name in ("mean", "std", "std_within")]
+        arrays = [np.array(reals(name, statistics[name])) for name in ("mean", "std", "std_within")]
         if all(a.shape == (saved.policy.observation_size,) for a in arrays):
             return Observed(*arrays)
     except (InputError, KeyError, TypeError):  # an older policy
@@ -58,19 +58,19 @@ def observed_in_training(saved: SavedPolicy) -> Observed | None:
     return Observed(known.mean.double().numpy(), known.variance.double().sqrt().numpy(), None)
 
 
-def warn_of_other_observations(saved: SavedPolicy, episode: Episode, stacklevel: int = 2) -> None:
+def warn_of_other_observations(saved: SavedPolicy, episode: Episode) -> None:
     """Warn if the first episode on a robot shows other observations than training."""
     training = observed_in_training(saved)
     if training is None or episode.steps == 0:
         return
-    found = differences(training, episode.observations, saved.family.get("observation_names"))
-    if found:
-        more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    lines = differences(training, episode.observations, saved.family.get("observation_names"))
+    if lines:
+        more = f", and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
         warnings.warn(
-            f"observations are not those of training: {'; '.join(found[:SHOWN])}{more}: degrees "
+            f"observations are not those of training: {'; '.join(lines[:SHOWN])}{more}: degrees "
             "instead of radians, another order, a sensor that stands still, or a wrapper that "
             "training did not have (NormalizeObservation, FlattenObservation)?",
-            stacklevel=stacklevel + 1,
+            stacklevel=3,
         )
 
 

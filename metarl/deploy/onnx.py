@@ -1,7 +1,7 @@
-"""Export of a policy to ONNX: one file from observation to actuator control, torch left behind.
+"""Export of a policy to ONNX: one file from observation to actuator control, without torch.
 
-The graph is what `predict` computes: the normalisation of observations, the network, the scaling to
-the actuators' range, the clipping to it and to the action bounds that the policy was adapted with.
+The graph computes what `predict` does: it normalises observations, applies the network, scales to
+the actuators' range, and clips to it and to the action bounds that the policy was adapted with.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ another order."""
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written, and how it compares."""
+    """A file that was written, compared with `predict`."""
 
     path: Path
     largest_difference: float
@@ -47,11 +47,10 @@ class Exported:
 
 
 def export_onnx(policy: MetaPolicy, path: str | Path) -> Exported:
-    """Write a policy as an ONNX model, after its actions were found equal to `predict`'s.
+    """Write a policy as an ONNX model whose actions equal `predict`'s.
 
     The input is `observation`, (N, O) float32, and the output `action`, (N, A) float32, for any N.
-    The model's metadata say what the policy is, how it was adapted, and what
-    `interface_properties` lists.
+    The model's metadata hold family, method, adaptation and `interface_properties`.
 
     Args:
         policy: adapted or not.
@@ -59,7 +58,7 @@ def export_onnx(policy: MetaPolicy, path: str | Path) -> Exported:
 
     Raises:
         InputError: for a file whose name does not end in `.onnx`.
-        RunError: if the graph's actions are others than the policy's; nothing is written then.
+        RunError: if the graph's actions differ from the policy's; nothing is written then.
     """
     path = Path(path)
     if path.suffix != ".onnx":
@@ -97,9 +96,9 @@ class _Graph:
 def onnx_model(policy: MetaPolicy) -> onnx.ModelProto:
     """The policy's mean action as a checked ONNX model."""
     saved = policy.saved
-    function, building = saved.policy, _Graph([], [])
-    constant, then = building.constant, building.then
-    value = function.add_mean(saved.params, building, INPUT)
+    function, graph = saved.policy, _Graph([], [])
+    constant, then = graph.constant, graph.then
+    value = function.add_mean(saved.params, graph, INPUT)
     middle, half = function.action_range(torch.empty(0))
     value = then("Div", value, constant("action_scale", function.config.action_scale))
     value = then("Clip", value, constant("minus_one", -1.0), constant("one", 1.0))
@@ -112,15 +111,14 @@ def onnx_model(policy: MetaPolicy) -> onnx.ModelProto:
     def interface(name: str, size: int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])
 
-    graph = helper.make_graph(
-        building.nodes,
-        saved.config.family,
-        [interface(INPUT, function.observation_size)],
-        [interface(OUTPUT, function.action_size)],
-        building.constants,
-    )
     model = helper.make_model(
-        graph,
+        helper.make_graph(
+            graph.nodes,
+            saved.config.family,
+            [interface(INPUT, function.observation_size)],
+            [interface(OUTPUT, function.action_size)],
+            graph.constants,
+        ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="metarl",
@@ -138,7 +136,7 @@ def onnx_model(policy: MetaPolicy) -> onnx.ModelProto:
 
 
 def interface_properties(saved: SavedPolicy) -> dict[str, str]:
-    """What whoever runs the file must know: seconds per step, steps per episode, and names.
+    """Seconds per step, steps per episode, and names, for the program that runs the file.
 
     Names are JSON lists, `observation[i]` and `action[i]` where the model is not known; seconds are
     empty where the family is not.
@@ -147,19 +145,16 @@ def interface_properties(saved: SavedPolicy) -> dict[str, str]:
     if "observation_names" not in family:
         with contextlib.suppress(InputError):  # in a file that is not at hand
             family |= describe_family(family_of(saved.config))
-    names = {
-        "observation": ("observation_names", saved.policy.observation_size),
-        "action": ("action_names", saved.policy.action_size),
-    }
     properties = {
         "metarl.dt_s": str(family.get("dt_s", "")),
         "metarl.horizon": str(saved.config.horizon),
     }
-    for kind, (key, size) in names.items():
-        found = family.get(key)
-        if not isinstance(found, list) or len(found) != size:
-            found = [f"{kind}[{i}]" for i in range(size)]
-        properties[f"metarl.{key}"] = json.dumps(found)
+    sizes = {"observation": saved.policy.observation_size, "action": saved.policy.action_size}
+    for kind, size in sizes.items():
+        names = family.get(f"{kind}_names")
+        if not isinstance(names, list) or len(names) != size:
+            names = [f"{kind}[{i}]" for i in range(size)]
+        properties[f"metarl.{kind}_names"] = json.dumps(names)
     return properties
 
 
@@ -169,17 +164,16 @@ def largest_difference(policy: MetaPolicy, content: bytes) -> float:
     observations = likely_observations(policy)
     actions = np.asarray(session.run(None, {INPUT: observations})[0])
     expected, _ = policy.predict(observations)
-    low, high = (
-        np.array(bound)
-        for bound in (policy.saved.policy.action_low, policy.saved.policy.action_high)
-    )
-    return float((np.abs(actions - expected) / (high - low)).max())
+    function = policy.saved.policy
+    spans = np.array(function.action_high) - np.array(function.action_low)
+    return float((np.abs(actions - expected) / spans).max())
 
 
 def likely_observations(policy: MetaPolicy) -> NDArray[np.float32]:
-    """Random observations as wide as those that the policy met, or wider: (CHECKED, O)."""
-    size = policy.saved.policy.observation_size
-    noise = 3 * torch.randn((CHECKED, size), generator=torch.Generator().manual_seed(0))
-    if known := policy.saved.policy.statistics(policy.saved.params):
-        noise = known.mean + known.variance.sqrt() * noise
+    """Random observations at least as wide as those of training: (CHECKED, O)."""
+    saved = policy.saved
+    size, generator = saved.policy.observation_size, torch.Generator().manual_seed(0)
+    noise = 3 * torch.randn((CHECKED, size), generator=generator)
+    if statistics := saved.policy.statistics(saved.params):
+        noise = statistics.mean + statistics.variance.sqrt() * noise
     return noise.numpy()

@@ -1,4 +1,4 @@
-"""Adaptation in a loop of one's own: a robot that is driven by ROS, or anything but Gymnasium."""
+"""Adaptation in a control loop of the user's own: ROS, or anything but Gymnasium."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 from numpy.typing import ArrayLike, NDArray
 
 from metarl.deploy.adapt import RobotAdaptation
-from metarl.deploy.collected import Exploration
-from metarl.deploy.episode_so_far import EpisodeSoFar, UnsafeStartError
+from metarl.deploy.episode_in_progress import EpisodeInProgress, UnsafeStartError
 from metarl.deploy.episodes import Episode, EpisodeRecord
 from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.deploy.policy import MetaPolicy
@@ -22,8 +22,8 @@ from metarl_envs.inputs.numbers import is_number, shown, tensor
 class AdaptationSession:
     """An adaptation that is fed one step of the robot at a time.
 
-    In turn `act` and `observe`, from the start of each episode until `observe` says that it is
-    over; then the robot goes back to its start. Once it is `ready`, `adapt` gives the policy. All
+    In turn `act` and `observe`, from the start of each episode until `observe` returns True; then
+    the robot goes back to its start. Once the session is `ready`, `adapt` gives the policy. All
     limits hold as in `MetaPolicy.adapt`.
     """
 
@@ -40,17 +40,8 @@ class AdaptationSession:
     ) -> None:
         """Start with no episode.
 
-        Args:
-            policy: meta-trained.
-            episodes: per gradient step, >= 1.
-            steps: gradient steps, >= 1; None: as many as the policy was trained for.
-            seed: fixes the action noise.
-            limits: in force in all episodes.
-            max_steps: of an episode, where that is less than the training horizon.
-            on_episode: called with every episode.
-
-        Raises:
-            InputError: for sizes that are too small, or limits that do not fit the action space.
+        Arguments and errors are those of `MetaPolicy.adapt`; `max_steps` is of an episode, where
+        that is less than the training horizon.
         """
         self._adapting = RobotAdaptation(
             policy.saved,
@@ -61,9 +52,10 @@ class AdaptationSession:
             max_steps=max_steps,
             on_episode=on_episode,
         )
-        self._so_far: EpisodeSoFar | None = None
-        self._exploration: Exploration | None = None
-        self._action: NDArray[np.float32] | None = None
+        function = policy.saved.policy
+        low, high = (np.array(b, np.float32) for b in (function.action_low, function.action_high))
+        self._space = Box(low, high, dtype=np.float32)
+        self._episode: EpisodeInProgress | None = None
 
     @property
     def ready(self) -> bool:
@@ -88,33 +80,25 @@ class AdaptationSession:
         """
         if self.ready:
             raise InputError("session.act: all episodes are there; call session.adapt()")
-        if self._action is not None:
+        if self._episode is not None and self._episode.acting:
             raise InputError(
                 "session.act: the action before was not observed; call session.observe(reward, "
-                "observation) with what it led to, or session.discard_episode()"
+                "observation) with its outcome, or session.discard_episode()"
             )
-        seen = self._observation(observation)
-        if not np.isfinite(seen).all():
-            i = int(np.argmin(np.isfinite(seen)))
-            raise InputError(f"observation[{i}] = {seen[i]}: must be finite; no action follows")
-        if self._so_far is None:
-            so_far = EpisodeSoFar(self._adapting.limits)
-            so_far.begin(seen)
-            self._so_far, self._exploration = so_far, self._adapting.explore()
-        else:
-            if (over := self._so_far.act_on(seen)) is not None:
-                self._end(over)
-                raise UnsafeStartError(
-                    "limits.unsafe: the robot became unsafe after its last step, which ended the "
-                    "episode; bring it to a safe start"
-                )
-        assert self._exploration is not None
-        low, high = (
-            np.array(bound, np.float32)
-            for bound in (self._adapting.policy.action_low, self._adapting.policy.action_high)
-        )
-        self._action = np.clip(self._exploration.act(seen), low, high)  # rounding is outside
-        return self._action
+        state = self._observation(observation)
+        if not np.isfinite(state).all():
+            i = int(np.argmin(np.isfinite(state)))
+            raise InputError(f"observation[{i}] = {state[i]}: must be finite; no action follows")
+        if self._episode is None:
+            adapting = self._adapting
+            self._episode = EpisodeInProgress(
+                adapting.explore(), adapting.limits, self._space, adapting.max_steps
+            )
+        try:
+            return self._episode.act(state)
+        except UnsafeStartError as error:
+            self._end(error.episode)
+            raise
 
     def observe(
         self,
@@ -123,7 +107,7 @@ class AdaptationSession:
         terminated: bool = False,
         truncated: bool = False,
     ) -> bool:
-        """Take the outcome of the last action; returns whether the episode is over.
+        """Take the outcome of the last action; returns True if the episode is over.
 
         It is over as you say, by a limit, at the training horizon or `max_steps`, and where
         something is not finite, such as a sensor that failed: that episode is left out.
@@ -138,34 +122,32 @@ class AdaptationSession:
             InputError: for another size, or if there is no action to observe.
             AdaptationNotFiniteError: if the gradient step from the episodes is not finite.
         """
-        if self._action is None or self._so_far is None or self._exploration is None:
+        if self._episode is None or not self._episode.acting:
             raise InputError("session.observe: no action was sent; call session.act first")
         if not is_number(reward):
             raise InputError(f"reward = {shown(reward)}: must be one number")
-        last = self._so_far.steps + 1 == self._adapting.full
-        earned, seen = float(tensor("reward", reward)), self._observation(observation)
-        terminated, truncated = bool(terminated), bool(truncated) or last
-        self._exploration.observe(earned, seen, terminated, truncated)
-        over = self._so_far.add(
-            self._action, earned, seen, terminated=terminated, truncated=truncated
+        over = self._episode.observe(
+            float(tensor("reward", reward)),
+            self._observation(observation),
+            terminated=bool(terminated),
+            truncated=bool(truncated),
         )
-        self._action = None
         if over is not None:
             self._end(over)
         return over is not None
 
-    def _end(self, over: Episode) -> None:
-        assert self._exploration is not None
-        episode = self._exploration.with_outputs(over)
-        self._so_far = self._exploration = None
+    def _end(self, episode: Episode | None) -> None:
+        self._episode = None
+        if episode is None:
+            return
         try:
             self._adapting.append(episode)
-        finally:  # whatever the callback raised, the episode counts
+        finally:  # an error of the callback loses no episode
             self._adapting.learn()
 
     def discard_episode(self) -> None:
         """Forget the episode in progress, such as when somebody moved the robot by hand."""
-        self._so_far = self._exploration = self._action = None
+        self._episode = None
 
     def adapt(self) -> MetaPolicy:
         """The adapted policy; of a session that is not `ready`, from the whole episodes.
@@ -176,20 +158,19 @@ class AdaptationSession:
             InputError: if there is none to adapt from.
         """
         if not self.ready:
-            there = f"{self._adapting.gathered} whole episodes, where more were to come"
+            gathered = f"{self._adapting.gathered} whole episodes, where more were to come"
             if all(episode.diverged for episode in self.episodes):
-                raise InputError(f"session.adapt: {there}: there is nothing to adapt from yet")
+                raise InputError(f"session.adapt: {gathered}: there is nothing to adapt from yet")
             self._adapting.finish()
-            warnings.warn(f"adapted from {there}", stacklevel=2)
-        done = self._adapting.result()
-        return MetaPolicy(done.saved, done.episodes)
+            warnings.warn(f"adapted from {gathered}", stacklevel=2)
+        return MetaPolicy(self._adapting.adapted(), self.episodes)
 
     def _observation(self, given: ArrayLike) -> NDArray[np.float64]:
         """(O,) in double precision, finite or not."""
-        found = tensor("observation", given).numpy()
+        values = tensor("observation", given).numpy()
         size = self._adapting.policy.observation_size
-        if found.shape != (size,):
+        if values.shape != (size,):
             raise InputError(
-                f"observation of shape {found.shape}: the policy reads ({size},) at a time"
+                f"observation of shape {values.shape}: the policy reads ({size},) at a time"
             )
-        return found
+        return values

@@ -24,7 +24,6 @@ from metarl.errors import RunError
 from metarl.methods.config import TrainConfig
 from metarl.methods.setup import family_of, policy_of
 from metarl.outer.state import Generators, TrainState
-from metarl.policies.base import Policy
 from metarl.policies.params import Params, learned
 from metarl.process import typed
 from metarl.runs.files import publish, read_json, remove_folder, replace_file, temporary_folder
@@ -84,7 +83,7 @@ def save_checkpoint(run: Path, config: TrainConfig, state: TrainState, *, keep: 
     noted: dict[str, Any] = {name: counters[name] for name in ("iteration", "env_steps")}
     noted |= {"observations": state.observed} if state.observed else {}
     with _new_checkpoint(run, state.iteration, keep) as folder:
-        digest = write_policy(folder, config, _policy_for(config), state.params, noted)
+        digest = write_policy(folder, _saved(config, state.params, noted))
         write_training(folder, TRAINING_FORMAT, counters, training_tensors(state), digest)
     return run / CHECKPOINTS / f"{state.iteration:06d}"
 
@@ -109,7 +108,7 @@ def save_policy_checkpoint(
         keep: how many of the newest stay.
     """
     with _new_checkpoint(run, int(noted["iteration"]), keep) as folder:
-        digest = write_policy(folder, config, _policy_for(config), params, noted)
+        digest = write_policy(folder, _saved(config, params, noted))
         if training is not None:
             write_training(folder, BASELINE_FORMAT, *training, digest)
     return run / CHECKPOINTS / f"{noted['iteration']:06d}"
@@ -151,7 +150,7 @@ def save_best(run: Path, config: TrainConfig, state: TrainState, return_post: fl
         "observations": state.observed,
     }
     with _new_folder(run / BEST) as folder:
-        write_policy(folder, config, _policy_for(config), state.params, noted)
+        write_policy(folder, _saved(config, state.params, noted))
     return run / BEST
 
 
@@ -282,5 +281,5 @@ def _prune(newest: Path, keep: int) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _policy_for(config: TrainConfig) -> Policy:
-    return policy_of(config)
+def _saved(config: TrainConfig, params: Params, noted: Mapping[str, Any]) -> SavedPolicy:
+    return SavedPolicy(policy_of(config), params, config, dict(noted))

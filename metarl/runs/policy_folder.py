@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import safetensors.torch
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from metarl.errors import RunError
 from metarl.methods.baselines import origins
@@ -45,7 +44,7 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class SavedPolicy:
-    """A policy read from disk."""
+    """A policy as it is read from disk and written to it."""
 
     policy: Policy
     params: Params
@@ -53,28 +52,14 @@ class SavedPolicy:
     config: TrainConfig
     """How it was trained."""
     metadata: dict[str, Any]
-    """What its writer noted, with `versions`, `commit` and `sha256` of the weights."""
+    """JSON values: iteration, returns, the task adapted to; once read from disk also `versions`,
+    `commit` and the weights' `sha256`."""
     family: dict[str, Any] = field(default_factory=dict)
     """Its family as `describe_family` gives it, whether or not the family itself is at hand."""
 
 
-def save_policy(
-    folder: Path,
-    config: TrainConfig,
-    policy: Policy,
-    params: Mapping[str, Tensor],
-    metadata: Mapping[str, Any],
-    family: Mapping[str, Any] | None = None,
-) -> Path:
+def save_policy(folder: Path, saved: SavedPolicy) -> Path:
     """Write a policy folder, whole or not at all, over an older policy of that name.
-
-    Args:
-        folder: what to make; its parents are made too.
-        config: how the policy was trained.
-        policy: the policy function.
-        params: one policy's parameters, without axis M.
-        metadata: JSON values worth keeping: iteration, returns, the task adapted to.
-        family: the description of its task family, for where the family itself is not at hand.
 
     Raises:
         RunError: if `folder` is there and holds anything but a policy's files.
@@ -84,7 +69,7 @@ def save_policy(
         raise RunError(f"{folder}: exists and holds other files; choose another folder")
     temporary = temporary_folder(folder)
     try:
-        write_policy(temporary, config, policy, params, metadata, family)
+        write_policy(temporary, saved)
         publish(temporary, folder)
     except OSError:
         remove_folder(temporary)  # a full disk must not stay full of half a policy
@@ -92,16 +77,10 @@ def save_policy(
     return folder
 
 
-def write_policy(
-    folder: Path,
-    config: TrainConfig,
-    policy: Policy,
-    params: Mapping[str, Tensor],
-    metadata: Mapping[str, Any],
-    family: Mapping[str, Any] | None = None,
-) -> str:
+def write_policy(folder: Path, saved: SavedPolicy) -> str:
     """Write a policy's files into an existing folder; the SHA-256 of the weights."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in params.items()}
+    policy, config, metadata, family = saved.policy, saved.config, saved.metadata, saved.family
+    tensors = {name: value.detach().cpu().contiguous() for name, value in saved.params.items()}
     content = safetensors.torch.save(tensors)
     digest, metadata = sha256(content), plain(metadata)
     if not family or config.family in FAMILIES:

@@ -40,14 +40,14 @@ def from_ppo(
 
     Args:
         model: SB3's PPO (or A2C) with `MlpPolicy`, as `PPO.load` returns it.
-        family: what it acts in, by its name or as FILE.py:NAME.
-        normaliser: what its observations pass through; None: the one in the model's environment,
-            if any. `PPO.load` brings none back: give `VecNormalize.load(...)` here.
+        family: of its tasks, by name or as FILE.py:NAME.
+        normaliser: of its observations; None: the one in the model's environment, if any.
+            `PPO.load` restores none: give `VecNormalize.load(...)` here.
 
     Raises:
         InputError: for a policy of another kind, or spaces that are not the family's.
     """
-    found = load_family(family)
+    task_family = load_family(family)
     sb3_policy = model.policy
     if type(sb3_policy) is not ActorCriticPolicy:
         raise InputError(
@@ -59,7 +59,8 @@ def from_ppo(
             "policy with use_sde=True: its noise depends on the state, ours does not; train it "
             "without gSDE"
         )
-    check_spaces(Policy.for_family(found, MlpConfig()), sb3_policy, f"a policy of {found.name}")
+    name = task_family.name
+    check_spaces(Policy.for_family(task_family, MlpConfig()), sb3_policy, f"a policy of {name}")
     if normaliser is None:
         normaliser = model.get_vec_normalize_env()
     normaliser = _normaliser(sb3_policy, normaliser)
@@ -70,17 +71,18 @@ def from_ppo(
         action_scale=1.0,
         normalize_observations=own or normaliser is not None,
     )
-    policy = as_mlp(Policy.for_family(found, network))
+    policy = as_mlp(Policy.for_family(task_family, network))
     (method,) = IMPORTED
     config = dataclasses.replace(
-        robust(default(found.name)),
+        robust(default(name)),
         method=method,
         policy=network,
         discount=float(model.gamma),
         gae_lambda=float(model.gae_lambda),
     )
-    noted = {"iteration": 0, "env_steps": int(model.num_timesteps)}
-    return MetaPolicy(SavedPolicy(policy, converted(sb3_policy, normaliser, policy), config, noted))
+    params = converted(sb3_policy, normaliser, policy)
+    metadata = {"iteration": 0, "env_steps": int(model.num_timesteps)}
+    return MetaPolicy(SavedPolicy(policy, params, config, metadata))
 
 
 def to_ppo(
@@ -91,11 +93,11 @@ def to_ppo(
     """SB3's PPO that takes the policy's actions in `env`, and whose `learn` goes on from there.
 
     Mean and noise are the policy's. Observations go in as the environment gives them: a normaliser
-    is part of SB3's policy and stays as it is. The critic is fresh, so the first updates are
-    poor guides; a small `learning_rate` or `target_kl` keeps what was adapted.
+    is part of SB3's policy and stays constant. The critic is fresh, so the first updates are
+    inaccurate; a small `learning_rate` or `target_kl` preserves the adaptation.
 
     Args:
-        policy: adapted or not; what it needs to adapt is left behind.
+        policy: adapted or not; parameters of the adaptation itself are left out.
         env: one environment or SB3's vector of them, with the policy's spaces.
         settings: of `stable_baselines3.PPO`, such as `learning_rate`; on the CPU if no `device`.
 
@@ -123,8 +125,7 @@ def to_ppo(
     }
     if function.config.normalize_observations:
         kwargs["features_extractor_class"] = ObservationNormaliser
-    given = {"device": "cpu", **settings}
-    model = PPO(ActorCriticPolicy, env, policy_kwargs=kwargs, **given)
+    model = PPO(ActorCriticPolicy, env, policy_kwargs=kwargs, **{"device": "cpu", **settings})
     assert isinstance(model.policy, ActorCriticPolicy)
     params = {name: value.to(model.device) for name, value in policy.saved.params.items()}
     with torch.device(model.device):
@@ -133,7 +134,7 @@ def to_ppo(
 
 
 def _normaliser(sb3_policy: ActorCriticPolicy, given: VecNormalize | None) -> VecNormalize | None:
-    """What observations pass through before the policy, if it is of a form that ours has.
+    """Normaliser of the policy's observations outside the policy, None without one.
 
     Raises:
         InputError: for another features extractor, two normalisers, or another clipping.
@@ -176,5 +177,5 @@ def _activation(sb3_policy: ActorCriticPolicy) -> str:
     for name, kind in ACTIVATIONS.items():
         if all(type(m) is (kind if i % 2 else nn.Linear) for i, m in enumerate(modules)):
             return name
-    found = ", ".join(dict.fromkeys(type(m).__name__ for m in modules[1::2]))
-    raise InputError(f"activation_fn = {found}: can be converted are Tanh and ReLU")
+    names = ", ".join(dict.fromkeys(type(m).__name__ for m in modules[1::2]))
+    raise InputError(f"activation_fn = {names}: can be converted are Tanh and ReLU")

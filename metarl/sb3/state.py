@@ -1,7 +1,7 @@
-"""What a baseline's training needs to go on: all of Stable-Baselines3's PPO as named tensors.
+"""State of a baseline's training: all of Stable-Baselines3's PPO as named tensors.
 
-Bit for bit, but for Gymnasium environments in the middle of an episode (`TaskVecEnv.state`): their
-episodes begin again.
+A resumed training is the same bit for bit, except that Gymnasium environments in the middle of an
+episode begin it again (`TaskVecEnv.state`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from torch import Tensor
 from metarl.sb3.vec_env import TaskVecEnv
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-"""What Adam remembers of each parameter."""
+"""Adam's state of each parameter."""
 STATISTICS = ("mean", "var", "count")
 
 
 @contextmanager
 def global_generators_kept() -> Iterator[None]:
-    """Give torch's and NumPy's global generators, which SB3 seeds and draws from, back as found."""
+    """Restore torch's and NumPy's global generators, which SB3 seeds and draws from, at the end."""
     numpy_state = np.random.get_state()  # noqa: NPY002 - SB3 draws from it
     with torch.random.fork_rng(devices=[]):
         try:
@@ -78,7 +78,7 @@ def restore(model: PPO, normaliser: VecNormalize, state: Mapping[str, Tensor]) -
     """Put a saved state into a model that has just been made from the same configuration.
 
     Returns:
-        How many worlds were in the middle of an episode that begins again: 0, but of Gymnasium
+        Number of worlds in the middle of an episode that begins again: 0, except of Gymnasium
         environments.
     """
     monitor, env = _environments(normaliser)
@@ -114,8 +114,8 @@ def _environments(normaliser: VecNormalize) -> tuple[VecMonitor, TaskVecEnv]:
 
 
 def _statistics(normaliser: VecNormalize) -> dict[str, RunningMeanStd]:
-    found = {"returns": normaliser.ret_rms}
+    statistics = {"returns": normaliser.ret_rms}
     if normaliser.norm_obs:
         assert isinstance(normaliser.obs_rms, RunningMeanStd)
-        found["observations"] = normaliser.obs_rms
-    return found
+        statistics["observations"] = normaliser.obs_rms
+    return statistics

@@ -39,9 +39,9 @@ SB3_METRICS = (
     "train/policy_gradient_loss",
     "train/value_loss",
 )
-"""What is logged of SB3's own numbers, by its names."""
+"""Logged numbers of SB3's own, by its names."""
 COUNTERS = ("iteration", "env_steps", "episodes")
-"""What a checkpoint counts."""
+"""Counters of a checkpoint."""
 TARGET_KL_MARGIN = 1.5
 """SB3 ends an iteration's epochs beyond this many times its `target_kl`."""
 
@@ -56,8 +56,8 @@ def train_baseline(
 ) -> None:
     """Train by PPO up to `config.iterations` iterations, logging and saving into `run`.
 
-    An iteration is one horizon of steps in each world, then PPO's epochs over them. What is saved
-    is the policy as it stands; the last one is the result, no best one is picked.
+    An iteration is one horizon of steps in each world, then PPO's epochs over them. The last policy
+    is the result; no best one is picked.
 
     Args:
         config: from `baseline_recipe`.
@@ -87,28 +87,21 @@ def train_baseline(
                 metrics = learner.iterate()
                 logger.write(learner.iteration, learner.env_steps, metrics)
                 progress.update(metrics)
-                broken = failure(config, learner.iteration, metrics["health/fault_share"])
+                fault_share, most = metrics["health/fault_share"], config.max_fault_share
                 finished = learner.iteration == config.iterations
-                due = finished or learner.iteration % config.checkpoint_every == 0
-                if due or broken or stop.requested:
+                checkpoint = finished or learner.iteration % config.checkpoint_every == 0
+                if checkpoint or fault_share > most or stop.requested:
                     saved = learner.save(run)
-                    if broken:
-                        raise broken
+                    if fault_share > most:
+                        raise FaultError.of(fault_share, learner.iteration, most)
                     if stop.requested and not finished:
                         raise Interrupted(f"{stop.requested}: stopped after saving {saved}")
 
 
-def failure(config: TrainConfig, iteration: int, fault_share: float) -> FaultError | None:
-    """Why training must stop here, if it must."""
-    if fault_share <= config.max_fault_share:
-        return None
-    return FaultError.of(fault_share, iteration, config.max_fault_share)
-
-
 def make_ppo(config: TrainConfig, env: TaskVecEnv) -> tuple[PPO, VecNormalize]:
-    """SB3's PPO as the configuration says, on monitored worlds, and its normaliser.
+    """SB3's PPO of the configuration, on monitored worlds, and its normaliser.
 
-    Rewards are normalised for the critic's sake; returns in the logs are raw.
+    Rewards are normalised for the critic; returns in the logs are raw.
 
     Raises:
         InputError: if `config.outer` is not PPO, or there is a single sample per iteration.
@@ -153,7 +146,7 @@ def make_ppo(config: TrainConfig, env: TaskVecEnv) -> tuple[PPO, VecNormalize]:
 
 
 class PpoLearner:
-    """SB3's PPO between two iterations: its worlds, what it has counted, and how to save it."""
+    """SB3's PPO between two iterations, with its worlds and counters."""
 
     def __init__(self, config: TrainConfig, task: Tasks | None) -> None:
         """A fresh policy in worlds that have been reset. SB3 seeds the global generators."""
@@ -161,7 +154,7 @@ class PpoLearner:
         self._config = config
         self._samples = worlds * config.horizon
         self._policy = as_mlp(policy_of(config))
-        self._noted = {} if task is None else {"task": task.describe(0)}
+        self._task = {} if task is None else {"task": task.describe(0)}
         env = TaskVecEnv(
             family_of(config),
             worlds,
@@ -186,37 +179,37 @@ class PpoLearner:
 
     def iterate(self) -> dict[str, float]:
         """Collect one horizon in each world and learn from it; metrics."""
-        seen = Collected()
+        collected = Collected()
         began_s = time.perf_counter()
         # A single iteration, and no log at every second one: SB3's logger keeps what the update
         # records until it is dumped.
-        self._model.learn(self._samples, seen, log_interval=2, reset_num_timesteps=False)
+        self._model.learn(self._samples, collected, log_interval=2, reset_num_timesteps=False)
         total_s = time.perf_counter() - began_s
         self.iteration += 1
-        self.episodes += len(seen.returns) + seen.faults
+        self.episodes += len(collected.returns) + collected.faults
         values = self._model.logger.name_to_value
-        return seen.metrics(self.episodes, began_s, total_s, self._samples) | {
+        return collected.metrics(self.episodes, began_s, total_s, self._samples) | {
             name: float(values[name]) for name in SB3_METRICS
         }
 
     @property
     def params(self) -> Params:
-        """The policy as it stands."""
+        """Parameters of the policy by now."""
         assert isinstance(self._model.policy, ActorCriticPolicy)
         return converted(self._model.policy, self._normaliser, self._policy)
 
     def save(self, run: Path) -> Path:
-        """Write the policy, and what training goes on from, as the run's newest checkpoint."""
+        """Write the policy and the state of training as the run's newest checkpoint."""
         counters = {name: getattr(self, name) for name in COUNTERS}
         training = counters, training_tensors(self._model, self._normaliser)
-        noted = counters | self._noted
-        return save_policy_checkpoint(run, self._config, self.params, noted, training)
+        metadata = counters | self._task
+        return save_policy_checkpoint(run, self._config, self.params, metadata, training)
 
     def load(self, run: Path) -> None:
         """Go on from the run's newest checkpoint.
 
         Raises:
-            RunError: if there is none that training can go on from.
+            RunError: if there is none that training can resume from.
         """
         like = training_tensors(self._model, self._normaliser)
         stored = load_baseline_checkpoint(run, COUNTERS, lambda _: like)
@@ -232,17 +225,17 @@ class PpoLearner:
 
 
 class Collected(BaseCallback):
-    """Counts what one collection of SB3 shows."""
+    """Episodes and time of one collection of SB3."""
 
     def __init__(self) -> None:
         super().__init__()
         self.returns: list[float] = []
-        """Of the episodes that ended and were sound."""
+        """Of the valid episodes that ended."""
         self.lengths: list[float] = []
         self.faults = 0
         """Episodes that diverged."""
         self.ended_s = 0.0
-        """When the collection was over, by `time.perf_counter`."""
+        """End of the collection, by `time.perf_counter`."""
 
     def _on_step(self) -> bool:
         infos = self.locals["infos"]
@@ -260,12 +253,12 @@ class Collected(BaseCallback):
     def metrics(
         self, episodes: int, began_s: float, total_s: float, samples: int
     ) -> dict[str, float]:
-        """What is logged of it."""
-        returned = float(np.mean(self.returns)) if self.returns else float("nan")
+        """Logged metrics of the collection."""
+        mean_return = float(np.mean(self.returns)) if self.returns else float("nan")
         collect_s = self.ended_s - began_s
         return {
-            "rollout/return_pre": returned,
-            "rollout/return_post": returned,  # nothing adapts in training
+            "rollout/return_pre": mean_return,
+            "rollout/return_post": mean_return,  # nothing adapts in training
             "rollout/adaptation_gain": 0.0,
             "rollout/ep_len_mean": float(np.mean(self.lengths)) if self.lengths else float("nan"),
             "rollout/episodes": float(episodes),

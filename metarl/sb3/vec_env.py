@@ -22,7 +22,7 @@ Infos = list[dict[str, Any]]
 class TaskVecEnv(VecEnv):
     """N worlds of a task family, reset one by one as their episodes end.
 
-    Without `tasks` every episode meets a task of its own: a world draws a new one from `split`
+    Without `tasks` every episode has a task of its own: a world draws a new one from `split`
     whenever it is reset. With `tasks`, world n runs the n-th of them in all its episodes. A family
     with `observes_task` shows each world's task at the end of its observations.
 
@@ -32,10 +32,10 @@ class TaskVecEnv(VecEnv):
 
     - `terminal_observation`: the last of the old one;
     - `TimeLimit.truncated`: the episode ended for another reason than the family's rule, so that
-      SB3 counts the value of what would have followed;
+      SB3 bootstraps the value of the last observation;
     - `task`: by parameter names;
     - `fault`: the simulation diverged. Such an episode counts as truncated, its last observation
-      is the last sound one and the last reward is 0. `num_faults` counts them.
+      is the last finite one and the last reward is 0. `num_faults` counts them.
     """
 
     render_mode = None
@@ -54,10 +54,10 @@ class TaskVecEnv(VecEnv):
         """Makes the worlds; `reset` starts them.
 
         Args:
-            family: what is simulated.
+            family: to simulate.
             num_worlds: N, at least 1.
             tasks: N tasks, one for each world; None: drawn anew for every episode.
-            split: where they are drawn from.
+            split: that they are drawn from.
             horizon: steps per episode; None: the family's own.
             seed: fixes tasks and resets; `seed(...)` sets another at the next `reset`.
             sim_threads: simulator threads; results do not depend on it.
@@ -81,7 +81,7 @@ class TaskVecEnv(VecEnv):
         self._controls = torch.zeros(num_worlds, len(family.action_bounds()[0]))
         nothing = torch.zeros(num_worlds, 0)
         self._begun = Start(nothing, nothing, nothing)
-        """How the episode of each world began."""
+        """Start of the current episode of each world."""
         low, high = (bound.numpy().astype(np.float32) for bound in family.action_bounds())
         super().__init__(
             num_worlds,
@@ -92,7 +92,7 @@ class TaskVecEnv(VecEnv):
 
     @property
     def family(self) -> TaskFamily:
-        """What is simulated."""
+        """The simulated family."""
         return self._env.family
 
     @property
@@ -147,10 +147,10 @@ class TaskVecEnv(VecEnv):
         return self._env.start(start, mask).float()
 
     def state(self) -> dict[str, Tensor]:
-        """What the worlds need to go on, by name, as copies.
+        """State of the worlds by name, as copies.
 
         They go on bit for bit, except Gymnasium environments in the middle of an episode, whose
-        state nobody can read: of those, how each episode began is kept.
+        state cannot be read: of those, the start of each episode is kept.
         """
         saved = {
             "tasks_generator": self._task_generator.get_state().clone(),
@@ -171,8 +171,8 @@ class TaskVecEnv(VecEnv):
         """Return to a saved `state`.
 
         Returns:
-            (N,) bool, the worlds that were in the middle of an episode and begin it again: none,
-            but of Gymnasium environments.
+            (N,) bool, the worlds in the middle of an episode that begin it again: none, except
+            Gymnasium environments.
         """
         self._task_generator.set_state(state["tasks_generator"])
         self._reset_generator.set_state(state["resets_generator"])
@@ -190,7 +190,7 @@ class TaskVecEnv(VecEnv):
 
     @property
     def last_observations(self) -> NDArray[np.float32]:
-        """What every world showed last: (N, O), a copy."""
+        """Last observation of every world: (N, O), a copy."""
         return self._last.numpy().copy()
 
     def _seed_generators(self, seed: int) -> None:

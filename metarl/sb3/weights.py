@@ -21,7 +21,7 @@ from metarl.policies.params import Params
 class ObservationNormaliser(BaseFeaturesExtractor):
     """Our normaliser as a part of SB3's policy, which then reads observations as ours does.
 
-    Its statistics stay as they are: SB3 trains on, saves and loads with them.
+    Its statistics are constant: SB3 trains on, saves and loads with them.
     """
 
     def __init__(self, observation_space: gymnasium.spaces.Box) -> None:
@@ -51,12 +51,11 @@ def converted(
 
     SB3's network gives controls, which its algorithms clip to the action space; ours gives outputs,
     which `policy.controls` scales around its middle and clips. So the last layer takes the
-    inverse of that scaling. The critic is left behind.
+    inverse of that scaling. The critic is left out.
 
     Args:
         sb3_policy: an `MlpPolicy` with a network of its own for the actor, shaped as `policy`.
-        normaliser: what its observations passed through; None: nothing, or an
-            `ObservationNormaliser` of its own.
+        normaliser: of its observations; None: none, or an `ObservationNormaliser` of its own.
         policy: the policy function that will act.
     """
     middle, scale = output_scaling(policy)
@@ -70,13 +69,13 @@ def converted(
         statistics = Statistics(*(value.cpu() for value in own.statistics()))
     elif policy.config.normalize_observations:
         assert normaliser is not None
-        seen: Any = normaliser.obs_rms
+        rms: Any = normaliser.obs_rms
         # SB3 adds its own small number to the variance before taking the root.
-        variance = seen.var + normaliser.epsilon - VAR_FLOOR
+        variance = rms.var + normaliser.epsilon - VAR_FLOOR
         statistics = Statistics(
-            torch.from_numpy(seen.mean).float(),
+            torch.from_numpy(rms.mean).float(),
             torch.from_numpy(variance).float(),
-            torch.tensor([float(seen.count)]),
+            torch.tensor([float(rms.count)]),
         )
     return policy.of_layers(layers, log_std, statistics)
 

@@ -40,7 +40,7 @@ def ffmpeg_is_missing() -> str:
 
 @dataclass(frozen=True)
 class Pace:
-    """Pace of a video in simulated time. Every frame is a state of its own, none repeats."""
+    """Pace of a video in simulated time. No frame repeats."""
 
     fps: float
     stride: int
@@ -55,14 +55,14 @@ class Pace:
 
 
 def choose_pace(dt_s: float, steps: int) -> Pace:
-    """Real time; half speed for what would be over in a moment; `MIN_FPS` where steps are long.
+    """Real time; half speed for short episodes; at least `MIN_FPS` where steps are long.
 
     Args:
         dt_s: simulated seconds per control step.
         steps: control steps in the whole episode.
     """
     speed = 0.5 if dt_s * steps < SHORTEST_S else 1.0
-    speed = max(speed, MIN_FPS * dt_s)  # below that the eye sees a slide show
+    speed = max(speed, MIN_FPS * dt_s)  # slower, it is a slide show
     stride = math.ceil(speed / dt_s / MAX_FPS)
     return Pace(speed / (dt_s * stride), stride, speed)
 
@@ -122,7 +122,7 @@ class GifWriter:
         self._frames: list[Image.Image] = []
 
     def add(self, frame: Frame) -> None:
-        """Take one frame into account."""
+        """Append one frame."""
         picture = Image.fromarray(frame)
         self._frames.append(shrunk(picture, min(1.0, GIF_WIDTH / picture.width)))
 

@@ -52,16 +52,16 @@ def play(
     belief = policy.begin(params, 1)
     alive = torch.ones(env.num_worlds, dtype=torch.bool, device=env.device)
     while bool(alive.any()):
-        seen = observation.to(dtype_of(params)).unsqueeze(1)
+        rows = observation.to(dtype_of(params)).unsqueeze(1)
         with torch.no_grad():
-            dist, belief = policy.act(params, belief, seen)
+            dist, belief = policy.act(params, belief, rows)
         step = env.step(policy.controls(dist.mean.squeeze(1)), alive)
         outcome = Outcome(
             policy.sent(dist.mean),
-            step.rewards.to(seen).unsqueeze(1),
+            step.rewards.to(rows).unsqueeze(1),
             step.terminated.unsqueeze(1),
             step.truncated.unsqueeze(1),
-            step.observations.to(seen).unsqueeze(1),
+            step.observations.to(rows).unsqueeze(1),
         )
         with torch.no_grad():
             belief = policy.observe(params, belief, outcome)
@@ -75,12 +75,12 @@ def follow(env: BatchEnv, policy: Policy, params: Params, seed: int) -> Episode:
     """Play the episode once without pictures, for the captions and the chart's scale."""
     returns, quantity = [np.zeros(2)], [np.zeros(2)]
     lengths, early = np.zeros(2, dtype=int), np.zeros(2, dtype=bool)
-    for rewards, amount, alive, ended in play(env, policy, params, reset_alike(env, seed)):
+    for rewards, values, alive, ended in play(env, policy, params, reset_alike(env, seed)):
         acted = alive.numpy()
         returns.append(returns[-1] + np.where(acted, rewards.numpy(), 0.0))
         lengths += acted
-        sound = acted & np.isfinite(amount.numpy())
-        total = quantity[-1] * (lengths - acted) + np.where(sound, amount.numpy(), 0.0)
+        valid = acted & np.isfinite(values.numpy())
+        total = quantity[-1] * (lengths - acted) + np.where(valid, values.numpy(), 0.0)
         quantity.append(total / lengths)
         early |= ended.numpy()
     quantity[0] = quantity[1]  # before the first step there is none to show

@@ -52,9 +52,8 @@ def record(
 
     Both worlds start from the same state and take the policy's mean action, so that all that
     differs is the adaptation. Adaptation itself explores, as `adapt_to_task` with this seed does.
-    For each task an mp4 (with the `video` extra), a GIF (if asked for, or without the extra) and a
-    JSON file with the provenance are written, numbered where that name is taken; a warning says
-    when there is no mp4.
+    Writes for each task an mp4 (with the `video` extra), a GIF (if asked for, or without the extra)
+    and a JSON file with the provenance, numbered where that name is taken. Without mp4 it warns.
 
     Args:
         saved: the policy before adaptation.
@@ -63,13 +62,13 @@ def record(
         steps: K, gradient steps.
         episodes: per gradient step.
         seed: fixes adaptation and resets.
-        source: where the tasks come from, for file names: a split, or a task as it was typed.
+        source: of the tasks, for file names: a split, or a task as it was typed.
         width, height: of one world's picture in pixels, multiples of 8; a video is twice as wide.
-        gif: whether to write the preview.
+        gif: also write a GIF.
         sim_threads: simulator threads.
         device: where gradients are computed.
-        engine: what simulates; `auto` is warp where `device` is a GPU.
-        camera: where pictures are taken from; None: the robot's own camera.
+        engine: simulator; `auto` is warp where `device` is a GPU.
+        camera: of the pictures; None: the robot's own.
 
     Returns:
         The files written, task by task.
@@ -193,7 +192,7 @@ def _composer(
 def _provenance(
     saved: SavedPolicy, adaptation: Adaptation, episode: Episode, pace: Pace, seed: int
 ) -> dict[str, Any]:
-    """Everything that is needed to make the video again, and its numbers."""
+    """All that is needed to make the video again, and its numbers."""
     family, episodes = adaptation.family, adaptation.episodes
     return {
         "format": "metarl-video",
@@ -206,12 +205,10 @@ def _provenance(
             {
                 "gradient_steps": k,
                 "adaptation_episodes": k * episodes,
-                "return": float(returned),
-                family.quantity: float(amount),
+                "return": float(adaptation.returns[k]),
+                family.quantity: float(adaptation.quantity[k]),
             }
-            for k, (returned, amount) in enumerate(
-                zip(adaptation.returns, adaptation.quantity, strict=True)
-            )
+            for k in range(len(adaptation.returns))
         ],
         "shown": [
             {

@@ -24,7 +24,13 @@ from metarl.methods.meta import METHODS
 from metarl.methods.setup import family_of
 from metarl.outer import OUTER_UPDATES
 from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
-from metarl.runs.checkpoint import create_run, load_checkpoint, load_policy, save_policy
+from metarl.runs.checkpoint import (
+    SavedPolicy,
+    create_run,
+    load_checkpoint,
+    load_policy,
+    save_policy,
+)
 from metarl.runs.files import json_bytes
 from metarl.runs.policy_folder import describe_family
 from metarl.runs.run_folder import load_run_config
@@ -121,7 +127,7 @@ def test_run_and_policy_folders_are_those_of_plain_numbers(wrap, tmp_path):
     for name, metadata, setup in (("one", given, config), ("two", counts, TINY)):
         policy = GaussianMlpPolicy.for_family(family_of(setup), saved.config.policy)
         setup = dataclasses.replace(setup, policy=saved.config.policy)
-        folder = save_policy(tmp_path / name, setup, policy, saved.params, metadata)
+        folder = save_policy(tmp_path / name, SavedPolicy(policy, saved.params, setup, metadata))
         contents.append({file.name: file.read_bytes() for file in folder.iterdir()})
     assert contents[0] == contents[1]
     assert load_policy(tmp_path / "one").metadata["iteration"] == 7

@@ -134,3 +134,9 @@ class Momentum(Adaptation):
         velocity = {name: 0.5 * params[TASK + name] - 0.1 * grads[name] for name in theta}
         moved = {name: value + velocity[name] for name, value in theta.items()}
         return {**params, **moved, **{TASK + name: v for name, v in velocity.items()}}
+
+
+def largest_difference(first, second) -> float:
+    """Between two parameter dicts."""
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)

@@ -29,3 +29,23 @@ class Robot(gymnasium.Wrapper):
         if self.resets > self.worse_from:
             reward -= self.penalty
         return observation, reward, *rest
+
+
+class Failing(gymnasium.Wrapper):
+    """Raises in its n-th episode, at the reset or at the second step."""
+
+    def __init__(self, error, episode, where="step"):
+        super().__init__(gymnasium.make("metarl_envs:MetaRL/Navigation-v0"))
+        self.error, self.episode, self.where, self.resets, self.t = error, episode, where, 0, 0
+
+    def reset(self, **how):
+        self.resets, self.t = self.resets + 1, 0
+        if (self.resets, self.where) == (self.episode, "reset"):
+            raise self.error
+        return self.env.reset(**how)
+
+    def step(self, action):
+        self.t += 1
+        if (self.resets, self.where, self.t) == (self.episode, "step", 2):
+            raise self.error
+        return self.env.step(action)

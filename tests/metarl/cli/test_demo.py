@@ -14,7 +14,7 @@ from metarl_envs import InputError
 @pytest.fixture
 def policy(tmp_path):
     saved = tiny_policy("half-cheetah-direction", horizon=6)
-    return save_policy(tmp_path / "policy", saved.config, saved.policy, saved.params, {})
+    return save_policy(tmp_path / "policy", saved)
 
 
 def test_without_opengl_the_rest_is_shown(policy, tmp_path, monkeypatch, capsys):

@@ -13,7 +13,7 @@ import metarl
 from metarl import ContinualAdapter, Limits
 from metarl.adaptation.losses import inner_batches
 from metarl.deploy import MetaPolicy, continual
-from metarl.deploy.change import off_usual, worse_than_probing
+from metarl.deploy.check import off_usual, worse_than_probing
 from metarl.errors import NonFiniteUpdateError
 from metarl.methods.setup import inner_loop_of
 from metarl.policies.params import expand

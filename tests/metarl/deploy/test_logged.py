@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from support.helpers import largest_difference
 from support.tiny import tiny_policy
 
 import metarl
@@ -41,12 +42,6 @@ def cheetah():
     return policy, policy.adapt(env, episodes=3)
 
 
-def largest_difference(first, second) -> float:
-    params = first.saved.params, second.saved.params
-    assert params[0].keys() == params[1].keys()
-    return max(float((params[0][n] - params[1][n]).abs().max()) for n in params[0])
-
-
 def as_log(episode, **changes):
     """What a robot's log holds: no outputs before scaling."""
     names = ("observations", "actions", "rewards", "terminated", "stopped")
@@ -61,8 +56,8 @@ def test_recorded_episodes_give_the_same_bits_as_the_robot(tmp_path, inner_loss,
     path = metarl.save_episodes(tmp_path / "log.npz", adapted.episodes)
     again = metarl.adapt_from(policy, metarl.load_episodes(path), steps=steps)
     assert len(adapted.episodes) == 4 * steps
-    assert largest_difference(policy, adapted) > 1e-3
-    assert largest_difference(adapted, again) == 0
+    assert largest_difference(policy.saved.params, adapted.saved.params) > 1e-3
+    assert largest_difference(adapted.saved.params, again.saved.params) == 0
     assert again.adapted == adapted.adapted | {"seed": None}
     assert [e.returned for e in again.episodes] == [e.returned for e in adapted.episodes]
 
@@ -72,8 +67,10 @@ def test_a_log_of_actions_gives_the_same_up_to_rounding(cheetah, form):
     policy, adapted = cheetah
     arrays = ("observations", "actions", "rewards")
     log = [as_log(e, **{n: form(getattr(e, n)) for n in arrays}) for e in adapted.episodes]
-    assert largest_difference(policy, adapted) > 1e-2
-    assert largest_difference(adapted, metarl.adapt_from(policy, log)) < 1e-5
+    assert largest_difference(policy.saved.params, adapted.saved.params) > 1e-2
+    assert (
+        largest_difference(adapted.saved.params, metarl.adapt_from(policy, log).saved.params) < 1e-5
+    )
 
 
 def test_stops_count_as_they_did_on_the_robot():
@@ -83,22 +80,24 @@ def test_stops_count_as_they_did_on_the_robot():
     assert {e.stopped for e in adapted.episodes} == {"min_return"}
     bounds = Limits(action_low=-0.08)
     again = metarl.adapt_from(policy, adapted.episodes, limits=bounds)
-    assert largest_difference(adapted, again) == 0
+    assert largest_difference(adapted.saved.params, again.saved.params) == 0
     unstopped = [replace(e, stopped="", truncated=True) for e in adapted.episodes]
     other = metarl.adapt_from(policy, unstopped, limits=bounds)
-    assert largest_difference(adapted, other) > 1e-6
+    assert largest_difference(adapted.saved.params, other.saved.params) > 1e-6
 
 
 def test_a_folder_will_do_and_a_good_return_ends_it(tmp_path):
     policy = tiny()
     saved = policy.saved
-    folder = save_policy(tmp_path / "policy", saved.config, saved.policy, saved.params, {})
+    folder = save_policy(tmp_path / "policy", saved)
     log = policy.adapt(robot(), episodes=2).episodes
     by_folder = metarl.adapt_from(str(folder), log)
-    assert largest_difference(by_folder, metarl.adapt_from(policy, log)) == 0
+    assert (
+        largest_difference(by_folder.saved.params, metarl.adapt_from(policy, log).saved.params) == 0
+    )
     good = metarl.adapt_from(policy, log, limits=Limits(good_return=-1e6))
     assert good.adapted["limits"]["reached_good_return"]
-    assert largest_difference(good, policy) == 0
+    assert largest_difference(good.saved.params, policy.saved.params) == 0
 
 
 @pytest.mark.parametrize("stopped", ["", "by hand"])
@@ -108,7 +107,9 @@ def test_episodes_that_diverged_are_left_out(stopped):
     with_bad = [*log, replace(log[0], diverged=True, stopped=stopped)]
     found = metarl.adapt_from(policy, with_bad)
     assert found.adapted["collections"][0]["diverged"] == 1
-    assert largest_difference(found, metarl.adapt_from(policy, log)) < 1e-6
+    assert (
+        largest_difference(found.saved.params, metarl.adapt_from(policy, log).saved.params) < 1e-6
+    )
     with pytest.raises(InputError, match="1 given, and none to adapt from"):
         metarl.adapt_from(policy, with_bad[-1:])
     with pytest.raises(InputError, match="0 given, and none to adapt from"):
@@ -121,13 +122,13 @@ def test_longer_episodes_are_cut_at_the_horizon():
     found = metarl.adapt_from(short, log)
     assert found.adapted["collections"][0]["steps"] == 6
     cut = [e.first_steps(6) for e in log]
-    assert largest_difference(found, metarl.adapt_from(short, cut)) == 0
+    assert largest_difference(found.saved.params, metarl.adapt_from(short, cut).saved.params) == 0
 
 
 def test_parts_of_several_steps_are_equal_or_said():
     policy = tiny()
     log = policy.adapt(robot(), episodes=3, steps=2, seed=1).episodes
-    with pytest.raises(InputError, match="5 given, which 2 gradient steps do not share equally"):
+    with pytest.raises(InputError, match=r"5 given, which 2 gradient steps.*episodes_per_step"):
         metarl.adapt_from(policy, log[:5], steps=2)
     found = metarl.adapt_from(policy, log[:5], steps=2, episodes_per_step=np.int64(3))
     assert [c["episodes"] for c in found.adapted["collections"]] == [3, 2]
@@ -145,7 +146,7 @@ def test_parts_of_several_steps_are_equal_or_said():
 )
 def test_limits_that_need_a_moving_robot_are_refused(name, value):
     log = tiny().adapt(robot(), episodes=2).episodes
-    with pytest.raises(InputError, match=f"limits.{name}: acts while the robot moves"):
+    with pytest.raises(InputError, match=rf"limits\.{name}: .*leave it out"):
         metarl.adapt_from(tiny(), log, limits=Limits(**{name: value}))
 
 
@@ -158,13 +159,13 @@ def test_mean_actions_are_refused_and_another_policy_s_warned_of(cheetah):
     def mean(seen):
         return policy.predict(seen)[0]
 
-    with pytest.raises(InputError, match="without its noise, so nothing can be learned"):
+    with pytest.raises(InputError, match=r"actions: .*deterministic=False"):
         metarl.adapt_from(policy, log(lambda seen, _: mean(seen)))
     for share in (0.2, 2.5):
         wrong = log(lambda seen, acted, share=share: mean(seen) + share * (acted - mean(seen)))
         with pytest.warns(UserWarning, match=r"from this policy: .*actions\[:, 0\] by"):
             metarl.adapt_from(policy, wrong)
-    with pytest.warns(UserWarning, match=r"cannot all come from this policy: .*actions\[:, 5\]"):
+    with pytest.warns(UserWarning, match=r"this policy: .*actions\[:, 5\]"):
         metarl.adapt_from(policy, log(lambda seen, acted: np.sin(9 * acted)))
     second = [*adapted.episodes, *log(lambda seen, acted: np.sin(9 * acted))]
     with pytest.warns(UserWarning, match="after the gradient step before them"):

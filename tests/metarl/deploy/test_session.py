@@ -6,12 +6,13 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from support.helpers import largest_difference
 from support.tiny import tiny_policy
 
 import metarl
 from metarl import AdaptationSession, Limits
 from metarl.deploy import AdaptationNotFiniteError, MetaPolicy
-from metarl.deploy.episode_so_far import UnsafeStartError
+from metarl.deploy.episode_in_progress import UnsafeStartError
 from metarl_envs import InputError
 
 UNCAPPED = Limits(max_step_kl=math.inf)
@@ -26,11 +27,6 @@ def robot(goal=(0.3, -0.2)):
     env = gymnasium.make("metarl_envs:MetaRL/Navigation-v0")
     env.reset(options={"task": {"goal": list(goal)}})
     return env
-
-
-def largest_difference(first, second) -> float:
-    params = first.saved.params, second.saved.params
-    return max(float((params[0][n] - params[1][n]).abs().max()) for n in params[0])
 
 
 def drive(session, env):
@@ -51,21 +47,21 @@ def test_a_session_gives_the_same_bits_as_the_environment(steps, limits):
     drive(session, robot())
     adapted = session.adapt()
     assert adapted.adapted == expected.adapted
-    assert largest_difference(adapted, expected) == 0
+    assert largest_difference(adapted.saved.params, expected.saved.params) == 0
     if not limits.check_episodes:
-        assert largest_difference(adapted, policy) > 1e-4
+        assert largest_difference(adapted.saved.params, policy.saved.params) > 1e-4
     again = metarl.adapt_from(policy, session.episodes, steps=steps, limits=UNCAPPED)
     assert len(again.episodes) == 3 * steps
 
 
 def test_misuse_is_one_line_and_loses_nothing():
     session = AdaptationSession(tiny(horizon=3), episodes=1, limits=UNCAPPED)
-    with pytest.raises(InputError, match=r"session\.observe: no action was sent; call"):
+    with pytest.raises(InputError, match=r"session\.observe: .*session\.act"):
         session.observe(0.0, HERE)
     with pytest.raises(InputError, match=r"session\.adapt: 0 whole episodes"):
         session.adapt()
     session.act(HERE)
-    with pytest.raises(InputError, match=r"session\.act: the action before was not observed"):
+    with pytest.raises(InputError, match=r"session\.act: .*session\.observe"):
         session.act(HERE)
     for reward in ("much", [1.0, 2.0], None):
         with pytest.raises(InputError, match="reward = "):
@@ -105,7 +101,7 @@ def test_a_session_may_end_early_and_forget_an_episode():
     assert lengths == [4, 4]  # `max_steps`; the other one is forgotten
     session.act(HERE)
     session.discard_episode()
-    with pytest.warns(UserWarning, match="from 2 whole episodes, where more were to come"):
+    with pytest.warns(UserWarning, match="from 2 whole episodes"):
         adapted = session.adapt()
     assert session.ready
     assert adapted.adapted["collections"][0]["episodes"] == 2
@@ -132,6 +128,30 @@ def test_limits_hold_in_a_session():
     assert session.ready
     assert -0.02 <= np.min(actions) < np.max(actions) <= np.float32(0.03)
     assert session.adapt().adapted["collections"][0]["stopped"] == 3
+
+
+def test_a_limit_that_raised_an_error_is_asked_again_of_the_same_observation():
+    answers = iter([False, False, np.array([True, False]), True])
+    limits = Limits(unsafe=lambda o: next(answers), max_step_kl=math.inf)
+    session = AdaptationSession(tiny(horizon=5), episodes=2, limits=limits)
+    session.act(HERE)
+    session.observe(-1.0, HERE)
+    with pytest.raises(InputError, match="unsafe = "):
+        session.act([0.1, 0.0])  # neither safe nor unsafe
+    with pytest.raises(UnsafeStartError):
+        session.act([0.1, 0.0])
+    assert [(e.steps, e.stopped) for e in session.episodes] == [(1, "unsafe")]
+
+
+def test_a_step_whose_limit_raised_an_error_is_counted_once():
+    answers = iter([False, np.array([True, False]), True])
+    limits = Limits(unsafe=lambda o: next(answers), max_step_kl=math.inf)
+    session = AdaptationSession(tiny(horizon=5), episodes=2, limits=limits)
+    session.act(HERE)
+    with pytest.raises(InputError, match="unsafe = "):
+        session.observe(-1.0, HERE)
+    assert session.observe(-1.0, HERE)
+    assert session.episodes[0].rewards.tolist() == [-1.0]
 
 
 def test_what_diverged_is_left_out_and_not_lost():

@@ -12,8 +12,8 @@ from metarl import Limits
 from metarl.deploy import MetaPolicy
 from metarl.deploy.collected import Collected, Exploration, with_costs
 from metarl.deploy.collected import collected as gathered
-from metarl.deploy.gym_rollouts import explored, run_episode
-from metarl.deploy.stops import stop_costs, time_limit
+from metarl.deploy.gym_rollouts import run_episode, time_limit
+from metarl.deploy.limits import stop_costs
 from metarl.policies.params import expand
 from metarl.rollouts.advantages import policy_batch
 
@@ -105,7 +105,7 @@ def collected(env, limits, episodes, horizon):
     met = []
     for e in range(episodes):
         exploration.start(e)
-        met.append(explored(env, exploration, limits, 0 if e == 0 else None))
+        met.append(run_episode(env, exploration, horizon, limits, 0 if e == 0 else None))
     return gathered(policy.policy, params, met, horizon)
 
 
@@ -120,6 +120,9 @@ class Steady:
 
     def observe(self, reward, observation, terminated, truncated):
         pass
+
+    def outputs(self, steps):
+        return None
 
 
 still = Steady(0.0)

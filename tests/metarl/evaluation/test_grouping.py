@@ -11,7 +11,7 @@ from support.tiny_runs import run_with
 
 from metarl.evaluation.evaluate import evaluate
 from metarl.evaluation.grouping import check_alike, compare, labels
-from metarl.runs.checkpoint import load_policy, save_policy
+from metarl.runs.checkpoint import SavedPolicy, load_policy, save_policy
 from metarl.runs.places import output
 from metarl_envs import InputError
 
@@ -37,7 +37,8 @@ def test_a_policy_chosen_on_validation_tasks_is_another_method_than_a_final_one(
     run = run_with(tmp_path / "run", 2)
     saved = load_policy(run)
     best = save_policy(
-        run / "best", saved.config, saved.policy, saved.params, {"chosen": "best, iteration 1"}
+        run / "best",
+        SavedPolicy(saved.policy, saved.params, saved.config, {"chosen": "best, iteration 1"}),
     )
     policies = [load_policy(run), load_policy(best)]
     assert labels(policies, [run, best]) == ["maml-trpo (run)", "maml-trpo (run-best)"]

@@ -16,7 +16,7 @@ from metarl.errors import RunError
 from metarl.methods.config import TrainConfig, with_settings
 from metarl.methods.families import recipe
 from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
-from metarl.runs.checkpoint import load_checkpoint, load_policy, save_policy
+from metarl.runs.checkpoint import SavedPolicy, load_checkpoint, load_policy, save_policy
 from metarl.training.baseline_start import load_start
 from metarl.training.warm_start import begun
 from metarl_envs import FAMILIES, BatchEnv, InputError, TaskFamily, mujoco_robot, vary
@@ -101,7 +101,7 @@ def test_without_a_middle_controls_are_what_they_were_to_the_bit():
 
 def test_a_policy_folder_keeps_the_middle(family, tmp_path):
     policy, params = policy_of(family), state_at(1, CONFIG).params
-    folder = save_policy(tmp_path / "policy", CONFIG, policy, params, {})
+    folder = save_policy(tmp_path / "policy", SavedPolicy(policy, params, CONFIG, {}))
     assert load_policy(folder).policy == policy
     spaces = {"observation_size": 4, "action_low": [-3, 0], "action_high": [1, 2.5]}
     edit_json(folder / "config.json", spaces=spaces)  # from before there was a middle
@@ -128,14 +128,16 @@ def test_a_run_does_not_go_on_around_another_middle(family, tmp_path, monkeypatc
     with pytest.raises(InputError, match=hint):
         begun(saved, recipe("servos", "maml-trpo"))
     plain = dataclasses.replace(CONFIG, method="robust", inner=Unadapted())
-    folder = save_policy(tmp_path / "robust", plain, saved.policy, saved.params, {})
+    folder = save_policy(tmp_path / "robust", SavedPolicy(saved.policy, saved.params, plain, {}))
     with pytest.raises(InputError, match=hint):
         load_start(folder, plain)
 
 
 def test_a_policy_from_the_middle_of_the_range_names_it(family, tmp_path):
     policy = dataclasses.replace(policy_of(family), action_middle=None)
-    folder = save_policy(tmp_path / "old", CONFIG, policy, state_at(1, CONFIG).params, {})
+    folder = save_policy(
+        tmp_path / "old", SavedPolicy(policy, state_at(1, CONFIG).params, CONFIG, {})
+    )
     with pytest.raises(InputError, match=r"action_middle=\[-1.0, 1.25\]"):
         begun(load_policy(folder), recipe("servos", "maml-trpo"))
     same = family_with(tmp_path, action_middle=[-1.0, 1.25])
@@ -150,13 +152,13 @@ def test_the_onnx_file_acts_around_the_middle(family, tmp_path, limits):
     policy = dataclasses.replace(policy_of(family), control_limits=limits)
     params = state_at(1, CONFIG).params
     params["weight_1"] = 3 * params["weight_1"]
-    folder = save_policy(tmp_path / "policy", CONFIG, policy, params, {})
+    folder = save_policy(tmp_path / "policy", SavedPolicy(policy, params, CONFIG, {}))
     ours = metarl.load(folder)
     act = runner.OnnxPolicy(export_onnx(ours, tmp_path / "policy.onnx").path)
     rows = 5 * np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
     np.testing.assert_allclose(act(rows), ours.predict(rows)[0], atol=1e-6)
     still = dict(params, bias_1=torch.zeros(2), weight_1=torch.zeros(4, 2))
-    save_policy(folder, CONFIG, policy, still, {})
+    save_policy(folder, SavedPolicy(policy, still, CONFIG, {}))
     export_onnx(metarl.load(folder), tmp_path / "still.onnx")
     assert runner.OnnxPolicy(tmp_path / "still.onnx")(rows[0]).tolist() == list(MIDDLE)
 

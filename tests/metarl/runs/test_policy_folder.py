@@ -17,7 +17,7 @@ from metarl.errors import RunError
 from metarl.methods.config import to_json
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.runs import files
-from metarl.runs.checkpoint import load_policy, save_policy
+from metarl.runs.checkpoint import SavedPolicy, load_policy, save_policy
 from metarl_envs import get_family
 
 POLICY = GaussianMlpPolicy.for_family(get_family("navigation"), TINY.policy)
@@ -25,7 +25,7 @@ POLICY = GaussianMlpPolicy.for_family(get_family("navigation"), TINY.policy)
 
 def with_weights(folder, content):
     """A policy folder whose weights file is `content`, with a fitting sha256."""
-    save_policy(folder, TINY, POLICY, state_at(1).params, {})
+    save_policy(folder, SavedPolicy(POLICY, state_at(1).params, TINY, {}))
     (folder / "model.safetensors").write_bytes(content)
     edit_json(folder / "config.json", sha256=files.sha256(content))
     return folder
@@ -85,7 +85,7 @@ def test_wrong_weights_are_refused(tmp_path, content, complaint):
 
 @pytest.mark.parametrize("schema", [0, -1, "1", None, 1.5, [1]])
 def test_a_schema_that_is_no_version_is_refused(tmp_path, schema):
-    save_policy(tmp_path / "policy", TINY, POLICY, state_at(1).params, {})
+    save_policy(tmp_path / "policy", SavedPolicy(POLICY, state_at(1).params, TINY, {}))
     edit_json(tmp_path / "policy" / "config.json", schema=schema)
     assert "schema" in policy_refused(tmp_path / "policy")
 
@@ -112,14 +112,14 @@ def test_a_schema_that_is_no_version_is_refused(tmp_path, schema):
     ],
 )
 def test_a_foreign_config_is_refused(tmp_path, changes, complaint):
-    save_policy(tmp_path / "policy", TINY, POLICY, state_at(1).params, {})
+    save_policy(tmp_path / "policy", SavedPolicy(POLICY, state_at(1).params, TINY, {}))
     edit_json(tmp_path / "policy" / "config.json", **changes)
     assert complaint in policy_refused(tmp_path / "policy")
 
 
 @pytest.mark.parametrize("sizes", [[10**12, 10**12], [10**6, 10**6], [2**62]])
 def test_a_network_that_fits_no_memory_is_refused_before_any_is_taken(tmp_path, sizes):
-    save_policy(tmp_path / "policy", TINY, POLICY, state_at(1).params, {})
+    save_policy(tmp_path / "policy", SavedPolicy(POLICY, state_at(1).params, TINY, {}))
     config = to_json(TINY)
     config["policy"] = dict(config["policy"]) | {"hidden_sizes": sizes}
     edit_json(tmp_path / "policy" / "config.json", config=config)
@@ -132,7 +132,7 @@ def test_a_network_that_fits_no_memory_is_refused_before_any_is_taken(tmp_path, 
     ids=["empty", "open", "list", "null", "binary", "deep", "large"],
 )
 def test_what_is_not_our_json_is_refused(tmp_path, content):
-    save_policy(tmp_path / "policy", TINY, POLICY, state_at(1).params, {})
+    save_policy(tmp_path / "policy", SavedPolicy(POLICY, state_at(1).params, TINY, {}))
     (tmp_path / "policy" / "config.json").write_bytes(content)
     assert "config.json" in policy_refused(tmp_path / "policy")
 
@@ -140,7 +140,7 @@ def test_what_is_not_our_json_is_refused(tmp_path, content):
 def test_a_policy_folder_keeps_weights_and_metadata_and_can_be_moved(tmp_path):
     params = state_at(1).params
     noted = {"adapted": {"task": {"goal": [0.1, 0.2]}, "returns": [-9.5, float("nan")]}}
-    save_policy(tmp_path / "a" / "policy", TINY, POLICY, params, noted)
+    save_policy(tmp_path / "a" / "policy", SavedPolicy(POLICY, params, TINY, noted))
     (tmp_path / "a" / "policy").rename(tmp_path / "moved")
     saved = load_policy(tmp_path / "moved")
     assert saved.policy == POLICY
@@ -152,7 +152,9 @@ def test_a_policy_folder_keeps_weights_and_metadata_and_can_be_moved(tmp_path):
 
 
 def test_a_policy_folder_says_what_it_was_trained_on(tmp_path):
-    folder = save_policy(tmp_path / "policy", TINY, POLICY, state_at(1).params, {"iteration": 7})
+    folder = save_policy(
+        tmp_path / "policy", SavedPolicy(POLICY, state_at(1).params, TINY, {"iteration": 7})
+    )
     family = json.loads((folder / "config.json").read_bytes())["family"]
     assert family["name"] == "navigation"
     assert family["parameters"][0]["name"] == "goal"
@@ -165,7 +167,7 @@ def test_a_policy_folder_says_what_it_was_trained_on(tmp_path):
 def test_learned_rates_are_part_of_the_policy(tmp_path):
     config = dataclasses.replace(TINY, inner=MetaSgd())
     params = state_at(1, config).params
-    folder = save_policy(tmp_path / "policy", config, POLICY, params, {})
+    folder = save_policy(tmp_path / "policy", SavedPolicy(POLICY, params, config, {}))
     saved = load_policy(folder)
     assert torch.equal(saved.params["adaptation.rate.weight_0"], torch.full((2, 4), 0.1))
     # A policy that holds them belongs to an adaptation that reads them.
@@ -176,7 +178,7 @@ def test_learned_rates_are_part_of_the_policy(tmp_path):
 def test_the_card_names_the_method(tmp_path):
     for method, title in (("maml-trpo", "MAML-TRPO"), ("maml++", "MAML++")):
         config = dataclasses.replace(TINY, method=method, adaptation_steps=2)
-        folder = save_policy(tmp_path / method, config, POLICY, state_at(1).params, {})
+        folder = save_policy(tmp_path / method, SavedPolicy(POLICY, state_at(1).params, config, {}))
         card = (folder / "README.md").read_text()
         assert f"meta-trained with {title} (2 adaptation" in card
 
@@ -184,11 +186,13 @@ def test_the_card_names_the_method(tmp_path):
 def test_a_policy_is_not_written_over_anything_else(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(RunError, match="other files"):
-        save_policy(tmp_path, TINY, POLICY, state_at(1).params, {})
+        save_policy(tmp_path, SavedPolicy(POLICY, state_at(1).params, TINY, {}))
     assert (tmp_path / "thesis.txt").exists()
 
 
 def test_a_policy_is_written_over_an_older_one(tmp_path):
     for iteration in (1, 2):
-        save_policy(tmp_path / "p", TINY, POLICY, state_at(iteration).params, {"n": iteration})
+        save_policy(
+            tmp_path / "p", SavedPolicy(POLICY, state_at(iteration).params, TINY, {"n": iteration})
+        )
     assert load_policy(tmp_path / "p").metadata["n"] == 2

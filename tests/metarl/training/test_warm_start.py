@@ -124,7 +124,7 @@ def in_a_folder_with_a_start(tmp_path, monkeypatch):
     # Goes to (-0.5, -0.5) whatever the goal is: a return that no fresh policy has.
     saved.params["weight_2"] *= 0
     saved.params["bias_2"] = torch.tensor([-0.1, -0.1]) * 10
-    save_policy(tmp_path / "start", saved.config, saved.policy, saved.params, saved.metadata)
+    save_policy(tmp_path / "start", saved)
     return saved
 
 

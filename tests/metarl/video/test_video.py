@@ -127,7 +127,7 @@ def test_gif_is_animated_small_and_endless(tmp_path):
 
 def test_json_holds_what_is_needed_to_make_the_video_again(tmp_path):
     saved = tiny_policy("navigation", horizon=12)
-    folder = save_policy(tmp_path / "policy", saved.config, saved.policy, saved.params, {})
+    folder = save_policy(tmp_path / "policy", saved)
     loaded = load_policy(folder)
     path = record(loaded, navigation_task(), tmp_path / "videos", seed=3, **SMALL)[-1]
     data = json.loads(path.read_text())

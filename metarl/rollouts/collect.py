@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from metarl.policies.base import Belief, Policy
+from metarl.policies.base import Policy
+from metarl.policies.belief import Belief
 from metarl.policies.gaussian import Gaussian, log_prob
 from metarl.policies.params import to
 from metarl.rollouts.cuda_graph import cuda_graph

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarl.policies.base import Belief
+from metarl.policies.belief import Belief
 
 
 @dataclass(frozen=True)

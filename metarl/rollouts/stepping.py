@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from metarl.policies.base import Belief, Outcome, Policy, where
+from metarl.policies.base import Policy
+from metarl.policies.belief import Belief, Outcome, where
 from metarl.policies.params import Params
 from metarl.rollouts.task_env import EnvStep, TaskEnv
 

@@ -118,10 +118,10 @@ class Collector:
                 captured.run(params, noise, belief, env.reset(resets))
                 buffers, length = captured.buffers, T
             rollouts = _rollouts(buffers, length, noise, log_std, (M, E))
-            complaint = env.complaint()
-            # And not only of worlds that went on after their end.
-            if complaint and bool(rollouts.diverged.any()):
-                warnings.warn(complaint, stacklevel=2)
+            message = env.overflow_message()
+            # Worlds that were stepped on after their end do not count.
+            if message and bool(rollouts.diverged.any()):
+                warnings.warn(message, stacklevel=2)
         return rollouts
 
 

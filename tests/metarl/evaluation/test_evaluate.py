@@ -26,7 +26,7 @@ from metarl.methods.setup import family_of, inner_loop_of, policy_of
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import SavedPolicy
-from metarl.training.baseline_start import untrained_params
+from metarl.training.warm_start import untrained_params
 from metarl_envs import FAMILIES, BatchEnv, InputError, Tasks, get_family
 
 SIZES = {"num_tasks": 4, "steps": 2, "episodes_per_step": 3}

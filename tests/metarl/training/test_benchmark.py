@@ -10,6 +10,7 @@ import pytest
 
 from metarl.cli import main
 from metarl.methods.families import recipe
+from metarl.rollouts.collect import Collector
 from metarl.training.benchmark import HEADER, Row, benchmark, cells, report
 from metarl_envs import InputError
 
@@ -27,9 +28,13 @@ def test_a_row_is_made_of_the_times_that_were_measured(monkeypatch):
     # A clock that moves by one second at every look: each span is as long as the looks inside it.
     ticks = itertools.count()
     monkeypatch.setattr("metarl.training.benchmark.time.perf_counter", lambda: float(next(ticks)))
-    monkeypatch.setattr(
-        "metarl.training.benchmark.collect", lambda *args: [next(ticks) for _ in range(3)]
-    )
+    collect = Collector.collect
+
+    def three_looks(*args, **options):
+        _ = [next(ticks) for _ in range(3)]
+        return collect(*args, **options)
+
+    monkeypatch.setattr(Collector, "collect", three_looks)
     (row,) = benchmark(CONFIG, (8,), rounds=3)
     assert (row.worlds, row.tasks) == (8, 2)
     # 8 worlds x 4 steps: 1 s of physics of 5 substeps each, 1 + 3 s of collection.

@@ -144,7 +144,7 @@ class CpuEngine:
         return torch.from_numpy(warnings) + self._errors
 
     def overflow_message(self) -> str:
-        """ "": memory grows with need, so there are no limits."""
+        """No limits: memory grows with need."""
         return ""
 
     def host_world(self, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:

@@ -31,11 +31,12 @@ from numpy.typing import NDArray
 
 from experiments.compare_report import write_figure, write_table
 from experiments.training_runs import is_trained, metarl
-from metarl.evaluation.evaluate import evaluate, evaluation_generators
+from metarl.evaluation.evaluate import evaluate
 from metarl.evaluation.intervals import crossed_interval
 from metarl.evaluation.labels import verdict
 from metarl.evaluation.results import task_groups
 from metarl.evaluation.statistics import Interval, Scores, mean_score
+from metarl.evaluation.streams import evaluation_generators
 from metarl.methods.config import TrainConfig
 from metarl.methods.families import recipe
 from metarl.methods.meta import METHODS

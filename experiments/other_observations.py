@@ -29,8 +29,8 @@ from metarl.policies.base import Policy
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
-from metarl.rollouts.observed import observation_statistics
 from metarl.runs.checkpoint import SavedPolicy
+from metarl.training.metrics import observation_statistics
 from metarl_envs import FAMILIES
 from metarl_envs.family import Split
 

@@ -1,11 +1,13 @@
 """Processes that share a meta-batch, and the only reductions over all of its tasks.
 
-Each process owns an equal slice of the meta-batch. Reduced over the processes are sums and counts,
+Each process owns an equal slice of the meta-batch. Sums and counts are reduced over the processes,
 never means: slices may lose different numbers of tasks. Today there is one process, in which
-`sum_over_ranks` and `gather_over_ranks` are the identity.
+`sum_over_ranks` and `gather_over_ranks` are the identity. Three things do not pass through here
+yet: the observation normaliser (`update_normaliser`), the counter `env_steps`, and the metrics of
+rollouts and inner loops (`rollout_metrics`, `inner_metrics`).
 
-A task whose adaptation was not finite has failed and does not count. Values and gradients of it are
-NaN, and NaN times a weight of 0 is NaN: values are chosen, never weighted.
+A task whose adaptation was not finite has failed and does not count. Its values and gradients are
+NaN, and NaN times a weight of 0 is NaN: values are selected, never weighted.
 """
 
 from __future__ import annotations
@@ -25,12 +27,12 @@ def world_size() -> int:
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
-    """Sum of the processes' values: (...) -> (...). Its derivative is that of the own values."""
+    """Sum of the processes' values: (...) -> (...); differentiable in this process's values."""
     return values
 
 
 def gather_over_ranks(values: Tensor) -> Tensor:
-    """Values of all tasks, in order of rank, from those of the own ones: (m, ...) -> (M, ...)."""
+    """Values of all tasks in order of rank, from this process's: (m, ...) -> (M, ...)."""
     return values
 
 
@@ -40,7 +42,7 @@ def own_slice(values: Tensor) -> Tensor:
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether the flag is raised in any process."""
+    """True if the flag is true in any process."""
     return bool(sum_over_ranks(torch.tensor(int(flag))))
 
 

@@ -248,13 +248,13 @@ class BatchEnv:
             transition,
         )
 
-    def complaint(self) -> str:
-        """The robot and the limit of its engine that was too low for some worlds; "" if none was.
+    def overflow_message(self) -> str:
+        """The robot and its engine's `overflow_message`; "" if there is none.
 
-        On a GPU this waits for it.
+        Waits for a GPU.
         """
-        found = self.engine.complaint()
-        return f"{self.family.robot.name}: {found}" if found else ""
+        message = self.engine.overflow_message()
+        return f"{self.family.robot.name}: {message}" if message else ""
 
     def observation(self) -> Tensor:
         """The current observations of the policies: (N, O).

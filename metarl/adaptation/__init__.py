@@ -1,4 +1,4 @@
-"""Adaptations: how episodes turn a policy into an adapted policy. One file per mechanism."""
+"""Adaptations: rules that turn a policy into an adapted one. One file per mechanism."""
 
 from __future__ import annotations
 

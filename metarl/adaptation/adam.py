@@ -29,16 +29,16 @@ def adam_step(
     learning_rate: float | Tensor,
     adaptation_lr: float | Tensor,
 ) -> tuple[Params, Params]:
-    """One descent step (Algorithm 1): new parameters and new state, nothing changed in place.
+    """One descent step (Algorithm 1): new parameters and new state.
 
-    Nothing waits for the device: the number of steps stays there.
+    The number of steps stays on the device, so that nothing waits for it.
 
     Args:
-        params: what moves.
+        params: entries that move.
         gradient: of the loss, by the same names.
         state: of at least these parameters, from `init_adam` or an earlier step.
         learning_rate: step size of the policy's weights; as a tensor (), in double precision.
-        adaptation_lr: step size of the adaptation's own entries, which want larger ones.
+        adaptation_lr: step size of the adaptation's own entries.
     """
     moved, fresh = dict(params), dict(state) | {COUNT: state[COUNT] + 1}
     count = fresh[COUNT].double()  # in single precision, 1 - 0.999 is off by 6e-5

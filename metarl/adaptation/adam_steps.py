@@ -21,7 +21,7 @@ from metarl_envs.inputs.numbers import Count, Positive
 
 @dataclass(frozen=True)
 class AdamSteps(Adaptation):
-    """`epochs` Adam steps on all weights for every collection; a task's moments last to its end."""
+    """`epochs` Adam steps on all weights per collection; a task keeps its moments to its end."""
 
     learning_rate: Positive = 1e-3
     """Adam's step size, > 0."""

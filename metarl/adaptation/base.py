@@ -23,27 +23,26 @@ class Batch:
     """Episodes of M tasks that one step learns from."""
 
     loss: Loss
-    """Of the policy on its task's episodes: all that a gradient step reads."""
+    """Loss of each task's policy on its episodes; gradient steps read nothing else."""
     data: PolicyBatch | None = None
-    """The episodes themselves, time in order; None where the loss is of something else, such as a
-    regression."""
+    """The episodes, in order of time; None for losses of other data, such as a regression's."""
 
 
 @dataclass(frozen=True)
 class Adaptation(PlainFields, ABC):
     """A rule by which a few episodes change a policy, for M tasks at once.
 
-    A subclass is a frozen dataclass whose fields are the settings; it holds no tensors. It knows no
-    robot: it only gets parameters (see `metarl.policies.params.Params` for what their
-    names mean) and episodes, most simply by the loss on them.
+    A subclass is a frozen dataclass whose fields are the settings; it holds no tensors. It reads
+    parameters (see `metarl.policies.params.Params` for their names) and episodes, most simply
+    through the loss on them.
     """
 
     moves_all_learned: ClassVar[bool] = True
     """True if a step moves every meta-learned entry, the adaptation's own included. An outer loop
-    that only follows the steps, without derivatives, cannot learn what they leave where it is."""
+    without derivatives, such as Reptile's, cannot learn the others."""
 
     def init(self, weights: Params, generator: Generator) -> Params:
-        """Fresh meta-parameters of the adaptation's own, named `adaptation.*`; {} for none.
+        """Fresh meta-parameters of the adaptation, named `adaptation.*`; {} for none.
 
         Args:
             weights: the policy's, without axis M, for their names and shapes.
@@ -53,9 +52,9 @@ class Adaptation(PlainFields, ABC):
         return {}
 
     def begin(self, params: Mapping[str, Tensor]) -> Params:
-        """Parameters (M, ...) at the start of a task, with what the steps hand on to each other.
+        """Parameters (M, ...) at the start of a task, with the memory that steps hand on.
 
-        What is added is named `task.*` and is dropped after the last step.
+        Entries that are added are named `task.*` and are dropped after the last step.
         """
         return dict(params)
 
@@ -72,13 +71,13 @@ class Adaptation(PlainFields, ABC):
     def scaled(self, factor: float) -> Adaptation:
         """The adaptation with steps `factor` times as large for the same gradient.
 
-        One whose steps do not depend on the size of the gradient stays as it is.
+        Unchanged where steps do not depend on the size of the gradient.
         """
         del factor
         return self
 
     def at(self, progress: float) -> Adaptation:
-        """The adaptation when this share of meta-training, in [0, 1], is over."""
+        """The adaptation at this share of meta-training, in [0, 1]."""
         del progress
         return self
 
@@ -113,7 +112,7 @@ def descend(
     Args:
         params: per-task parameters.
         loss: of each task.
-        step_sizes: for each entry that moves, what its gradient is multiplied by.
+        step_sizes: factor on the gradient of each entry that moves.
         first_order: treat the gradient as a constant when this is differentiated.
     """
     grads = loss_gradient(params, list(step_sizes), loss)
@@ -128,7 +127,7 @@ class LinearisedAdaptation:
     """An adaptation at one point, with products by its Jacobian J, for all tasks at once."""
 
     adapted: Params
-    """The entries that the adapted policies act by, statistics left out: each (M, ...)."""
+    """Entries that the adapted policies act by, without statistics: each (M, ...)."""
     jacobian_product: Callable[[Params], Params]
     """J v: a change of the learned entries -> the change of the adapted ones."""
     transpose_product: Callable[[Params], Params]
@@ -138,7 +137,7 @@ class LinearisedAdaptation:
 def linearise(
     adaptation: Adaptation, params: Mapping[str, Tensor], batches: Sequence[Batch]
 ) -> LinearisedAdaptation:
-    """`adapt` with the means to differentiate through it: (M, ...) -> (M, ...)."""
+    """`adapt` and products by its Jacobian: (M, ...) -> (M, ...)."""
     start, rest = learned(params), fixed(params)
 
     def adapted(start: Params) -> Params:

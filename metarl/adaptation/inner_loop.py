@@ -1,4 +1,4 @@
-"""The inner loop: collect, adapt, collect again, for M tasks at once, wherever they are."""
+"""The inner loop for M tasks at once: collect, adapt, collect again."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class InnerLoop:
         return self.policies[-1]
 
     def known_returns(self) -> Tensor:
-        """Mean return of each adapted policy, (M,): NaN without valid episodes, or if it failed."""
+        """Mean return of each adapted policy, (M,): NaN if it failed or has no valid episode."""
         returns = self.rollouts[-1].task_returns().to(self.failed.device)
         return torch.where(self.failed, torch.nan, returns)
 
 
 @dataclass(frozen=True)
 class InnerLoopConfig:
-    """Settings of an inner loop, whatever the adaptation."""
+    """Settings of an inner loop with any adaptation."""
 
     adaptation: Adaptation
     inner_loss: InnerLoss
@@ -70,7 +70,7 @@ def inner_step(
     batch: PolicyBatch,
     k: int,
 ) -> tuple[Params, Tensor]:
-    """The k-th step of every task; one whose step is not finite keeps its parameters.
+    """The k-th step of every task; a task whose step is not finite keeps its parameters.
 
     Args:
         policy: the policy function.
@@ -80,7 +80,7 @@ def inner_step(
         k: 0 for the first.
 
     Returns:
-        Parameters (M, ...) and which tasks kept theirs (M,).
+        Parameters (M, ...), and the tasks that kept theirs (M,).
     """
     loss = inner_loss(policy, batch, config.inner_loss)
     stepped = config.adaptation.step(task_params, Batch(loss, batch), k)
@@ -102,9 +102,9 @@ def run_inner_loop(
         policy: the policy function.
         config: of the inner loop.
         start: the parameters that each task starts from, (M, ...), on the device of the gradients.
-        num_steps: K; as many as in meta-training, or any other number in evaluation.
-        collect: called with each policy in turn.
-        collect_last: whether also with the last one, from which only an outer loop learns.
+        num_steps: K; evaluation may take more than meta-training.
+        collect: called with the parameters before each step, and after the last.
+        collect_last: collect after the last step too, as an outer loop needs.
     """
     task_params = config.adaptation.begin(start)
     one = next(iter(start.values()))
@@ -126,7 +126,7 @@ def keep_finite(before: Params, after: Params) -> tuple[Params, Tensor]:
     """`after`, but a task with a non-finite entry keeps its parameters from `before`.
 
     Returns:
-        Parameters (M, ...) and which tasks fell back (M,).
+        Parameters (M, ...), and the tasks that kept theirs (M,).
     """
     finite = torch.stack(
         [torch.isfinite(value).reshape(len(value), -1).all(dim=1) for value in after.values()]

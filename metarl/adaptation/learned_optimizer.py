@@ -83,7 +83,7 @@ class LearnedOptimizer(Adaptation):
         return {**params, HIDDEN: zeros, CELL: zeros}
 
     def step(self, params: Mapping[str, Tensor], batch: Batch, k: int) -> Params:
-        """As in `Adaptation`; no step differs from another but by the state."""
+        """As in `Adaptation`; steps differ by the state alone."""
         del k
         before = weights(params)
         grads = loss_gradient(params, list(before), batch.loss)
@@ -127,13 +127,13 @@ def lstm_cell(inputs: Tensor, params: Mapping[str, Tensor]) -> tuple[Tensor, Ten
 
     Every task has its own copy of the LSTM's weights: meta-gradients are taken per task.
     """
-    seen = torch.cat([inputs, params[HIDDEN]], dim=-1)
+    joined = torch.cat([inputs, params[HIDDEN]], dim=-1)
     # Gate by gate: the nonlinearities take five times as long on slices of one common product.
-    take, keep, candidate, show = (
-        torch.baddbmm(bias, seen, weight)
+    input_gate, forget_gate, candidate, output_gate = (
+        torch.baddbmm(bias, joined, weight)
         for bias, weight in zip(
             params[BIAS].unsqueeze(1).chunk(4, dim=-1), params[WEIGHT].chunk(4, dim=-1), strict=True
         )
     )
-    cell = keep.sigmoid() * params[CELL] + take.sigmoid() * candidate.tanh()
-    return show.sigmoid() * cell.tanh(), cell
+    cell = forget_gate.sigmoid() * params[CELL] + input_gate.sigmoid() * candidate.tanh()
+    return output_gate.sigmoid() * cell.tanh(), cell

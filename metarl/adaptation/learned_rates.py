@@ -17,7 +17,7 @@ from metarl.policies.params import ADAPTATION, Params, weights
 from metarl_envs.inputs.numbers import Count, Positive, Share
 
 RATE = ADAPTATION + "rate."
-"""Before a weight's name: the entry that holds its rates."""
+"""Prefix of a weight's name in the name of its rates."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ class LayerRates(Adaptation):
     - the rates of each layer and step, and derivative-order annealing, are here;
     - the multi-step loss, whose weights are annealed, belongs to the outer update (`MamlPlusPlus`);
     - cosine annealing of the outer rate, too (`MamlPlusPlus.final_rate`);
-    - batch normalisation with statistics and biases of each step has no meaning for these
-      policies, which have none.
+    - batch normalisation per step does not apply: these policies have none.
     """
 
     moves_all_learned: ClassVar[bool] = False

@@ -40,11 +40,11 @@ def inner_loss(policy: Policy, batch: PolicyBatch, form: InnerLoss) -> Loss:
 def plus_linear(batch: Batch, slope: Mapping[str, Tensor]) -> Batch:
     """The batch with `slope` times the parameters added to its loss, task by task.
 
-    A loss on few episodes then steps as the loss on all of them does, if the slope is the
-    difference of their gradients, and only the derivative of the step is estimated on the few.
+    If the slope is the difference of two gradients, a loss on few episodes steps as that on all of
+    them, and only the derivative of the step is estimated on the few.
 
     Args:
-        batch: of each task.
+        batch: with the loss of each task.
         slope: added to the loss's gradient, for the entries that it names, (M, ...).
     """
 

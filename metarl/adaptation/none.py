@@ -1,4 +1,4 @@
-"""No adaptation, for policies that were trained to act well without."""
+"""No adaptation, for policies that were trained without one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metarl.policies.params import Params
 
 @dataclass(frozen=True)
 class Unadapted(Adaptation):
-    """phi = theta: the adaptation curve is flat, but for the episodes that it is measured on."""
+    """phi = theta: the adaptation curve is flat up to the noise of the measured episodes."""
 
     moves_all_learned: ClassVar[bool] = False
 

@@ -109,10 +109,11 @@ def _minimise(theta: Tensor, gradient: Gradient, settings: ProximalStep) -> Tens
     phi, residual = theta, slope(theta)
     size = torch.full_like(theta[:, :1], settings.solver_lr)
     for _ in range(settings.iterations):
-        tried = phi - size * residual
-        left = slope(tried)
-        better = _dot(left, left) < _dot(residual, residual)  # false for inf and NaN
-        phi, residual = torch.where(better, tried, phi), torch.where(better, left, residual)
+        candidate = phi - size * residual
+        remaining = slope(candidate)
+        better = _dot(remaining, remaining) < _dot(residual, residual)  # false for inf and NaN
+        phi = torch.where(better, candidate, phi)
+        residual = torch.where(better, remaining, residual)
         size = torch.where(better, size, 0.5 * size)
     return phi
 

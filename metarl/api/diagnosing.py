@@ -16,11 +16,10 @@ from metarl.evaluation.grouping import check_alike, labels
 from metarl.evaluation.results import Evaluation
 from metarl.methods.baselines import baseline_recipe
 from metarl.methods.config import TrainConfig
-from metarl.methods.setup import family_of, policy_of
-from metarl.rollouts.threads import simulator_threads
+from metarl.methods.setup import family_of, policy_of, simulator_threads
 from metarl.runs.checkpoint import SavedPolicy, load_policy
 from metarl.runs.places import free_folder
-from metarl.training.baseline_start import untrained_params
+from metarl.training.warm_start import untrained_params
 from metarl_envs import InputError, TaskFamily
 from metarl_envs.inputs.numbers import whole, wholes
 

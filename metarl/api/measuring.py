@@ -12,7 +12,7 @@ from metarl.api.run import Run, RunLike, folder_of
 from metarl.evaluation.evaluate import evaluate as measure
 from metarl.evaluation.grouping import check_alike
 from metarl.methods.config import Device
-from metarl.rollouts.threads import device_named, simulator_threads
+from metarl.methods.setup import device_named, simulator_threads
 from metarl_envs import EngineName, InputError, Split, TaskFamily
 from metarl_envs.inputs.numbers import whole
 

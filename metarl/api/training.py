@@ -24,10 +24,9 @@ from metarl.runs import wandb_logging
 from metarl.runs.checkpoint import save_checkpoint, save_policy_checkpoint
 from metarl.runs.places import free_folder
 from metarl.runs.run_folder import create_run, locked
-from metarl.training.baseline_start import load_start, untrained_params
 from metarl.training.trainer import initial_state
 from metarl.training.trainer import train as train_loop
-from metarl.training.warm_start import state_from
+from metarl.training.warm_start import load_start, state_from, untrained_params
 from metarl_envs import InputError, TaskFamily, Tasks, unknown_name
 from metarl_envs.inputs.numbers import whole
 

@@ -51,7 +51,7 @@ class Compute:
         Raises:
             InputError: for CUDA on a machine without it, or less than one thread.
         """
-        from metarl.rollouts.threads import device_named, simulator_threads
+        from metarl.methods.setup import device_named, simulator_threads
 
         threads = simulator_threads(self.sim_threads)
         return {**vars(self), "device": device_named(self.device), "sim_threads": threads}

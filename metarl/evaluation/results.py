@@ -19,11 +19,11 @@ from metarl_envs import SPLITS, Split, TaskFamily, Tasks
 
 Array = NDArray[np.float64]
 MeasuredBy = Literal["mean action", "with action noise"]
-"""Action of the policy in measured episodes; it always explores in those that it adapts on."""
+"""Action of the policy in measured episodes; it always explores in adaptation episodes."""
 
 
 class Control(NamedTuple):
-    """Returns of tasks with adapted parameters that are not their own."""
+    """Returns of tasks with adapted parameters of other tasks."""
 
     returns: Interval
     """Mean return over tasks."""
@@ -47,7 +47,7 @@ class Point(NamedTuple):
     other: Control | None
     """With another task's adapted parameters; None before adaptation, and where there are none."""
     averaged: Control | None
-    """With the mean of all tasks' adapted parameters, likewise."""
+    """With the mean of all tasks' adapted parameters; None likewise."""
 
     @property
     def verdict(self) -> str:
@@ -67,7 +67,7 @@ class Controls(NamedTuple):
 
 
 class Adapted(NamedTuple):
-    """The parameters that a few of the tasks ended with."""
+    """Adapted parameters of a few of the tasks."""
 
     tasks: Tasks
     params: Params
@@ -92,13 +92,13 @@ class SplitEvaluation:
     returns: Array  # (P, M) mean over episodes; NaN where all of them diverged
     quantity: Array  # (P, M) the family's physical quantity, likewise
     faulted_episodes: int
-    """Of those adapted on and those measured, without the controls'."""
+    """Diverged episodes among adaptation and measured ones, without those of the controls."""
     failed_adaptations: int
     """Tasks whose gradient step was not finite, so that they kept their parameters."""
     controls: Controls | None = None
     """None for a policy that does not adapt, and where one task fills more than half of the M."""
     adapted: Adapted | None = None
-    """Of the first tasks that did adapt; None for a policy that does not, and where none did."""
+    """Of the first tasks with a finite adaptation; None without one."""
 
     @cached_property
     def groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -137,7 +137,7 @@ class Evaluation:
     metadata: dict[str, Any]
     """Of the policy."""
     adapts: bool = True
-    """False for a policy that stays as it is: its curve is one measurement, repeated."""
+    """False for a policy without adaptation: its curve is one measurement, repeated."""
     points: tuple[tuple[int, int], ...] = ()
     """(gradient steps, adaptation episodes) of each row of returns, by rising episodes. (): row k
     is k steps, each on all `episodes_per_step`."""
@@ -180,8 +180,8 @@ class Evaluation:
     def curve(self, result: SplitEvaluation) -> list[Point]:
         """The curve with 95 % bootstrap intervals over tasks.
 
-        A finite family's tasks are all there, each run several times: its intervals resample the
-        runs of each task and say how sure its mean is, nothing about further tasks.
+        All tasks of a finite family are measured, each several times: its intervals resample the
+        measurements of each task and say nothing about further tasks.
         """
         rng = np.random.default_rng([self.seed, SPLITS.index(result.split)])
         groups = result.groups[0] if result.repeated else None
@@ -234,7 +234,7 @@ class Evaluation:
     def summary(self) -> dict[str, Any]:
         """Plain JSON values; intervals are [mean, low, high], null where undefined.
 
-        What does not adapt has no gain.
+        A policy without adaptation has no gain.
         """
         summary = {
             "family": self.family.name,

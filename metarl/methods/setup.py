@@ -12,7 +12,7 @@ from metarl.adaptation.inner_loop import InnerLoopConfig
 from metarl.methods.config import TrainConfig
 from metarl.outer.learner import Learner, LearnerParts
 from metarl.policies.base import Policy
-from metarl.rollouts.threads import device_named
+from metarl.process import available_cores
 from metarl_envs import (
     FAMILIES,
     BatchEnv,
@@ -22,6 +22,7 @@ from metarl_envs import (
     chosen_engine,
     get_family,
 )
+from metarl_envs.inputs.numbers import whole
 
 
 def family_of(config: TrainConfig) -> TaskFamily:
@@ -53,6 +54,29 @@ def device_of(config: TrainConfig) -> torch.device:
         InputError: for CUDA on a machine without it.
     """
     return device_named(config.device)
+
+
+def device_named(name: str) -> torch.device:
+    """The device "cpu" or "cuda"; "auto" is a GPU if there is one.
+
+    Raises:
+        InputError: for CUDA on a machine without it, or another name.
+    """
+    if name not in (allowed := ("auto", "cpu", "cuda")):
+        raise InputError(f"device = '{name}': allowed are {', '.join(allowed)}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device = 'cuda': torch finds no CUDA device; use --device cpu")
+    available = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(available if name == "auto" else name)
+
+
+def simulator_threads(count: int | None) -> int:
+    """The number of simulator threads; None: one for every core that this process may use.
+
+    Raises:
+        InputError: for less than 1.
+    """
+    return available_cores() if count is None else whole("sim_threads", count, 1)
 
 
 def check_machine(config: TrainConfig) -> None:

@@ -1,4 +1,4 @@
-"""Adam as the meta-optimiser: MAML's own outer loop for reinforcement learning but for TRPO.
+"""Adam as meta-optimiser: MAML's outer loop for reinforcement learning without TRPO.
 
 Finn, Abbeel, Levine 2017, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks",
 Algorithm 3, line 10, with Adam (Kingma and Ba 2015) in place of plain gradient ascent.
@@ -19,8 +19,8 @@ from metarl.policies.params import Params
 from metarl_envs.inputs.numbers import Positive
 
 CLIP = 0.3
-"""Likelihood ratios count within 1 - CLIP and 1 + CLIP in the improvement that is logged, as in
-ProMP's. The step is not clipped: it is taken where all ratios are 1."""
+"""Likelihood ratios are clipped to 1 - CLIP and 1 + CLIP in the logged improvement, as in ProMP.
+The step is taken where all ratios are 1, so that it is not clipped."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Adam(OuterUpdate):
     adaptation_lr: Positive = 1e-3
     """Step size of the adaptation's own meta-parameters, > 0."""
     max_kl: Positive = 0.5
-    """Bound on the divergence of the adapted policies, nats, > 0. A step beyond it is taken back
-    and later ones are half as long, until they stay within it."""
+    """Bound on the divergence of the adapted policies, nats, > 0. A step beyond it is taken back,
+    and later steps are half as long."""
 
     def init(self, learned: Params) -> Params:
         return init_steps(learned)

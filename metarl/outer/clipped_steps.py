@@ -1,6 +1,6 @@
-"""Adam's steps on the same data within a bound on the divergence; PPO's clipped surrogate by them.
+"""Adam steps on the same data within a bound on the divergence, for clipped surrogates.
 
-ProMP, E-MAML, MAML++ and PPO are final classes under `ClippedSteps`, each with a loss of its own.
+ProMP, E-MAML, MAML++ and PPO are final subclasses of `ClippedSteps`, each with its own loss.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from metarl_envs.inputs.numbers import Count, Positive, Range, Share
 
 STEP_SCALE = "step_scale"
 GROWTH = 1.25
-"""Of the steps' length, per iteration in which none led too far."""
+"""Growth of the steps' length per iteration without a step beyond the bound."""
 MetaLoss = Callable[[AdaptedPolicies], Tensor]
-"""From the policies of a minibatch to the loss of the meta-parameters, ()."""
+"""Loss of the meta-parameters, (), from the policies of a minibatch."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,20 @@ class ClippedSteps(OuterUpdate):
     adaptation_lr: Positive = 1e-3
     """Adam's step size for the adaptation's own meta-parameters, > 0."""
     final_rate: Share = 1.0
-    """Share of both step sizes that is left at the end of meta-training, in [0, 1]; on the way
-    there they follow half a cosine (Loshchilov and Hutter 2017, Eq. 5; MAML++, section 4)."""
+    """Factor on both step sizes at the end of meta-training, in [0, 1]; until then they follow
+    half a cosine (Loshchilov and Hutter 2017, Eq. 5; MAML++, section 4)."""
     epochs: Count = 1
     """Passes over the data of a meta-iteration, >= 1."""
     minibatches: Count = 5
     """Adam steps per pass, >= 1, each on its share of every task's episodes. ProMP's own choice is
     5 passes over 1 minibatch, at five times the cost."""
     clip: Annotated[float, Range(gt=0, lt=1)] = 0.3
-    """Likelihood ratios count within 1 - clip and 1 + clip, in (0, 1)."""
+    """Likelihood ratios are clipped to 1 - clip and 1 + clip, in (0, 1)."""
     max_kl: Positive = 0.5
     """Bound on the divergence of the adapted policies in an iteration, nats, > 0. A step beyond it
-    is taken back and steps are half as long from then on, until iterations without such a step let
-    them grow again. Steps rarely go so far; but the clip alone bounds no policy: one step through
-    an adaptation with large learned rates moved the policies by 200 nats, and training did not
-    recover."""
+    is taken back, and steps are half as long until iterations without one let them grow again. The
+    clip alone bounds no policy: one step through an adaptation with large learned rates moved the
+    policies by 200 nats, and training did not recover."""
 
     def init(self, learned: Params) -> Params:
         return init_steps(learned)
@@ -73,9 +72,9 @@ class ClippedSteps(OuterUpdate):
         """The meta-loss: (), differentiable in the policies."""
 
     def pace(self, progress: float) -> float:
-        """Share of the step sizes when this share of meta-training, in [0, 1], is over."""
-        left = (1 + math.cos(math.pi * progress)) / 2
-        return self.final_rate + (1 - self.final_rate) * left
+        """Factor on the step sizes at this share of meta-training, in [0, 1]."""
+        cosine = (1 + math.cos(math.pi * progress)) / 2
+        return self.final_rate + (1 - self.final_rate) * cosine
 
 
 def init_steps(learned: Params) -> Params:
@@ -93,17 +92,17 @@ def bounded_steps(
     max_kl: float,
     pace: float = 1.0,
 ) -> Update:
-    """Steps of Adam down a meta-loss, one per minibatch; those that lead too far are taken back.
+    """Adam steps down a meta-loss, one per minibatch; steps beyond the bound are taken back.
 
     Args:
         params: the meta-parameters that collected the data.
         optimizer: state from `init_steps` or an earlier iteration.
-        iteration: what was collected.
+        iteration: the collected data.
         parts: a minibatch for each step.
         loss: of the adapted policies.
         rates: Adam's step sizes for the policy's weights and the adaptation's own entries.
         max_kl: bound on the divergence of phi_K, nats.
-        pace: share of the step sizes.
+        pace: factor on the step sizes.
     """
     trail = Trail(params, optimizer, room=len(parts))
     scale, taken_back = optimizer[STEP_SCALE].double(), torch.zeros_like(trail.steps)
@@ -141,14 +140,14 @@ def bounded_steps(
 
 
 def leads_too_far(kl: Tensor, max_kl: float, trail: Trail) -> Tensor:
-    """Whether the newest point is to be left for the one before, where there is one: ()."""
+    """True if the newest point is beyond the bound and there is an older one: ()."""
     return ~(kl <= max_kl) & (trail.steps > 0)  # also where kl is not a number
 
 
 def differentiate(
     loss: MetaLoss, params: Params, iteration: Iteration, data: Minibatch
 ) -> tuple[Tensor, Params]:
-    """Divergence of phi_K, and the meta-loss's gradient for the learned entries."""
+    """Divergence of phi_K, and the gradient of the meta-loss at the learned entries."""
     start = task_params(params, iteration)
     theta = {name: start[name].requires_grad_() for name in learned(params)}
     policies = adapted_policies(iteration, data, start)
@@ -168,6 +167,6 @@ def measure(
 
 
 def task_params(params: Params, iteration: Iteration) -> Params:
-    """The same parameters for every task, as tensors of their own: each (...) -> (M, ...)."""
+    """The same parameters for every task, as copies: each (...) -> (M, ...)."""
     expanded = expand(params, len(iteration.inner.failed))
     return {name: value.contiguous() for name, value in expanded.items()}

@@ -1,4 +1,4 @@
-"""E-MAML: the episodes adapted on are credited with the return that they led to.
+"""E-MAML: adaptation episodes are credited with the return after adaptation.
 
 Stadie, Yang, Houthooft, Chen, Duan, Wu, Abbeel, Sutskever 2018, "Some Considerations on Learning to
 Explore via Meta-Reinforcement Learning", Eq. 5, with ProMP's steps and penalty.
@@ -23,7 +23,7 @@ class EMaml(ClippedSteps):
     """ProMP's descent with a term: - exploration * mean over tasks of R(phi_K) log phi_0(D_0).
 
     R is the standardised return after adaptation (`credit`). MAML drops the dependence of D_0 on
-    the meta-parameters, so nothing tells it to explore.
+    the meta-parameters, and with it the incentive to explore.
     """
 
     inner_kl_penalty: NotNegative = 5e-4

@@ -7,7 +7,7 @@ the outer loop ascends the Gaussian smoothing of the return after adaptation U,
 
 estimated with antithetic pairs. MAML differentiates through U; here U may be anything. As in
 Salimans et al. 2017 (arXiv 1703.03864) ranks stand for returns and Adam takes the step; ranked are
-the differences within pairs, because a pair shares its task and tasks differ in what can be had.
+the differences within pairs, because a pair shares its task and tasks differ in their best return.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class EvolutionStrategy(OuterUpdate):
 def signed_ranks(gain: Tensor) -> Tensor:
     """Size ranks with the signs of the differences: (n,) -> (n,), in [-1, 1].
 
-    As Salimans et al.'s centred ranks they make a step independent of the scale of returns and of
-    outliers. A pair of which nothing is known (NaN) has no rank: NaN.
+    Like the centred ranks of Salimans et al., they make a step independent of the scale of returns
+    and of outliers. A pair without a known difference (NaN) has no rank: NaN.
     """
     known = ~gain.isnan()
     size = torch.where(known, gain.abs(), -1.0)  # the others come first
@@ -100,8 +100,8 @@ def signed_ranks(gain: Tensor) -> Tensor:
 def smoothed_gradient(start: Mapping[str, Tensor], gain: Tensor, sigma: float) -> Params:
     """The antithetic estimate, mean over pairs of gain * eps / (2 sigma): (M, ...) -> (...).
 
-    Salimans et al. 2017, section 2.1. With plain differences of returns it is unbiased. Pairs of
-    which nothing is known (NaN) are left out; if that is all of them, the estimate is NaN.
+    Salimans et al. 2017, section 2.1. With plain differences of returns it is unbiased. Unknown
+    pairs (NaN) are left out; if all are unknown, the estimate is NaN.
 
     Args:
         start: parameters of M slots, theta + sigma eps in the first half, theta - sigma eps in

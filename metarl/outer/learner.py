@@ -1,4 +1,4 @@
-"""The interface of a learner: all that the training loop knows of how policies learn to adapt."""
+"""The interface of learners: all that the training loop uses of a method."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from metarl_envs.inputs.plain import PlainFields
 
 
 class Experience(Protocol):
-    """What a learner collects in an iteration."""
+    """Data that a learner collects in an iteration."""
 
     @property
     def rollouts(self) -> Sequence[Rollouts]: ...  # the first before adaptation, the last after it
@@ -30,7 +30,7 @@ class Experience(Protocol):
 
 
 class Update(NamedTuple):
-    """The outcome of a learner's step, to be refused if it is not finite."""
+    """Result of a learner's step, refused if it is not finite."""
 
     params: Params
     """New meta-parameters, without axis M."""
@@ -44,7 +44,7 @@ E = TypeVar("E", bound=Experience)
 
 
 class Learner(ABC, Generic[E]):
-    """Makes policies that adapt. It holds no tensors: everything it remembers is in the state."""
+    """Makes policies that adapt. It holds no tensors: all that changes is in the state."""
 
     @property
     @abstractmethod
@@ -61,12 +61,12 @@ class Learner(ABC, Generic[E]):
 
     @abstractmethod
     def update(self, state: TrainState, experience: E) -> Update:
-        """One step on the experience, all tensors of the outcome on the CPU."""
+        """One step on the experience; all tensors of the result are on the CPU."""
 
 
 @dataclass(frozen=True)
 class LearnerParts:
-    """What a configuration gives every learner, whatever it makes of it."""
+    """Parts that a configuration gives every learner."""
 
     policy: Policy
     inner: InnerLoopConfig  # not annealed yet: see `Adaptation.at`
@@ -77,7 +77,7 @@ class LearnerParts:
 
 @dataclass(frozen=True)
 class LearnerSettings(PlainFields, ABC):
-    """Settings of the outer loop; which learner they make. Frozen, without tensors."""
+    """Settings of the outer loop, which make its learner. Frozen, without tensors."""
 
     @abstractmethod
     def learner(self, parts: LearnerParts) -> Learner:
@@ -89,7 +89,7 @@ class LearnerSettings(PlainFields, ABC):
         return {}
 
     def num_distinct_tasks(self, meta_batch_size: int) -> int:
-        """How many tasks are drawn for M slots; slot m runs the (m modulo this)-th one.
+        """Number of tasks drawn for M slots; slot m runs the (m modulo this)-th one.
 
         Fewer than M where several candidates must meet the same tasks.
 
@@ -99,9 +99,9 @@ class LearnerSettings(PlainFields, ABC):
         return meta_batch_size
 
     def check(self, adaptation: Adaptation) -> None:
-        """Refuse an adaptation with which the learner could not learn.
+        """Refuse an adaptation that the learner cannot work with.
 
         Raises:
-            InputError: naming both, and what to use.
+            InputError: with both names and an alternative.
         """
         del adaptation

@@ -1,4 +1,4 @@
-"""MAML++: the policies before the last adaptation step count too, at first.
+"""MAML++: early in meta-training, policies before the last adaptation step count too.
 
 Antoniou, Edwards, Storkey 2019, "How to train your MAML", Eq. 4, with ProMP's steps and penalty.
 """
@@ -40,7 +40,7 @@ class MamlPlusPlus(ClippedSteps):
         return total
 
     def step_weights(self, K: int, progress: float) -> list[float]:
-        """w_1, ..., w_K, of sum 1, when this share of meta-training, in [0, 1), is over."""
+        """w_1, ..., w_K, of sum 1, at this share of meta-training, in [0, 1)."""
         remaining = max(0.0, 1 - progress / self.multi_step_until) if self.multi_step_until else 0.0
         early = remaining / K
         return [*[early] * (K - 1), 1 - early * (K - 1)]

@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Iteration:
-    """What one meta-iteration gives an outer update to learn from."""
+    """Data of one meta-iteration that an outer update learns from."""
 
     policy: Policy
     adaptation: Adaptation
@@ -58,7 +58,7 @@ class OuterUpdate(LearnerSettings):
     ) -> Params:
         """The parameters that each of M slots starts its inner loop from: each (M, ...).
 
-        By default the meta-parameters themselves; a search over the parameters perturbs them.
+        By default the meta-parameters; a search over the parameters perturbs them.
         """
         del optimizer, generator
         return expand(params, meta_batch_size)
@@ -69,9 +69,9 @@ class OuterUpdate(LearnerSettings):
     ) -> Update:
         """One step of the meta-parameters, without axis M.
 
-        Tasks whose adaptation was not finite (`InnerLoop.failed`) have no part in it; if all of
-        them failed, it is not finite itself, and will be refused. Sums and means over tasks are
-        those of `metarl.distributed`.
+        Tasks whose adaptation was not finite (`InnerLoop.failed`) do not count; if all failed, the
+        update is not finite and is refused. Sums and means over tasks are those of
+        `metarl.distributed`.
 
         Args:
             params: the meta-parameters, with the policy's statistics, which stay as they are.
@@ -134,13 +134,12 @@ class MetaLearner(Learner[InnerLoop]):
 
 
 def update_normaliser(policy: Policy, params: Params, rollouts: Sequence[Rollouts]) -> Params:
-    """Parameters on the CPU, their normaliser moved by the observations of every collection.
+    """Parameters on the CPU, with the observations of every collection in their normaliser.
 
-    Those of adapted policies included: a meta-policy that stands still observes speeds near zero
-    alone, and the speeds of a policy that it adapts to lie beyond the normaliser's clip: 13 and
-    53 % of the steps of two Meta-SGD policies on half-cheetah-direction after 2.4 million steps,
-    and none so. It has its price there: returns of 154 and 171, against 166 and 195 by the
-    meta-policy's speeds alone.
+    Those of adapted policies are included. A meta-policy that stands still observes speeds near
+    zero, and speeds of its adapted policies would be clipped: 13 and 53 % of the steps of two
+    Meta-SGD policies on half-cheetah-direction after 2.4 million steps, and none this way. Their
+    returns were 154 and 171, and 166 and 195 with the meta-policy's observations alone.
     """
     params = to(params, rollouts[0].valid.device)
     for collection in rollouts:
@@ -150,7 +149,7 @@ def update_normaliser(policy: Policy, params: Params, rollouts: Sequence[Rollout
 
 @torch.no_grad()
 def inner_metrics(policy: Policy, inner: InnerLoop) -> dict[str, float]:
-    """The adaptation's length, as KL on a few pre-adaptation episodes and as a distance."""
+    """Size of the adaptation, as KL on a few pre-adaptation episodes and as a distance."""
     start, adapted = inner.policies[0], inner.adapted
     batch = first_episodes(inner.batches[0], 0.1)
     before, after = (policy.distribution(p, batch.rollouts) for p in (start, adapted))

@@ -1,4 +1,4 @@
-"""Minibatches of whole episodes in which the adaptation steps as it does on all episodes."""
+"""Minibatches of whole episodes, on which the adaptation steps as on all of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Minibatch:
 
     batches: Sequence[PolicyBatch]
     steps: Sequence[Batch]
-    """What each of the K adaptation steps learns from."""
+    """The batch of each of the K adaptation steps."""
     old: Sequence[Gaussian]
     """The policies that acted, on the batches."""
 
@@ -52,12 +52,12 @@ def adaptation_batches(
 ) -> list[list[Batch]]:
     """The batch of each adaptation step on each part, with the loss's gradient on all parts.
 
-    So the adaptation steps as it did when it collected, as long as the meta-parameters are those
-    that it started from, and only the derivative of the step is estimated on the part. ProMP does
-    without: it has no minibatches. With one episode in each (half-cheetah-payload-velocity, first
-    iteration, seed 0), steps on the part alone lead 0.24 to 0.33 nats away from the policies that
-    collected, and the mean gradient has a cosine of 0.43 with the gradient on all episodes; with
-    this, 0 nats and 0.86 (`python -m experiments.minibatch_gradients`).
+    At the meta-parameters that collected, the adaptation then steps as it did, and only the
+    derivative of the step is estimated on the part. ProMP has no minibatches and needs no such
+    term. With one episode in each (half-cheetah-payload-velocity, first iteration, seed 0), steps
+    on the part alone lead 0.24 to 0.33 nats away from the policies that collected, and the mean
+    gradient has a cosine of 0.43 with the gradient on all episodes; with this term, 0 nats and 0.86
+    (`python -m experiments.minibatch_gradients`).
     """
     steps = [inner_batches(iteration.policy, part[:-1], iteration.inner_loss) for part in parts]
     for k, phi in enumerate(iteration.inner.policies[:-1]):
@@ -77,7 +77,7 @@ def one_part(batch: PolicyBatch, which: slice, count: int) -> PolicyBatch:
 
 @dataclass(frozen=True)
 class AdaptedPolicies:
-    """The policies phi_0, ..., phi_K of an adaptation on a minibatch, with terms of losses."""
+    """The policies phi_0, ..., phi_K of an adaptation on a minibatch, and terms of meta-losses."""
 
     iteration: Iteration
     data: Minibatch

@@ -34,8 +34,8 @@ class Reptile(OuterUpdate):
         if not adaptation.moves_all_learned:
             name = type(adaptation).__name__
             raise InputError(
-                f"outer = Reptile with inner = {name}: Reptile learns only what a step moves, and "
-                f"{name} leaves weights or meta-parameters of its own where they are; use "
+                f"outer = Reptile with inner = {name}: Reptile learns only entries that a step "
+                f"moves, and {name} leaves some weights or meta-parameters where they are; use "
                 "GradientStep or ProximalStep (inner.kind gradient, proximal), or another outer"
             )
 

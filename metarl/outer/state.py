@@ -1,4 +1,4 @@
-"""The state of a training run: one object that holds everything a checkpoint needs."""
+"""The state of a training run, which holds everything that a checkpoint needs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Generators:
     resets: Generator
     actions: Generator
     evaluation: Generator
-    """Validation tasks and their noise; read from copies, so that all evaluations meet the same."""
+    """Validation tasks and their noise; read from copies, the same for all evaluations."""
     search: Generator
-    """Perturbations of the meta-parameters, where the outer loop searches by them."""
+    """Perturbations of the meta-parameters by an evolutionary search."""
 
     @staticmethod
     def from_seed(seed: int) -> Generators:
@@ -58,14 +58,14 @@ def initial_params(policy: Policy, adaptation: Adaptation, generator: Generator)
 class TrainState:
     """A run between two iterations.
 
-    `generators` advance in place while an iteration runs, so a state is saved only between them.
+    `generators` advance in place during an iteration, so a state is saved only between two.
     """
 
     params: Params
     """Meta-parameters, the adaptation's own included, with the normaliser; float32, on the CPU."""
     generators: Generators
     optimizer: Params = field(default_factory=dict)
-    """What the learner remembers between iterations beside the parameters, on the CPU."""
+    """State of the learner beside the parameters, on the CPU."""
     iteration: int = 0
     """Meta-iterations finished."""
     env_steps: int = 0
@@ -75,5 +75,5 @@ class TrainState:
     refused: int = 0
     """Updates refused in all."""
     observed: dict[str, list[float]] = field(default_factory=dict)
-    """Statistics of the last iteration's observations, saved with the policy; training does not
-    read them."""
+    """Statistics of the last iteration's observations, saved with the policy; not read in
+    training."""

@@ -1,4 +1,4 @@
-"""The points that an optimiser passed through, to take its last steps back."""
+"""The points that an optimiser passed, to take its last steps back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from metarl.policies.params import Params
 
 
 class Trail:
-    """Stack of points whose height stays on their device, so that the host never waits for it."""
+    """Stack of points whose height stays on the device, so that the host never waits for it."""
 
     def __init__(self, *start: Mapping[str, Tensor], room: int) -> None:
         """Start at a point.

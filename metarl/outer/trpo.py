@@ -39,9 +39,9 @@ from metarl_envs.inputs.numbers import Count, NotNegative, Positive, PositiveSha
 class Trpo(OuterUpdate):
     """One trust-region step per meta-iteration.
 
-    The adaptation's own meta-parameters (learned rates) are not in the trust region: a change of
-    a rate moves the policies far more than one of a weight, and the line search would fail for
-    all because of them. They take a step of Adam on the same gradient instead.
+    The adaptation's own meta-parameters (learned rates) are not in the trust region: a change of a
+    rate moves the policies far more than one of a weight, and the line search would fail for all.
+    They take an Adam step on the same gradient instead.
     """
 
     max_kl: Positive = 0.01
@@ -141,7 +141,7 @@ class Trpo(OuterUpdate):
 
 
 def partition(learned: Mapping[str, Tensor]) -> tuple[Params, Params]:
-    """(weights of the policy, meta-parameters of the adaptation's own)."""
+    """(weights of the policy, the adaptation's own meta-parameters)."""
     own = {name: value for name, value in learned.items() if name.startswith(ADAPTATION)}
     return {name: value for name, value in learned.items() if name not in own}, own
 

@@ -11,88 +11,35 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Generator, Tensor
 
+from metarl.policies.belief import Belief, Episodes, Outcome, outcomes, where
 from metarl.policies.gaussian import Gaussian
+from metarl.policies.normaliser import Statistics
 from metarl.policies.params import Params, head
 from metarl_envs import InputError, TaskFamily
 from metarl_envs.inputs.numbers import Positive
 from metarl_envs.inputs.plain import PlainFields
-
-VAR_FLOOR = 1e-8
-"""Added to the variance of observations, so that a constant one is no division by 0."""
-CLIP_OBSERVATIONS = 10.0
-"""Standardised observations beyond it are cut off."""
-
-Belief = dict[str, Tensor]
-"""What a policy carries along through a trial, by name: each (M, E, ...). Empty: nothing."""
-
-
-class Outcome(NamedTuple):
-    """What followed an action."""
-
-    actions: Tensor  # (M, E, A) outputs, cut where controls were cut
-    rewards: Tensor  # (M, E)
-    terminated: Tensor  # (M, E) the MDP ended
-    truncated: Tensor  # (M, E) the clock ran out
-    observations: Tensor  # (M, E, O) after it, also after an episode's last step
-
-
-class Experience(Protocol):
-    """Whole episodes, as far as a policy reads them: `metarl.rollouts.data.Rollouts`."""
-
-    @property
-    def observations(self) -> Tensor: ...  # (M, E, T, O)
-    @property
-    def actions(self) -> Tensor: ...  # (M, E, T, A) outputs
-    @property
-    def rewards(self) -> Tensor: ...  # (M, E, T)
-    @property
-    def terminated(self) -> Tensor: ...  # (M, E, T)
-    @property
-    def truncated(self) -> Tensor: ...  # (M, E, T)
-    @property
-    def valid(self) -> Tensor: ...  # (M, E, T)
-    @property
-    def final_observations(self) -> Tensor: ...  # (M, E, O)
 
 
 class Graph(Protocol):
     """An ONNX graph that is being built."""
 
     def constant(self, name: str, value: Tensor | float) -> str:
-        """Add a constant; its name."""
+        """Add a constant; returns its name."""
         ...
 
     def then(self, operator: str, source: str, *operands: str) -> str:
-        """Add an operation on named values; the name of its result."""
+        """Add an operation on named values; returns the result's name."""
         ...
-
-
-class Statistics(NamedTuple):
-    """Statistics of the observations that standardise them."""
-
-    mean: Tensor  # (..., O)
-    variance: Tensor  # (..., O)
-    samples: Tensor  # (..., 1) how many
-
-    def entries(self) -> Params:
-        """The same as entries of a policy's parameters."""
-        return {"obs_mean": self.mean, "obs_var": self.variance, "obs_count": self.samples}
-
-    def standardised(self, observations: Tensor) -> Tensor:
-        """Observations (..., S, O) with mean 0 and variance 1, clipped."""
-        std = (self.variance + VAR_FLOOR).sqrt().unsqueeze(-2)
-        standard = (observations - self.mean.unsqueeze(-2)) / std
-        return standard.clamp(-CLIP_OBSERVATIONS, CLIP_OBSERVATIONS)
 
 
 @dataclass(frozen=True)
 class PolicyConfig(PlainFields, ABC):
-    """Settings of a kind of policy: those that every kind has. A subclass adds its network's."""
+    """Settings that every kind of policy has. A subclass adds those of its network."""
 
     init_std: Positive = 1.0
     """Initial standard deviation of the policy's output, > 0. Sizes of inner steps are meant for 1:
@@ -111,16 +58,16 @@ class PolicyConfig(PlainFields, ABC):
 
     @abstractmethod
     def policy_type(self) -> type[Policy]:
-        """The class of policies that these are settings of."""
+        """Class of the policies with these settings."""
 
     def with_network_of(self, other: PolicyConfig) -> PolicyConfig:
-        """The other's settings, but for those that its weights do not depend on."""
+        """The other's settings; `start_only` settings that both have stay these."""
         kept = [name for name in self.start_only if name in other.start_only]
         return replace(other, **{name: getattr(self, name) for name in kept})
 
 
-# These are made once and read at every step: copying them to a GPU each time would wait for the
-# GPU, and a captured step goes on reading them where they are.
+# Made once and read at every step: a copy to a GPU each time would wait for it, and a captured step
+# reads the same memory again.
 @functools.cache
 def _action_range(
     low: tuple[float, ...],
@@ -142,7 +89,7 @@ def _action_range(
 def _bounds(
     low: tuple[float, ...], high: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The same numbers as tensors, each (A,)."""
+    """Bounds as tensors, each (A,)."""
     return torch.tensor(low).to(device, dtype), torch.tensor(high).to(device, dtype)
 
 
@@ -151,10 +98,9 @@ class Policy(PlainFields, ABC):
     """N(mean, std^2) over outputs: a network's mean, and a std that is the same in every state.
 
     A subclass is a frozen dataclass of settings and sizes without tensors, and final. Every method
-    is a pure function of the parameters of M different policies at once, each (M, ...); where one
-    policy's come without the axis M, nothing else has it. `init` and `act` make a policy without a
-    memory; one with a belief adds `begin` and `observe`. Entries are named as
-    `metarl.policies.params.Params` says.
+    is a pure function of the parameters of M policies at once, each (M, ...), or of one policy,
+    without the axis M anywhere. `init` and `act` make a feed-forward policy; one with a belief adds
+    `begin` and `observe`. Names of parameters: see `metarl.policies.params.Params`.
     """
 
     config: PolicyConfig
@@ -162,30 +108,10 @@ class Policy(PlainFields, ABC):
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
     control_limits: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-    """Low and high bounds within the actuator range that no control leaves, where a robot must not
-    use all of it. What an output means does not change: controls are cut, not scaled."""
+    """Bounds tighter than the actuator range. Controls are clipped to them, not rescaled."""
     action_middle: tuple[float, ...] | None = None
-    """Control that an output of 0 means, such as what holds the robot in its starting pose; None:
-    the middle between low and high."""
-
-    @staticmethod
-    def for_family(family: TaskFamily, config: PolicyConfig) -> Policy:
-        """The policy that fits the family's spaces."""
-        low, high = family.action_bounds()
-        return config.policy_type()(
-            config,
-            family.observation_size,
-            tuple(low.tolist()),
-            tuple(high.tolist()),
-            action_middle=family.action_middle(),
-        )
-
-    @property
-    def action_size(self) -> int:
-        """A."""
-        return len(self.action_low)
-
-    # The network and its belief.
+    """Control at an output of 0, such as one that holds the starting pose; None: the middle
+    between low and high."""
 
     @abstractmethod
     def init(self, generator: Generator) -> Params:
@@ -222,49 +148,36 @@ class Policy(PlainFields, ABC):
     def distribution(
         self,
         params: Mapping[str, Tensor],
-        episodes: Experience,
+        episodes: Episodes,
         belief: Belief | None = None,
     ) -> Gaussian:
         """Output distributions at every step, as if the policy had lived through the episodes.
 
-        Differentiable through the belief. At invalid steps they are finite and mean nothing.
+        Differentiable through the belief. At invalid steps they are finite padding.
 
         Args:
             params: (M, ...).
-            episodes: what was seen, done and got.
-            belief: at the start; None: that of a trial.
+            episodes: of M tasks.
+            belief: at their start; None: a trial begins.
 
         Returns:
             mean (M, E, T, A) and log_std (M, 1, 1, A).
         """
-        seen, means = episodes.observations, []
-        belief = self.begin(params, seen.shape[1]) if belief is None else belief
-        ended = episodes.terminated | episodes.truncated
-        following = torch.cat([seen[:, :, 1:], episodes.final_observations.unsqueeze(2)], dim=2)
-        following = torch.where(
-            ended.unsqueeze(-1), episodes.final_observations.unsqueeze(2), following
-        )
-        sent = self.sent(episodes.actions)
-        for t in range(seen.shape[2]):
-            dist, after = self.act(params, belief, seen[:, :, t])
-            outcome = Outcome(
-                sent[:, :, t],
-                episodes.rewards[:, :, t],
-                episodes.terminated[:, :, t],
-                episodes.truncated[:, :, t],
-                following[:, :, t],
-            )
+        belief = self.begin(params, episodes.valid.shape[1]) if belief is None else belief
+        means = []
+        for t, outcome in enumerate(outcomes(episodes, self.sent(episodes.actions))):
+            dist, after = self.act(params, belief, episodes.observations[:, :, t])
             after = self.observe(params, after, outcome)
             belief = where(episodes.valid[:, :, t], after, belief)
             means.append(dist.mean)
         return Gaussian(torch.stack(means, dim=2), self.log_std(params).unsqueeze(-2))
 
     def folded(self, params: Mapping[str, Tensor]) -> Params:
-        """One policy that acts the same with its entries `task.*` as at the start of a task."""
+        """Parameters of one policy that acts the same with `task.*` as at a task's start."""
         return dict(params)
 
     def add_mean(self, params: Mapping[str, Tensor], graph: Graph, observations: str) -> str:
-        """Add the mean output of one policy to an ONNX graph; the name of the result.
+        """Add one policy's mean output to an ONNX graph; returns the result's name.
 
         Raises:
             InputError: by default; a policy with a belief needs more inputs than observations.
@@ -272,10 +185,27 @@ class Policy(PlainFields, ABC):
         del params, graph, observations
         raise InputError(f"{type(self).__name__}: cannot be exported as ONNX; use metarl.load")
 
-    # Its noise.
+    @staticmethod
+    def for_family(family: TaskFamily, config: PolicyConfig) -> Policy:
+        """The policy that fits the family's spaces."""
+        low, high = family.action_bounds()
+        return config.policy_type()(
+            config,
+            family.observation_size,
+            tuple(low.tolist()),
+            tuple(high.tolist()),
+            action_middle=family.action_middle(),
+        )
+
+    @property
+    def action_size(self) -> int:
+        """A."""
+        return len(self.action_low)
+
+    # Noise.
 
     def initial_noise(self) -> Params:
-        """The entry that `log_std` reads."""
+        """Entry of the parameters that `log_std` reads."""
         return {"log_std": torch.full((self.action_size,), math.log(self.config.init_std))}
 
     def log_std(self, params: Mapping[str, Tensor]) -> Tensor:
@@ -284,7 +214,7 @@ class Policy(PlainFields, ABC):
 
     @torch.no_grad()
     def rescaled(self, params: Mapping[str, Tensor], factor: float) -> Params:
-        """Outputs times `factor`, with their noise."""
+        """Parameters with mean outputs and noise times `factor`."""
         weight, bias, log_std = head(params)
         return dict(params) | {
             weight: params[weight] * factor,
@@ -293,21 +223,20 @@ class Policy(PlainFields, ABC):
         }
 
     def without_mean(self, params: Mapping[str, Tensor]) -> Params:
-        """The same noise around the output 0."""
+        """Parameters with the same noise around a mean output of 0."""
         weight, bias, _ = head(params)
         return dict(params) | {weight: 0 * params[weight], bias: 0 * params[bias]}
 
-    # What it reads.
+    # Observations.
 
     def initial_statistics(self) -> Params:
-        """The entries of the normaliser of observations, if there is one."""
+        """Entries of the observation normaliser; {} without one."""
         if not self.config.normalize_observations:
             return {}
-        size = self.observation_size
-        return Statistics(torch.zeros(size), torch.ones(size), torch.zeros(1)).entries()
+        return Statistics.fresh(self.observation_size).entries()
 
     def statistics(self, params: Mapping[str, Tensor]) -> Statistics | None:
-        """Of the observations, where the policy standardises them."""
+        """Statistics of the observations; None: they are not standardised."""
         if not self.config.normalize_observations:
             return None
         return Statistics(params["obs_mean"], params["obs_var"], params["obs_count"])
@@ -324,17 +253,10 @@ class Policy(PlainFields, ABC):
         known = self.statistics(params)
         if known is None:
             return dict(params)
-        seen = observations[valid].double()
-        count, new = known.samples.double(), float(len(seen))
-        total = count + new
-        delta = seen.mean(0) - known.mean.double()
-        mean = known.mean.double() + delta * new / total
-        within = known.variance.double() * count + seen.var(0, unbiased=False) * new
-        variance = (within + delta.square() * count * new / total) / total
-        fresh = Statistics(mean, variance, total).entries()
-        return dict(params) | {k: v.to(params[k].dtype) for k, v in fresh.items()}
+        fresh = known.updated(observations[valid]).entries()
+        return dict(params) | {name: value.to(params[name]) for name, value in fresh.items()}
 
-    # What its outputs mean.
+    # Outputs and controls.
 
     def action_range(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """(middle, half), each (A,): an output means middle + half * output / action_scale.
@@ -366,7 +288,7 @@ class Policy(PlainFields, ABC):
         return (controls - middle) / half * self.config.action_scale
 
     def sent(self, outputs: Tensor) -> Tensor:
-        """Outputs (..., A) as far as controls follow them: what a robot can tell of them."""
+        """Outputs (..., A) after clipping of their controls, as they follow from a robot's log."""
         return self.outputs(self.controls(outputs))
 
     def output_bounds(self) -> tuple[Tensor, Tensor]:
@@ -374,13 +296,3 @@ class Policy(PlainFields, ABC):
         lows, highs = self.control_limits or (self.action_low, self.action_high)
         low, high = _bounds(lows, highs, torch.float64, torch.device("cpu"))
         return self.outputs(low), self.outputs(high)
-
-
-def where(worlds: Tensor, belief: Belief, other: Belief) -> Belief:
-    """A belief in some worlds, (M, E), and another one in the rest."""
-    return {
-        name: torch.where(
-            worlds.view(*worlds.shape, *[1] * (value.dim() - worlds.dim())), value, other[name]
-        )
-        for name, value in belief.items()
-    }

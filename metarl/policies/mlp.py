@@ -11,17 +11,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from metarl.policies.base import (
-    CLIP_OBSERVATIONS,
-    VAR_FLOOR,
-    Belief,
-    Experience,
-    Graph,
-    Policy,
-    PolicyConfig,
-    Statistics,
-)
+from metarl.policies.base import Graph, Policy, PolicyConfig
+from metarl.policies.belief import Belief, Episodes
 from metarl.policies.gaussian import Gaussian
+from metarl.policies.normaliser import CLIP_OBSERVATIONS, VAR_FLOOR, Statistics
 from metarl.policies.params import Params
 from metarl_envs import InputError
 from metarl_envs.inputs.numbers import Count, Natural
@@ -71,7 +64,7 @@ class GaussianMlpPolicy(Policy):
     def distribution(
         self,
         params: Mapping[str, Tensor],
-        episodes: Experience,
+        episodes: Episodes,
         belief: Belief | None = None,
     ) -> Gaussian:
         """As in `Policy`, by one product for all steps of a task."""

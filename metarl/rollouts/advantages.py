@@ -15,7 +15,7 @@ BLOCK = 128
 
 @dataclass(frozen=True)
 class PolicyBatch:
-    """Episodes of M tasks as policy losses read them: with advantages and weights."""
+    """Episodes of M tasks with the advantages and weights that policy losses read."""
 
     rollouts: Rollouts
     """Data, never differentiated; `log_probs` are those of the policy that acted."""
@@ -168,7 +168,7 @@ def explained_variance(values: Tensor, returns: Tensor, weights: Tensor) -> Tens
 
 
 def some_episodes(batch: PolicyBatch, which: slice) -> PolicyBatch:
-    """These episodes of every task, with the weights that they have among all."""
+    """Some episodes of every task, with their weights among all."""
     return replace(
         batch,
         rollouts=batch.rollouts.some_episodes(which),

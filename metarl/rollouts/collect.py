@@ -1,7 +1,6 @@
 """Collection of rollouts: M different policies act in M x E worlds at once.
 
-Axes, here and everywhere: M tasks, E episodes per task, T steps, O observation, A action,
-S = E*T samples of a task.
+Axes: M tasks, E episodes per task, T steps, O observation, A action.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from metarl.policies.base import Belief, Policy
+from metarl.policies.base import Policy
+from metarl.policies.belief import Belief
 from metarl.policies.gaussian import Gaussian, log_prob
 from metarl.policies.params import to
 from metarl.rollouts.cuda_graph import cuda_graph
@@ -37,25 +37,25 @@ def stream_on(device: torch.device, generator: Generator) -> Generator:
 
 
 def captures_on(device: torch.device) -> Capture | None:
-    """How time steps are captured: as CUDA graphs on a GPU; None: not at all elsewhere."""
+    """Capture of time steps as CUDA graphs; None on a CPU, where nothing is captured."""
     return functools.partial(cuda_graph, device=device) if device.type == "cuda" else None
 
 
 class Collector:
-    """One policy function in the worlds of one environment, with the time steps captured so far.
+    """Collects episodes of one policy function in the worlds of one environment.
 
     On a GPU the first collection captures a time step as graphs, which it and the later ones
-    repeat. Nothing waits for the GPU before the last step, steps after every episode's end
-    included, and random numbers are drawn there (see `stream_on`).
+    repeat. Nothing waits for the GPU before the last step, and random numbers are drawn there
+    (see `stream_on`).
     """
 
     def __init__(self, env: TaskEnv, policy: Policy, capture: Capture | None = None) -> None:
-        """Starts with nothing captured.
+        """Store the parts; nothing is captured yet.
 
         Args:
             env: M tasks, E episodes; its tasks must be set before a collection.
             policy: the policy function.
-            capture: how a time step is captured; None: `captures_on` the environment's device.
+            capture: of a time step; None: `captures_on` the environment's device.
         """
         self.env, self.policy = env, policy
         self._capture = capture or captures_on(env.device)
@@ -74,34 +74,28 @@ class Collector:
         """One episode in each of the M x E worlds, task m acting with the m-th parameters.
 
         One batched forward pass per time step serves all policies. Random numbers are drawn for
-        every world and step, so no world's stream depends on how long another one lives. Limits of
-        the engine that were too low are a warning. torch runs by one thread meanwhile.
+        every world and step, so that none depends on the length of another world's episode. Worlds
+        that exceeded a limit of the engine are a warning. torch uses one thread meanwhile.
 
         Args:
             params: per-task parameters with leading axis M (`expand` for one shared policy).
             resets: source of reset noise.
             actions: source of action noise.
-            explore: whether noise is added to the mean action. An adaptation learns from its noise;
-                a policy is measured as it is deployed, without, and then draws nothing from
-                `actions`.
-            belief: that of an earlier collection's `Rollouts`, whose trial goes on; None: a new
-                trial begins.
+            explore: add noise to the mean action, as adaptation needs; False: act as when deployed,
+                drawing nothing from `actions`.
+            belief: of an earlier collection whose trial goes on; None: a new trial begins.
         """
-        env, policy = self.env, self.policy
+        env, policy, device = self.env, self.policy, self.env.device
         M, E, T = env.num_tasks, env.episodes_per_task, env.horizon
-        device = env.device
         with torch_threads(1):
             resets = stream_on(device, resets)
             actions = stream_on(device, actions) if explore else actions
             params = to(params, device)
             belief = policy.begin(params, E) if belief is None else to(belief, device)
             log_std = policy.log_std(params)
-            shape, made = (T, M, E, policy.action_size), {"dtype": log_std.dtype, "device": device}
-            noise = (
-                torch.randn(shape, generator=actions, **made)
-                if explore
-                else torch.zeros(shape, **made)
-            )
+            noise = torch.zeros((T, M, E, policy.action_size), dtype=log_std.dtype, device=device)
+            if explore:
+                noise.normal_(generator=actions)
             noise = (noise * log_std.exp()).flatten(1, 2)
             if self._capture is None:
                 buffers = StepBuffers(env, policy, params, noise, belief)
@@ -117,17 +111,17 @@ class Collector:
                 captured.run(params, noise, belief, env.reset(resets))
                 buffers, length = captured.buffers, T
             rollouts = _rollouts(buffers, length, noise, log_std, (M, E))
-            complaint = env.complaint()
-            # And not only of worlds that went on after their end.
-            if complaint and bool(rollouts.diverged.any()):
-                warnings.warn(complaint, stacklevel=2)
+            message = env.overflow_message()
+            # Worlds that were stepped on after their end do not count.
+            if message and bool(rollouts.diverged.any()):
+                warnings.warn(message, stacklevel=2)
         return rollouts
 
 
 def _rollouts(
     buffers: StepBuffers, length: int, noise: Tensor, log_std: Tensor, worlds: tuple[int, int]
 ) -> Rollouts:
-    """What the buffers hold after so many steps, by task: copies, since they are written again."""
+    """Rollouts of the first `length` steps in the buffers: copies, as those are used again."""
 
     def by_task(tensor: Tensor) -> Tensor:
         """(T, N, ...) -> (M, E, T, ...)."""
@@ -137,8 +131,8 @@ def _rollouts(
     terminated, truncated, diverged = buffers.terminated, buffers.truncated, buffers.diverged
     ended = terminated | truncated | diverged
     reached = (ended.cumsum(0) - ended.long()) == 0  # no end before this step
-    broken = (diverged & reached).any(0)
-    valid = by_task(reached & ~broken)
+    failed = (diverged & reached).any(0)
+    valid = by_task(reached & ~failed)
     lengths = valid.sum(-1).clamp(min=1)
     spread = log_std.unsqueeze(1)
     return Rollouts(
@@ -152,6 +146,6 @@ def _rollouts(
         valid=valid,
         final_observations=buffers.observations[length].unflatten(0, worlds).clone(),
         quantity=torch.where(valid, by_task(buffers.quantity), 0.0).sum(-1) / lengths,
-        diverged=broken.view(worlds),
+        diverged=failed.view(worlds),
         belief={name: value.clone() for name, value in buffers.belief.items()},
     )

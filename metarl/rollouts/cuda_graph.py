@@ -1,4 +1,4 @@
-"""CUDA graphs: work that is queued once and recorded, and from then on is a single launch."""
+"""CUDA graphs: recorded work that is repeated by a single launch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from metarl_envs import without_garbage_collection
 
 
 def cuda_graph(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """What does the work again, as a graph on a GPU. The work is done once, too.
+    """Capture `work` as a CUDA graph and return its replay. Runs `work` once as warm-up.
 
-    It must read and write tensors that stay where they are, ask for no value on the GPU, and
-    launch no graph. Work that cannot be recorded is queued operation by operation each time, with
-    one warning.
+    It must read and write tensors at fixed addresses, read no value back from the GPU, and launch
+    no graph. Work that cannot be recorded is queued operation by operation each time, with one
+    warning.
     """
     work()  # libraries set themselves up at first use, which cannot be recorded
     with torch.cuda.device(device):

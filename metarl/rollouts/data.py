@@ -1,18 +1,17 @@
 """Rollouts: episodes of M policies in M x E worlds.
 
-Axes, here and everywhere: M tasks, E episodes per task, T steps, O observation, A action.
+Axes: M tasks, E episodes per task, T steps, O observation, A action.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from metarl.policies.base import Belief
+from metarl.policies.belief import Belief
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,11 @@ class Rollouts:
     quantity: Tensor  # (M, E) the family's physical quantity, averaged over the episode
     diverged: Tensor  # (M, E)
     belief: Belief = field(default_factory=dict)
-    """Of the policy after the last step of each episode, each (M, E, ...)."""
+    """The policy's belief after each episode's last step, each (M, E, ...)."""
 
     def to(self, device: torch.device) -> Rollouts:
         """The same rollouts on another device."""
-        return _joined([self], lambda parts: parts[0].to(device))
+        return _each(lambda tensor: tensor.to(device), self)
 
     def returns(self) -> Tensor:
         """Undiscounted return of every episode: (M, E); NaN for diverged episodes."""
@@ -45,34 +44,29 @@ class Rollouts:
         return self.returns().nanmean(dim=1)
 
     def some_episodes(self, which: slice) -> Rollouts:
-        """These of every task's E episodes: views."""
-        return _joined([self], lambda parts: parts[0][:, which])
+        """Some of every task's E episodes: views."""
+        return _each(lambda tensor: tensor[:, which], self)
 
     def some_tasks(self, which: slice | list[int]) -> Rollouts:
-        """These of the M tasks, with all of their episodes."""
-        return _joined([self], lambda parts: parts[0][which])
+        """Some of the M tasks, with all of their episodes."""
+        return _each(lambda tensor: tensor[which], self)
 
     def num_steps(self) -> int:
         """Environment steps simulated, those of diverged episodes included."""
-        ended = (self.terminated | self.truncated).any(-1)
-        length = (self.terminated | self.truncated).float().argmax(-1) + 1
-        horizon = self.rewards.shape[-1]
-        return int(torch.where(ended, length, horizon).sum())
+        ended = self.terminated | self.truncated
+        length = ended.float().argmax(-1) + 1
+        return int(torch.where(ended.any(-1), length, ended.shape[-1]).sum())
 
 
 def joined_episodes(parts: Sequence[Rollouts]) -> Rollouts:
     """Episodes of the same tasks, one collection after the other: (M, E1 + E2 + ..., ...)."""
-    return _joined(parts, lambda tensors: torch.cat(tensors, 1))
+    return _each(lambda *tensors: torch.cat(tensors, 1), *parts)
 
 
-def _joined(parts: Sequence[Rollouts], join: Callable[[list[Tensor]], Tensor]) -> Rollouts:
-    """Rollouts of which every tensor is made from those of the parts."""
-
-    def joined(values: Sequence[Any]) -> Any:  # noqa: ANN401 - a tensor, or a belief
-        if isinstance(values[0], Tensor):
-            return join(list(values))
-        return {name: join([value[name] for value in values]) for name in values[0]}
-
+def _each(function: Callable[..., Tensor], *rollouts: Rollouts) -> Rollouts:
+    """Rollouts whose every tensor is `function` of the tensors of that name."""
+    names = [f.name for f in fields(Rollouts) if f.name != "belief"]
     return Rollouts(
-        **{f.name: joined([getattr(part, f.name) for part in parts]) for f in fields(Rollouts)}
+        **{name: function(*(getattr(r, name) for r in rollouts)) for name in names},
+        belief={key: function(*(r.belief[key] for r in rollouts)) for key in rollouts[0].belief},
     )

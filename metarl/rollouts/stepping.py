@@ -1,4 +1,4 @@
-"""Episodes of M x E worlds, step by step: on a CPU with an eye on who is alive, on a GPU captured.
+"""Steps of M x E worlds through one episode: masked on a CPU, as captured graphs on a GPU.
 
 Axes: M tasks, E episodes per task, N = M*E worlds, T steps, O observation, A action.
 """
@@ -10,20 +10,20 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from metarl.policies.base import Belief, Outcome, Policy, where
+from metarl.policies.base import Policy
+from metarl.policies.belief import Belief, Outcome, where
 from metarl.policies.params import Params
 from metarl.rollouts.task_env import EnvStep, TaskEnv
 
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
-"""From work on tensors that stay where they are to what does it again, such as a graph's launch."""
+"""Captures a function over fixed tensors and returns its replay, such as a CUDA graph's launch."""
 
 
 class StepBuffers:
-    """What M policies see, do and get in an episode of each of N worlds, and what they believe.
+    """Preallocated time-major buffers for one episode in each of N worlds, with beliefs.
 
-    Time-major, so that a step writes one contiguous block. All tensors are there from the start
-    and are written in place. The number of a step is an int, or a tensor (1,) on their device,
-    which nobody has to wait for.
+    Each step writes one contiguous block in place. The number of a step is an int, or a tensor (1,)
+    on their device, which is read without waiting.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class StepBuffers:
         noise: Tensor,
         belief: Belief,
     ) -> None:
-        """Tensors for `env.horizon` steps.
+        """Allocate `env.horizon` steps.
 
         Args:
-            env: whose worlds; not kept.
+            env: the worlds, for their number and horizon.
             policy: the policy function.
             params: per-task parameters, (M, ...), read at every step.
-            noise: of the policies' outputs, (T, N, A), likewise.
+            noise: of the policies' outputs, (T, N, A), read at every step.
             belief: at the start, (M, E, ...): copied.
         """
         T, N, A = noise.shape
@@ -63,16 +63,16 @@ class StepBuffers:
         }
 
     def act(self, t: int | Tensor) -> Tensor:
-        """The policies' controls at step t, (N, A), their outputs being noted."""
-        seen = self.observations[t].view(*self._by_task, -1)
-        dist, belief = self._policy.act(self._params, self.belief, seen)
+        """Store the policies' outputs at step t and return their controls, (N, A)."""
+        observations = self.observations[t].view(*self._by_task, -1)
+        dist, belief = self._policy.act(self._params, self.belief, observations)
         self._believe(belief)
         output = dist.mean.flatten(0, 1) + self._noise[t].flatten(0, -2)  # (N, A)
         _write(self.outputs, t, output)
         return self._policy.controls(output)
 
-    def note(self, t: int | Tensor, step: EnvStep, observations: Tensor) -> None:
-        """What step t led to, with what is seen after it."""
+    def store(self, t: int | Tensor, step: EnvStep, observations: Tensor) -> None:
+        """Store the outcome of step t, and the observations after it, (N, O)."""
         _write(self.rewards, t, step.rewards)
         _write(self.quantity, t, step.quantity)
         _write(self.terminated, t, step.terminated)
@@ -84,7 +84,7 @@ class StepBuffers:
         self.alive &= ~(step.terminated | step.truncated | step.diverged)
 
     def _outcome(self, t: int | Tensor) -> Outcome:
-        """What followed the action of step t, as replayed later."""
+        """Outcome of step t as `metarl.policies.belief.outcomes` gives it."""
 
         def at(buffer: Tensor, t: int | Tensor) -> Tensor:
             return buffer[t].view(*self._by_task, *buffer.shape[2:])
@@ -94,7 +94,7 @@ class StepBuffers:
         return Outcome(sent, at(self.rewards, t), *flags, at(self.observations, t + 1))
 
     def _believe(self, belief: Belief) -> None:
-        """Take over a belief in the worlds whose episode goes on."""
+        """Update the belief in the worlds whose episode goes on."""
         if belief:
             alive = self.alive.view(self._by_task)
             for name, value in where(alive, belief, self.belief).items():
@@ -109,14 +109,14 @@ def _write(buffer: Tensor, t: int | Tensor, value: Tensor) -> None:
 
 
 def run_while_alive(env: TaskEnv, buffers: StepBuffers) -> int:
-    """Step from the first observations until no world is alive: how many steps that took.
+    """Step from the first observations until no world is alive; returns the number of steps.
 
-    For engines on a CPU, where to look at `alive` costs nothing.
+    For engines on a CPU, where reading `alive` costs nothing.
     """
     mask = None
     for t in range(env.horizon):
         step = env.step(buffers.act(t), mask)
-        buffers.note(t, step, step.observations)
+        buffers.store(t, step, step.observations)
         if not bool(buffers.alive.all()):
             mask = buffers.alive
             if not bool(mask.any()):
@@ -127,14 +127,12 @@ def run_while_alive(env: TaskEnv, buffers: StepBuffers) -> int:
 class CapturedSteps:
     """A time step of one policy function in one environment, captured once and repeated T times.
 
-    The step is three launches: from observations to controls, the engine's own graph, and all that
-    follows from it. The engine's is not part of one with the others: its solver loops until all
-    worlds have converged, and CUDA refuses such nodes in a graph within a graph (NVIDIA/warp#1827).
-    Captured into torch's own, Warp would suspend the capture at each of them, and torch's
-    allocator takes what is resumed for another one.
+    The step is three launches: observations to controls, the engine's own graph, and storing the
+    outcome. The engine's graph is apart: its solver loops until all worlds have converged, and CUDA
+    refuses such nodes in a graph within a graph (NVIDIA/warp#1827). In a capture by torch, Warp
+    would suspend it at each of them, and torch's allocator takes the resumed one for another.
 
-    All worlds go on to the end, since the engine steps them all anyway. Those whose episode is over
-    are seen as they ended, as if they had not moved.
+    The engine steps all worlds to the end. Worlds whose episode is over keep its last observation.
     """
 
     def __init__(
@@ -146,15 +144,13 @@ class CapturedSteps:
         belief: Belief,
         capture: Capture,
     ) -> None:
-        """Captures; the worlds are left somewhere, to be reset.
+        """Capture a step; the worlds have to be reset afterwards.
 
         Args:
-            env: whose worlds.
+            env: the worlds.
             policy: the policy function.
-            params: per-task parameters, (M, ...), for their names and shapes.
-            noise: (T, N, A), for its shape.
-            belief: (M, E, ...), likewise.
-            capture: what makes the two graphs.
+            params, noise, belief: as of `run`, for their names, shapes and types.
+            capture: makes the two graphs.
         """
         self._env = env
         self._params: Params = {name: value.clone() for name, value in params.items()}
@@ -165,14 +161,14 @@ class CapturedSteps:
         def act() -> None:
             env.begin_step(buffers.act(t))
 
-        def note() -> None:
+        def store() -> None:
             step = env.end_step()
             before = buffers.observations[t].squeeze(0)
-            seen = torch.where(buffers.alive[:, None], step.observations, before)
-            buffers.note(t, step, seen)
+            observations = torch.where(buffers.alive[:, None], step.observations, before)
+            buffers.store(t, step, observations)
             t.add_(1)
 
-        self._act, self._note = capture(act), capture(note)
+        self._act, self._store = capture(act), capture(store)
 
     def run(
         self, params: Mapping[str, Tensor], noise: Tensor, belief: Belief, observations: Tensor
@@ -196,4 +192,4 @@ class CapturedSteps:
         for _ in range(self._env.horizon):
             self._act()
             self._env.simulate()
-            self._note()
+            self._store()

@@ -1,6 +1,6 @@
-"""What the learner knows of an environment: M tasks in E worlds each, stepped all at once.
+"""The learner's view of an environment: M tasks in E worlds each, stepped all at once.
 
-`metarl_envs.BatchEnv` is one; a batched simulator of someone else's becomes one by these members.
+`metarl_envs.BatchEnv` has these members; another batched simulator becomes a `TaskEnv` by them.
 N = M*E worlds in task-major order: world m*E + e runs task m. Nothing resets by itself.
 """
 
@@ -15,7 +15,7 @@ from metarl_envs import Tasks
 
 
 class EnvStep(Protocol):
-    """What one control step led to."""
+    """Outcome of one control step."""
 
     @property
     def observations(self) -> Tensor: ...  # (N, O)
@@ -26,7 +26,7 @@ class EnvStep(Protocol):
     @property
     def truncated(self) -> Tensor: ...  # (N,) the horizon was reached
     @property
-    def diverged(self) -> Tensor: ...  # (N,) not physics any more; the rest is finite there
+    def diverged(self) -> Tensor: ...  # (N,) the simulation failed; the rest is finite there
     @property
     def quantity(self) -> Tensor: ...  # (N,) a physical quantity to report beside the reward
 
@@ -51,7 +51,7 @@ class TaskEnv(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Of all tensors that it gives and takes."""
+        """Device of all tensors that go in and come out."""
         ...
 
     def set_tasks(self, tasks: Tasks) -> None:
@@ -65,12 +65,12 @@ class TaskEnv(Protocol):
     def step(self, actions: Tensor, mask: Tensor | None = None) -> EnvStep:
         """Apply controls, (N, A), in the worlds of `mask`, (N,); None: in all.
 
-        The other worlds keep state and observation; what is said of them else means nothing.
+        The other worlds keep state and observation; the rest of their outcome is undefined.
         """
         ...
 
-    # The same in three parts, of which a GPU captures the first and the last as graphs: they must
-    # not wait for it, nor leave tensors behind that the next step reads elsewhere.
+    # `step` in three parts. On a GPU the first and the last are captured as graphs: they must not
+    # wait for it, and must write what the next step reads to the same memory each time.
 
     def begin_step(self, actions: Tensor) -> None:
         """Take the controls of a step of all worlds."""
@@ -81,9 +81,9 @@ class TaskEnv(Protocol):
         ...
 
     def end_step(self) -> EnvStep:
-        """What the step led to."""
+        """Outcome of the step."""
         ...
 
-    def complaint(self) -> str:
-        """Why worlds diverged since the last reset, where a user can change it; "" otherwise."""
+    def overflow_message(self) -> str:
+        """The capacity limit exceeded since the last reset, and how to raise it; "" if none."""
         ...

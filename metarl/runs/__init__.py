@@ -1,1 +1,1 @@
-"""What is on disk: run folders, checkpoints, policies and metrics, written atomically."""
+"""Files on disk: run folders, checkpoints, policies and metrics, written atomically."""

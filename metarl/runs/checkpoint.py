@@ -1,9 +1,9 @@
 """Run folders and their checkpoints: written whole or not at all, checked when read.
 
-RUN/config.json                      the configuration, and the commands that led here
+RUN/config.json                      the configuration, and the commands of the run
 RUN/checkpoints/latest               name of the newest checkpoint, for people and scripts
 RUN/checkpoints/000150/              a policy folder (see `metarl.runs.policy_folder`) with also
-    training.safetensors, .json      what training goes on from (see `metarl.runs.training_files`)
+    training.safetensors, .json      the state of training (see `metarl.runs.training_files`)
 RUN/best/                            a policy folder: the best so far on the validation tasks
 """
 
@@ -71,7 +71,7 @@ COUNTERS = ("iteration", "env_steps", "refused_in_a_row", "refused")
 
 T = TypeVar("T")
 Training = tuple[Mapping[str, int], Mapping[str, Tensor]]
-"""Counters and tensors that training goes on from."""
+"""Counters and tensors of the state of training."""
 
 
 def save_checkpoint(run: Path, config: TrainConfig, state: TrainState, *, keep: int = 5) -> Path:
@@ -104,8 +104,8 @@ def save_policy_checkpoint(
         config: of the run.
         params: one policy's parameters.
         noted: metadata with at least `iteration`, which names the checkpoint.
-        training: what its training needs to go on; None: nothing trains it.
-        keep: how many of the newest stay.
+        training: the state of its training; None: it is not trained.
+        keep: number of the newest checkpoints that stay.
     """
     with _new_checkpoint(run, int(noted["iteration"]), keep) as folder:
         digest = write_policy(folder, _saved(config, params, noted))
@@ -117,12 +117,12 @@ def save_policy_checkpoint(
 def load_baseline_checkpoint(
     run: Path, counters: tuple[str, ...], like: Callable[[SavedPolicy], Mapping[str, Tensor]]
 ) -> Stored:
-    """The newest checkpoint of a baseline that is whole, with what its training needs to go on.
+    """The newest intact checkpoint of a baseline, with the state of its training.
 
     Args:
         run: the run's folder.
         counters: that training keeps.
-        like: from the policy to tensors of the names, shapes and types that training keeps.
+        like: from the policy to tensors of the names, shapes and types of the state.
 
     Raises:
         RunError: if there is no run, or no checkpoint that training can go on from.
@@ -132,13 +132,13 @@ def load_baseline_checkpoint(
 
 
 def save_best(run: Path, config: TrainConfig, state: TrainState, return_post: float) -> Path:
-    """Write RUN/best/, atomically, over what was the best before.
+    """Write RUN/best/, atomically, over the best before.
 
     Args:
         run: the run's folder.
         config: of the run.
         state: whose parameters are the best so far.
-        return_post: what they reach after adaptation on the validation tasks.
+        return_post: their return after adaptation on the validation tasks.
     """
     finite = family_of(config).is_finite
     tasks = "its training tasks (none is held out)" if finite else "validation tasks"
@@ -155,20 +155,20 @@ def save_best(run: Path, config: TrainConfig, state: TrainState, return_post: fl
 
 
 def drop_best_after(run: Path, iteration: int) -> None:
-    """Delete RUN/best/ if it is of a later iteration, which the run will come to again.
+    """Delete RUN/best/ if it is of a later iteration, which the run will repeat.
 
-    Such a one is left by a crash between the evaluation and the next checkpoint.
+    A crash between the evaluation and the next checkpoint leaves it.
     """
     if (run / BEST / CONFIG).is_file():
-        noted = read_json(run / BEST / CONFIG).get("metadata")
-        reached = noted.get("iteration") if isinstance(noted, dict) else None
+        metadata = read_json(run / BEST / CONFIG).get("metadata")
+        reached = metadata.get("iteration") if isinstance(metadata, dict) else None
         if not isinstance(reached, int) or reached > iteration:
             remove_folder(run / BEST)
 
 
 @contextmanager
 def _new_checkpoint(run: Path, iteration: int, keep: int) -> Iterator[Path]:
-    """A folder to fill, which becomes the newest checkpoint when the block ends without error."""
+    """A folder to fill, which becomes the newest checkpoint if the block ends without error."""
     folder = run / CHECKPOINTS / f"{iteration:06d}"
     with _new_folder(folder) as temporary:
         yield temporary
@@ -178,7 +178,7 @@ def _new_checkpoint(run: Path, iteration: int, keep: int) -> Iterator[Path]:
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which takes its place when the block ends without error."""
+    """A folder to fill, which replaces `folder` if the block ends without error."""
     temporary = temporary_folder(folder)
     try:
         yield temporary
@@ -189,9 +189,9 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 
 def load_checkpoint(run: Path, iteration: int | None = None) -> tuple[TrainConfig, TrainState]:
-    """The state of a run after `iteration` iterations; without it, the newest one that is whole.
+    """The state of a run after `iteration` iterations; None: of the newest intact checkpoint.
 
-    Damaged checkpoints are passed over with a warning where a good one is left.
+    Skips damaged checkpoints with a warning if an older intact one exists.
 
     Raises:
         RunError: if there is no run, no such checkpoint, or none that can be read.
@@ -208,10 +208,10 @@ def load_checkpoint(run: Path, iteration: int | None = None) -> tuple[TrainConfi
 
 
 def load_policy(path: Path) -> SavedPolicy:
-    """The policy in a policy folder, or in the newest whole checkpoint of a run.
+    """The policy in a policy folder, or in the newest intact checkpoint of a run.
 
     Raises:
-        RunError: in one line, for anything that is not a sound policy.
+        RunError: in one line, for anything that is not a valid policy.
     """
     if is_policy(path):
         return read_policy(path)
@@ -220,10 +220,10 @@ def load_policy(path: Path) -> SavedPolicy:
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The checkpoint folders of a run, newest first; none of them is looked into."""
+    """The checkpoint folders of a run, newest first, unread."""
     folder = run / CHECKPOINTS
-    found = folder.iterdir() if folder.is_dir() else ()
-    named = [path for path in found if re.fullmatch(r"\d{6,}", path.name) and path.is_dir()]
+    entries = folder.iterdir() if folder.is_dir() else ()
+    named = [path for path in entries if re.fullmatch(r"\d{6,}", path.name) and path.is_dir()]
     return sorted(named, key=lambda path: int(path.name), reverse=True)
 
 
@@ -231,13 +231,13 @@ def _newest(run: Path, read: Callable[[Path], T]) -> T:
     problems = []
     for folder in checkpoints(run):
         try:
-            found = read(folder)
+            content = read(folder)
         except RunError as error:
             problems.append(str(error))
             continue
         for problem in problems:
             warnings.warn(f"skipped a damaged checkpoint: {problem}", stacklevel=3)
-        return found
+        return content
     if problems:
         raise RunError(f"{run}: none of its checkpoints can be used; the newest: {problems[0]}")
     anew = typed("metarl", "resume", run)
@@ -260,18 +260,18 @@ def _read_checkpoint(folder: Path) -> tuple[TrainConfig, TrainState]:
 
 
 def training_tensors(state: TrainState) -> dict[str, Tensor]:
-    """All of a training state that is not a policy or a counter, by name."""
+    """Tensors of a training state beside the policy, by name."""
     streams = {STREAM + name: value for name, value in state.generators.state().items()}
     return streams | {OPTIMIZER + name: value for name, value in state.optimizer.items()}
 
 
 def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those of a prefix, without it."""
+    """Tensors with a prefix, by their names without it."""
     return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
 
 
 def _prune(newest: Path, keep: int) -> None:
-    """Drop old checkpoints. Higher numbers are left alone: damaged ones that a resume went past."""
+    """Drop old checkpoints, but no higher numbers: damaged ones that a resumption skipped."""
     older = [path for path in checkpoints(newest.parents[1]) if int(path.name) < int(newest.name)]
     for path in older[max(keep, 1) - 1 :]:
         # Renamed first, so that a crash leaves no half-deleted folder with a checkpoint's name.

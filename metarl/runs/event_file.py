@@ -1,7 +1,6 @@
 """TensorBoard's event files, written in the caller's thread.
 
-`SummaryWriter` writes in a thread of its own, in which a full disk is a traceback that no caller
-can catch.
+`SummaryWriter` writes in its own thread, where no caller can catch the error of a full disk.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 VERSION = "brain.Event:2"
 _numbers = itertools.count()
-"""Of the files of this process, so that no two have one name."""
+"""Numbers of the files of this process, so that no two have the same name."""
 
 
 class EventFile:
     """One file of events of a run."""
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
-        """Opens a new file in a folder, which is made if it is not there.
+        """Open a new file in a folder, which is made if missing.
 
         Args:
             folder: of the run's event files.
-            purge_step: what older files say of this step and later ones no longer holds.
+            purge_step: first step whose values in older files are void; None: none are.
         """
         folder.mkdir(parents=True, exist_ok=True)
         number = f"{next(_numbers):06d}"  # files are read in the order of their names
@@ -54,11 +53,11 @@ class EventFile:
             raise
 
     def add(self, summary: Summary, step: int) -> None:
-        """Write a summary as torch's functions make it: a scalar, a text or a picture."""
+        """Write a summary made by torch's functions: a scalar, a text or a picture."""
         self._write(Event(wall_time=time.time(), step=step, summary=summary))
 
     def flush(self) -> None:
-        """Give what was written to the system."""
+        """Hand buffered events to the system."""
         self._file.flush()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Atomic writes, and checked reads of untrusted files."""
+"""Atomic writes, and validated reads of untrusted files."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def publish(temporary: Path, final: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder with all it holds; nothing if it is not there."""
+    """Delete a folder with its content; a no-op if it is missing."""
     if folder.exists():
         shutil.rmtree(folder)
 
@@ -148,11 +148,11 @@ def read_tensors(path: Path, like: Mapping[str, Tensor], digest: str) -> Params:
 
     Args:
         path: the file.
-        like: tensors (on any device, `meta` too) with the expected names, shapes and dtypes.
+        like: tensors of any device, `meta` included, with the expected names, shapes and dtypes.
         digest: SHA-256 of the whole file.
 
     Raises:
-        RunError: naming the file, and the tensor where one is at fault.
+        RunError: naming the file, and the tensor if one is wrong.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:

@@ -25,14 +25,14 @@ HPARAM_METRICS = ("eval/return_post", "rollout/return_post", "rollout/adaptation
 class MetricsLogger:
     """Writes `metrics.jsonl`, the machine-readable truth, and TensorBoard events, a view of it.
 
-    The x axis of TensorBoard is environment steps. Opening a run at iteration n drops what was
-    logged after it, so an iteration that is repeated after a crash appears once. Where events
-    cannot be written, as on a full disk, a warning says so once and training goes on without. A run
-    with a `wandb.json` is logged there too (see `metarl.runs.wandb_logging`).
+    The x axis of TensorBoard is environment steps. Opening a run at iteration n drops later lines,
+    so that an iteration repeated after a crash appears once. If events cannot be written, as on a
+    full disk, one warning says so and training goes on. A run with a `wandb.json` is logged there
+    too (see `metarl.runs.wandb_logging`).
     """
 
     def __init__(self, run: Path, config: TrainConfig, *, iteration: int, env_steps: int) -> None:
-        """Opens the logs of a run that stands after `iteration` iterations."""
+        """Open the logs of a run after `iteration` iterations."""
         self._path = run / METRICS
         cut_metrics(self._path, iteration)
         self._file = self._path.open("a", encoding="utf-8")
@@ -101,7 +101,7 @@ def describe(events: EventFile, config: TrainConfig) -> None:
 
 
 def log_images(run: Path, images: Mapping[str, Path], env_steps: int) -> None:
-    """Add pictures to the TensorBoard events of a run that nobody trains in."""
+    """Add pictures to the TensorBoard events of a run that is not being trained."""
     events = EventFile(run / TENSORBOARD)
     for tag, path in images.items():
         events.add(image_summary(tag, path), env_steps)
@@ -109,7 +109,7 @@ def log_images(run: Path, images: Mapping[str, Path], env_steps: int) -> None:
 
 
 def cut_metrics(path: Path, iteration: int) -> None:
-    """Drop the lines after `iteration` and a half-written last one; nothing without a file."""
+    """Drop the lines after `iteration`, and a half-written last one; a no-op without a file."""
     if not path.exists():
         return
     lines = path.read_bytes().splitlines(keepends=True)

@@ -1,4 +1,4 @@
-"""Where results go, so that none replaces another."""
+"""Paths of results, so that none replaces another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def free_folder(wanted: Path) -> Path:
 
 
 def free_stem(wanted: Path, suffix: str) -> Path:
-    """The same for files that share a name: `wanted`, wanted-2, ..., without wanted + suffix."""
+    """The first of `wanted`, wanted-2, ... for which no file with this suffix exists."""
     stem, count = wanted, 1
     while stem.with_name(stem.name + suffix).exists():
         count += 1
@@ -24,7 +24,7 @@ def free_stem(wanted: Path, suffix: str) -> Path:
 
 
 def newest(wanted: Path) -> Path:
-    """The last of `wanted`, wanted-2, wanted-3, ... that is there; `wanted` if none is."""
+    """The last of `wanted`, wanted-2, wanted-3, ... that exists; `wanted` if none does."""
     folder, count = wanted, 1
     while (following := wanted.with_name(f"{wanted.name}-{count + 1}")).exists():
         folder, count = following, count + 1
@@ -32,10 +32,10 @@ def newest(wanted: Path) -> Path:
 
 
 def output(run: Path, kind: str) -> Path:
-    """Where results go: into the folder that was named, but never into what training replaces.
+    """Folder for results about a run or policy, never inside one that training replaces.
 
-    What belongs to runs/x/checkpoints/000150 or runs/x/best goes to runs/x/evaluation-000150,
-    runs/x/evaluation-best and the like.
+    Results about runs/x/checkpoints/000150 or runs/x/best go to runs/x/evaluation-000150 or
+    runs/x/evaluation-best.
     """
     if run.parent.name == "checkpoints":
         return run.parents[1] / f"{kind}-{run.name}"

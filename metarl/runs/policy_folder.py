@@ -133,10 +133,10 @@ def read_policy(folder: Path) -> SavedPolicy:
 
 
 def check_middle(saved: SavedPolicy, family: TaskFamily) -> None:
-    """Refuse to train a policy further whose outputs mean other controls than the family's now do.
+    """Refuse to train a policy whose output 0 means another control than the family's does now.
 
     Raises:
-        InputError: with either middle, and how to keep the policy's.
+        InputError: with both middles, and how to keep the policy's.
     """
     policy = saved.policy
     if policy.action_middle == family.action_middle():
@@ -185,12 +185,12 @@ def read_config(path: Path, data: dict[str, Any]) -> TrainConfig:
 
 
 def is_policy(folder: Path) -> bool:
-    """Whether the folder looks like a policy: nothing is checked."""
+    """True if the folder looks like a policy; nothing is read."""
     return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
 
 
 def describe_family(family: TaskFamily) -> dict[str, Any]:
-    """A task family in JSON: what a reader needs to know what the policy was trained on."""
+    """A task family in JSON, for readers of a policy that was trained on it."""
     return {
         "name": family.name,
         "robot": family.robot.name,
@@ -252,7 +252,7 @@ def _read_limits(
 
 
 def _read_middle(middle: Any, low: Any, high: Any) -> tuple[float, ...] | None:  # noqa: ANN401
-    """None in folders from before there was a middle: that of the range."""
+    """None: the middle of the range, as in old folders."""
     if middle is None:
         return None
     values = tuple(float(value) for value in middle)
@@ -262,7 +262,7 @@ def _read_middle(middle: Any, low: Any, high: Any) -> tuple[float, ...] | None: 
 
 
 def _is_described(family: Any) -> TypeGuard[dict[str, Any]]:  # noqa: ANN401
-    """Whether it is what `describe_family` writes, as far as a model card reads it."""
+    """True for output of `describe_family`, as far as a model card reads it."""
     if not isinstance(family, dict) or not isinstance(family.get("parameters"), list):
         return False
     texts = [family.get("name")]
@@ -275,7 +275,7 @@ def _is_described(family: Any) -> TypeGuard[dict[str, Any]]:  # noqa: ANN401
 
 
 def _warn_of_another_file(path: Path, config: TrainConfig) -> None:
-    """A family's file may change between training and use, and results with it."""
+    """Warn if a family's file has changed since training, as results may differ."""
     current = FAMILIES[config.family].origin
     if config.origin.sha256 and current.sha256 != config.origin.sha256:
         warnings.warn(

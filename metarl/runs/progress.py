@@ -17,15 +17,15 @@ SHOWN = {
 }
 """Label -> (metric, format)."""
 SHOWN_UNADAPTED = {"return": SHOWN["pre"], "fps": SHOWN["fps"]}
-"""The same of a training in which nothing adapts."""
+"""Labels for a training without adaptation."""
 VALIDATED, OTHER = "eval/return_post", "eval/return_other"
 
 
 class Bar:
-    """Count of finished parts of a long piece of work on stderr, with the time left.
+    """Count of finished parts of a long task on stderr, with the time left.
 
-    On a terminal a tqdm bar; elsewhere (batch jobs, CI) the first and the last part and one line
-    every `interval_s` seconds between them; with `quiet` nothing.
+    A tqdm bar on a terminal; elsewhere (batch jobs, CI) a line for the first and the last part, and
+    one every `interval_s` seconds between them; nothing with `quiet`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Bar:
             print(message, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Close the bar, which stays visible."""
         if self._bar is not None:
             self._bar.close()
 
@@ -99,8 +99,7 @@ class Bar:
 class Progress:
     """A bar over the iterations of a training, with returns before and after adaptation.
 
-    Beside them the newest return on validation tasks after adaptation, and as its control that with
-    the parameters of another task.
+    Also the newest return on validation tasks after adaptation, and with another task's parameters.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ CHECKPOINTS = "checkpoints"
 BEST = "best"
 LOCK = ".lock"
 MIN_FREE_BYTES = 100_000_000
-"""A run needs less; a disk that is nearly full had better be noticed before hours of training."""
+"""Checked up front, so that a nearly full disk fails before hours of training."""
 
 
 def create_run(run: Path, config: TrainConfig, command: list[str]) -> None:
@@ -51,7 +51,7 @@ def create_run(run: Path, config: TrainConfig, command: list[str]) -> None:
 
 
 def update_run(run: Path, config: TrainConfig, command: list[str]) -> None:
-    """Note a resumption in `config.json`: its configuration, and its command after the others."""
+    """Add a resumption to `config.json`: its configuration, and its command after the others."""
     data = read_json(run / CONFIG) if (run / CONFIG).exists() else {}
     commands = data.get("commands")
     _write_run_config(run, config, [*(commands if isinstance(commands, list) else []), command])
@@ -59,7 +59,7 @@ def update_run(run: Path, config: TrainConfig, command: list[str]) -> None:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Keep other processes from training in the same run; the lock of a killed one is gone.
+    """Keep other processes from training in the same run; a killed process releases its lock.
 
     Raises:
         RunError: if there is no run, or another process trains in it.
@@ -97,7 +97,7 @@ def check_run(run: Path) -> None:
     """Refuse a folder that is missing or holds no run.
 
     Raises:
-        RunError: saying which of the two.
+        RunError: for either, saying which.
     """
     if not run.exists():
         making = typed("metarl", "train", "FAMILY", "--run", run)

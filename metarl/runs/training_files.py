@@ -1,4 +1,4 @@
-"""The files beside a policy that training goes on from: named tensors, and counters.
+"""The state of training beside a policy: files of named tensors and of counters.
 
 training.safetensors             every random stream, the optimiser, running worlds
 training.json                    counters, and the checksums that tie the files together
@@ -26,7 +26,7 @@ TRAINING = "training.json"
 
 
 class Stored(NamedTuple):
-    """A checkpoint as it was read."""
+    """A checkpoint that was read."""
 
     policy: SavedPolicy
     counters: dict[str, int]
@@ -46,7 +46,7 @@ def write_training(
         folder: a checkpoint that is being made.
         kind: the format's name, such as "metarl-training".
         counters: `iteration` and others.
-        tensors: what is not a policy or a counter.
+        tensors: the rest of the state.
         weights_digest: SHA-256 of the policy's weights.
     """
     content = safetensors.torch.save(dict(tensors))
@@ -68,16 +68,16 @@ def read_training(
     counters: tuple[str, ...],
     like: Callable[[SavedPolicy], Mapping[str, Tensor]],
 ) -> Stored:
-    """What `write_training` wrote, with the policy beside it; everything is checked.
+    """Read the files of `write_training` and the policy beside them; everything is checked.
 
     Args:
         folder: a checkpoint.
         kind: the format's name.
-        counters: which ones there must be; `iteration` is one of them.
+        counters: names of the required ones; `iteration` is one of them.
         like: from the policy to tensors with the expected names, shapes and types.
 
     Raises:
-        RunError: in one line, for what is missing, damaged or of another version.
+        RunError: in one line, for files that are missing, damaged or of another version.
         InputError: if the robot's actions now have another middle.
     """
     saved = read_policy(folder)
@@ -105,14 +105,14 @@ def read_training(
 
 
 def _warn_of_other_versions(path: Path, data: dict[str, Any]) -> None:
-    """Physics and arithmetic change between releases, so a run would not go on bit for bit."""
-    wrote = data.get("versions")
-    if not isinstance(wrote, dict):
+    """Warn of other versions: physics and arithmetic change between releases."""
+    written = data.get("versions")
+    if not isinstance(written, dict):
         return
     changed = [
-        f"{name} {wrote.get(name)} (now {current})"
+        f"{name} {written.get(name)} (now {current})"
         for name, current in versions().items()
-        if wrote.get(name) != current
+        if written.get(name) != current
     ]
     if changed:
         warnings.warn(

@@ -1,8 +1,7 @@
 """Weights & Biases beside TensorBoard: the same scalars, and the configuration. Optional.
 
 A run that logs there holds `wandb.json` with the project and its id, so that a resumed run goes on
-in the same place. How and whether anything leaves this machine is for wandb's own settings to say,
-such as WANDB_MODE=offline.
+in the same place. wandb's own settings, such as WANDB_MODE=offline, say what leaves this machine.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def check(project: str) -> None:
 
 
 def begin(run: Path, project: str) -> None:
-    """Note in a new run folder that it logs to a project."""
+    """Write `wandb.json` into a new run folder."""
     about = {"project": project, "id": uuid.uuid4().hex[:12]}
     write_json(run / ABOUT, about)
 
@@ -44,7 +43,7 @@ class WandbLog:
     """Sends the scalars of a run to its project; nothing if it has none."""
 
     def __init__(self, run: Path, config: TrainConfig) -> None:
-        """Begins, or goes on where the run stopped."""
+        """Begin, or go on where the run stopped."""
         self._run: Any = None  # of a package that may be missing
         if not (run / ABOUT).is_file():
             return

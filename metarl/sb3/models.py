@@ -22,8 +22,9 @@ from metarl.deploy import MetaPolicy
 from metarl.deploy.gym_rollouts import check_spaces
 from metarl.methods.baselines import IMPORTED, robust
 from metarl.methods.families import default
-from metarl.policies.base import CLIP_OBSERVATIONS, Policy
+from metarl.policies.base import Policy
 from metarl.policies.mlp import MlpConfig, as_mlp
+from metarl.policies.normaliser import CLIP_OBSERVATIONS
 from metarl.runs.checkpoint import SavedPolicy
 from metarl.sb3.weights import ObservationNormaliser, actor_layers, converted, put_into
 from metarl_envs import InputError, load_family

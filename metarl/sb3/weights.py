@@ -13,8 +13,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor, nn
 
-from metarl.policies.base import VAR_FLOOR, Policy, Statistics
+from metarl.policies.base import Policy
 from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.normaliser import VAR_FLOOR, Statistics
 from metarl.policies.params import Params
 
 

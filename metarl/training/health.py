@@ -1,4 +1,4 @@
-"""Signs that a training goes wrong, read from its metrics, and what to do about them."""
+"""Signs in the metrics that a training goes wrong, and settings that may help."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from metarl.methods.config import TrainConfig, settings
 from metarl.methods.settings import flag
 
 FAR_NATS = 10.0
-"""Inner steps that move a policy further than this have to pay.
+"""Divergence beyond which inner steps have to raise the return.
 
-Far steps alone are no fault: a Meta-SGD policy whose return rises from -1 to 412 on
+Far steps alone are no sign: a Meta-SGD policy whose return rises from -1 to 412 on
 half-cheetah-direction (the bundled one, 20 episodes) moves by 130 to 300 nats.
 """
 EXPLODED_IN_A_ROW = 3
-"""Iterations after which steps that are far and do not pay are reported."""
+"""Iterations after which far steps that do not raise the return are reported."""
 WORSE_IN_A_ROW = 2
-"""Evaluations after which a return that is clearly below the best is reported; where inner steps
-go far, which is then what is wrong, one is enough."""
+"""Evaluations after which a return clearly below the best is reported; one, if inner steps go
+far, which is the likely cause then."""
 STANDARD_ERRORS = 2.0
 INNER_WEIGHTS = {"outer.inner_kl_penalty": (10, 5e-3), "inner.strength": (3, 0.0)}
 """Settings whose larger values make inner steps smaller: the advised factor and least value."""
 INNER_RATES = ("inner.inner_lr", "inner.init_rate")
 OUTER_RATES = ("outer.learning_rate", "outer.outer_lr", "outer.max_kl", "outer.sigma")
-"""Settings that make steps smaller; the first of them that a method has."""
+"""Settings that make outer steps smaller; the first that a method has is named."""
 
 
 def health_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     """Flags, 1.0 or 0.0, of one iteration.
 
-    `health/exploded`: inner steps go further than `FAR_NATS` and the adapted policies return less
-    than the one that they come from. `health/worse`, where validation tasks were met: the policy is
-    clearly below the best so far.
+    `health/exploded`: inner steps go further than `FAR_NATS`, and the adapted policies return less
+    than before. `health/worse`, after an evaluation: the policy is clearly below the best so far.
     """
     pays = metrics["rollout/adaptation_gain"] > 0
     flags = {"health/exploded": float(is_far(metrics.get("inner/kl", 0.0)) and not pays)}
@@ -43,54 +42,53 @@ def health_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def is_far(kl: float | None) -> bool:
-    """Whether inner steps go far: beyond all measure where their length is not finite (None)."""
+    """True if inner steps go far; their length is None where it is not finite."""
     return kl is None or not kl <= FAR_NATS
 
 
 def clearly_below_best(metrics: Mapping[str, float]) -> bool:
-    """Whether validation tasks return less than the best so far, by more than two standard errors.
+    """True if validation tasks return less than the best so far by more than two standard errors.
 
-    The error is that of a difference between two sets of tasks. Both policies meet the same set, so
-    the limit is a cautious one where tasks differ much. With a single task there is no error to go
-    by, and nothing is clearly below.
+    The error is that of a difference between two sets of tasks: cautious, since both policies are
+    measured on the same set. With a single task it is NaN, and nothing is clearly below.
     """
-    best, found = metrics["eval/best_return_post"], metrics["eval/return_post"]
-    if math.isnan(found):  # all episodes of a task diverged
+    best, current = metrics["eval/best_return_post"], metrics["eval/return_post"]
+    if math.isnan(current):  # all episodes of a task diverged
         return math.isfinite(best)
-    return best - found > STANDARD_ERRORS * math.sqrt(2) * metrics["eval/standard_error"]
+    return best - current > STANDARD_ERRORS * math.sqrt(2) * metrics["eval/standard_error"]
 
 
 class Watch:
-    """Follows the flags of a run, and reports each trouble once when it begins."""
+    """Counts the flags of a run, and reports each problem once when it begins."""
 
     def __init__(self, config: TrainConfig, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Continues after the iterations that these lines were logged of."""
+        """Continue after the iterations that these lines are of."""
         self._config = config
         self._exploded, self._worse = 0, 0
         for line in lines:
             self._count(line)
 
     def reports(self, iteration: int, metrics: Mapping[str, float]) -> list[str]:
-        """Count an iteration; a line for each trouble that has just begun."""
+        """Count an iteration; returns a line for each problem that has just begun."""
         worse_before = self._worse
         self._count(metrics)
-        found = []
+        lines = []
         if self._exploded == EXPLODED_IN_A_ROW:
-            found.append(
+            lines.append(
                 f"iteration {iteration}: the inner step has exploded: it moves policies "
                 f"by {metrics['inner/kl']:.0f} nats, and they return "
                 f"{metrics['rollout/return_post']:.1f} after it, "
                 f"{metrics['rollout/return_pre']:.1f} before; {self._advice(inner=True)}"
             )
         if worse_before < WORSE_IN_A_ROW <= self._worse:
-            found.append(
+            lines.append(
                 f"iteration {iteration}: training gets worse: on validation tasks the "
                 f"policy returns {metrics['eval/return_post']:.1f} after adaptation, that of "
                 f"iteration {metrics['eval/best_iteration']:.0f} (kept in best/) "
                 f"{metrics['eval/best_return_post']:.1f}; inner steps move it by "
                 f"{metrics['inner/kl']:.1f} nats; {self._advice(inner=is_far(metrics['inner/kl']))}"
             )
-        return found
+        return lines
 
     def _count(self, metrics: Mapping[str, Any]) -> None:
         exploded, worse = metrics.get("health/exploded"), metrics.get("health/worse")
@@ -101,7 +99,7 @@ class Watch:
             self._worse = self._worse + weight if worse else 0
 
     def _advice(self, *, inner: bool) -> str:
-        """Settings of this method with values that make its inner or its outer steps smaller."""
+        """Settings of this method that make its inner or its outer steps smaller."""
         known = settings(self._config)
         if not inner:
             rate = next(name for name in OUTER_RATES if name in known)

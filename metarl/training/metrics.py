@@ -1,4 +1,4 @@
-"""Metrics of an iteration of any learner: pure functions from its experience to named numbers."""
+"""Metrics of an iteration of any learner: pure functions of its experience."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from metarl.rollouts.data import Rollouts
 
 
 def rollout_metrics(collections: Sequence[Rollouts]) -> dict[str, float]:
-    """Returns before and after adaptation, lengths and faults, over the meta-batch."""
+    """Returns before and after adaptation, episode lengths and diverged worlds of a meta-batch."""
     pre, post = collections[0], collections[-1]
     return_pre, return_post = (float(r.task_returns().nanmean()) for r in (pre, post))
     diverged = torch.stack([rollouts.diverged for rollouts in collections])
-    sound = ~torch.stack([rollouts.diverged for rollouts in (pre, post)])
-    lengths = torch.stack([rollouts.valid.sum(-1) for rollouts in (pre, post)])
-    ended = torch.stack([rollouts.truncated.any(-1) for rollouts in collections])
+    whole = ~torch.stack([pre.diverged, post.diverged])
+    lengths = torch.stack([pre.valid.sum(-1), post.valid.sum(-1)])
+    truncated = torch.stack([rollouts.truncated.any(-1) for rollouts in collections])
     return {
         "rollout/return_pre": return_pre,
         "rollout/return_post": return_post,
         "rollout/adaptation_gain": return_post - return_pre,
-        "rollout/ep_len_mean": float(lengths[sound].float().mean()),
+        "rollout/ep_len_mean": float(lengths[whole].float().mean()),
         "health/nonfinite_envs": float(diverged.sum()),
         "health/fault_share": float(diverged.float().mean()),
-        "health/truncation_rate": float(ended.float().mean()),
+        "health/truncation_rate": float(truncated.float().mean()),
     }
 
 
@@ -36,4 +36,30 @@ def time_metrics(experience: Experience, total_s: float) -> dict[str, float]:
         "time/collect_s": experience.collect_s,
         "time/update_s": total_s - experience.collect_s,
         "time/fps": steps / total_s,
+    }
+
+
+def observation_statistics(rollouts: Rollouts) -> dict[str, list[float]]:
+    """Mean and spread of each entry of the observation over valid steps, as JSON values.
+
+    Saved with the policy, to compare a robot's observations with. `mean` and `std` are over all
+    tasks, episodes and steps. `std_within` is the standard deviation within an episode, its
+    variance averaged over episodes: 0 for entries that are constant in each, such as an observed
+    goal. {} without a valid step.
+    """
+    valid = rollouts.valid.flatten(0, 1).unsqueeze(-1)  # (M*E, T, 1)
+    lengths = valid.sum(1)  # (M*E, 1)
+    whole = lengths.squeeze(-1) > 0
+    if not bool(whole.any()):
+        return {}
+    valid, lengths = valid[whole], lengths[whole]
+    observations = torch.where(valid, rollouts.observations.flatten(0, 1)[whole].double(), 0.0)
+    mean = observations.sum((0, 1)) / lengths.sum()
+    deviation = torch.where(valid, observations - mean, 0.0)
+    episode_mean = observations.sum(1, keepdim=True) / lengths.unsqueeze(1)
+    within = torch.where(valid, observations - episode_mean, 0.0).square().sum(1) / lengths
+    return {
+        "mean": mean.tolist(),
+        "std": (deviation.square().sum((0, 1)) / lengths.sum()).sqrt().tolist(),
+        "std_within": within.mean(0).sqrt().tolist(),
     }

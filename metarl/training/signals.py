@@ -13,7 +13,7 @@ STOP_SIGNALS = (
     if sys.platform == "win32"
     else (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 )
-"""What schedulers and people send. SLURM's and others' advance warning is often SIGUSR1."""
+"""Signals of users and schedulers. SLURM's advance warning is often SIGUSR1."""
 
 
 class StopSignals:
@@ -47,5 +47,5 @@ class StopSignals:
         if not self.requested:
             self.requested = name
             again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-            # os.write: print is not allowed to be interrupted by itself.
+            # os.write: print() is not reentrant, so a signal handler must not call it.
             os.write(2, f"\nmetarl: {name}: stopping after this iteration{again}\n".encode())

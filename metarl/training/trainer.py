@@ -11,21 +11,16 @@ from pathlib import Path
 from metarl.distributed import any_rank
 from metarl.errors import FaultError, Interrupted, NonFiniteUpdateError
 from metarl.methods.config import TrainConfig
-from metarl.methods.setup import (
-    family_of,
-    learner_of,
-    training_env,
-)
+from metarl.methods.setup import family_of, learner_of, training_env
 from metarl.outer.learner import Experience, Update
 from metarl.outer.state import TrainState
 from metarl.policies.params import is_finite
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.observed import observation_statistics
 from metarl.runs.checkpoint import save_checkpoint
 from metarl.runs.metrics_log import MetricsLogger, read_metrics
 from metarl.runs.progress import Progress
 from metarl.training.health import Watch, health_metrics
-from metarl.training.metrics import rollout_metrics, time_metrics
+from metarl.training.metrics import observation_statistics, rollout_metrics, time_metrics
 from metarl.training.signals import StopSignals
 from metarl.training.validation import Validation
 
@@ -33,7 +28,7 @@ MAX_REFUSED_IN_A_ROW = 3
 
 
 def initial_state(config: TrainConfig) -> TrainState:
-    """Fresh parameters and random streams, all from `config.seed`."""
+    """The learner's state before the first iteration, from `config.seed`."""
     return learner_of(config).init(config.seed)
 
 
@@ -65,10 +60,8 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
             metrics = update.metrics | rollout_metrics(experience.rollouts)
             metrics |= time_metrics(experience, time.perf_counter() - start_s)
 
-            # Evaluate on validation tasks, where it is their turn.
+            # Evaluate on validation tasks every `evaluate_every` iterations, and log.
             metrics |= validation.after(state)
-
-            # Log.
             metrics |= health_metrics(metrics)
             metrics["health/refused_updates"] = float(state.refused)
             logger.write(state.iteration, state.env_steps, metrics)
@@ -76,7 +69,7 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
             for warning in watch.reports(state.iteration, metrics):
                 progress.print(f"metarl: warning: {warning}")
 
-            # Checkpoint, and stop if asked to or if going on is of no use.
+            # Checkpoint, and stop at the end, on a signal or on an error.
             error = fatal_error(state, metrics, config)
             finished = state.iteration == config.iterations
             stopping = any_rank(bool(stop.requested)) and not finished
@@ -90,7 +83,7 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
 
 
 def next_state(state: TrainState, update: Update, experience: Experience) -> TrainState:
-    """The state after an iteration; a non-finite update is refused and counted."""
+    """State after an iteration; a non-finite update is refused and counted."""
     rollouts = experience.rollouts
     advanced = replace(
         state,
@@ -111,7 +104,7 @@ def next_state(state: TrainState, update: Update, experience: Experience) -> Tra
 def fatal_error(
     state: TrainState, metrics: Mapping[str, float], config: TrainConfig
 ) -> Exception | None:
-    """The error that ends training after this iteration, if there is one."""
+    """Error that ends training after this iteration; None: training goes on."""
     if state.refused_in_a_row >= MAX_REFUSED_IN_A_ROW:
         failed = metrics.get("health/failed_adaptations", 0.0)
         return NonFiniteUpdateError(

@@ -26,17 +26,17 @@ NO_BEST = {"eval/best_return_post": -math.inf, "eval/best_iteration": 0.0}
 
 
 class Validation:
-    """Measures a run on validation tasks now and then, and keeps its best policy in RUN/best.
+    """Measures a run on validation tasks, and keeps its best policy in RUN/best.
 
-    Tasks, resets and action noise come from the run's stream `evaluation`, which nothing else draws
-    from and which is read from a copy: they are the same at every evaluation, and training goes on
-    as if there were none. Tasks are held out, of the split `test`, but not those that
-    `metarl evaluate` draws, so that a best chosen here can be reported there. A finite family holds
-    nothing out: its validation tasks are its training tasks, and `chosen` in the metadata says so.
+    Tasks, resets and action noise come from a copy of the run's stream `evaluation`: they are the
+    same at every evaluation, and training does not depend on it. Tasks are held out, of the split
+    `test`, and others than `metarl evaluate` draws, so that a policy chosen here can be reported
+    there. A finite family holds nothing out: its validation tasks are its training tasks, and
+    `chosen` in the metadata says so.
     """
 
     def __init__(self, run: Path, config: TrainConfig, policy: Policy, state: TrainState) -> None:
-        """Continue where the run stood after `state.iteration` iterations."""
+        """Continue after `state.iteration` iterations of the run."""
         self._run, self._config, self._policy = run, config, policy
         stream = Generator()
         stream.set_state(state.generators.evaluation.get_state())
@@ -52,7 +52,7 @@ class Validation:
         self._best = {name: evaluated[-1][name] for name in NO_BEST} if evaluated else NO_BEST
 
     def after(self, state: TrainState) -> dict[str, float]:
-        """Metrics of the policy after an iteration, where an evaluation is due; else none."""
+        """Metrics of the policy after an iteration; {} where no evaluation is due."""
         every = self._config.evaluate_every
         if not every or state.iteration % every:
             return {}
@@ -67,10 +67,10 @@ class Validation:
 
     @torch.no_grad()
     def measure(self, params: Params) -> dict[str, float]:
-        """Adapt as in training, then measure by the mean action, each time from the same starts.
+        """Adapt as in training, then measure by the mean action, from the same initial states.
 
-        Before adaptation, after it, and with the parameters that another task adapted to: means
-        over the tasks, NaN if one of them has no valid episode or there is no other task.
+        Returns are means over the tasks, before and after adaptation and with the parameters
+        adapted to another task: NaN if a task has no valid episode, or there is no other task.
         """
         began = time.perf_counter()
         config, collector = self._config, self._collector
@@ -89,14 +89,14 @@ class Validation:
             collect_episodes,
             collect_last=False,
         )
-        tried = [start, inner.adapted]
+        policies = [start, inner.adapted]
         if self._others is not None:
-            tried.append(exchanged(inner.adapted, self._others))
-        acted = [
-            collect_episodes(p, resets=Generator().manual_seed(starts), explore=False)
-            for p in tried
+            policies.append(exchanged(inner.adapted, self._others))
+        measured = [
+            collect_episodes(params, resets=Generator().manual_seed(starts), explore=False)
+            for params in policies
         ]
-        pre, post, *others = (rollouts.task_returns().double() for rollouts in acted)
+        pre, post, *others = (rollouts.task_returns().double() for rollouts in measured)
         other = others[0] if others else torch.full_like(post, torch.nan)
         return {
             "eval/return_pre": float(pre.mean()),
@@ -107,13 +107,13 @@ class Validation:
             "eval/standard_error": float(post.std()) / math.sqrt(len(post))
             if len(post) > 1
             else math.nan,
-            "eval/env_steps": float(sum(r.num_steps() for r in [*inner.rollouts, *acted])),
+            "eval/env_steps": float(sum(r.num_steps() for r in [*inner.rollouts, *measured])),
             "time/eval_s": time.perf_counter() - began,
         }
 
     @cached_property
     def _collector(self) -> Collector:
-        """Worlds of its own, so that nothing of them reaches training; made when first needed."""
+        """Worlds apart from those of training; made when first needed."""
         config = self._config
         env = training_env(config, config.evaluation_tasks, config.episodes_per_task)
         env.set_tasks(self._tasks)

@@ -1,4 +1,4 @@
-"""Meta-training that begins with a policy that is there: a baseline, a meta-trained one, SB3's."""
+"""Training from an existing policy: a baseline, a meta-trained one, or one from SB3."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
-from torch import Tensor
+from torch import Generator
 
+from metarl.adaptation.none import Unadapted
 from metarl.methods.config import TrainConfig
 from metarl.methods.meta import METHODS
 from metarl.methods.settings import flag
 from metarl.methods.setup import family_of, policy_of
 from metarl.outer.state import Generators, TrainState, initial_params
-from metarl.policies.params import ADAPTATION, learned
-from metarl.runs.checkpoint import SavedPolicy, load_policy
-from metarl.runs.policy_folder import check_middle
+from metarl.policies.params import ADAPTATION, Params, learned
+from metarl.runs.checkpoint import load_policy
+from metarl.runs.policy_folder import SavedPolicy, check_middle
 from metarl_envs import InputError
 
 
@@ -27,12 +28,12 @@ def state_from(
     Args:
         start: a run or policy folder.
         config: of the training.
-        given: names of settings that a person chose.
+        given: names of the settings that the user chose.
 
     Raises:
         InputError: see `begun`; for a chosen setting that only a fresh network can have; for an
-            archive of Stable-Baselines3, with what to do about it.
-        RunError: if there is no sound policy.
+            archive of Stable-Baselines3, with how to convert it.
+        RunError: if there is no valid policy.
     """
     for name in given:
         part, _, setting = name.rpartition(".")
@@ -48,50 +49,81 @@ def state_from(
 
 
 def begun(saved: SavedPolicy, config: TrainConfig) -> tuple[TrainConfig, TrainState]:
-    """A fresh training state that acts as the policy does, and `config` for its network.
+    """A fresh training state that acts as the policy does, and `config` with its network.
 
-    Of the configuration the policy keeps network and observation normaliser. One that was never
-    meta-trained is written in other units: so that its noise is the recipe's `init_std`, which the
-    size of the inner step is meant for. That changes no action. What the adaptation needs beside
-    the weights is taken over where it was learned for the same adaptation, and fresh otherwise.
+    The policy brings its network and observation normaliser. Where it was never meta-trained, its
+    outputs are rescaled so that its noise is the recipe's `init_std`, which the size of the inner
+    step is meant for; no action changes by that. Meta-parameters of the adaptation are kept if they
+    were learned for the same adaptation, and fresh otherwise.
 
     Raises:
         InputError: if the policy has other spaces than the family, or another middle of its
             actions, or observes the task.
     """
-    given = saved.config
-    if given.observe_task:
+    source = saved.config
+    if source.observe_task:
         raise InputError("the policy to start from observes the task; start from one that is not")
     _check_spaces(saved, config)
     params = saved.policy.folded(saved.params)
     scale = 1.0
-    if given.method not in METHODS:
+    if source.method not in METHODS:
         log_std = saved.policy.log_std(params).mean()
         scale = config.policy.init_std / float(log_std.exp())
         params = saved.policy.rescaled(params, scale)
-    network = config.policy.with_network_of(given.policy)
+    network = config.policy.with_network_of(source.policy)
     network = dataclasses.replace(network, action_scale=scale * network.action_scale)
     config = dataclasses.replace(config, policy=network)
     generators = Generators.from_seed(config.seed)
+    fresh = initial_params(policy_of(config), config.inner, generators.init)
+    same = type(source.inner) is type(config.inner)
+    start = {
+        name: params[name].clone()
+        if name in params
+        and params[name].shape == value.shape
+        and (same or not name.startswith(ADAPTATION))
+        else value
+        for name, value in fresh.items()
+    }
+    return config, TrainState(start, generators, config.outer.init(learned(start)))
+
+
+def load_start(path: Path, config: TrainConfig) -> tuple[SavedPolicy, TrainConfig]:
+    """A policy to fine-tune, and `config` with its network.
+
+    Raises:
+        RunError: if there is no valid policy.
+        InputError: if it is of another family, its actions have another middle, or it has an
+            adaptation of its own.
+    """
+    saved = load_policy(path)
+    if saved.config.family != config.family:
+        raise InputError(
+            f"--start {path}: a policy of {saved.config.family}, fine-tuning was asked for "
+            f"{config.family}"
+        )
+    if not isinstance(saved.config.inner, Unadapted):
+        raise InputError(
+            f"--start {path}: adapts in its own way ({saved.config.method}); fine-tuning starts "
+            "from a policy without: metarl baseline robust|random"
+        )
+    check_middle(saved, family_of(config))
+    same = {name: getattr(saved.config, name) for name in ("policy", "horizon", "observe_task")}
+    return saved, dataclasses.replace(config, **same)
+
+
+def untrained_params(config: TrainConfig) -> Params:
+    """A fresh network with a mean of zero, which acts by its noise alone."""
     policy = policy_of(config)
-    fresh = initial_params(policy, config.inner, generators.init)
-    same = type(given.inner) is type(config.inner)
-    params = {n: v for n, v in params.items() if same or not n.startswith(ADAPTATION)}
-    params = {name: _kept(params.get(name), value) for name, value in fresh.items()}
-    return config, TrainState(params, generators, config.outer.init(learned(params)))
-
-
-def _kept(own: Tensor | None, fresh: Tensor) -> Tensor:
-    return fresh if own is None or own.shape != fresh.shape else own.clone()
+    return policy.without_mean(policy.init(Generator().manual_seed(config.seed)))
 
 
 def _check_spaces(saved: SavedPolicy, config: TrainConfig) -> None:
-    wanted = policy_of(dataclasses.replace(config, policy=saved.config.policy))
-    if wanted != dataclasses.replace(saved.policy, action_middle=wanted.action_middle):
+    expected = policy_of(dataclasses.replace(config, policy=saved.config.policy))
+    if expected != dataclasses.replace(saved.policy, action_middle=expected.action_middle):
         theirs, ours = (
             f"{p.observation_size} observations and actions from {list(p.action_low)} to "
             f"{list(p.action_high)}"
-            for p in (saved.policy, wanted)
+            for p in (saved.policy, expected)
         )
         raise InputError(
             f"the policy to start from has {theirs}; {config.family} has {ours}: start from a "

@@ -72,7 +72,7 @@ class AnalyticEngine:
         for name, value in self.data.items():
             value.copy_(state[name])
 
-    def complaint(self) -> str:
+    def overflow_message(self) -> str:
         """There are no limits."""
         return ""
 

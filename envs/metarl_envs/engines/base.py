@@ -62,7 +62,7 @@ class Engine(Protocol):
         """Simulator faults of each world since its last reset: (N,) int64, 0 = valid."""
         ...
 
-    def complaint(self) -> str:
+    def overflow_message(self) -> str:
         """The capacity limit exceeded since the last reset, and how to raise it; "" if none.
 
         May wait for the device: call it once per episode, not at every step.

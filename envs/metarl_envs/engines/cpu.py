@@ -143,8 +143,8 @@ class CpuEngine:
         warnings = self._batch.warning[:, :, 1].sum(axis=1, dtype=np.int64)
         return torch.from_numpy(warnings) + self._errors
 
-    def complaint(self) -> str:
-        """There are no limits: memory grows with what is needed."""
+    def overflow_message(self) -> str:
+        """No limits: memory grows with need."""
         return ""
 
     def host_world(self, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:

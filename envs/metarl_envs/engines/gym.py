@@ -121,7 +121,7 @@ class GymEngine:
         """MuJoCo's warnings since the reset; 0 of environments without MuJoCo: (N,)."""
         return self.data["faults"].long()
 
-    def complaint(self) -> str:
+    def overflow_message(self) -> str:
         """There are no limits."""
         return ""
 

@@ -189,7 +189,7 @@ class WarpEngine:
         dropped = (self._faults["overflow"] & int(sum(CAPACITY.values()))) != 0
         return (~valid | dropped | self._faults["bad_control"]).long()
 
-    def complaint(self) -> str:
+    def overflow_message(self) -> str:
         """Limits that were too low since the last resets, and how to raise them; "" if none.
 
         Waits for the device: to be asked once per episode, not at every step.

@@ -17,7 +17,7 @@ from metarl.deploy import MetaPolicy
 from metarl.deploy.observation_check import Observed, alike, differences, observed_in_training
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.observed import observation_statistics
+from metarl.training.metrics import observation_statistics
 from metarl_envs import BatchEnv, get_family
 
 UNCAPPED = Limits(max_step_kl=math.inf)

@@ -11,22 +11,17 @@ from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.adaptation.none import Unadapted
 from metarl.evaluation.controls import averaged, exchanged
 from metarl.evaluation.curve_table import curve_table
-from metarl.evaluation.evaluate import (
-    evaluate,
-    evaluation_generators,
-    mean_quantity,
-    measuring_generators,
-    which_policy,
-)
+from metarl.evaluation.evaluate import evaluate, mean_quantity, which_policy
 from metarl.evaluation.labels import ANY_TASK, NO_CONTROL, quantity_label, task_text, verdict
 from metarl.evaluation.results import Controls, Evaluation, SplitEvaluation
 from metarl.evaluation.statistics import Interval
+from metarl.evaluation.streams import evaluation_generators, measuring_generators
 from metarl.methods.baselines import baseline_recipe
 from metarl.methods.setup import family_of, inner_loop_of, policy_of
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import SavedPolicy
-from metarl.training.baseline_start import untrained_params
+from metarl.training.warm_start import untrained_params
 from metarl_envs import FAMILIES, BatchEnv, InputError, Tasks, get_family
 
 SIZES = {"num_tasks": 4, "steps": 2, "episodes_per_step": 3}

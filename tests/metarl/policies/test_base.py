@@ -10,7 +10,8 @@ from support.recorded_operations import differing, every_time, operations
 from support.remembering import RememberingConfig
 from torch import Generator
 
-from metarl.policies.base import Policy, where
+from metarl.policies.base import Policy
+from metarl.policies.belief import where
 from metarl.policies.mlp import MlpConfig
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector

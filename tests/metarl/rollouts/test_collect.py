@@ -160,7 +160,7 @@ def test_one_shared_policy_through_expand_equals_its_own_copies():
 
 def test_a_limit_that_only_worlds_after_their_end_met_is_no_warning(monkeypatch):
     _, policy, env, _, params = setup("half-cheetah-direction", 2, 2)
-    monkeypatch.setattr(env.engine, "complaint", lambda: "limit = 1 was too low")
+    monkeypatch.setattr(env.engine, "overflow_message", lambda: "limit = 1 was too low")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Collector(env, policy).collect(params, generator(1), generator(2))

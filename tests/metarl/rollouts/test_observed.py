@@ -10,8 +10,8 @@ from support.tiny_runs import TINY
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.observed import observation_statistics
 from metarl.runs.checkpoint import create_run, load_policy
+from metarl.training.metrics import observation_statistics
 from metarl.training.trainer import initial_state, train
 from metarl_envs import BatchEnv, get_family
 

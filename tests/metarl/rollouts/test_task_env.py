@@ -75,7 +75,7 @@ class Carts:
             quantity=distance,
         )
 
-    def complaint(self):
+    def overflow_message(self):
         return ""
 
 

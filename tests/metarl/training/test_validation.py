@@ -13,7 +13,7 @@ from support.tiny_runs import TINY
 
 from metarl.adaptation.inner_loop import InnerLoop
 from metarl.cli import main
-from metarl.evaluation.evaluate import evaluation_generators
+from metarl.evaluation.streams import evaluation_generators
 from metarl.methods.families import recipe
 from metarl.methods.meta import METHODS
 from metarl.methods.setup import family_of, policy_of

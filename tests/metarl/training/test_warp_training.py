@@ -174,7 +174,7 @@ def test_nothing_waits_for_the_gpu_inside_an_episode(monkeypatch):
     streams = [Generator().manual_seed(seed) for seed in (2, 3)]
     collector = Collector(env, policy)
     collector.collect(params, *streams)  # captures the graphs
-    monkeypatch.setattr(env.engine, "complaint", lambda: "")  # asked after the last step
+    monkeypatch.setattr(env.engine, "overflow_message", lambda: "")  # asked after the last step
     torch.cuda.set_sync_debug_mode("error")
     try:
         rollouts = collector.collect(params, *streams)

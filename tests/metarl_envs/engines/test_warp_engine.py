@@ -248,7 +248,7 @@ def test_dropped_contacts_and_constraints_are_faults_that_name_the_limit():
     from metarl_envs.engines.warp import WarpEngine
 
     sound = start(warp_engine(HALF_CHEETAH, "cpu"), HALF_CHEETAH)
-    assert sound.complaint() == ""
+    assert sound.overflow_message() == ""
     engine = WarpEngine(
         HALF_CHEETAH.load_model(), WORLDS, varied=VARIED, max_contacts=1, max_constraints=2
     )
@@ -258,15 +258,15 @@ def test_dropped_contacts_and_constraints_are_faults_that_name_the_limit():
     faults = engine.faults()
     assert faults[1:].sum() > 0
     assert torch.isfinite(engine.data["qpos"]).all()
-    complaint = engine.complaint()
-    assert "max_contacts = 1 was too low" in complaint
-    assert "max_constraints = 2 was too low" in complaint
-    assert "raise max_constraints of the robot" in complaint
+    message = engine.overflow_message()
+    assert "max_contacts = 1 was too low" in message
+    assert "max_constraints = 2 was too low" in message
+    assert "raise max_constraints of the robot" in message
     start(engine, HALF_CHEETAH)
     qpos = engine.data["qpos"].clone()
     qpos[:, 1] = 2.0  # in the air
     engine.reset(None, qpos, engine.data["qvel"])
-    assert (engine.faults().sum(), engine.complaint()) == (0, "")
+    assert (engine.faults().sum(), engine.overflow_message()) == (0, "")
 
 
 def test_host_world_is_the_world():

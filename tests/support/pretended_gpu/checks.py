@@ -53,7 +53,7 @@ def perturbed(family):
 
 
 def verify_step(family):
-    """Both parts of a time step note nothing; a whole collection waits for one complaint."""
+    """Both parts of a time step note nothing; a whole collection waits for one message."""
     policy = GaussianMlpPolicy.for_family(family, NETWORK)
     params = to(expand(policy.init(Generator().manual_seed(0)), 4), GPU)
     env = BatchEnv(family, 4, 3, horizon=5, engine="warp", device=GPU)
@@ -74,9 +74,8 @@ def verify_step(family):
         assert value.device.type == "gpu", field.name
         assert torch.isfinite(value.cpu()).all(), field.name
     assert not of_kind("mixed", NOTES)
-    assert {n.place for n in NOTES if n.kind == "wait"} <= {"warp.py:WarpEngine.complaint"}, dict(
-        NOTES
-    )
+    waits = {n.place for n in NOTES if n.kind == "wait"}
+    assert waits <= {"warp.py:WarpEngine.overflow_message"}, dict(NOTES)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -1,0 +1,61 @@
+"""Beliefs of policies about the task, and the episodes that they follow from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+Belief = dict[str, Tensor]
+"""Tensors that a policy carries along through a trial, by name: each (M, E, ...). Empty: none."""
+
+
+class Outcome(NamedTuple):
+    """Outcome of an action."""
+
+    actions: Tensor  # (M, E, A) outputs, cut where controls were cut
+    rewards: Tensor  # (M, E)
+    terminated: Tensor  # (M, E) the MDP ended
+    truncated: Tensor  # (M, E) the clock ran out
+    observations: Tensor  # (M, E, O) after it, also after an episode's last step
+
+
+class Episodes(Protocol):
+    """Whole episodes as far as a policy reads them: `metarl.rollouts.data.Rollouts`."""
+
+    @property
+    def observations(self) -> Tensor: ...  # (M, E, T, O)
+    @property
+    def actions(self) -> Tensor: ...  # (M, E, T, A) outputs
+    @property
+    def rewards(self) -> Tensor: ...  # (M, E, T)
+    @property
+    def terminated(self) -> Tensor: ...  # (M, E, T)
+    @property
+    def truncated(self) -> Tensor: ...  # (M, E, T)
+    @property
+    def valid(self) -> Tensor: ...  # (M, E, T)
+    @property
+    def final_observations(self) -> Tensor: ...  # (M, E, O)
+
+
+def outcomes(episodes: Episodes, sent: Tensor) -> Iterator[Outcome]:
+    """Outcomes of the T steps, whose outputs reached the robot as `sent`, (M, E, T, A)."""
+    rewards, terminated, truncated = episodes.rewards, episodes.terminated, episodes.truncated
+    final = episodes.final_observations.unsqueeze(2)
+    following = torch.cat([episodes.observations[:, :, 1:], final], dim=2)
+    following = torch.where((terminated | truncated).unsqueeze(-1), final, following)
+    steps = (sent, rewards, terminated, truncated, following)
+    return map(Outcome, *(tensor.unbind(2) for tensor in steps))
+
+
+def where(worlds: Tensor, belief: Belief, other: Belief) -> Belief:
+    """`belief` in the worlds that are true, (M, E), and `other` in the rest."""
+    return {
+        name: torch.where(
+            worlds.view(*worlds.shape, *[1] * (value.dim() - worlds.dim())), value, other[name]
+        )
+        for name, value in belief.items()
+    }

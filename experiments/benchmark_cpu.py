@@ -39,12 +39,12 @@ from metarl_envs import BatchEnv, get_family
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured."""
+    """Sizes of the measured batches, and the policy."""
 
     family: str = "half-cheetah-direction"
     """Task family."""
     method: str = "maml-trpo"
-    """Whose inner loop and update are timed; not one that searches by perturbations."""
+    """Method whose inner loop and update are timed; not one that searches by perturbations."""
     meta_batch_size: int = 40
     """M, tasks."""
     episodes_per_task: int = 20

@@ -58,7 +58,7 @@ def write_table(content: dict[str, Any], path: Path) -> str:
 
 
 def remarks(rows: list[dict[str, Any]]) -> list[str]:
-    """What a reader of the table must not overlook."""
+    """Warnings below the table: unequal budgets, gains that are no adaptation."""
     found = []
     if unequal([row.get("env_steps") for row in rows]):
         found.append("Environment steps differ by more than a tenth.")

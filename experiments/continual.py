@@ -52,7 +52,7 @@ MEASURED = 20
 
 @dataclass(frozen=True)
 class Options:
-    """Which life, and where the figures go."""
+    """Policy, tasks and output of the run."""
 
     policy: Positional[Path] = BUNDLED
     """A run or policy folder."""
@@ -74,7 +74,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Life:
-    """What was met."""
+    """Tasks and episodes of the run."""
 
     tasks: list[Tasks]
     """Of each phase."""
@@ -119,7 +119,7 @@ def act(policy: MetaPolicy, env: MetaEnv) -> float:
 
 
 def use_of_adapted_episodes(policy: MetaPolicy, life: Life, options: Options) -> dict[str, float]:
-    """What episodes of the adapted policy are worth for a step from the meta-policy.
+    """Value of the adapted policy's episodes for a step from the meta-policy.
 
     With action noise, which importance ratios need. The share is the effective sample size of its
     time steps, (sum w)^2 / (S sum w^2) with w = pi_meta / pi_adapted.

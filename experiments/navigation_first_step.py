@@ -1,4 +1,4 @@
-"""What the first inner step on `navigation` finds: the goal's direction, or also its distance?
+"""Result of the first inner step on `navigation`: the goal's direction, or also its distance?
 
     python -m experiments.navigation_first_step RUN
 

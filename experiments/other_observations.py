@@ -1,4 +1,4 @@
-"""How far a first episode's observations are from training's, as they are and behind wrappers.
+"""Distance of a first episode's observations from training's, as they are and behind wrappers.
 
     python -m experiments.other_observations            # all families, untrained policies
     python -m experiments.other_observations RUN ...    # trained ones
@@ -37,7 +37,7 @@ from metarl_envs.family import Split
 
 @dataclass(frozen=True)
 class Options:
-    """Which policies."""
+    """Policies and number of tasks."""
 
     policies: Positional[tuple[Path, ...]] = ()
     """Run or policy folders; none: an untrained policy of every family."""

@@ -64,19 +64,19 @@ ON = {
     TRANSMISSION.mjTRN_TENDON: (" on a tendon", "s on tendons"),
     TRANSMISSION.mjTRN_SITE: (" at a site", "s at sites"),
 }
-"""What actuators drive, where it is not what their kind suggests."""
+"""Kind of command that the actuators take, where their type does not show it."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which models, and where."""
+    """Models and folders."""
 
     names: tuple[str, ...] = tuple(MODELS)
     """Of the models."""
     folder: Path = Path("runs/public_models")
     """For packages, families, runs and films."""
     out: Path = Path("experiments/results")
-    """Where public_models.json and public_models.md go; rows of other models there stay."""
+    """Folder for public_models.json and public_models.md; rows of other models there stay."""
 
 
 def unpacked(folder: Path, package: str) -> Path:
@@ -117,7 +117,7 @@ def driven(xml: Path) -> tuple[str, bool]:
 
 
 def commands(file: str, name: str, folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """What a user types, by the step's name."""
+    """Commands that a user types, by the step's name."""
     run, family = str(folder / "run"), ["--family", file]
     yield "check", ["check", file, "--out", str(folder / f"{name}.png")]
     yield (
@@ -181,7 +181,7 @@ def tried(name: str, folder: Path) -> dict[str, Any]:
 
 
 def passed(row: Mapping[str, Any]) -> bool:
-    """Whether all four steps went well."""
+    """True if all four steps succeeded."""
     return all(str(row.get(step, "")).startswith("ok") for step in STEPS)
 
 

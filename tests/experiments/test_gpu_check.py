@@ -27,7 +27,7 @@ def wheels() -> set[str]:
 
 
 def needed() -> set[str]:
-    """What metarl on a GPU needs, with what that needs, and so on."""
+    """Distributions that metarl needs on a GPU, with their own requirements."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     todo = [Requirement(r) for r in project["dependencies"]]
     todo += [Requirement(r) for r in project["optional-dependencies"]["gpu"]]

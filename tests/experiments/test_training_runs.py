@@ -1,4 +1,4 @@
-"""Which runs of an experiment are finished, and what becomes of those that fail."""
+"""Finished runs of an experiment, and failed ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A parameter that the policy is told: its value ends every observation, in every interface."""
+"""An observed parameter: its value ends every observation, in every interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often intervals over runs and tasks hold the truth, by simulation.
+"""Coverage of intervals over runs and tasks, by simulation.
 
     python tests/metarl/interval_coverage.py         # the table in `metarl/evaluation/intervals.py`
 

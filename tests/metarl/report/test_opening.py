@@ -1,4 +1,4 @@
-"""What a report opens with, and what it folds: studies of given numbers."""
+"""Opening of a report and its folded parts: studies of given numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks of a family: each lets a sound one through and finds its own kind of fault."""
+"""The checks of a family: each accepts a valid one and finds its own kind of fault."""
 
 from __future__ import annotations
 

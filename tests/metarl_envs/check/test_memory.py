@@ -1,4 +1,4 @@
-"""Episodes follow from task, seed and actions alone: what breaks that is told apart."""
+"""Episodes follow from task, seed and actions alone: each cause of a difference is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which engine a name means, and one clear line where it cannot be had."""
+"""Choice of an engine by name, and one clear line where it is not available."""
 
 from __future__ import annotations
 

@@ -3,12 +3,13 @@ r"""Install, check and time metarl on a borrowed GPU machine, and print one tabl
     python experiments/gpu_check.py --wheels DIR --out DIR [--parts install tests speed learn]
 
 The machine needs Python 3.12 on x86-64 with pip, torch with CUDA and pytest, and no network: all
-else comes as wheels in --wheels. To fill that folder with them (32, 193 MiB), in this checkout:
+else comes as wheels in --wheels. To fill that folder with them (33, 193 MiB), in this checkout:
 
     for p in mujoco-core mujoco warp-lang mujoco-warp etils absl-py gymnasium cmaes \
         Farama-Notifications safetensors tensorboard tensorboard-data-server grpcio protobuf \
         Markdown Werkzeug tyro docstring_parser typeguard tqdm ImageIO pillow packaging fsspec \
-        typing_extensions zipp cloudpickle MarkupSafe setuptools numpy attrs cattrs; do
+        typing_extensions zipp cloudpickle MarkupSafe setuptools numpy attrs cattrs \
+        Jinja2; do
       grep -i "^$p==" constraints.txt; done | xargs pip download -d DIR --no-deps \
         --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 \
         --platform manylinux_2_27_x86_64 --platform manylinux2014_x86_64
@@ -41,6 +42,13 @@ ROOT = Path(__file__).resolve().parents[1]
 FAMILY = "half-cheetah-direction"
 RETURN = 220.0
 TASKS, WORLDS = 32, 8192
+TESTS = (
+    "tests/metarl_envs/engines",
+    "tests/metarl/rollouts/test_cuda_graph.py",
+    "tests/metarl/rollouts/test_stepping.py",
+    "tests/metarl/outer/test_trust_region.py",
+    "tests/metarl/training/test_warp_training.py",
+)
 
 
 def main() -> int:
@@ -85,9 +93,7 @@ def install(given: argparse.Namespace) -> bool:
 def tests(given: argparse.Namespace) -> bool:
     """The engine's tests, those on the GPU included."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=10"]
-    ours = ("graphs", "episodes", "trust_region", "warp_training")
-    files = ["tests/metarl_envs/engines", *(f"tests/metarl/test_{name}.py" for name in ours)]
-    return run(given, "tests", [*command, *files])
+    return run(given, "tests", [*command, *TESTS])
 
 
 def speed(given: argparse.Namespace) -> bool:
@@ -170,7 +176,7 @@ def metarl(given: argparse.Namespace, name: str, *arguments: str) -> bool:
 
 def run(given: argparse.Namespace, name: str, command: list[str]) -> bool:
     """Run it in the checkout with what was installed; what it prints is shown and kept."""
-    path = os.pathsep.join(map(str, (given.site, ROOT, ROOT / "envs", ROOT / "tests/metarl")))
+    path = os.pathsep.join(map(str, (given.site, ROOT, ROOT / "envs")))
     cache = str(given.site / "warp_cache")
     environment = os.environ | {"PYTHONPATH": path, "WARP_CACHE_PATH": cache}
     with (given.out / f"{name}.log").open("w") as log:

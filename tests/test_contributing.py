@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 import math
 import re
 import sys
@@ -120,7 +121,8 @@ def test_the_policy_goes_through_the_same_commands(trace, tmp_path, monkeypatch,
     task = ["--task", "goal=0.3,0.1"]
     assert main(["adapt", "run", *task, "--episodes", "5", "--out", "adapted", *few]) == 0
     assert main(["record", "adapted", *task, "--out", "videos"]) == 0
-    assert list((tmp_path / "videos").glob("*"))
+    (film,) = (tmp_path / "videos").glob("*.json")
+    assert json.loads(film.read_text())["task"] == {"goal": [0.3, 0.1]}
 
 
 def test_the_policy_remembers_on_a_robot_as_in_simulation(trace):

@@ -61,3 +61,10 @@ def test_every_wheel_has_a_version_to_download():
         if "==" in line
     }
     assert wheels() <= pinned
+
+
+def test_the_tests_that_need_a_gpu_are_run():
+    marked = [p for p in (ROOT / "tests/metarl").rglob("test_*.py") if "mark.gpu" in p.read_text()]
+    assert marked
+    assert {str(path.relative_to(ROOT)) for path in marked} <= set(gpu_check.TESTS)
+    assert [name for name in gpu_check.TESTS if not (ROOT / name).exists()] == []

@@ -130,21 +130,21 @@ def commands(file: str, name: str, folder: Path) -> Iterator[tuple[str, list[str
 
 def ran(command: Sequence[str]) -> tuple[int, str, float]:
     """Exit code, what was printed, and seconds of a command."""
-    said = io.StringIO()
+    output = io.StringIO()
     began = time.perf_counter()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         code = metarl(list(command))
-    return int(code), said.getvalue().strip(), time.perf_counter() - began
+    return int(code), output.getvalue().strip(), time.perf_counter() - began
 
 
-def outcome(code: int, said: str) -> str:
+def outcome(code: int, output: str) -> str:
     """A cell of the table: ok and what `check` noted, what it found wrong, or the error.
 
     Args:
         code: the command's exit code.
-        said: what it printed.
+        output: what it printed.
     """
-    lines = said.splitlines()
+    lines = output.splitlines()
     failed = [line for line in lines if line.startswith("FAILED")]
     noted = dict.fromkeys(
         line.removeprefix("note").partition(":")[0].strip()
@@ -170,9 +170,9 @@ def tried(name: str, folder: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"model": name, "package": model.package, "xml": model.xml}
     row |= {"actuators": words, "position_controlled": positions, "seconds": {}}
     for step, command in commands(f"{file}:family", name, place):
-        code, said, seconds = ran(command)
-        (place / f"{step}.txt").write_text(f"{said}\n")
-        row[step] = outcome(code, said).replace(f"{packages.resolve()}/", "")
+        code, output, seconds = ran(command)
+        (place / f"{step}.txt").write_text(f"{output}\n")
+        row[step] = outcome(code, output).replace(f"{packages.resolve()}/", "")
         row["seconds"][step] = round(seconds, 1)
         print(f"{name:12} {step:7} {seconds:5.1f} s  {row[step]}", flush=True)
         if code and step != "check":

@@ -76,14 +76,14 @@ def measure(
 ) -> dict[str, float]:
     """Steps survived in the region, share of stops, and raw return, by the mean action."""
     env.reset(seed=1, options={"task": task})
-    met = [
+    measured = [
         run_episode(env, MeanActions(policy), policy.saved.config.horizon, LIMITS)
         for _ in range(episodes)
     ]
     return {
-        "steps": float(np.mean([len(episode.rewards) for episode in met])),
-        "stopped": float(np.mean([bool(episode.stopped) for episode in met])),
-        "return": float(np.mean([episode.returned for episode in met])),
+        "steps": float(np.mean([len(episode.rewards) for episode in measured])),
+        "stopped": float(np.mean([bool(episode.stopped) for episode in measured])),
+        "return": float(np.mean([episode.returned for episode in measured])),
     }
 
 

@@ -8,8 +8,7 @@ else comes as wheels in --wheels. To fill that folder with them (33, 193 MiB), i
     for p in mujoco-core mujoco warp-lang mujoco-warp etils absl-py gymnasium cmaes \
         Farama-Notifications safetensors tensorboard tensorboard-data-server grpcio protobuf \
         Markdown Werkzeug tyro docstring_parser typeguard tqdm ImageIO pillow packaging fsspec \
-        typing_extensions zipp cloudpickle MarkupSafe setuptools numpy attrs cattrs \
-        Jinja2; do
+        typing_extensions zipp cloudpickle MarkupSafe setuptools numpy attrs cattrs Jinja2; do
       grep -i "^$p==" constraints.txt; done | xargs pip download -d DIR --no-deps \
         --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 \
         --platform manylinux_2_27_x86_64 --platform manylinux2014_x86_64

@@ -50,7 +50,7 @@ class Options:
 def main(options: Options) -> None:
     """Print the size of the first step and the gain against caps."""
     saved = metarl.load(options.policy).saved
-    family, loop = family_of(saved.config), inner_loop_of(saved.config, 1.0)
+    family, how = family_of(saved.config), inner_loop_of(saved.config, 1.0)
     split = "train" if family.is_finite else "test"
     tasks = family.sample_tasks(options.tasks, Generator().manual_seed(100), split)
     names, start = list(saved.params), expand(saved.params, options.tasks)
@@ -74,9 +74,9 @@ def main(options: Options) -> None:
         for share in SHARES:
             stepped: list[Params] = []
             for m in range(options.tasks):
-                params = loop.adaptation.begin({n: v[m : m + 1] for n, v in start.items()})
+                params = how.adaptation.begin({n: v[m : m + 1] for n, v in start.items()})
                 step = robot_step(
-                    saved.policy, loop, params, rollouts.some_tasks([m]), 0, names, share * largest
+                    saved.policy, how, params, rollouts.some_tasks([m]), 0, names, share * largest
                 )
                 if step is None:
                     raise SystemExit(f"task {m}: the step is not finite")

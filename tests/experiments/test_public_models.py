@@ -75,7 +75,7 @@ def test_the_family_varies_load_and_strength_and_pays_for_the_starting_pose(tmp_
     assert float(reward) == pytest.approx(-0.01 - 0.004)
 
 
-def test_actuators_are_told_by_kind():
+def test_actuators_are_counted_by_kind():
     assert driven(ARM) == ("2 motors", False)
 
 

@@ -72,9 +72,7 @@ def test_a_fault_is_reported_at_the_first_reset_or_step(habit, message):
         (
             "limit",
             r"step 4 failed: OddError: maximum path length exceeded \(4\) \(somebody.py, line \d+\)"
-            "; "
-            "this comes from the environment itself: fix it there; if it is a limit of its own on "
-            "steps, let episodes end after 3 ",
+            ".* fix it there; .*episodes end after 3 ",
         ),
         ("exit", r"step 4 failed: SystemExit: good bye \(somebody.py, line \d+\)"),
     ],
@@ -89,7 +87,7 @@ def test_a_later_fault_is_reported_alike_by_any_processes(habit, message, proces
 
 
 @pytest.mark.slow
-def test_a_worker_that_ends_is_told(capfd):
+def test_a_worker_that_ends_is_reported(capfd):
     env = BatchEnv(family("crash"), 2, 1, sim_threads=2)
     with pytest.raises(InputError, match=f"{ID} ended its worker process .exit code 3;"):
         steps(env)

@@ -39,12 +39,12 @@ from metarl_envs import BatchEnv, get_family
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured."""
+    """Sizes of the measured batches, and the policy."""
 
     family: str = "half-cheetah-direction"
     """Task family."""
     method: str = "maml-trpo"
-    """Whose inner loop and update are timed; not one that searches by perturbations."""
+    """Method whose inner loop and update are timed; not one that searches by perturbations."""
     meta_batch_size: int = 40
     """M, tasks."""
     episodes_per_task: int = 20
@@ -81,7 +81,7 @@ def main(options: Options) -> None:
         saved = load_policy(options.policy)
         policy, params = saved.policy, saved.params
     params = dict(params) | config.inner.init(weights(params), Generator().manual_seed(4))
-    how, outer, K = inner_loop_of(config, 0.0), config.outer, config.adaptation_steps
+    loop, outer, K = inner_loop_of(config, 0.0), config.outer, config.adaptation_steps
     assert isinstance(outer, OuterUpdate), options.method
     optimizer = outer.init(learned(params))
     start, collector = expand(params, env.num_tasks), Collector(env, policy)
@@ -114,9 +114,9 @@ def main(options: Options) -> None:
     def meta_iteration() -> tuple[float, InnerLoop]:
         began = time.perf_counter()
         env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "train"))
-        inner = run_inner_loop(policy, how, start, K, collect_episodes)
-        seen = Iteration(policy, how.adaptation, how.inner_loss, inner, progress=0.0)
-        outer.update(params, optimizer, seen)
+        inner = run_inner_loop(policy, loop, start, K, collect_episodes)
+        iteration = Iteration(policy, loop.adaptation, loop.inner_loss, inner, progress=0.0)
+        outer.update(params, optimizer, iteration)
         return time.perf_counter() - began, inner
 
     meta_iteration()  # warm-up

@@ -43,7 +43,7 @@ FAMILY, GYMNASIUM_ID = "half-cheetah-velocity", "HalfCheetah-v5"
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured."""
+    """Sizes of the measured batches."""
 
     worlds: tuple[int, ...] = (16, 64)
     """Numbers of worlds."""
@@ -64,7 +64,7 @@ class Options:
 
 
 class Stopwatch(BaseCallback):
-    """When collections begin and end."""
+    """Duration of the latest collection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Stopwatch(BaseCallback):
 
 
 def make_single(horizon: int) -> Callable[[], gymnasium.Env[Any, Any]]:
-    """How a worker makes its environment."""
+    """Factory of one worker's environment."""
     return lambda: gymnasium.make(GYMNASIUM_ID, max_episode_steps=horizon)
 
 

@@ -56,7 +56,7 @@ STEPS = 3
 
 @dataclass(frozen=True)
 class Options:
-    """What is compared, and at what cost."""
+    """Methods, families and budgets."""
 
     methods: tuple[str, ...] = tuple(METHODS)
     """Names of methods."""
@@ -67,15 +67,15 @@ class Options:
     scale: float = 1.0
     """Factor on the families' budgets of environment steps."""
     tasks: int = 40
-    """That a run is evaluated on."""
+    """Tasks of an evaluation."""
     episodes: int = 20
     """Episodes per adaptation step in the evaluation."""
     jobs: int = 2
     """Runs at a time, each with one simulator thread and one torch thread."""
     runs: Path = Path("runs/compare")
-    """Where the runs go."""
+    """Folder for the runs."""
     out: Path = Path("experiments/results")
-    """Where compare_methods.json, .md and .png go."""
+    """Folder for compare_methods.json, .md and .png."""
 
 
 def iterations(config: TrainConfig, budget: float) -> int:
@@ -170,18 +170,18 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Of a finite family, over seeds and the repetitions of its tasks.
     """
-    sound = [row for row in rows if not row["error"]]
+    finished = [row for row in rows if not row["error"]]
     summary: dict[str, Any] = {
         "family": rows[0]["family"],
         "method": rows[0]["method"],
-        "seeds": len(sound),
+        "seeds": len(finished),
         "failed": [row["error"] for row in rows if row["error"]],
     }
-    if not sound:
+    if not finished:
         return summary
-    returns = np.array([row["task_returns"] for row in sound])  # (seeds, steps + 1, tasks)
+    returns = np.array([row["task_returns"] for row in finished])  # (seeds, steps + 1, tasks)
     others, means = (
-        np.array([row[f"task_returns_of_{name}"] for row in sound], dtype=float)
+        np.array([row[f"task_returns_of_{name}"] for row in finished], dtype=float)
         for name in ("another_task", "mean")
     )  # likewise, or (seeds,) of NaN where there are no controls
     controlled = others.ndim == returns.ndim
@@ -198,30 +198,30 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             groups=None if groups is None else groups[kept],
         )
 
-    steps = sound[0]["trained_steps"]
+    steps = finished[0]["trained_steps"]
     gain = interval(returns[:, steps] - returns[:, 0])
     over = interval(returns[:, steps] - others[:, steps]) if controlled else None
     summary |= {
         "trained_steps": steps,
         "pre": interval(returns[:, 0]),
         "post": interval(returns[:, steps]),
-        "post_by_seed": [row["returns"][steps] for row in sound],
+        "post_by_seed": [row["returns"][steps] for row in finished],
         "gain": gain,
         "another_task": interval(others[:, steps]) if controlled else None,
         "gain_over_another_task": over,
         "mean_of_tasks": interval(means[:, steps]) if controlled else None,
         "verdict": verdict(gain, over),
         "curve": [interval(returns[:, k]) for k in range(returns.shape[1])],
-        "commits": sorted({row["commit"] or "unknown" for row in sound}),
+        "commits": sorted({row["commit"] or "unknown" for row in finished}),
     }
     for name in ("wall_clock_s", "cpu_s", "env_steps"):
-        values = [row[name] for row in sound if row[name] is not None]
+        values = [row[name] for row in finished if row[name] is not None]
         summary[name] = float(np.mean(values)) if values else None
     return summary
 
 
 def finite_groups(name: str, count: int) -> NDArray[np.int64] | None:
-    """Which of a finite family's tasks each task of the evaluation is, (M,); else None."""
+    """Index of each evaluated task among a finite family's tasks, (M,); else None."""
     family = get_family(name)
     if not family.is_finite:
         return None
@@ -229,7 +229,7 @@ def finite_groups(name: str, count: int) -> NDArray[np.int64] | None:
 
 
 def tasks_text(name: str, count: int) -> str:
-    """What a family's returns are means over, and whether that is held out."""
+    """Tasks that a family's returns are means over: held out, or trained on."""
     groups = finite_groups(name, count)
     if groups is None:
         return f"{count} held-out tasks"

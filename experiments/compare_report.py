@@ -58,13 +58,13 @@ def write_table(content: dict[str, Any], path: Path) -> str:
 
 
 def remarks(rows: list[dict[str, Any]]) -> list[str]:
-    """What a reader of the table must not overlook."""
-    found = []
+    """Warnings below the table: unequal budgets, gains that are no adaptation."""
+    texts = []
     if unequal([row.get("env_steps") for row in rows]):
-        found.append("Environment steps differ by more than a tenth.")
+        texts.append("Environment steps differ by more than a tenth.")
     if plain := [row["method"] for row in rows if row.get("verdict") == ANY_TASK]:
-        found.append(f"The gain of {', '.join(plain)} is {ANY_TASK}.")
-    return ["", " ".join(found)] if found else []
+        texts.append(f"The gain of {', '.join(plain)} is {ANY_TASK}.")
+    return ["", " ".join(texts)] if texts else []
 
 
 def ranked(content: dict[str, Any], family: str) -> list[dict[str, Any]]:

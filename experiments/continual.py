@@ -52,7 +52,7 @@ MEASURED = 20
 
 @dataclass(frozen=True)
 class Options:
-    """Which life, and where the figures go."""
+    """Policy, tasks and output of the run."""
 
     policy: Positional[Path] = BUNDLED
     """A run or policy folder."""
@@ -74,7 +74,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Life:
-    """What was met."""
+    """Tasks and episodes of the run."""
 
     tasks: list[Tasks]
     """Of each phase."""
@@ -119,13 +119,13 @@ def act(policy: MetaPolicy, env: MetaEnv) -> float:
 
 
 def use_of_adapted_episodes(policy: MetaPolicy, life: Life, options: Options) -> dict[str, float]:
-    """What episodes of the adapted policy are worth for a step from the meta-policy.
+    """Value of the adapted policy's episodes for a step from the meta-policy.
 
     With action noise, which importance ratios need. The share is the effective sample size of its
     time steps, (sum w)^2 / (S sum w^2) with w = pi_meta / pi_adapted.
     """
     saved = policy.saved
-    how = inner_loop_of(saved.config, 1.0)
+    loop = inner_loop_of(saved.config, 1.0)
     env = env_of(saved.config, 1, MEASURED)
     env.set_tasks(life.tasks[0])
     resets, noise = (Generator().manual_seed(options.seed + i) for i in (1, 2))
@@ -135,15 +135,15 @@ def use_of_adapted_episodes(policy: MetaPolicy, life: Life, options: Options) ->
         """Episodes by these parameters, and the parameters after a step on them."""
         batch = policy_batch(
             Collector(env, saved.policy).collect(acting, resets, noise),
-            how.discount,
-            how.gae_lambda,
+            loop.discount,
+            loop.gae_lambda,
         )
         ratio = (
             log_prob(saved.policy.distribution(start, batch.rollouts), batch.rollouts.actions)
             - batch.rollouts.log_probs
         ).exp() * (batch.weights > 0)
         share = ratio.sum() ** 2 / ((batch.weights > 0).sum() * ratio.square().sum())
-        after = adapt(how.adaptation, start, inner_batches(saved.policy, [batch], "ratio"))
+        after = adapt(loop.adaptation, start, inner_batches(saved.policy, [batch], "ratio"))
         return detach(after), float(share)
 
     adapted, share_of_probes = stepped_from(start)
@@ -166,14 +166,14 @@ def table(life: Life, episodes: int) -> list[dict[str, Any]]:
     rows = []
     for p, task in enumerate(life.tasks):
         span = slice(p * episodes, (p + 1) * episodes)
-        met = life.stream[span]
-        again = next((i + 1 for i, e in enumerate(met) if e.adapted), None)
-        settled = [e.returned for e in met[again or 0 :] if e.kind == "act"]
+        episodes_here = life.stream[span]
+        again = next((i + 1 for i, e in enumerate(episodes_here) if e.adapted), None)
+        settled = [e.returned for e in episodes_here[again or 0 :] if e.kind == "act"]
         rows.append(
             {
                 "task": task.describe(0),
                 "episodes_until_adapted": again,
-                "probes": sum(e.kind == "probe" for e in met),
+                "probes": sum(e.kind == "probe" for e in episodes_here),
                 "return_adapted": float(np.nanmean(settled)) if settled else None,
                 "return_adapted_once": float(np.nanmean(life.frozen[span])),
             }
@@ -188,7 +188,7 @@ def changing(life: Life) -> list[str]:
 
 
 def show(rows: list[dict[str, Any]], life: Life, use: dict[str, float], family: TaskFamily) -> None:
-    """Print the table, the changes that were seen, and what adapted episodes are worth."""
+    """Print the table, the detected changes, and the value of adapted episodes."""
     shown = changing(life)
     print(f"{'task':24}  until adapted  probes  return then  adapted once, to the first task")
     for row, task in zip(rows, life.tasks, strict=True):
@@ -224,8 +224,8 @@ def picture(life: Life, episodes: int, family: TaskFamily) -> Figure:
         fill = "white" if kind == "probe" else "#0072B2"
         style = {"ls": "", "ms": 4.5, "color": "#0072B2", "markerfacecolor": fill}
         axes.plot(x[chosen], returns[chosen], marker, label=label, **style)
-    seen = np.array([bool(episode.change) for episode in life.stream])
-    axes.plot(x[seen], returns[seen], "x", ms=9, color="#D55E00", label="change seen")
+    changes = np.array([bool(episode.change) for episode in life.stream])
+    axes.plot(x[changes], returns[changes], "x", ms=9, color="#D55E00", label="change seen")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.12 * (high - low))
     for p, task in enumerate(life.tasks):

@@ -23,7 +23,8 @@ def main(arguments: Sequence[str], wanted: Path = Path("runs/demo"), width: int 
     from metarl.runs.places import free_folder
 
     folder = free_folder(wanted)
-    if code := metarl([*TRAIN, "--run", str(folder), *arguments]):
+    code = metarl([*TRAIN, "--run", str(folder), *arguments])
+    if code or not folder.exists():  # it failed, or printed its help
         return code
     from metarl.cli.demo import BACKWARD, or_note
     from metarl.cli.demo import main as present

@@ -1,4 +1,4 @@
-"""How much of what there is to win adaptation wins, on two families where a robust policy cannot.
+"""Share of the gap from robust policy to oracle that adaptation closes, on two families.
 
     python -m experiments.evidence            # about an hour on two cores
     python -m experiments.evidence boat       # one of them: a quarter of an hour
@@ -66,10 +66,10 @@ EVIDENCE = {
 
 @dataclass(frozen=True)
 class Options:
-    """What is run, and where it goes."""
+    """Families, seeds and folders."""
 
     names: Positional[tuple[str, ...]] = tuple(EVIDENCE)
-    """Which families."""
+    """Families."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run each of whatever learns."""
     tasks: int = 100
@@ -79,13 +79,13 @@ class Options:
     jobs: int = 2
     """Runs at a time, each with one simulator thread and one torch thread."""
     runs: Path = Path("runs/evidence")
-    """Where the runs go."""
+    """Folder for the runs."""
     out: Path = Path("experiments/results")
-    """Where evidence-NAME.json, with the comparison, evidence-NAME-runs.json and evidence.md go."""
+    """Folder for evidence-NAME.json (the comparison), evidence-NAME-runs.json and evidence.md."""
 
 
 def commands(options: Options, name: str) -> list[dict[Path, list[str]]]:
-    """What trains each run, by its folder: first those that need nothing, then the others."""
+    """Training command of each run, by its folder: independent runs first, then the others."""
     wanted, folder = EVIDENCE[name], run_folder(options, name)
     first: dict[Path, list[str]] = {}
     second: dict[Path, list[str]] = {}
@@ -103,7 +103,7 @@ def commands(options: Options, name: str) -> list[dict[Path, list[str]]]:
 
 
 def run_folder(options: Options, name: str) -> Callable[[str, int], Path]:
-    """Where a method's run with a seed goes."""
+    """Folder of a method's run with a seed."""
     return lambda method, seed: options.runs / f"{name}-{method}-{seed}"
 
 
@@ -129,7 +129,7 @@ def compare(options: Options, name: str) -> None:
 
 
 def table(folder: Path) -> str:
-    """What the comparisons found, as Markdown."""
+    """Results of the comparisons, as Markdown."""
     lines = [
         "# Adaptation between a robust policy and an oracle",
         "",

@@ -41,6 +41,13 @@ ROOT = Path(__file__).resolve().parents[1]
 FAMILY = "half-cheetah-direction"
 RETURN = 220.0
 TASKS, WORLDS = 32, 8192
+TESTS = (
+    "tests/metarl_envs/engines",
+    "tests/metarl/rollouts/test_cuda_graph.py",
+    "tests/metarl/rollouts/test_stepping.py",
+    "tests/metarl/outer/test_trust_region.py",
+    "tests/metarl/training/test_warp_training.py",
+)
 
 
 def main() -> int:
@@ -85,9 +92,7 @@ def install(given: argparse.Namespace) -> bool:
 def tests(given: argparse.Namespace) -> bool:
     """The engine's tests, those on the GPU included."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=10"]
-    ours = ("graphs", "episodes", "trust_region", "warp_training")
-    files = ["tests/metarl_envs/engines", *(f"tests/metarl/test_{name}.py" for name in ours)]
-    return run(given, "tests", [*command, *files])
+    return run(given, "tests", [*command, *TESTS])
 
 
 def speed(given: argparse.Namespace) -> bool:
@@ -170,7 +175,7 @@ def metarl(given: argparse.Namespace, name: str, *arguments: str) -> bool:
 
 def run(given: argparse.Namespace, name: str, command: list[str]) -> bool:
     """Run it in the checkout with what was installed; what it prints is shown and kept."""
-    path = os.pathsep.join(map(str, (given.site, ROOT, ROOT / "envs", ROOT / "tests/metarl")))
+    path = os.pathsep.join(map(str, (given.site, ROOT, ROOT / "envs")))
     cache = str(given.site / "warp_cache")
     environment = os.environ | {"PYTHONPATH": path, "WARP_CACHE_PATH": cache}
     with (given.out / f"{name}.log").open("w") as log:

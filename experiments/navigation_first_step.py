@@ -1,4 +1,4 @@
-"""What the first inner step on `navigation` finds: the goal's direction, or also its distance?
+"""Result of the first inner step on `navigation`: the goal's direction, or also its distance?
 
     python -m experiments.navigation_first_step RUN
 
@@ -33,13 +33,13 @@ def main(run: Path) -> None:
     env = BatchEnv(family, num_tasks=200, episodes_per_task=20)
     tasks, resets, actions = (Generator().manual_seed(seed) for seed in range(3))
     env.set_tasks(family.sample_tasks(env.num_tasks, tasks, "test"))
-    start, how = expand(saved.params, env.num_tasks), inner_loop_of(saved.config, 1.0)
+    start, loop = expand(saved.params, env.num_tasks), inner_loop_of(saved.config, 1.0)
     collect_episodes = partial(Collector(env, saved.policy).collect, resets=resets, actions=actions)
-    inner = run_inner_loop(saved.policy, how, start, 1, collect_episodes, collect_last=False)
+    inner = run_inner_loop(saved.policy, loop, start, 1, collect_episodes, collect_last=False)
     after = collect_episodes(inner.adapted, explore=False)
     valid = after.valid[:, :, SETTLED:].unsqueeze(-1)
-    seen = after.observations[:, :, SETTLED:] * valid
-    place = seen.sum((1, 2)) / valid.sum((1, 2)).clamp(min=1)  # (M, 2)
+    positions = after.observations[:, :, SETTLED:] * valid
+    place = positions.sum((1, 2)) / valid.sum((1, 2)).clamp(min=1)  # (M, 2)
     goal = env.tasks.values["goal"].float()
     distance = goal.norm(dim=1)
     angle_deg = torch.rad2deg(torch.acos(cosine_similarity(place, goal).clamp(-1, 1)))

@@ -1,4 +1,4 @@
-"""How far a first episode's observations are from training's, as they are and behind wrappers.
+"""Distance of a first episode's observations from training's, as they are and behind wrappers.
 
     python -m experiments.other_observations            # all families, untrained policies
     python -m experiments.other_observations RUN ...    # trained ones
@@ -37,7 +37,7 @@ from metarl_envs.family import Split
 
 @dataclass(frozen=True)
 class Options:
-    """Which policies."""
+    """Policies and number of tasks."""
 
     policies: Positional[tuple[Path, ...]] = ()
     """Run or policy folders; none: an untrained policy of every family."""
@@ -45,21 +45,21 @@ class Options:
     """Of each split, with two episodes each."""
 
 
-def standardised(seen: NDArray[np.float64]) -> NDArray[np.float64]:
+def standardised(observed: NDArray[np.float64]) -> NDArray[np.float64]:
     """By the mean and variance of the steps until then: (T, O) -> (T, O)."""
-    count = np.arange(1, len(seen) + 1)[:, None]
-    mean = np.cumsum(seen, 0) / count
-    variance = np.cumsum(seen**2, 0) / count - mean**2
-    return (seen - mean) / np.sqrt(np.maximum(variance, 0) + 1e-8)
+    count = np.arange(1, len(observed) + 1)[:, None]
+    mean = np.cumsum(observed, 0) / count
+    variance = np.cumsum(observed**2, 0) / count - mean**2
+    return (observed - mean) / np.sqrt(np.maximum(variance, 0) + 1e-8)
 
 
-def halves_exchanged(seen: NDArray[np.float64]) -> NDArray[np.float64]:
+def halves_exchanged(observed: NDArray[np.float64]) -> NDArray[np.float64]:
     """Such as velocities before positions: (T, O) -> (T, O)."""
-    return np.roll(seen, seen.shape[1] // 2, axis=1)
+    return np.roll(observed, observed.shape[1] // 2, axis=1)
 
 
 VIEWS = {
-    "as they are": lambda seen: seen,
+    "as they are": lambda observed: observed,
     "degrees": np.rad2deg,
     "standardised": standardised,
     "halves exchanged": halves_exchanged,
@@ -90,17 +90,17 @@ def main(options: Options) -> None:
         statistics = observation_statistics(episodes(saved, "train", 20, 10, seed=0))
         training = Observed(*(np.array(statistics[n]) for n in ("mean", "std", "std_within")))
         for split in family_of(saved.config).splits[1:]:
-            met = episodes(saved, split, options.tasks, 2, seed=100)
-            seen = [
-                met.observations[m, e, met.valid[m, e]].double().numpy()
+            rollouts = episodes(saved, split, options.tasks, 2, seed=100)
+            observed = [
+                rollouts.observations[m, e, rollouts.valid[m, e]].double().numpy()
                 for m in range(options.tasks)
                 for e in range(2)
-                if bool(met.valid[m, e].any())
+                if bool(rollouts.valid[m, e].any())
             ]
-            far = np.array([[d.max() for d in distances(training, s)] for s in seen])
-            like = [alike(training, s) for s in seen]
+            far = np.array([[d.max() for d in distances(training, s)] for s in observed])
+            like = [alike(training, s) for s in observed]
             warned = {
-                view: np.mean([bool(differences(training, look(s))) for s in seen])
+                view: np.mean([bool(differences(training, look(s))) for s in observed])
                 for view, look in VIEWS.items()
             }
             shares = ", ".join(f"{view} {share:.0%}" for view, share in warned.items())

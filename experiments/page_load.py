@@ -1,4 +1,4 @@
-"""How large a report's page is and how long a browser takes to open it.
+"""Size of a report's page, and the time that a browser takes to open it.
 
     metarl report RUN [RUN ...] --out DIR
     python -m experiments.page_load DIR/report.html

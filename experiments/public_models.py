@@ -64,19 +64,19 @@ ON = {
     TRANSMISSION.mjTRN_TENDON: (" on a tendon", "s on tendons"),
     TRANSMISSION.mjTRN_SITE: (" at a site", "s at sites"),
 }
-"""What actuators drive, where it is not what their kind suggests."""
+"""Kind of command that the actuators take, where their type does not show it."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which models, and where."""
+    """Models and folders."""
 
     names: tuple[str, ...] = tuple(MODELS)
     """Of the models."""
     folder: Path = Path("runs/public_models")
     """For packages, families, runs and films."""
     out: Path = Path("experiments/results")
-    """Where public_models.json and public_models.md go; rows of other models there stay."""
+    """Folder for public_models.json and public_models.md; rows of other models there stay."""
 
 
 def unpacked(folder: Path, package: str) -> Path:
@@ -117,7 +117,7 @@ def driven(xml: Path) -> tuple[str, bool]:
 
 
 def commands(file: str, name: str, folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """What a user types, by the step's name."""
+    """Commands that a user types, by the step's name."""
     run, family = str(folder / "run"), ["--family", file]
     yield "check", ["check", file, "--out", str(folder / f"{name}.png")]
     yield (
@@ -130,21 +130,21 @@ def commands(file: str, name: str, folder: Path) -> Iterator[tuple[str, list[str
 
 def ran(command: Sequence[str]) -> tuple[int, str, float]:
     """Exit code, what was printed, and seconds of a command."""
-    said = io.StringIO()
+    output = io.StringIO()
     began = time.perf_counter()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         code = metarl(list(command))
-    return int(code), said.getvalue().strip(), time.perf_counter() - began
+    return int(code), output.getvalue().strip(), time.perf_counter() - began
 
 
-def outcome(code: int, said: str) -> str:
+def outcome(code: int, output: str) -> str:
     """A cell of the table: ok and what `check` noted, what it found wrong, or the error.
 
     Args:
         code: the command's exit code.
-        said: what it printed.
+        output: what it printed.
     """
-    lines = said.splitlines()
+    lines = output.splitlines()
     failed = [line for line in lines if line.startswith("FAILED")]
     noted = dict.fromkeys(
         line.removeprefix("note").partition(":")[0].strip()
@@ -170,9 +170,9 @@ def tried(name: str, folder: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"model": name, "package": model.package, "xml": model.xml}
     row |= {"actuators": words, "position_controlled": positions, "seconds": {}}
     for step, command in commands(f"{file}:family", name, place):
-        code, said, seconds = ran(command)
-        (place / f"{step}.txt").write_text(f"{said}\n")
-        row[step] = outcome(code, said).replace(f"{packages.resolve()}/", "")
+        code, output, seconds = ran(command)
+        (place / f"{step}.txt").write_text(f"{output}\n")
+        row[step] = outcome(code, output).replace(f"{packages.resolve()}/", "")
         row["seconds"][step] = round(seconds, 1)
         print(f"{name:12} {step:7} {seconds:5.1f} s  {row[step]}", flush=True)
         if code and step != "check":
@@ -181,7 +181,7 @@ def tried(name: str, folder: Path) -> dict[str, Any]:
 
 
 def passed(row: Mapping[str, Any]) -> bool:
-    """Whether all four steps went well."""
+    """True if all four steps succeeded."""
     return all(str(row.get(step, "")).startswith("ok") for step in STEPS)
 
 

@@ -28,7 +28,7 @@ from metarl.runs.places import newest
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A published result, and what we run beside it."""
+    """A published result, and our run beside it."""
 
     train: str
     """Arguments of `metarl train`."""
@@ -37,7 +37,7 @@ class Reproduction:
     published: str
     source: str
     differs: str
-    """What is not the same there and here."""
+    """Differences between the published setup and ours."""
 
 
 FEW_EPISODES = "--method meta-sgd --episodes-per-task 5"
@@ -103,7 +103,7 @@ SPLIT_TITLES = {
 
 @dataclass(frozen=True)
 class Options:
-    """What is run, and where it goes."""
+    """Reproductions, seeds and folders."""
 
     names: Positional[tuple[str, ...]] = tuple(REPRODUCTIONS)
     """Names of reproductions."""
@@ -112,9 +112,9 @@ class Options:
     jobs: int = 2
     """Runs at a time, each with one simulator thread and one torch thread."""
     runs: Path = Path("runs/reproduce")
-    """Where the runs go."""
+    """Folder for the runs."""
     out: Path = Path("experiments/results")
-    """Where the JSON files and reproduction.md go."""
+    """Folder for the JSON files and reproduction.md."""
     table: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Run nothing."""
 

@@ -1,4 +1,4 @@
-"""What each setting is worth on two families where adaptation matters: a table for the guide.
+"""Effect of each setting on two families where adaptation matters: a table for the guide.
 
     python -m experiments.settings_study payload-velocity      # about an hour on one core
     python -m experiments.settings_study boat --first 7        # the rows that the guide shows
@@ -91,24 +91,24 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Options:
-    """What is trained, and where it goes."""
+    """Families, seeds, budget and folders."""
 
     names: Positional[tuple[str, ...]] = tuple(FAMILIES)
-    """Which families."""
+    """Families."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run each."""
     env_steps: int = 2_000_000
     """Of each run."""
     first: int = len(VARIANTS)
-    """How many of the rows, in their order."""
+    """Number of rows, in their order."""
     tasks: int = 100
-    """Held out, that a run is measured on."""
+    """Held-out tasks of an evaluation."""
     jobs: int = 1
     """Runs at a time, each with one simulator thread and one torch thread."""
     runs: Path = Path("runs/settings")
-    """Where the runs go."""
+    """Folder for the runs."""
     out: Path = Path("experiments/results")
-    """Where settings.json goes."""
+    """Folder for settings.json."""
 
 
 def train(options: Options, name: str, variant: Variant, seed: int) -> Path:

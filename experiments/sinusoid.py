@@ -84,7 +84,7 @@ METHODS = (
 
 @dataclass(frozen=True)
 class Options:
-    """How much is computed, and where the figures go."""
+    """Budget and output."""
 
     seed: int = 0
     """Of networks and training tasks."""

@@ -1,4 +1,4 @@
-"""How large a policy's steps are, and what a cap on them costs.
+"""Size of a policy's adaptation steps, and the gain that a cap on it costs.
 
     python -m experiments.step_sizes                    # the bundled policy
     python -m experiments.step_sizes RUN --episodes 5
@@ -36,14 +36,14 @@ MEASURED = 5
 
 @dataclass(frozen=True)
 class Options:
-    """Which policy, on what."""
+    """Policy, tasks and episodes."""
 
     policy: Positional[Path] = BUNDLED
     """A run or policy folder."""
     tasks: int = 20
-    """Held out."""
+    """Held-out tasks."""
     episodes: tuple[int, ...] = (5, 20)
-    """That the step is made from."""
+    """Episodes per step."""
 
 
 def main(options: Options) -> None:

@@ -43,7 +43,7 @@ POLICIES = ("before", "without_limits", "with_limits")
 
 @dataclass(frozen=True)
 class Options:
-    """What is adapted, and where the figures go."""
+    """Policies, tasks and output."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     """One policy each."""
@@ -58,9 +58,9 @@ class Options:
     jobs: int = 2
     """Policies at a time."""
     runs: Path = Path("runs/stopped-episodes")
-    """Where the policies are trained."""
+    """Folder for the trained policies."""
     out: Path = Path("experiments/results/stopped-episodes.json")
-    """Where the figures go."""
+    """JSON file to write."""
 
 
 def leaves_the_region(observation: NDArray[np.float64]) -> bool:
@@ -76,14 +76,14 @@ def measure(
 ) -> dict[str, float]:
     """Steps survived in the region, share of stops, and raw return, by the mean action."""
     env.reset(seed=1, options={"task": task})
-    met = [
+    measured = [
         run_episode(env, MeanActions(policy), policy.saved.config.horizon, LIMITS)
         for _ in range(episodes)
     ]
     return {
-        "steps": float(np.mean([len(episode.rewards) for episode in met])),
-        "stopped": float(np.mean([bool(episode.stopped) for episode in met])),
-        "return": float(np.mean([episode.returned for episode in met])),
+        "steps": float(np.mean([len(episode.rewards) for episode in measured])),
+        "stopped": float(np.mean([bool(episode.stopped) for episode in measured])),
+        "return": float(np.mean([episode.returned for episode in measured])),
     }
 
 

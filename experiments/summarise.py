@@ -26,7 +26,7 @@ LAST = 10
 
 @dataclass(frozen=True)
 class Options:
-    """Which runs, and where the summary goes."""
+    """Runs and output."""
 
     runs: Positional[tuple[Path, ...]]
     """Run folders."""

@@ -20,7 +20,7 @@ class Finished:
     """A command that has ended."""
 
     error: str | None
-    """What it complained of, if it failed."""
+    """Its error output, if it failed."""
     wall_clock_s: float
     cpu_s: float
 
@@ -49,7 +49,7 @@ def metarl(command: Sequence[str], log: Path) -> Finished:
 
 
 def is_trained(run: Path) -> bool:
-    """Whether a run is there and went to its end; those that train nothing have no metrics.
+    """True if a run exists and finished; those that train nothing have no metrics.
 
     Raises:
         RunError: for a run that was stopped before it saved anything.

@@ -1,10 +1,13 @@
 """The worked examples of CONTRIBUTING.md: a method and a policy that train and adapt."""
 
 import dataclasses
+import importlib
 import importlib.util
+import json
 import math
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import gymnasium
@@ -42,6 +45,24 @@ def written(path, name, source, monkeypatch):
     monkeypatch.setitem(sys.modules, name, module)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize("package", ["metarl", "metarl_envs"])
+def test_the_tables_of_packages_are_complete_and_in_the_order_of_imports(package):
+    tables = PAGE.split("## Where things are")[1].split("\n`envs/metarl_envs/`")
+    rows = re.findall(r"^\| (`.*?) \|", tables[package == "metarl_envs"], re.MULTILINE)
+    shown = [name for row in rows for name in re.findall(r"`(\w+)/?`", row)]
+    folder = Path(importlib.import_module(package).__file__).parent
+    parts = [
+        path
+        for path in folder.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    ]
+    assert sorted(shown) == sorted({path.stem for path in parts} - {"__init__", "__main__"})
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = [c["layers"] for c in contracts["contracts"] if c.get("containers") == [package]]
+    rank = {name: i for i, layer in enumerate(layers) for name in layer.split(" : ")}
+    assert [rank[name] for name in shown] == sorted(rank[name] for name in shown)
 
 
 @pytest.fixture
@@ -102,8 +123,8 @@ def trace(monkeypatch, tmp_path):
 
 def test_the_policys_own_test_passes(trace):
     names = {}
-    exec(block("def test_the_trace_holds"), names)
-    names["test_the_trace_holds_what_was_done_and_got"]()
+    exec(block("def test_the_trace_averages"), names)
+    names["test_the_trace_averages_actions_and_rewards"]()
 
 
 def test_the_policy_goes_through_the_same_commands(trace, tmp_path, monkeypatch, capsys):
@@ -120,7 +141,8 @@ def test_the_policy_goes_through_the_same_commands(trace, tmp_path, monkeypatch,
     task = ["--task", "goal=0.3,0.1"]
     assert main(["adapt", "run", *task, "--episodes", "5", "--out", "adapted", *few]) == 0
     assert main(["record", "adapted", *task, "--out", "videos"]) == 0
-    assert list((tmp_path / "videos").glob("*"))
+    (film,) = (tmp_path / "videos").glob("*.json")
+    assert json.loads(film.read_text())["task"] == {"goal": [0.3, 0.1]}
 
 
 def test_the_policy_remembers_on_a_robot_as_in_simulation(trace):

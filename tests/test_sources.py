@@ -1,9 +1,11 @@
-"""What the sources may never do, read from their syntax trees."""
+"""Rules that every source keeps, read from syntax trees and by codespell."""
 
 import ast
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,12 @@ SB3 = ROOT / "metarl" / "sb3"
 ASKS_FOR_GENERATORS = "envs/metarl_envs/check/leftovers.py"
 """Recognises generators in other people's environments, and draws from none."""
 KEEPS_GLOBAL_STATES = {"metarl/sb3/state.py"}
+
+HELD = [
+    *("experiments", "metarl/evaluation", "metarl/report", "tests/experiments", "tests/support"),
+    *("tests/metarl_envs", "tests/metarl/evaluation", "tests/metarl/report"),
+]
+SPEAKING = FAMILIES + [path for folder in HELD for path in sorted((ROOT / folder).rglob("*.py"))]
 
 WITHOUT_SB3 = [path for path in LEARNER if SB3 not in path.parents]
 
@@ -84,14 +92,14 @@ def names(tree: ast.AST) -> Iterator[tuple[ast.expr, str]]:
 
 
 def unsafe(tree: ast.AST) -> list[str]:
-    """What could run code found in a file or a string."""
+    """Uses of anything that could run code found in a file or a string."""
     return imported(tree, UNSAFE_MODULES) + [
         f"{node.lineno}: {name}" for node, name in names(tree) if name in UNSAFE_CALLS
     ]
 
 
 def global_randomness(tree: ast.AST) -> list[str]:
-    """What draws from, or seeds, a generator that no checkpoint holds."""
+    """Draws from, and seeds of, a generator that no checkpoint holds."""
     found = imported(tree, {"random"})
     resolved = {id(node): name for node, name in names(tree)}
     for node, name in names(tree):
@@ -249,3 +257,45 @@ def test_no_file_is_large():
         return 5_000_000 if path.is_relative_to(ROOT / "videos") else 1_000_000
 
     assert [p for p in repository_files() if p.stat().st_size > limit(p)] == []
+
+
+@pytest.mark.skipif(find_spec("codespell_lib") is None, reason="needs codespell")
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Mends the robot.", "Mends ==> Fixes"),  # codespell:ignore
+        ("Worlds that faulted.", "faulted ==> diverged"),  # codespell:ignore
+        ("A meta-objective", "meta-objective ==> outer update"),  # codespell:ignore
+        ("Of teh robot.", "teh ==> the"),  # codespell:ignore
+        ("Fixes the diverged robot, as in `faulted_episodes`.", None),
+    ],
+)
+def test_words_that_the_field_does_not_use_are_spelling_mistakes(tmp_path, text, found):
+    (tmp_path / "page.md").write_text(text)
+    command = [sys.executable, "-m", "codespell_lib", tmp_path / "page.md"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    lines = [line.partition(": ")[2] for line in result.stdout.splitlines()]
+    assert lines == ([found] if found else []), result.stderr
+    assert (result.returncode == 0) == (found is None)
+
+
+def first_words(tree: ast.AST) -> list[str]:
+    """Docstrings, those of fields too, that begin with a question word."""
+    asks = re.compile(r"\s*(What|How|Which|Whether|Where|Why|Who|When)\b")
+    return [
+        f"{node.lineno}: {node.value.value[:40]!r}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and asks.match(str(node.value.value))
+    ]
+
+
+def test_docstrings_begin_with_a_noun_or_a_verb():
+    assert offences(SPEAKING, first_words) == []
+
+
+def test_a_question_word_at_a_docstrings_head_is_recognised():
+    source = 'class A:\n    x: int\n    """{}"""'
+    assert first_words(ast.parse(source.format("Whether it ran."))) == ["3: 'Whether it ran.'"]
+    assert first_words(ast.parse(source.format("True if it ran; what it does when."))) == []

@@ -1,1 +1,1 @@
-"""What is measured: adaptation curves on held-out tasks, with controls and intervals."""
+"""Measurement: adaptation curves on held-out tasks, with controls and intervals."""

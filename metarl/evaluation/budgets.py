@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from metarl.evaluation.results import Evaluation
 
@@ -44,10 +44,3 @@ def unequal(steps: Sequence[float | None]) -> bool:
     """True if those that were trained at all differ by more than a tenth."""
     trained = [value for value in steps if value]
     return bool(trained) and max(trained) > EQUAL * min(trained)
-
-
-def budgets_text(steps: Mapping[str, float | None]) -> str:
-    """Training steps of each method, and whether they differ, in one line."""
-    differ = " differ" if unequal(list(steps.values())) else ""
-    listed = ", ".join(f"{label} {steps_text(value)}" for label, value in steps.items())
-    return f"environment steps of training{differ}: {listed}"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.evaluation.budgets import budgets_text, env_steps
+from metarl.evaluation.budgets import env_steps, steps_text, unequal
 from metarl.evaluation.intervals import crossed_interval, improvement_interval
 from metarl.evaluation.labels import verdict
 from metarl.evaluation.results import Evaluation, SplitEvaluation
@@ -202,7 +202,10 @@ class Comparison:
     @property
     def budgets(self) -> str:
         """Training steps of each method, and whether they differ, in one line."""
-        return budgets_text({method.label: self.env_steps(method) for method in self.methods})
+        steps = {method.label: self.env_steps(method) for method in self.methods}
+        differ = " differ" if unequal(list(steps.values())) else ""
+        listed = ", ".join(f"{label} {steps_text(value)}" for label, value in steps.items())
+        return f"environment steps of training{differ}: {listed}"
 
     @property
     def measured(self) -> str:

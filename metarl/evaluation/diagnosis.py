@@ -22,8 +22,6 @@ from metarl.evaluation.results import Evaluation
 from metarl.evaluation.statistics import (
     Interval,
     Scores,
-    each_run,
-    interquartile_mean,
     mean_score,
     numbers_text,
     paired_difference,
@@ -51,10 +49,14 @@ class Diagnosis:
     still_learning: tuple[str, ...] = ()
     """Those whose return still rose when their training ended."""
 
+    def method(self, label: str) -> MethodRuns:
+        """The runs of a policy that does not adapt."""
+        (method,) = (m for m in self.comparison.methods if m.label == label)
+        return method
+
     def scores(self, label: str, split: Split) -> Scores:
         """Mean return of each run of a policy that does not adapt on each valid task: (R, M)."""
-        (method,) = (m for m in self.comparison.methods if m.label == label)
-        return self.comparison.scores(method, split, 0)
+        return self.comparison.scores(self.method(label), split, 0)
 
     @property
     def adapting(self) -> list[MethodRuns]:
@@ -131,11 +133,11 @@ class Diagnosis:
         for split in compared.splits:
             lines += ["", f"{split}: {int(compared.valid(split).sum())} tasks"]
             for label in FIXED:
-                scores = self.scores(label, split)
-                mean = compared.interval(mean_score, [scores], split)
+                method = self.method(label)
+                mean = compared.point(method, split, 0).mean
                 lines.append(f"  {label:<7} mean return {mean.text()}")
-                if len(scores) > 1:
-                    lines[-1] += f"; seeds {numbers_text(each_run(mean_score, scores))}"
+                if len(method.runs) > 1:
+                    lines[-1] += f"; seeds {numbers_text(compared.by_run(method, split, 0))}"
             for text in (self.verdict(split), *(self.gained(m, split) for m in self.adapting)):
                 lines += paragraph(f"  {text}")
         return "\n".join(
@@ -169,22 +171,18 @@ class Diagnosis:
                 "gain": end.gain,
                 "gain_over_another_task": end.gain_over_other,
             }
-        scores = {label: self.scores(label, split) for label in FIXED}
-        returns = {
-            label: {
-                "mean": compared.interval(mean_score, [matrix], split),
-                "iqm": compared.interval(interquartile_mean, [matrix], split),
-                "mean_by_run": each_run(mean_score, matrix),
-            }
-            for label, matrix in scores.items()
-        }
+        returns = {}
+        for method in (self.method(label) for label in FIXED):
+            point = compared.point(method, split, 0)
+            by_run = compared.by_run(method, split, 0)
+            returns[method.label] = {"mean": point.mean, "iqm": point.iqm, "mean_by_run": by_run}
         return {
             "verdict": self.verdict(split),
             "tasks": int(compared.valid(split).sum()),
             "gap": self.gap(split),
             "gap_share": self.share(split),
             "probability_of_improvement": compared.improvement(
-                scores[ORACLE], scores[ROBUST], split
+                self.scores(ORACLE, split), self.scores(ROBUST, split), split
             ),
             "returns": returns,
             "adapting": adapting,

@@ -51,7 +51,7 @@ def crossed_interval(
 
     Percent of 95 % intervals that hold the truth in 500 simulations each, so to about 1 %: lowest
     and highest of eight mixes in which the effects of seeds or tasks are none, small, as large as
-    chance, or larger (`python tests/metarl/interval_coverage.py`):
+    chance, or larger (`python tests/support/interval_coverage.py`):
 
         mean of R runs on      20 tasks      100 tasks
         R = 2                  95.4 to 99.2  95.4 to 98.4

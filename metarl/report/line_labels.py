@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 LOGARITHMIC = 8
-"""An axis of episodes is logarithmic where the most are at least so many times the fewest."""
+"""Ratio of most to fewest episodes from which their axis is logarithmic."""
 APART = 4.0  # pt
 """Between neighbouring labels."""
 INDENT = 11

@@ -20,7 +20,7 @@ from metarl.runs.policy_folder import CONFIG
 from metarl_envs import TaskFamily
 
 MIN_CHANGE_TASKS = 3
-"""Adapted policies that make a figure of what adaptation changed."""
+"""Fewest adapted policies for a figure of the change by adaptation."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Sizes:
     steps: int | None = None
     """Gradient steps; None: as many as in training."""
     budgets: tuple[int, ...] = ()
-    """Points after adaptation to the first so many of the episodes."""
+    """Further points: adaptation to only the first n of the episodes."""
     seed: int = 0
     sim_threads: int = 1
 
@@ -77,7 +77,7 @@ class Subject:
 
 
 def slug(name: str) -> str:
-    """Letters, digits, dots and dashes stay; what else there is becomes an underscore."""
+    """A name for files: all but letters, digits, dots and dashes becomes an underscore."""
     return re.sub(r"[^\w.-]", "_", name)
 
 

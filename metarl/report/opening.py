@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from metarl.evaluation.comparison import MethodPoint
+from metarl.evaluation.gap import ORACLE, ROBUST
 from metarl.report.headline import met, returns_text
 from metarl.report.line_labels import LineLabel, episode_axis, label_ends, thin_ticks
 from metarl.report.studies import Group, Study
@@ -15,7 +16,7 @@ FONT = 11
 HEIGHT = 3.1  # in
 THIN = 0.4
 """Opacity of single trainings."""
-FIXED = {"robust": "never adapts", "oracle": "observes the task"}
+FIXED = {ROBUST: "never adapts", ORACLE: "observes the task"}
 """The baselines drawn, by their names, with what they are."""
 
 

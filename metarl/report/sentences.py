@@ -9,6 +9,7 @@ import numpy as np
 from metarl.evaluation.curve_table import NO_SHARE
 from metarl.evaluation.gap import percent
 from metarl.evaluation.labels import ANY_TASK
+from metarl.methods.baselines import RANDOM
 from metarl.report.headline import adapted_sentence, fixed_sentence
 from metarl.report.studies import Group, Study
 from metarl_envs import Split
@@ -150,7 +151,7 @@ def notes(study: Study) -> list[str]:
             "Share of the gap closed: where the mean return lies between the robust policy (0 %) "
             "and the oracle (100 %), on the same tasks; below 0 is worse than robust."
         )
-    single = [g.label for g in study.groups if len(g.subjects) == 1 and g.runs.method != "random"]
+    single = [g.label for g in study.groups if len(g.subjects) == 1 and g.runs.method != RANDOM]
     if single:
         texts.append(
             f"One seed of {listed(single)}: the interval covers the choice of tasks, not the luck "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from metarl.evaluation.budgets import steps_text
-from metarl.evaluation.gap import percent
+from metarl.evaluation.gap import ROBUST, percent
 from metarl.evaluation.labels import DOES_NOT_ADAPT
 from metarl.evaluation.statistics import Interval, numbers_text
 from metarl.report.measured_run import Subject
@@ -80,7 +80,7 @@ def reference_of(study: Study) -> Group | None:
     """
     if len(study.groups) < 2:
         return None
-    return next((g for g in study.groups if g.runs.method == "robust"), study.groups[0])
+    return next((g for g in study.groups if g.runs.method == ROBUST), study.groups[0])
 
 
 def points_table(study: Study) -> Table:

@@ -26,7 +26,7 @@ from metarl.report.task_axes import Axis, task_axes, with_unit
 
 OPACITY = {"train": 0.35, "test": 0.9, "extrapolation": 0.9}
 BINS, SMALLEST_BIN = 8, 5
-"""The line through a cloud of tasks: at most so many points, each the mean of at least so many."""
+"""The line through a cloud of tasks: most points, and fewest tasks per point."""
 NEIGHBOURS = "mean of neighbours"
 POINT = {"lw": 0.4, "edgecolor": INK}
 """Style of points whose colour is a number."""

@@ -27,7 +27,7 @@ def wheels() -> set[str]:
 
 
 def needed() -> set[str]:
-    """What metarl on a GPU needs, with what that needs, and so on."""
+    """Distributions that metarl needs on a GPU, with their own requirements."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     todo = [Requirement(r) for r in project["dependencies"]]
     todo += [Requirement(r) for r in project["optional-dependencies"]["gpu"]]
@@ -61,3 +61,10 @@ def test_every_wheel_has_a_version_to_download():
         if "==" in line
     }
     assert wheels() <= pinned
+
+
+def test_the_tests_that_need_a_gpu_are_run():
+    marked = [p for p in (ROOT / "tests/metarl").rglob("test_*.py") if "mark.gpu" in p.read_text()]
+    assert marked
+    assert {str(path.relative_to(ROOT)) for path in marked} <= set(gpu_check.TESTS)
+    assert [name for name in gpu_check.TESTS if not (ROOT / name).exists()] == []

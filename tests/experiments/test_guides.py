@@ -102,7 +102,8 @@ def test_the_measured_robot_is_the_printed_one():
 
 
 def test_the_printed_robot_is_in_a_file_too():
-    for block in blocks("own_robot.md")[:2]:
+    model, robot, *_ = blocks("own_robot.md")
+    for block in (model, robot):
         assert (ROOT / "experiments" / "own_robot" / block.file).read_text() == block.text
 
 

@@ -17,6 +17,7 @@ def test_hoppers_are_adapted_and_measured_in_the_region(tmp_path):
     MetaPolicy(tiny_policy("hopper-dynamics", horizon=60)).save(tmp_path / "hopper-dynamics-0")
     options = stopped_episodes.Options(runs=tmp_path, tasks=2, episodes=2, steps=1, measured=2)
     rows = stopped_episodes.adapt_and_measure(options, 0)
+    assert len(rows) == 2
     for row in rows:
         (free,), (limited,) = (row[n]["collections"] for n in ("without_limits", "with_limits"))
         # The same episodes, but that the region ends before the environment does.
@@ -36,6 +37,7 @@ def test_the_region_is_within_the_one_that_the_environment_ends_at():
 def test_adapting_under_the_limit_does_not_teach_to_be_stopped_sooner():
     """Of the results that are kept: every seed survives longer than before."""
     numbers = json.loads((RESULTS / "stopped-episodes.json").read_text())
+    assert [len(seed["tasks"]) for seed in numbers["seeds"]] == [4] * 4
     for seed in numbers["seeds"]:
         assert seed["mean"]["with_limits"]["steps"] > seed["mean"]["before"]["steps"]
         for row in seed["tasks"]:

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import public_models
 from experiments.public_models import MODELS, Options, commands, driven, family_file, outcome, table
-from metarl.cli.parser import parse
+from metarl.cli.parser import COMMANDS, parse
 from metarl_envs import FAMILIES, Transition, load_family, mujoco_robot
 
 ARM = Path(__file__).resolve().parents[2] / "experiments" / "own_robot" / "arm.xml"
@@ -75,15 +75,15 @@ def test_the_family_varies_load_and_strength_and_pays_for_the_starting_pose(tmp_
     assert float(reward) == pytest.approx(-0.01 - 0.004)
 
 
-def test_actuators_are_told_by_kind():
+def test_actuators_are_counted_by_kind():
     assert driven(ARM) == ("2 motors", False)
 
 
 def test_the_commands_are_those_of_metarl():
     typed = dict(commands("family.py:family", "arm", Path("out")))
     assert tuple(typed) == public_models.STEPS
-    for command in typed.values():
-        assert parse(command) is not None
+    for name, command in typed.items():
+        assert isinstance(parse(command), COMMANDS[name])
 
 
 def test_a_model_that_fails_at_a_step_goes_no_further_and_others_stay(tmp_path, monkeypatch):

@@ -70,7 +70,9 @@ def test_the_speed_beside_stable_baselines3():
 def test_the_errors_on_sinusoids():
     page = (RESULTS / "methods.md").read_text()
     names = {"pretrained": "pretrained on all tasks"}
-    for method in read("sinusoid")["methods"]:
+    methods = read("sinusoid")["methods"]
+    assert len(methods) == 10
+    for method in methods:
         name = names.get(method["name"], method["name"])
         errors = [
             "{:.2f} [{:.2f}, {:.2f}]".format(*error) if error else "diverged in some tasks"

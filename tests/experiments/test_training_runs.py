@@ -1,4 +1,4 @@
-"""Which runs of an experiment are finished, and what becomes of those that fail."""
+"""Finished runs of an experiment, and failed ones."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def test_what_trains_nothing_is_finished_once_it_is_there(tmp_path):
     assert is_trained(run)
 
 
-def test_a_failed_seed_leaves_earlier_results_and_is_told(tmp_path, monkeypatch, capsys):
-    broken = Reproduction("navigation --iterations 0", "", "1", "nobody", "all")
-    monkeypatch.setattr(reproduce, "REPRODUCTIONS", {"broken": broken})
+def test_a_failed_seed_leaves_earlier_results_and_is_reported(tmp_path, monkeypatch, capsys):
+    failing = Reproduction("navigation --iterations 0", "", "1", "nobody", "all")
+    monkeypatch.setattr(reproduce, "REPRODUCTIONS", {"failing": failing})
     earlier = json.dumps({"runs": []})
-    (tmp_path / "broken.json").write_text(earlier)
+    (tmp_path / "failing.json").write_text(earlier)
     with pytest.raises(SystemExit) as ended:
-        reproduce.main(Options(("broken",), seeds=(0,), runs=tmp_path / "runs", out=tmp_path))
+        reproduce.main(Options(("failing",), seeds=(0,), runs=tmp_path / "runs", out=tmp_path))
     assert ended.value.code == 1
     assert "failed: metarl: error: iterations = 0: must be" in capsys.readouterr().out
-    assert (tmp_path / "broken.json").read_text() == earlier
+    assert (tmp_path / "failing.json").read_text() == earlier

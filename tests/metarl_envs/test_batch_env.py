@@ -207,13 +207,13 @@ def test_wrong_number_of_tasks_and_range_are_refused(generator):
 
 
 @pytest.mark.parametrize("name", ["half-cheetah-dynamics", "ant-crippled"])
-def test_a_told_task_ends_every_observation_and_changes_nothing_else(name):
+def test_an_observed_task_ends_every_observation_and_changes_nothing_else(name):
     family = get_family(name)
     tasks = family.sample_tasks(3, torch.Generator().manual_seed(2), "train")
     features = family.task_features(tasks).repeat_interleave(2, dim=0)
-    told = dataclasses.replace(family, observes_task=True)
-    assert told.observation_size == family.observation_size + features.shape[1]
-    envs = [BatchEnv(f, 3, 2, horizon=5) for f in (family, told)]
+    oracle = dataclasses.replace(family, observes_task=True)
+    assert oracle.observation_size == family.observation_size + features.shape[1]
+    envs = [BatchEnv(f, 3, 2, horizon=5) for f in (family, oracle)]
     seen = []
     for env in envs:
         env.set_tasks(tasks)

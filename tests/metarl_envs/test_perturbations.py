@@ -87,16 +87,16 @@ def test_noise_and_bias_fall_on_their_entries_alone_and_leave_the_motion():
         assert torch.equal(step.rewards, true.rewards)
 
 
-def test_a_policy_that_is_told_the_task_is_told_the_truth():
-    told = dataclasses.replace(ALL, observes_task=True)
-    env, untold = BatchEnv(told, 2, 1), BatchEnv(ALL, 2, 1)
-    tasks = told.sample_tasks(2, Generator().manual_seed(1), "train")
+def test_an_oracle_observes_the_true_task():
+    oracle = dataclasses.replace(ALL, observes_task=True)
+    env, without = BatchEnv(oracle, 2, 1), BatchEnv(ALL, 2, 1)
+    tasks = oracle.sample_tasks(2, Generator().manual_seed(1), "train")
     env.set_tasks(tasks)
-    untold.set_tasks(tasks)
+    without.set_tasks(tasks)
     actions = random_actions(3, 2)
-    for one, two in zip(run(env, actions), run(untold, actions), strict=True):
+    for one, two in zip(run(env, actions), run(without, actions), strict=True):
         assert torch.equal(one[:, :17], two)
-        assert torch.equal(one[:, 17:], told.task_features(tasks))
+        assert torch.equal(one[:, 17:], oracle.task_features(tasks))
 
 
 def test_what_a_perturber_remembers_stays_where_it_is():

@@ -101,7 +101,7 @@ def robot_with(folder, *which: str, **more: str):
 
 
 def with_value(robot, parameter, value) -> mujoco.MjModel:
-    """The robot's model as a task with this value has it."""
+    """The robot's model in a task with this value."""
     model = robot.load_model()
     fields = varied_fields([parameter])
     base = {name: torch.from_numpy(np.array(getattr(model, name))) for name in fields}
@@ -110,6 +110,21 @@ def with_value(robot, parameter, value) -> mujoco.MjModel:
         getattr(model, name)[:] = field[0].numpy()
     mujoco.mj_setConst(model, mujoco.MjData(model))
     return model
+
+
+def still(model: mujoco.MjModel, control=0.0, position=0.0, speed=0.0, activation=0.0):
+    """Forces with these controls, the first joint at this position and speed."""
+    data = mujoco.MjData(model)
+    data.qpos[0], data.qvel[0] = position, speed
+    data.ctrl[:], data.act[:] = control, activation
+    mujoco.mj_forward(model, data)
+    return data
+
+
+def varied(folder, name: str, make, value) -> mujoco.MjModel:
+    """The model of a robot with this one of `KINDS`, of which `make` varies something."""
+    robot = robot_with(folder, name)
+    return with_value(robot, make(robot, name, (0.0, 3.0)), value)
 
 
 def moving(model: mujoco.MjModel, control: float = 0.6) -> mujoco.MjData:

@@ -56,7 +56,7 @@ class Problem:
         return inner_batches(self.policy, self.inner, self.form)
 
     def adapted(self, start: Params) -> Params:
-        """What the adapted policies act by, from each task's learned entries: both (M, ...)."""
+        """Parameters of the adapted policies, from each task's learned entries: both (M, ...)."""
         params = start | expand(fixed(self.theta), self.num_tasks)
         return acting(adapt(self.adaptation, params, self.steps))
 

@@ -1,6 +1,6 @@
-"""How often intervals over runs and tasks hold the truth, by simulation.
+"""Coverage of intervals over runs and tasks, by simulation.
 
-    python tests/metarl/interval_coverage.py         # the table in `metarl/evaluation/intervals.py`
+    python tests/support/interval_coverage.py        # the table in `metarl/evaluation/intervals.py`
 
 A return is mean + seed's effect + task's effect + chance; all methods meet the same tasks.
 """

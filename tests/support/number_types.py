@@ -62,7 +62,7 @@ WRAPS: tuple[Wrap, ...] = (scalars, singles, arrays, tensors, swapped)
 
 
 def _is_text(value: Any) -> bool:
-    """Whether something is a text or a row of them, which arrays of numbers do not hold."""
+    """True if something is a text or a row of them, which arrays of numbers do not hold."""
     return isinstance(value, str) or (
         isinstance(value, tuple | list) and any(isinstance(entry, str) for entry in value)
     )

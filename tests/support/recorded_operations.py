@@ -1,4 +1,4 @@
-"""What a CUDA graph does, without a GPU: torch's operations recorded once, then repeated.
+"""A CUDA graph without a GPU: torch's operations recorded once, then repeated.
 
 Like a graph, a repetition reads and writes the very tensors of the recording, runs no Python, and
 so knows nothing of attributes set to other tensors since; and like a recording's, its work may

@@ -1,4 +1,4 @@
-"""A policy with a belief that shows all it is told: a linear one of its last step and its count."""
+"""A policy with a belief that shows all its inputs: a linear one of its last step and its count."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ XML = """
 """
 KEYFRAME = 0
 HELD = ("time", "ctrl", "act", "mocap_pos", "mocap_quat")
-"""What a keyframe holds beside positions and velocities."""
+"""Values of a keyframe beside positions and velocities."""
 WORLDS, STEPS, SUBSTEPS = 3, 6, 4
 
 

@@ -68,12 +68,12 @@ def filmed(
 
 
 def red(picture: np.ndarray) -> np.ndarray:
-    """Which pixels are the car's (or a marker's): (H, W) bool."""
+    """Mask of the car's pixels (or a marker's): (H, W) bool."""
     r, g, b = picture.astype(int).transpose(2, 0, 1)
     return (r > 120) & (g < 95) & (b < 95)
 
 
 def green(picture: np.ndarray) -> np.ndarray:
-    """Which pixels are the ball's: (H, W) bool."""
+    """Mask of the ball's pixels: (H, W) bool."""
     r, g, b = picture.astype(int).transpose(2, 0, 1)
     return (g > 120) & (r < 80) & (b < 80)

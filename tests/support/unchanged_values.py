@@ -71,7 +71,7 @@ def digests(values: Values) -> Digests:
 
 
 def differences(found: Digests, recorded: Digests) -> list[str]:
-    """What changed, one line for each part; a change of names alone is called that."""
+    """Changes, one line for each part; a change of names alone is called that."""
     lines = []
     for part in sorted(found.keys() | recorded.keys()):
         new, old = found.get(part, {}), recorded.get(part, {})
@@ -88,7 +88,7 @@ def differences(found: Digests, recorded: Digests) -> list[str]:
 
 
 def machine() -> dict[str, str]:
-    """What decides how numbers are rounded: the processor, and the libraries with its kernels."""
+    """Processor and libraries: they decide how numbers are rounded."""
     return {
         "processor": processor(),
         "kernels": torch.backends.cpu.get_cpu_capability(),
@@ -249,7 +249,7 @@ def compute(case: str, folder: Path) -> Digests:
 
 
 def saved(run: Path) -> Values:
-    """What a run leaves in the end, and what it logged but for times."""
+    """Files of a finished run, and its log without times."""
     last = run / "checkpoints" / "000003"
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 3
@@ -325,7 +325,7 @@ def backward() -> gymnasium.Env[Any, Any]:
 
 
 def pitched(observation: np.ndarray) -> bool:
-    """Whether the torso is 0.152 rad off the horizontal, as in some episodes before adapting."""
+    """True if the torso is 0.152 rad off the horizontal, as in some episodes before adapting."""
     return bool(abs(observation[1]) > 0.152)
 
 

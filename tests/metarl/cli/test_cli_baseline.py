@@ -121,7 +121,9 @@ def test_a_baseline_killed_before_its_first_checkpoint_starts_again(capsys):
 def test_a_baseline_of_an_older_version_is_said_to_be_one(capsys):
     pytest.importorskip("stable_baselines3")
     assert main(["baseline", "robust", "navigation", *SMALL, "--run", "r", "--quiet"]) == 0
-    for path in Path("r/checkpoints").glob("*/training.*"):
+    state = list(Path("r/checkpoints").glob("*/training.*"))
+    assert state
+    for path in state:
         path.unlink()
     assert main(["resume", "r", "--iterations", "9"]) == 1
     message = capsys.readouterr().err

@@ -67,6 +67,12 @@ def test_training_demo_trains_a_new_run_and_shows_it(tmp_path, capsys):
     assert {"eval/adaptation_curve", "video/task"} <= set(events.Tags()["images"])
 
 
+def test_help_of_the_training_demo_trains_nothing(tmp_path, capsys):
+    assert experiment.main(["--help"], tmp_path / "demo") == 0
+    assert "--iterations" in capsys.readouterr().out
+    assert not (tmp_path / "demo").exists()
+
+
 def test_a_wrong_option_of_the_training_demo_trains_nothing(tmp_path, capsys):
     assert experiment.main(["--iterations", "none"], tmp_path / "demo") != 0
     assert "--iterations" in capsys.readouterr().err

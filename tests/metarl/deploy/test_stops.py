@@ -131,7 +131,7 @@ still = Steady(0.0)
 def test_a_stopped_episode_keeps_what_it_earned():
     env, limits = Paying([-1.0, -4.0, -2.0, 5.0]), Limits(min_return=-4.5)
     stopped = run_episode(env, still, horizon=4, limits=limits)
-    assert stopped.stopped
+    assert stopped.stopped == "min_return"
     assert stopped.rewards.tolist() == [-1.0, -4.0]
     free = run_episode(env, still, horizon=4, limits=Limits(min_return=-7.0))
     assert not free.stopped

@@ -432,7 +432,7 @@ def test_budgets_adapt_on_the_first_episodes_and_measure_on_all():
 
 
 def loop_by_hand(saved, learn_from, steps):
-    """What an evaluation's loop does, collected from the beginning."""
+    """Steps of an evaluation's loop, collected from the beginning."""
     tasks, resets, actions = evaluation_generators(0, "test")
     env = BatchEnv(family_of(saved.config), 4, 3, horizon=saved.config.horizon)
     env.set_tasks(env.family.sample_tasks(4, tasks, "test"))

@@ -1,4 +1,4 @@
-"""Which runs are one method."""
+"""Grouping of runs into methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which films go into a page."""
+"""Choice of the films in a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report opens with, and what it folds: studies of given numbers."""
+"""Opening of a report and its folded parts: studies of given numbers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def text(study, tmp_path_factory):
     return page(study, draw(study), films)
 
 
-def test_the_method_that_ends_highest_is_told_of_first(study):
+def test_the_method_that_ends_highest_comes_first(study):
     assert study.lead is not None and study.lead.label == "Meta-SGD"
     # -34, -32 and -30 in the mean: 63 of 90 from -95 to -5.
     assert "Meta-SGD has come about two thirds of the way" in first_sentence(study)

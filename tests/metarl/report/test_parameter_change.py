@@ -1,4 +1,4 @@
-"""What adaptation changed, by hand."""
+"""Change of parameters by adaptation, computed by hand."""
 
 import numpy as np
 import torch

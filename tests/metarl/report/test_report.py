@@ -213,10 +213,10 @@ PROBE = """<script>
 addEventListener("load", async () => {
   const root = document.documentElement;
   root.style.width = "WIDTHpx";  // Chromium's own windows are at least 500 wide
-  const broken = [];
+  const failed = [];
   for (const video of document.querySelectorAll("video")) {
-    try { await video.play(); } catch (error) { broken.push(String(error)); }
-    if (!(video.videoWidth > 0)) broken.push("no picture");
+    try { await video.play(); } catch (error) { failed.push(String(error)); }
+    if (!(video.videoWidth > 0)) failed.push("no picture");
   }
   for (const part of document.querySelectorAll("details")) part.open = true;
   const right = (box) => box.getBoundingClientRect().right;
@@ -224,7 +224,7 @@ addEventListener("load", async () => {
   const wide = document.body.scrollWidth > WIDTH ||
     [...document.querySelectorAll("main *:not(svg *)")].some((e) => right(e) > WIDTH + 1);
   const videos = document.querySelectorAll("video").length;
-  document.title = JSON.stringify({broken, wide, videos});
+  document.title = JSON.stringify({failed, wide, videos});
 });
 </script>"""
 
@@ -251,7 +251,7 @@ def test_a_browser_shows_it_without_complaint(filmed, tmp_path, width):
     title = re.search(r"<title>(\{.*?\})</title>", text)
     assert title, text[-2000:]
     # One seed of each of the two methods that adapt; baselines have no before and after.
-    assert json.loads(title[1]) == {"broken": [], "wide": False, "videos": 2}
+    assert json.loads(title[1]) == {"failed": [], "wide": False, "videos": 2}
     assert filmed.stat().st_size < 4e6
 
 

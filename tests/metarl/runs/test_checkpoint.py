@@ -25,6 +25,11 @@ class Killed(BaseException):
     """Ends a process without running any clean-up for ordinary errors."""
 
 
+def file_names(run):
+    """Names of all files of a run."""
+    return {path.name for path in run.rglob("*") if path.is_file()}
+
+
 def refused(folder, iteration=2):
     """The one line with which a checkpoint is refused."""
     with pytest.raises(RunError) as caught:
@@ -70,7 +75,7 @@ def test_the_newest_five_are_kept_and_latest_names_the_newest(tmp_path):
         f"{i:06d}" for i in range(8, 3, -1)
     ]
     assert (run / "checkpoints" / "latest").read_text() == "000008\n"
-    assert not list(run.rglob("*.tmp"))
+    assert file_names(run) == {*FILES, "README.md", "latest"}
 
 
 def test_a_checkpoint_of_an_earlier_iteration_is_not_pruned_by_damaged_later_ones(tmp_path):
@@ -146,7 +151,7 @@ def test_a_kill_between_any_two_writes_loses_nothing(tmp_path, monkeypatch, iter
             assert_same_state(found, state_at(found.iteration))
         save_checkpoint(run, TINY, new)  # what a resumed run does next
         assert_same_state(load_checkpoint(run)[1], new)
-        assert not list(run.rglob("*.tmp"))
+        assert file_names(run) == {*FILES, "README.md", "latest"}
         if finished:
             assert fatal > 6  # all of the writes were tried
             return
@@ -156,6 +161,7 @@ def test_a_kill_between_any_two_writes_loses_nothing(tmp_path, monkeypatch, iter
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
 def test_a_full_disk_leaves_the_old_checkpoint_and_no_half_one(tmp_path, monkeypatch, failing):
     run = run_with(tmp_path / "run", 1)
+    before = sorted(run.rglob("*"))
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -164,7 +170,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_half_one(tmp_path, monkeyp
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(run, TINY, state_at(2))
     monkeypatch.undo()
-    assert not list(run.rglob("*.tmp"))
+    assert sorted(run.rglob("*")) == before
     assert_same_state(load_checkpoint(run)[1], state_at(1))
 
 

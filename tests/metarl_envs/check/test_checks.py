@@ -1,4 +1,4 @@
-"""The checks of a family: each lets a sound one through and finds its own kind of fault."""
+"""The checks of a family: each accepts a valid one and finds its own kind of fault."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_rounding_is_no_effect():
     assert "changes nothing within 40 steps" in found.text
 
 
-def test_what_is_not_a_number_is_no_change_and_is_told():
+def test_what_is_not_a_number_is_no_change_and_is_reported():
     wild = family(vary.damping(ARM, "elbow", (-2.0, 1.0), how="set"))
     found = found_of(wild, "elbow_damping")
     assert found.verdict == "FAILED"

@@ -1,4 +1,4 @@
-"""Why friction has no effect: the cause that holds in the model is named, and only that."""
+"""Causes of friction without effect: the one that holds in the model is named, and only that."""
 
 from __future__ import annotations
 

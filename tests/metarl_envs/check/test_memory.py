@@ -1,4 +1,4 @@
-"""Episodes follow from task, seed and actions alone: what breaks that is told apart."""
+"""Episodes follow from task, seed and actions alone: each cause of a difference is reported."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def checked(monkeypatch, entry_point):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_an_environment_does_is_told_apart_and_named(monkeypatch, entry_point, kind, named):
+def test_what_an_environment_does_is_named_by_its_cause(monkeypatch, entry_point, kind, named):
     found = checked(monkeypatch, entry_point)
     assert found.verdict == "FAILED"
     assert found.text.startswith(kind)
@@ -234,7 +234,7 @@ def private(generator=None):
     ],
     ids=["counted", "differences", "latched", "torch", "python", "private"],
 )
-def test_functions_that_remember_or_draw_are_told_apart(tmp_path, reward, kind, named):
+def test_functions_that_remember_or_draw_are_distinguished(tmp_path, reward, kind, named):
     found = determinism(family_of(robot_of(tmp_path, box(gear=50)), reward=reward))
     assert found.verdict == "FAILED"
     assert found.text.startswith(kind)

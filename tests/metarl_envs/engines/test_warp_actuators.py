@@ -1,4 +1,4 @@
-"""What varies in actuators on the Warp engine: one step agrees with the CPU engine's."""
+"""Actuator parameters on the Warp engine: one step agrees with the CPU engine's."""
 
 from __future__ import annotations
 

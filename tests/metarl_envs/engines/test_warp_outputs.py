@@ -19,7 +19,7 @@ pytestmark = [needs_warp, pytest.mark.slow]
 ONLY_CPU = {"eq_active", "geom_xquat", "ncon", "plugin_state", "site_xquat", "xiquat"}
 ALLOWED = sorted(mujoco.batch.DATA_FIELDS - REFUSED - ONLY_CPU)
 FORCES = {"qacc", "qacc_warmstart", "qfrc_constraint", "sensordata"}
-"""What constraint forces enter: solved to a tolerance, and in single precision."""
+"""Outputs that depend on constraint forces: solved to a tolerance, and in single precision."""
 
 
 @functools.cache

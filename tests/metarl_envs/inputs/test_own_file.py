@@ -109,7 +109,7 @@ def test_module_and_id(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("import gone_module\n", "importing own_module failed: ModuleNotFoundError: No module"),
         ("x = 1 / 0\n", r"importing own_module failed: ZeroDivisionError: .*\(own_module.py, line"),
@@ -118,12 +118,12 @@ def test_module_and_id(tmp_path, monkeypatch):
         (None, "importing own_module failed: ModuleNotFoundError: .*must be installed"),
     ],
 )
-def test_a_module_that_cannot_be_imported_is_told(tmp_path, monkeypatch, text, told):
+def test_a_module_that_cannot_be_imported_is_reported(tmp_path, monkeypatch, text, message):
     if text is not None:
         (tmp_path / "own_module.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    told = f"^environment own_module:Tmp/Own-v0: {told}"
-    with pytest.raises(InputError, match=told) as caught:
+    message = f"^environment own_module:Tmp/Own-v0: {message}"
+    with pytest.raises(InputError, match=message) as caught:
         gym_robot("own_module:Tmp/Own-v0")
     assert "\n" not in str(caught.value)
 

@@ -102,7 +102,7 @@ def test_equals_a_sync_vector_env_step_by_step(family, mode):
     assert ended >= N
 
 
-def test_worlds_can_be_told_their_tasks():
+def test_worlds_take_their_tasks_by_options():
     mine = MetaVectorEnv("half-cheetah-velocity", N, observe_task=True)
     single = MetaEnv("half-cheetah-velocity", observe_task=True)
     assert mine.single_observation_space == single.observation_space

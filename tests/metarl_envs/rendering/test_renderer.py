@@ -171,7 +171,7 @@ def test_map_puts_x_right_and_y_up():
     assert (columns.mean(), rows.mean()) == pytest.approx((72, 24), abs=1.5)
 
 
-def test_missing_opengl_is_told_in_one_line(monkeypatch):
+def test_missing_opengl_is_reported_in_one_line(monkeypatch):
     def no_display(*args):
         raise RuntimeError("an OpenGL platform library has not been loaded\nmore")
 

@@ -1,4 +1,4 @@
-"""Where pictures are taken from: the robot is found, fills the picture and stays in it."""
+"""Placement of the camera: the robot is found, fills the picture and stays in it."""
 
 from __future__ import annotations
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 import pytest
-from support.actuated import model_text, moving, robot_of, robot_with, settled, with_value
+from support.actuated import (
+    model_text,
+    moving,
+    robot_of,
+    robot_with,
+    settled,
+    still,
+    varied,
+    with_value,
+)
 
 from metarl_envs import InputError, vary
 
@@ -24,14 +32,6 @@ GRIP = (
     '<general name="grip" joint="slide" biastype="affine" ctrlrange="0 255" '
     'gainprm="0.01568627451" biasprm="0 -100 -10"/>'
 )
-
-
-def rotor_force(model, index=0):
-    """Force and torque on the free box of one rotor at full throttle, (6,)."""
-    data = mujoco.MjData(model)
-    data.ctrl[index] = 1.0
-    mujoco.mj_forward(model, data)
-    return data.qfrc_actuator[4:].copy()
 
 
 @pytest.mark.parametrize(
@@ -54,18 +54,11 @@ def test_strength_is_a_factor_on_the_force_at_the_same_control_and_state(
 
 
 def test_a_weaker_muscle_is_weaker_where_it_is_only_stretched_too(tmp_path):
-    robot = robot_with(tmp_path, "puller")
-    found = []
-    for model in (
-        robot.load_model(),
-        with_value(robot, vary.strength(robot, "*", (0, 3)), HALF),
-    ):
-        data = mujoco.MjData(model)
-        data.qpos[0] = 3.0
-        mujoco.mj_forward(model, data)
-        found.append(data.actuator_force[0])
-    assert found[0] < -0.1
-    assert found[1] == pytest.approx(HALF * found[0], rel=1e-12)
+    weak = varied(tmp_path, "puller", vary.strength, HALF)
+    plain = robot_with(tmp_path, "puller").load_model()
+    force, weaker = (still(model, position=3.0).actuator_force[0] for model in (plain, weak))
+    assert force < -0.1
+    assert weaker == pytest.approx(HALF * force, rel=1e-12)
 
 
 @pytest.mark.parametrize("make", [vary.stiffness, vary.gain])
@@ -85,18 +78,13 @@ def test_damping_is_none_of_the_stiffness_whatever_its_number(tmp_path, make, kv
     servo = f'<position joint="slide" kp="50" kv="{kv}" ctrlrange="-1 1"/>'
     robot = robot_of(tmp_path, SLIDE.format(servo))
     model = with_value(robot, make(robot, "*", (0.1, 3)), HALF)
-    data = mujoco.MjData(model)
-    data.qpos[0], data.qvel[0], data.ctrl[0] = 0.1, 0.2, 0.5
-    mujoco.mj_forward(model, data)
+    data = still(model, control=0.5, position=0.1, speed=0.2)
     assert data.actuator_force[0] == pytest.approx(25 * (0.5 - 0.1) - kv * 0.2)
 
 
 def test_an_offset_of_the_target_stays(tmp_path):
-    robot = robot_with(tmp_path, "grip")
-    model = with_value(robot, vary.stiffness(robot, "*", (0.1, 3)), DOUBLE)
-    data = mujoco.MjData(model)
-    data.ctrl[0], data.qpos[0] = 10.0, (0.2 * 10 + 3) / 100
-    mujoco.mj_forward(model, data)
+    model = varied(tmp_path, "grip", vary.stiffness, DOUBLE)
+    data = still(model, control=10.0, position=(0.2 * 10 + 3) / 100)
     assert data.actuator_force[0] == pytest.approx(0, abs=1e-12)
 
 
@@ -112,9 +100,8 @@ def test_an_offset_of_the_target_stays(tmp_path):
     ],
 )
 def test_stiffness_is_kp_with_one_input_or_several(tmp_path, name, controls, force):
-    robot = robot_with(tmp_path, name)
-    assert robot.load_model().nu == controls
-    model = with_value(robot, vary.stiffness(robot, name, (0.1, 3)), DOUBLE)
+    model = varied(tmp_path, name, vary.stiffness, DOUBLE)
+    assert model.nu == controls
     assert moving(model).actuator_force[0] == pytest.approx(force)
 
 
@@ -130,18 +117,16 @@ def test_stiffness_is_kp_with_one_input_or_several(tmp_path, name, controls, for
     ],
 )
 def test_servo_damping_is_kv(tmp_path, name, force):
-    robot = robot_with(tmp_path, name)
-    model = with_value(robot, vary.servo_damping(robot, name, (0.1, 3)), DOUBLE)
+    model = varied(tmp_path, name, vary.servo_damping, DOUBLE)
     assert moving(model).actuator_force[0] == pytest.approx(force)
 
 
 def test_an_orientation_servo_has_stiffness_and_damping_of_its_own(tmp_path):
-    robot = robot_with(tmp_path, "wrist")
-    plain = robot.load_model()
+    plain = robot_with(tmp_path, "wrist").load_model()
     plain.actuator_forcelimited[:] = False
     parts = []
     for make in (vary.stiffness, vary.servo_damping):
-        model = with_value(robot, make(robot, "wrist", (0, 3)), 0.0)
+        model = varied(tmp_path, "wrist", make, 0.0)
         model.actuator_forcelimited[:] = False
         parts.append(moving(model).actuator_force)
     np.testing.assert_allclose(parts[0], -2 * np.array([-0.2, 0.1, 0.4]))  # -kv * speed
@@ -172,8 +157,7 @@ def test_a_velocity_servo_keeps_its_target_and_lags_by_the_load(tmp_path, make, 
     ],
 )
 def test_gain_of_what_is_no_servo_is_the_force_per_control_alone(tmp_path, name, force):
-    robot = robot_with(tmp_path, name)
-    model = with_value(robot, vary.gain(robot, name, (0.1, 3)), DOUBLE)
+    model = varied(tmp_path, name, vary.gain, DOUBLE)
     assert moving(model).actuator_force[0] == pytest.approx(force)
 
 
@@ -194,21 +178,14 @@ def test_a_gear_moves_the_target_of_a_servo_and_says_so(tmp_path, factor):
 
 @pytest.mark.parametrize("name", ["motor", "rotor", "parent", "line", "crank", "dc"])
 def test_a_gear_scales_what_the_driven_part_gets_through_any_transmission(tmp_path, name):
-    robot = robot_with(tmp_path, name)
-    still = [mujoco.MjData(robot.load_model())]
-    still.append(mujoco.MjData(with_value(robot, vary.gear(robot, name, (0.1, 3)), DOUBLE)))
-    forces = []
-    for data in still:
-        data.ctrl[0] = 1.0
-        mujoco.mj_forward(data.model, data)
-        forces.append(data.qfrc_actuator.copy())
-    assert np.abs(forces[0]).max() > 0.01
-    np.testing.assert_allclose(forces[1], 2 * forces[0], rtol=1e-12)
+    models = robot_with(tmp_path, name).load_model(), varied(tmp_path, name, vary.gear, DOUBLE)
+    plain, changed = (still(model, control=1.0).qfrc_actuator for model in models)
+    assert np.abs(plain).max() > 0.01
+    np.testing.assert_allclose(changed, 2 * plain, rtol=1e-12)
 
 
 def test_a_damper_is_as_strong_as_the_square_of_its_gear(tmp_path):
-    robot = robot_with(tmp_path, "damper")
-    model = with_value(robot, vary.gear(robot, "*", (0.1, 3)), DOUBLE)
+    model = varied(tmp_path, "damper", vary.gear, DOUBLE)
     assert moving(model).qfrc_actuator[0] == pytest.approx(4 * -5 * 0.3 * 0.6)
 
 
@@ -217,10 +194,10 @@ def test_a_rotor_may_push_along_any_axis(tmp_path, axis):
     numbers = " ".join("2" if i == axis else "0" for i in range(6))
     rotor = f'<motor name="rotor" site="rotor" gear="{numbers}" ctrlrange="0 5"/>'
     robot = robot_of(tmp_path, model_text(rotor))
-    plain = rotor_force(robot.load_model())
+    models = robot.load_model(), with_value(robot, vary.gear(robot, "rotor", (0.5, 1)), HALF)
+    plain, changed = (still(model, control=1.0).qfrc_actuator[4:] for model in models)
     assert np.abs(plain).max() == pytest.approx(2)
-    model = with_value(robot, vary.gear(robot, "rotor", (0.5, 1)), HALF)
-    np.testing.assert_allclose(rotor_force(model), plain / 2)
+    np.testing.assert_allclose(changed, plain / 2)
 
 
 def test_each_rotor_has_a_gear_of_its_own_and_thrust_is_its_share_of_the_weight(tmp_path):
@@ -240,16 +217,12 @@ def test_each_rotor_has_a_gear_of_its_own_and_thrust_is_its_share_of_the_weight(
     )
     hover = 0.8 * GRAVITY / 4
     parameter = vary.gear(robot, "rotor*", (0.5, 1.5), each=True)
-    data = mujoco.MjData(with_value(robot, parameter, [0.6, 1.0, 0.6, 1.0]))
-    data.ctrl[:] = hover
-    mujoco.mj_forward(data.model, data)
+    data = still(with_value(robot, parameter, [0.6, 1.0, 0.6, 1.0]), control=hover)
     assert data.qacc[2] == pytest.approx((0.8 - 1) * GRAVITY)
     # Drag turns with the thrust that it belongs to.
     assert data.qfrc_actuator[5] == pytest.approx(0.02 * hover * (0.6 - 1 + 0.6 - 1))
     alike = vary.strength(robot, "rotor*", (0.5, 1.5))
-    data = mujoco.MjData(with_value(robot, alike, 0.7))
-    data.ctrl[:] = hover
-    mujoco.mj_forward(data.model, data)
+    data = still(with_value(robot, alike, 0.7), control=hover)
     assert data.qacc[2] == pytest.approx((0.7 - 1) * GRAVITY)
 
 
@@ -265,47 +238,27 @@ def test_what_comes_after_an_actuator_of_several_outputs_is_changed_itself(tmp_p
 @pytest.mark.parametrize("name", ["muscle", "puller"])
 @pytest.mark.parametrize("position", [-0.5, 0.0, 0.7])
 def test_a_muscle_on_a_longer_lever_pulls_as_hard_in_every_pose(tmp_path, name, position):
-    robot = robot_with(tmp_path, name)
-    found = []
-    for model in (
-        robot.load_model(),
-        with_value(robot, vary.gear(robot, "*", (0.5, 2)), DOUBLE),
-    ):
-        data = mujoco.MjData(model)
-        data.qpos[0], data.qvel[0], data.act[0] = position, 0.2, 0.8
-        mujoco.mj_forward(model, data)
-        found.append((data.actuator_force[0], data.qfrc_actuator[0]))
-    assert abs(found[0][0]) > 1
-    assert found[1] == pytest.approx((found[0][0], 2 * found[0][1]), rel=1e-12)
+    models = robot_with(tmp_path, name).load_model(), varied(tmp_path, name, vary.gear, DOUBLE)
+    plain, changed = (still(m, position=position, speed=0.2, activation=0.8) for m in models)
+    assert abs(plain.actuator_force[0]) > 1
+    assert changed.actuator_force[0] == pytest.approx(plain.actuator_force[0], rel=1e-12)
+    assert changed.qfrc_actuator[0] == pytest.approx(2 * plain.qfrc_actuator[0], rel=1e-12)
+
+
+MOTOR = '<motor name="{}" joint="hinge" ctrlrange="-9 9" {}/>'
+JOINT = {"joint": 'actuatorfrcrange="-3 3"'}
 
 
 @pytest.mark.parametrize(
     ("actuators", "more", "largest"),
     [
-        ('<motor name="a" joint="hinge" ctrlrange="-9 9" forcerange="-4 4"/>', {}, 2),
+        (MOTOR.format("a", 'forcerange="-4 4"'), {}, 2),
+        (MOTOR.format("a", ""), JOINT, 1.5),
+        (MOTOR.format("a", "") + MOTOR.format("b", ""), JOINT, 1.5),
+        ('<position joint="hinge" kp="99" ctrlrange="-9 9" forcerange="-4 4"/>', JOINT, 1.5),
+        ('<motor tendon="cord" ctrlrange="-9 9"/>', {"tendon": JOINT["joint"]}, 1.5 * 0.5),
         (
-            '<motor name="a" joint="hinge" ctrlrange="-9 9"/>',
-            {"joint": 'actuatorfrcrange="-3 3"'},
-            1.5,
-        ),
-        (
-            '<position name="a" joint="hinge" kp="99" ctrlrange="-9 9" forcerange="-4 4"/>',
-            {"joint": 'actuatorfrcrange="-3 3"'},
-            1.5,
-        ),
-        (
-            '<motor name="a" tendon="cord" ctrlrange="-9 9"/>',
-            {"tendon": 'actuatorfrcrange="-3 3"'},
-            1.5 * 0.5,
-        ),
-        (
-            '<motor name="a" joint="hinge" ctrlrange="-9 9"/>'
-            '<motor name="b" joint="hinge" ctrlrange="-9 9"/>',
-            {"joint": 'actuatorfrcrange="-3 3"'},
-            1.5,
-        ),
-        (
-            '<dcmotor name="a" joint="hinge" resistance="1" motorconst="1" ctrlrange="-9 9" '
+            '<dcmotor joint="hinge" resistance="1" motorconst="1" ctrlrange="-9 9" '
             'saturation="4 0 0"/>',
             {},
             2,
@@ -315,22 +268,16 @@ def test_a_muscle_on_a_longer_lever_pulls_as_hard_in_every_pose(tmp_path, name, 
 def test_a_force_limit_is_scaled_wherever_it_stands(tmp_path, actuators, more, largest):
     robot = robot_of(tmp_path, model_text(actuators, **more))
     model = with_value(robot, vary.force_limit(robot, "*", (0.1, 1)), HALF)
-    data = mujoco.MjData(model)
     for sign in (1, -1):
-        data.ctrl[:] = 9 * sign
-        mujoco.mj_forward(model, data)
+        data = still(model, control=9 * sign)
         assert data.qfrc_actuator[0] == pytest.approx(sign * largest)
-
-
-SHARED = (
-    '<motor name="pull" joint="hinge" ctrlrange="-1 1"/>'
-    '<motor name="push" joint="hinge" ctrlrange="-1 1"/>'
-)
 
 
 @pytest.mark.parametrize(("names", "each"), [("pull", False), ("*", True)])
 def test_a_limit_that_actuators_share_is_not_split_among_them(tmp_path, names, each):
-    robot = robot_of(tmp_path, model_text(SHARED, joint='actuatorfrcrange="-3 3"'))
+    robot = robot_of(
+        tmp_path, model_text(MOTOR.format("pull", "") + MOTOR.format("push", ""), **JOINT)
+    )
     with pytest.raises(InputError, match=r"bounds the sum of 'pull', 'push'; name all of them"):
         vary.force_limit(robot, names, (0.1, 1), each=each)
 

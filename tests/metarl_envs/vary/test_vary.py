@@ -293,7 +293,7 @@ def test_what_cannot_be_varied_says_why_and_what_can(make, message):
         ),
     ],
 )
-def test_models_without_what_is_to_vary_are_told_so(tmp_path, old, new, make, message):
+def test_models_without_what_is_to_vary_are_refused(tmp_path, old, new, make, message):
     text = (SOURCE / "arm.xml").read_text()
     assert old in text
     (tmp_path / "arm.xml").write_text(text.replace(old, new))

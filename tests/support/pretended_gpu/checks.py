@@ -1,4 +1,4 @@
-"""What must hold on a GPU, checked on a pretended one; and faults, which the checks must find."""
+"""Requirements on a GPU, checked on a pretended one; and faults, which the checks must find."""
 
 from __future__ import annotations
 
@@ -135,8 +135,8 @@ def check_that_a_faulty_family_is_found(kind, family):
 # ---- training ------------------------------------------------------------------------------------
 
 WAITS = {"maml-trpo": 8, "meta-sgd": 9, "promp": 9, "cavia": 9}
-"""How often an update asks for a value: one decision (a try of the line search, of which there is
-one here; whether PPO's last step led too far) and the numbers that it logs, when all is done."""
+"""Values that an update asks for: one decision (a try of the line search, of which there is one
+here; whether PPO's last step led too far) and the numbers that it logs, when all is done."""
 
 
 def tiny(method, iterations=2):

@@ -34,7 +34,7 @@ class Note(NamedTuple):
     tensors of both, which fails on a GPU. A number () of the host is none."""
     operation: str
     place: str
-    """Where in our packages, such as "warp.py:WarpEngine.step"."""
+    """Place in our packages, such as "warp.py:WarpEngine.step"."""
 
 
 NOTES: Counter[Note] = Counter()

@@ -187,7 +187,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_training(capsys, tmp_pat
     def read_only(*_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(run_folder, "write_json", read_only)
+    monkeypatch.setattr(files, "replace_file", read_only)
     message = refused(capsys, "train", "navigation", "--run", "new", code=ExitCode.ERROR)
     assert "Read-only file system" in message
 

@@ -17,7 +17,6 @@ from metarl.methods.config import TrainConfig, with_settings
 from metarl.methods.families import recipe
 from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.runs.checkpoint import SavedPolicy, load_checkpoint, load_policy, save_policy
-from metarl.training.baseline_start import load_start
 from metarl.training.warm_start import begun, load_start
 from metarl_envs import FAMILIES, BatchEnv, InputError, TaskFamily, mujoco_robot, vary
 

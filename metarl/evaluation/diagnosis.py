@@ -18,6 +18,7 @@ import numpy as np
 from metarl.evaluation.comparison import Comparison, MethodRuns
 from metarl.evaluation.curve_table import paragraph
 from metarl.evaluation.gap import ORACLE, ROBUST, Gap
+from metarl.evaluation.labels import ONE_SEED
 from metarl.evaluation.results import Evaluation
 from metarl.evaluation.statistics import (
     Interval,
@@ -107,9 +108,7 @@ class Diagnosis:
             for label in self.still_learning
         ]
         if any(len(m.runs) == 1 for m in self.comparison.methods if m.label != RANDOM):
-            notes.append(
-                "one seed each: the intervals cover the choice of tasks, not the luck of training"
-            )
+            notes.append(f"one seed each: {ONE_SEED}")
         if "extrapolation" in self.comparison.splits:
             notes.append(
                 "in extrapolation the oracle observes values that it was not trained on, so "

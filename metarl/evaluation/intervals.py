@@ -184,9 +184,9 @@ def _without_each_task(statistic: Statistic, scores: Sequence[Scores]) -> NDArra
     """The statistic without each of the tasks: matrices (R_i, M) -> (M,)."""
     num_tasks = scores[0].shape[1]
     others = np.arange(num_tasks - 1)
-    found = []
+    parts = []
     for first in range(0, num_tasks, AT_ONCE):
         left_out = np.arange(first, min(first + AT_ONCE, num_tasks))[:, None]
         kept = others + (others >= left_out)  # (tasks left out, M - 1)
-        found.append(statistic(*(np.moveaxis(matrix[:, kept], 1, 0) for matrix in scores)))
-    return np.concatenate(found)
+        parts.append(statistic(*(np.moveaxis(matrix[:, kept], 1, 0) for matrix in scores)))
+    return np.concatenate(parts)

@@ -61,6 +61,7 @@ def task_text(
 DOES_NOT_ADAPT = "does not adapt"
 """Stands where others have their gain."""
 ANY_TASK = "not shown to be adaptation to the task: another task's may bring as much"
+ONE_SEED = "the intervals cover the choice of tasks, not the variation between seeds"
 NO_CONTROL = "no control: every task needs another one to take adapted parameters from"
 
 

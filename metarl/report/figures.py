@@ -183,8 +183,8 @@ def _learning(groups: Sequence[Group], when: str) -> Picture:
         colour, line, _ = group.style
         curves = [_seed_curve(subject, when) for subject in group.subjects if subject.metrics]
         grid, values = common(curves)
-        for steps, found in curves:
-            axes.plot(steps, found, color=colour, lw=0.7, alpha=THIN)
+        for steps, returns in curves:
+            axes.plot(steps, returns, color=colour, lw=0.7, alpha=THIN)
         axes.fill_between(grid, values.min(0), values.max(0), color=colour, alpha=BAND, lw=0)
         axes.plot(grid, values.mean(0), color=colour, ls=line, lw=2, label=group.label)
         words.append(

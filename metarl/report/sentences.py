@@ -8,7 +8,7 @@ import numpy as np
 
 from metarl.evaluation.curve_table import NO_SHARE
 from metarl.evaluation.gap import percent
-from metarl.evaluation.labels import ANY_TASK
+from metarl.evaluation.labels import ANY_TASK, ONE_SEED
 from metarl.methods.baselines import RANDOM
 from metarl.report.headline import adapted_sentence, fixed_sentence
 from metarl.report.studies import Group, Study
@@ -153,10 +153,7 @@ def notes(study: Study) -> list[str]:
         )
     single = [g.label for g in study.groups if len(g.subjects) == 1 and g.runs.method != RANDOM]
     if single:
-        texts.append(
-            f"One seed of {listed(single)}: the interval covers the choice of tasks, not the luck "
-            "of training."
-        )
+        texts.append(f"One seed of {listed(single)}: {ONE_SEED}.")
     for group in study.groups:
         tasks = [s.saved.metadata["task"] for s in group.subjects if "task" in s.saved.metadata]
         if tasks:

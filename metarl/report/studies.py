@@ -143,19 +143,19 @@ def gather(subjects: Sequence[Subject]) -> Study:
     Raises:
         InputError: if they were not measured alike.
     """
-    found = compare(
+    comparison = compare(
         [subject.saved for subject in subjects],
         [subject.folder for subject in subjects],
         [subject.evaluation for subject in subjects],
     )
     members = [
         tuple(s for s in subjects if any(run is s.evaluation for run in method.runs))
-        for method in found.methods
+        for method in comparison.methods
     ]
     # In the CLI methods go by their names, on the page by their titles.
     titled = tuple(
         replace(method, label=method.label.replace(method.method, same[0].method, 1))
-        for method, same in zip(found.methods, members, strict=True)
+        for method, same in zip(comparison.methods, members, strict=True)
     )
     styles = method_styles([(method.method, method.adapts) for method in titled])
     groups = tuple(

@@ -1,4 +1,4 @@
-"""What the command line refuses takes one or two lines, and an exit code of its own."""
+"""Errors of the command line: one or two lines, and an exit code of their own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from metarl_envs import InputError
 
 
 def refused(capsys, *arguments, code=ExitCode.USAGE):
-    """What a command says in a line or two when a value, a file or a machine stops it."""
+    """Error lines of a command when a value, a file or a machine stops it."""
     assert main([str(argument) for argument in arguments]) == code
     shown = capsys.readouterr()
     lines = shown.err.strip().splitlines()

@@ -1,4 +1,4 @@
-"""What is wrong with a robot of one's own is one line: by every command, and in Python."""
+"""Errors of one's own robot in one line: by every command, and in Python."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def change(adapted, policy):
 
 
 def did(adapted):
-    """What the limits did, without the cap on a step's size."""
+    """Report of the limits, without the cap on a step's size."""
     return {k: v for k, v in adapted.adapted["limits"].items() if k != "max_step_kl"}
 
 

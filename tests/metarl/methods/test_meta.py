@@ -1,4 +1,4 @@
-"""What every method must do: train, checkpoint, resume bit for bit, adapt at deployment."""
+"""Requirements on every method: train, checkpoint, resume bit for bit, adapt at deployment."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_no_minibatch_is_empty_where_there_are_fewer_episodes():
 
 
 def test_gradients_of_minibatches_average_to_that_of_the_whole_at_first_order():
-    """Where the derivative of the step is the identity, nothing is estimated on the part."""
+    """Nothing is estimated on the part if the derivative of the step is the identity."""
     given = meta_problem(GradientStep(0.3, first_order=True), "log_prob", 2, num_invalid=0)
     outer = ProMp(inner_kl_penalty=0.5)
 

@@ -17,7 +17,7 @@ TRAIN = ["train", "navigation", *TINY_FLAGS, "--run", "r", "--quiet"]
 
 
 class PretendedRun:
-    """What `wandb.init` returns."""
+    """Stand-in for the result of `wandb.init`."""
 
     def __init__(self, settings):
         self.settings, self.logged, self.finished = settings, {}, False

@@ -34,7 +34,7 @@ from metarl.training.warm_start import begun
 from metarl_envs import InputError, MetaEnv, get_family
 
 CLOSE = {"rtol": 2e-5, "atol": 1e-6}
-"""How equal actions are: the same sums in single precision, in another order."""
+"""Tolerance of equal actions: the same sums in single precision, in another order."""
 SMALL = {"n_steps": 32, "batch_size": 16, "n_epochs": 2, "device": "cpu"}
 
 

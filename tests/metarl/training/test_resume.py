@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SIZES = ["--meta-batch-size", "2", "--episodes-per-task", "3", "--horizon", "12"]
 FAMILIES = ("navigation", "half-cheetah-direction")
 BEST = ("iteration", "chosen", "eval_return_post", "sha256")
-"""What the metadata of RUN/best say of it."""
+"""Metadata of RUN/best."""
 
 
 @pytest.fixture(autouse=True)

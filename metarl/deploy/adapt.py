@@ -154,14 +154,11 @@ class RobotAdaptation:
 
     def _close(self, error: BaseException | None) -> None:
         """Learn from the current collection, which the error ended early unless it is None."""
-        collection = collected(self.policy, self.params, self._current, self.horizon)
-        self._collections.append(collection)
+        self._collections.append(collected(self.policy, self.params, self._current, self.horizon))
         self._current, self._exploration = [], None
         if self._checking:
-            before, *_, after = self._counted()
-            self._check = check(
-                self._collections[0], collection, before, after, unfinished=error is not None
-            )
+            counted, unfinished = self._counted(), error is not None
+            self._check = check(self._collections, counted, unfinished=unfinished)
             self.finished = True
         elif not self._stepped(error) or error is not None or len(self._steps) == self._num_steps:
             self._checking = bool(self.limits.check_episodes and self._steps and error is None)

@@ -52,33 +52,30 @@ def noise_margin(before: ArrayLike, count: int, level: float = FALSE_ALARMS) -> 
 
 
 def check(
-    before: Collected,
-    after: Collected,
-    counted_before: Rollouts,
-    counted_after: Rollouts,
-    *,
-    unfinished: bool,
+    collections: Sequence[Collected], counted: Sequence[Rollouts], *, unfinished: bool
 ) -> dict[str, Any]:
     """Verdict on the adapted policy, stops and divergence first, as JSON values.
 
     Args:
-        before, after: episodes of the policy before adaptation and of the adapted one.
-        counted_before, counted_after: the same with the cost of being stopped.
+        collections: all of the adaptation: the first is of the policy before it, the last of the
+            adapted policy.
+        counted: the same with the cost of being stopped.
         unfinished: an unsafe start or an error ended the check. That counts as one more bad end,
             since the adapted policy led there.
     """
+    before, *_, after = collections
     bad = [before.bad_share(), after.bad_share()]
     if unfinished:
         ends = len(after.stopped)
         bad[1] = ((0.0 if ends == 0 else bad[1] * ends) + 1) / (ends + 1)
-    returns = [r.returns()[~r.diverged] for r in (counted_before, counted_after)]
-    worse, margin = fell(returns[0], returns[1])
+    old, *_, new = counted
+    worse, margin = fell(old.returns()[~old.diverged], new.returns()[~new.diverged])
     return {
         "collection": after.describe(),
         "bad_share_before": bad[0],
         "bad_share_after": bad[1],
-        "counted_return_before": float(counted_before.task_returns()),
-        "counted_return_after": float(counted_after.task_returns()),
+        "counted_return_before": float(old.task_returns()),
+        "counted_return_after": float(new.task_returns()),
         "noise_margin": margin,
         "rolled_back": bad[1] > bad[0] or worse,
     }

@@ -147,14 +147,7 @@ def collected(
     episodes: Sequence[Episode],
     horizon: int,
 ) -> Collected:
-    """Episodes as rollouts of the policy that acted, with its log-probabilities.
-
-    Args:
-        policy: the policy function.
-        params: that acted, with leading axis 1.
-        episodes: with `outputs`, of at most T steps.
-        horizon: T.
-    """
+    """Episodes as rollouts of the policy that acted, `params` (1, ...), with log-probabilities."""
     rollouts = as_rollouts(policy, episodes, horizon, dtype_of(params))
     log_probs = log_prob(policy.distribution(params, rollouts), rollouts.actions)
     return Collected(replace(rollouts, log_probs=log_probs), tuple(episodes))

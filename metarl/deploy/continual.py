@@ -1,11 +1,11 @@
 """Continual adaptation: a stream of episodes on a robot that changes, and changes back.
 
 A meta-learned step is meant for episodes of the policy that it starts from. Those of an adapted
-policy cannot stand in for them: `python -m experiments.continual` measures how much of them counts
-under importance ratios. So the stream has two kinds of episodes: *probes*, by the meta-policy with
-its action noise, from which every adaptation starts anew, so that nothing of an earlier robot is
-left in it; and *acting*, by the adapted policy without noise. It probes at the start and whenever
-the return of acting says that the robot is another one.
+policy cannot replace them: `python -m experiments.continual` measures their weight under importance
+ratios. So the stream has two kinds of episodes: *probes*, by the meta-policy with its action noise,
+from which every adaptation starts anew, without a trace of an earlier robot; and *acting*, by the
+adapted policy without noise. It probes at the start and whenever the return of acting shows a
+change of the robot.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ class ContinualAdapter:
     """Adapts a policy over a stream of episodes, and anew whenever the robot has changed.
 
     A change is two acting episodes in a row that diverged, or whose return is off the median of
-    those since the last adaptation by more than `alarm` standard deviations, upwards too (standard
-    deviations by the median absolute one, so that a few episodes after a change do not hide it). It
-    is also acting that is worse than the probes were, as after an adaptation during which the robot
-    changed; where that comes twice in a row, the stream settles on the meta-policy.
+    those since the last adaptation, either way, by more than `alarm` standard deviations (by the
+    median absolute deviation, so that a few episodes after a change do not hide it). Acting worse
+    than the probes is a change too, as after an adaptation during which the robot changed; twice in
+    a row, and the stream settles on the meta-policy.
 
-    Returns are compared with what being stopped costs (`metarl.deploy.limits`). An error of the
+    Returns are compared with the cost of stops (`metarl.deploy.limits.stop_costs`). An error of the
     environment leaves the stream as it was, with all of its episodes.
     """
 
@@ -90,15 +90,15 @@ class ContinualAdapter:
         limits: Limits = NO_LIMITS,
         seed: int = 0,
     ) -> None:
-        """Start with nothing known of the robot.
+        """Start with no episode.
 
         Args:
             policy: meta-trained, and not adapted.
-            window: episodes that each gradient step is made from, the last ones, >= 2.
+            window: number of last episodes for each gradient step, >= 2.
             steps: gradient steps, >= 1; None: as many as the policy was trained for.
-            probe_every: after so many acting episodes one probe for each step takes the place of
-                its window's oldest, and the policy is adapted anew: for changes that are too slow
-                or too kind to be seen in the return. 0: never.
+            probe_every: acting episodes after which one probe for each step replaces the oldest of
+                its window, and the policy is adapted anew: for changes that the return does not
+                show. 0: never.
             alarm: standard deviations, > 0.
             limits: in force in all episodes; `good_return` and `check_episodes` are for a single
                 adaptation and not allowed.
@@ -233,7 +233,7 @@ class ContinualAdapter:
         )
 
     def _change(self, full: int) -> str:
-        """Sign that the robot is another one, or that adapting did not pay; "" without."""
+        """Sign that the robot changed, or that adapting did not pay; "" without."""
         probes, acted = self._counted_returns(full)
         *before, last = acted
         usual = [r for r in before if not math.isnan(r)]
@@ -243,7 +243,7 @@ class ContinualAdapter:
         if not self._settled:
             worse = worse_than_probing([r for r in acted if not math.isnan(r)], probes)
         change = f"{bad}, {IN_A_ROW} episodes in a row" if self._bad == IN_A_ROW else worse
-        # It never worked, where there is not even a usual return to be off from.
+        # Without a usual return to be off from, acting never worked.
         if change and not self._settled and (worse or len(usual) < REFERENCE):
             self._failures += 1
         elif change or len(usual) >= REFERENCE:

@@ -50,14 +50,7 @@ class EpisodeInProgress:
     """In turn `act` and `observe`, until `observe` returns the episode."""
 
     def __init__(self, actor: Actor, limits: Limits, space: Box, max_steps: int) -> None:
-        """Start without a step.
-
-        Args:
-            actor: at the start of an episode.
-            limits: when to stop.
-            space: of the actions.
-            max_steps: steps after which it is truncated.
-        """
+        """Start without a step; after `max_steps` the episode is truncated."""
         self._actor, self._limits, self._space = actor, limits, space
         self._max_steps = max_steps
         self._observations: list[NDArray[np.float64]] = []
@@ -100,13 +93,9 @@ class EpisodeInProgress:
     ) -> Episode | None:
         """Take the outcome of the last action; the episode, if that ended it, else None.
 
-        Termination comes before a limit, and a limit before truncation.
-
-        Args:
-            reward: finite or not.
-            observation: after the action, (O,), finite or not.
-            terminated, truncated: as the robot or its environment reports.
-            fault: the simulation diverged in this step.
+        Termination comes before a limit, and a limit before truncation. An episode whose reward or
+        observation, (O,), is not finite has diverged, and so it has with a `fault` of its
+        simulation.
 
         Raises:
             InputError: if `Limits.unsafe` does not return a truth value; the step may be observed

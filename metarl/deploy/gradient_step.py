@@ -67,13 +67,7 @@ class RobotSteps:
 
     @classmethod
     def within(cls, limits: Limits, saved: SavedPolicy, episodes: int, steps: int) -> RobotSteps:
-        """The steps of a policy that keeps to the limits.
-
-        Args:
-            limits: of which the action bounds and `max_step_kl` count here.
-            saved: the policy to start from.
-            episodes: per gradient step.
-            steps: K.
+        """K steps of a policy that keeps to the limits, each from so many episodes.
 
         Raises:
             InputError: for limits that do not fit the action space, or if `max_step_kl` is neither
@@ -142,11 +136,6 @@ def training_step_kl(saved: SavedPolicy, episodes: int, steps: int) -> float:
     tenth of it the former gains 275 of its 416 in return, at 0.3 of it 348, at all of it 416 (5
     episodes, 20 tasks, by the mean action; `python -m experiments.step_sizes`): the smallest cap
     that costs nothing. A larger step has no precedent in training.
-
-    Args:
-        saved: the policy.
-        episodes: per gradient step.
-        steps: K.
 
     Raises:
         InputError: if its family is not at hand.

@@ -26,18 +26,13 @@ class HasSpaces(Protocol):
     action_space: Space[Any]
 
 
-def check_spaces(policy: Policy, found: HasSpaces, whose: str = "the policy") -> None:
-    """Refuse spaces that are not the policy's.
-
-    Args:
-        policy: the policy function.
-        found: the owner of the spaces.
-        whose: spaces are expected, in words.
+def check_spaces(policy: Policy, owner: HasSpaces, whose: str = "the policy") -> None:
+    """Refuse spaces of `owner` that are not the policy's; `whose` they are, in words.
 
     Raises:
-        InputError: naming the space found and the policy's.
+        InputError: naming both spaces.
     """
-    observations, actions = found.observation_space, found.action_space
+    observations, actions = owner.observation_space, owner.action_space
     if not isinstance(observations, Box) or observations.shape != (policy.observation_size,):
         flat = isinstance(observations, Dict | Tuple)
         raise InputError(
@@ -94,13 +89,6 @@ def run_episode(
     seed: int | None = None,
 ) -> Episode:
     """Step an environment from its reset to the episode's end, to a limit or to the horizon.
-
-    Args:
-        env: with a Box of actions.
-        actor: at the start of an episode.
-        horizon: T.
-        limits: when to stop.
-        seed: given to the reset.
 
     Raises:
         UnsafeStartError: if the robot is unsafe before its first step.

@@ -17,14 +17,14 @@ from metarl_envs.inputs.numbers import Range, real, reals, whole
 Bound = float | Sequence[float]
 
 
-def _plain_bound(name: str, given: Any) -> Bound:  # noqa: ANN401 - any type
-    return reals(name, given) if np.ndim(given) else real(name, given)
+def _plain_bound(name: str, value: Any) -> Bound:  # noqa: ANN401 - any type
+    return reals(name, value) if np.ndim(value) else real(name, value)
 
 
-def _plain_cap(name: str, given: Any) -> float:  # noqa: ANN401 - any type
-    if isinstance(given, float) and given == math.inf:
+def _plain_cap(name: str, value: Any) -> float:  # noqa: ANN401 - any type
+    if isinstance(value, float) and value == math.inf:
         return math.inf
-    cap = real(name, given)
+    cap = real(name, value)
     if cap <= 0:
         raise InputError(f"{name} = {cap}: must be greater than 0 (math.inf: no cap)")
     return cap
@@ -128,11 +128,8 @@ class Limits:
 
     def describe(self) -> dict[str, Any]:
         """The limits that were given, as JSON values."""
-        values = {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if getattr(self, f.name) != f.default
-        }
+        given = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+        values = {name: value for name, value in vars(self).items() if name in given}
         if self.unsafe is not None:
             values["unsafe"] = getattr(self.unsafe, "__name__", type(self.unsafe).__name__)
         if self.max_step_kl == math.inf:
@@ -150,30 +147,26 @@ def check_limits(limits: Limits) -> None:
 
 
 def _bound(
-    name: str, given: Bound | None, default: tuple[float, ...], policy: Policy
+    name: str, bound: Bound | None, current: tuple[float, ...], policy: Policy
 ) -> tuple[float, ...]:
-    if given is None:
-        return default
-    values = np.asarray(given, dtype=np.float64)
-    size = policy.action_size
+    """The narrower one of a bound that was given and the current one: (A,)."""
+    if bound is None:
+        return current
+    values, size = np.asarray(bound, dtype=np.float64), policy.action_size
     if values.shape not in ((), (size,)):
         raise InputError(
             f"limits.{name} of shape {values.shape}: must be one number, or {size}, one per action"
         )
-    bounds = tuple(np.broadcast_to(values, (size,)).tolist())
-    for i, (value, low, high) in enumerate(
-        zip(bounds, policy.action_low, policy.action_high, strict=True)
-    ):
-        rounding = 1e-6 * max(abs(low), abs(high))  # of a bound that was read from a float32 space
-        if not low - rounding <= value <= high + rounding:
-            raise InputError(
-                f"limits.{name}[{i}] = {value:g}: must be within the action space, "
-                f"{low:g} to {high:g}"
-            )
-    return tuple(
-        max(a, b) if name == "action_low" else min(a, b)
-        for a, b in zip(bounds, default, strict=True)
-    )
+    values = np.broadcast_to(values, (size,))
+    low, high = np.array(policy.action_low), np.array(policy.action_high)
+    rounding = 1e-6 * np.maximum(abs(low), abs(high))  # of bounds read from a float32 space
+    for i in np.flatnonzero((values < low - rounding) | (values > high + rounding)):
+        raise InputError(
+            f"limits.{name}[{i}] = {values[i]:g}: must be within the action space, {low[i]:g} to "
+            f"{high[i]:g}"
+        )
+    narrower = np.maximum if name == "action_low" else np.minimum
+    return tuple(narrower(values, current).tolist())
 
 
 def stop_costs(

@@ -22,8 +22,6 @@ from metarl.policies.params import Params, dtype_of
 from metarl_envs import InputError
 from metarl_envs.inputs.numbers import whole
 
-LIVE_LIMITS = ("unsafe", "min_return", "check_episodes")
-"""Limits that act while a robot moves."""
 NO_NOISE = 1e-3
 """Mean square distance from the mean action, as a share of the noise's, below which there is no
 noise."""
@@ -74,7 +72,7 @@ def adapt_from(
     saved = meta.saved
     _, steps = plain_sizes(saved, 1, steps)
     check_limits(limits)
-    for name in LIVE_LIMITS:
+    for name in ("unsafe", "min_return", "check_episodes"):
         if name in limits.describe():
             raise InputError(
                 f"limits.{name}: acts while the robot moves, and these episodes are over; leave it "

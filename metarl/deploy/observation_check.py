@@ -77,13 +77,7 @@ def warn_of_other_observations(saved: SavedPolicy, episode: Episode) -> None:
 def differences(
     training: Observed, observations: NDArray[np.float64], names: Sequence[str] | None = None
 ) -> list[str]:
-    """Entries far from training's, in words, the farthest first.
-
-    Args:
-        training: statistics.
-        observations: of one episode by the policy that was trained, (T, O).
-        names: of the entries, (O,), where they have others than their numbers.
-    """
+    """Entries of one episode, (T, O), far from training's, in words, the farthest first."""
     labels = [f"observation[{i}]" for i in range(len(training.mean))]
     if names is not None and len(names) == len(labels):
         labels = [a if a == b else f"{a} ({b})" for a, b in zip(labels, names, strict=True)]
@@ -110,7 +104,7 @@ def differences(
 def distances(
     training: Observed, observations: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each entry, in standard deviations of training: of its mean, and its own: each (O,)."""
+    """Shift of each entry's mean and its spread, in standard deviations of training: each (O,)."""
     usual = np.maximum(training.std, FLOOR * (1 + np.abs(training.mean)))
     shift = np.abs(observations.mean(0) - training.mean) / usual
     return shift, observations.std(0) / usual

@@ -19,6 +19,7 @@ from metarl.deploy.collected import one_outcome
 from metarl.deploy.description import describe_policy
 from metarl.deploy.episode_in_progress import UnsafeStartError
 from metarl.deploy.episodes import Episode, EpisodeRecord
+from metarl.deploy.gradient_step import AdaptationNotFiniteError
 from metarl.deploy.gym_rollouts import check_env, run_episode, time_limit
 from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.policies.base import Belief, where
@@ -108,7 +109,12 @@ class MetaPolicy:
                 adapting.append(run_episode(env, adapting.explore(), horizon, limits, reset_seed))
             except BaseException as error:
                 adapting.cut_short(error)
-            adapting.learn()
+            try:
+                adapting.learn()
+            except AdaptationNotFiniteError:
+                raise
+            except BaseException as error:  # Ctrl-C in the middle of the step
+                adapting.error, adapting.finished = error, True
         policy = MetaPolicy(adapting.adapted(), adapting.episodes)
         error = adapting.error
         if error is None:

@@ -62,15 +62,13 @@ def from_ppo(
         )
     name = task_family.name
     check_spaces(Policy.for_family(task_family, MlpConfig()), sb3_policy, f"a policy of {name}")
-    if normaliser is None:
-        normaliser = model.get_vec_normalize_env()
-    normaliser = _normaliser(sb3_policy, normaliser)
-    own = isinstance(sb3_policy.features_extractor, ObservationNormaliser)
+    normaliser = _normaliser(sb3_policy, normaliser or model.get_vec_normalize_env())
     network = MlpConfig(
         hidden_sizes=tuple(layer.out_features for layer in actor_layers(sb3_policy)[:-1]),
         activation=_activation(sb3_policy),  # pyright: ignore[reportArgumentType]
         action_scale=1.0,
-        normalize_observations=own or normaliser is not None,
+        normalize_observations=normaliser is not None
+        or isinstance(sb3_policy.features_extractor, ObservationNormaliser),
     )
     policy = as_mlp(Policy.for_family(task_family, network))
     (method,) = IMPORTED
@@ -134,7 +132,7 @@ def to_ppo(
     return model
 
 
-def _normaliser(sb3_policy: ActorCriticPolicy, given: VecNormalize | None) -> VecNormalize | None:
+def _normaliser(sb3_policy: ActorCriticPolicy, env: VecNormalize | None) -> VecNormalize | None:
     """Normaliser of the policy's observations outside the policy, None without one.
 
     Raises:
@@ -146,19 +144,19 @@ def _normaliser(sb3_policy: ActorCriticPolicy, given: VecNormalize | None) -> Ve
             f"features_extractor_class = {type(extractor).__name__}: only policies that read their "
             "observations directly can be converted"
         )
-    if given is None or not given.norm_obs:
+    if env is None or not env.norm_obs:
         return None
     if isinstance(extractor, ObservationNormaliser):
         raise InputError(
             "observations are normalised twice, in the policy and by VecNormalize: ours has one "
             "normaliser; use VecNormalize(..., norm_obs=False)"
         )
-    if given.clip_obs != CLIP_OBSERVATIONS:
+    if env.clip_obs != CLIP_OBSERVATIONS:
         raise InputError(
-            f"VecNormalize with clip_obs = {given.clip_obs}: ours clips at {CLIP_OBSERVATIONS:g}, "
+            f"VecNormalize with clip_obs = {env.clip_obs}: ours clips at {CLIP_OBSERVATIONS:g}, "
             "SB3's default"
         )
-    return given
+    return env
 
 
 def _activation(sb3_policy: ActorCriticPolicy) -> str:

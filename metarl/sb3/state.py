@@ -37,12 +37,7 @@ def global_generators_kept() -> Iterator[None]:
 
 
 def training_tensors(model: PPO, normaliser: VecNormalize) -> dict[str, Tensor]:
-    """The state between two iterations, as copies.
-
-    Args:
-        model: of `make_ppo`, which has begun (its worlds have been reset).
-        normaliser: its environment.
-    """
+    """Copies of the state between two iterations, of a `make_ppo` whose worlds have been reset."""
     monitor, env = _environments(normaliser)
     policy = model.policy
     assert isinstance(policy, ActorCriticPolicy)

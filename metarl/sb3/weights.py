@@ -54,10 +54,8 @@ def converted(
     which `policy.controls` scales around its middle and clips. So the last layer takes the
     inverse of that scaling. The critic is left out.
 
-    Args:
-        sb3_policy: an `MlpPolicy` with a network of its own for the actor, shaped as `policy`.
-        normaliser: of its observations; None: none, or an `ObservationNormaliser` of its own.
-        policy: the policy function that will act.
+    `sb3_policy` has a network for the actor alone, shaped as `policy`. Without `normaliser` its
+    observations are not normalised, or by an `ObservationNormaliser` of its own.
     """
     middle, scale = output_scaling(policy)
     layers = [(layer.weight.cpu().T, layer.bias.cpu()) for layer in actor_layers(sb3_policy)]
@@ -65,9 +63,9 @@ def converted(
     layers[-1] = weight * scale, (bias - middle) * scale
     assert isinstance(sb3_policy.log_std, Tensor)
     log_std = sb3_policy.log_std.cpu() + scale.log()
-    own, statistics = sb3_policy.features_extractor, None
-    if policy.config.normalize_observations and isinstance(own, ObservationNormaliser):
-        statistics = Statistics(*(value.cpu() for value in own.statistics()))
+    extractor, statistics = sb3_policy.features_extractor, None
+    if policy.config.normalize_observations and isinstance(extractor, ObservationNormaliser):
+        statistics = Statistics(*(value.cpu() for value in extractor.statistics()))
     elif policy.config.normalize_observations:
         assert normaliser is not None
         rms: Any = normaliser.obs_rms
@@ -87,11 +85,8 @@ def put_into(
 ) -> None:
     """Give SB3's policy the actions that `policy` takes with `params`: `converted`, inverted.
 
-    Args:
-        sb3_policy: an `MlpPolicy` shaped as `policy`, with an `ObservationNormaliser` where that
-            normalises. Its critic stays as it is.
-        policy: the policy function.
-        params: one policy's parameters, without axis M.
+    `sb3_policy` is shaped as `policy`, with an `ObservationNormaliser` where that normalises. Its
+    critic does not change. `params` have no axis M.
     """
     middle, scale = output_scaling(policy)
     params = policy.folded(params)
@@ -103,10 +98,9 @@ def put_into(
         layer.bias.copy_(bias)
     assert isinstance(sb3_policy.log_std, Tensor)
     sb3_policy.log_std.copy_(policy.log_std(params)[0] - scale.log())
-    own = sb3_policy.features_extractor
-    known = policy.statistics(params)
-    if known is not None and isinstance(own, ObservationNormaliser):
-        for buffer, value in zip(own.statistics(), known, strict=True):
+    extractor, statistics = sb3_policy.features_extractor, policy.statistics(params)
+    if statistics is not None and isinstance(extractor, ObservationNormaliser):
+        for buffer, value in zip(extractor.statistics(), statistics, strict=True):
             buffer.copy_(value)
 
 

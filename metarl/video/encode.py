@@ -55,12 +55,7 @@ class Pace:
 
 
 def choose_pace(dt_s: float, steps: int) -> Pace:
-    """Real time; half speed for short episodes; at least `MIN_FPS` where steps are long.
-
-    Args:
-        dt_s: simulated seconds per control step.
-        steps: control steps in the whole episode.
-    """
+    """Real time; half speed for short episodes; at least `MIN_FPS` where steps are long."""
     speed = 0.5 if dt_s * steps < SHORTEST_S else 1.0
     speed = max(speed, MIN_FPS * dt_s)  # slower, it is a slide show
     stride = math.ceil(speed / dt_s / MAX_FPS)
@@ -130,19 +125,16 @@ class GifWriter:
         return self
 
     def __exit__(self, error: object, *_: object) -> None:
-        if error is None and self._frames:
-            replace_file(self.path, self._encode())
-
-    def _encode(self) -> bytes:
-        """The first size that fits, or the smallest."""
+        if error is not None or not self._frames:
+            return
         content = b""
-        for eighths, fps in GIF_SIZES:
+        for eighths, fps in GIF_SIZES:  # the first size that fits, or the smallest
             stride = max(1, round(self._fps / fps))
             frames = [shrunk(frame, eighths / 8) for frame in self._frames[::stride]]
             content = encode_gif(frames, stride / self._fps)
             if len(content) <= self._max_bytes:
                 break
-        return content
+        replace_file(self.path, content)
 
 
 def shrunk(picture: Image.Image, share: float) -> Image.Image:

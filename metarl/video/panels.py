@@ -16,7 +16,7 @@ from metarl_envs import InputError
 
 Colour = tuple[int, int, int]
 
-# Okabe and Ito's palette (2008), told apart with every kind of colour blindness.
+# Okabe and Ito's palette (2008), distinct with every kind of colour blindness.
 BEFORE, AFTER = (230, 159, 0), (86, 180, 233)
 BACKGROUND, BAR = (15, 19, 26), (24, 30, 40)
 TEXT, MUTED, RULE = (238, 241, 245), (156, 166, 178), (58, 68, 82)
@@ -141,12 +141,10 @@ class Composer:
         middle = top + numbers // 2
         number, label = self._font(21), self._font(15)
         edge = x + pad
-        for text, font, colour in (
-            ("return  ", label, MUTED),
-            (f"{side.returns[step]:z.{max(1, self._decimals)}f}", number, side.colour),
-        ):
-            draw.text((edge, middle), text, colour, font, anchor="lm")
-            edge += draw.textlength(text, font)
+        draw.text((edge, middle), "return  ", MUTED, label, anchor="lm")
+        edge += draw.textlength("return  ", label)
+        shown = f"{side.returns[step]:z.{max(1, self._decimals)}f}"
+        draw.text((edge, middle), shown, side.colour, number, anchor="lm")
         edge = x + self.width - pad
         for text, font, colour in (
             (f" {self.unit}", label, MUTED),

@@ -17,6 +17,7 @@ from metarl.deploy import (
     AdaptationInterruptedError,
     MetaPolicy,
 )
+from metarl.deploy.gradient_step import RobotSteps
 from metarl.methods.setup import inner_loop_of
 from metarl.policies.params import expand
 from metarl_envs import InputError
@@ -86,6 +87,24 @@ def test_what_a_callback_raises_keeps_what_was_gathered(kind):
     assert adapted.adapted["limits"]["steps_taken"] == 1
     assert [e.returned for e in adapted.episodes] == [r.returned for r in records]
     assert largest_difference(adapted.saved.params, policy.saved.params) > 1e-4
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError()])
+def test_an_error_in_the_middle_of_a_step_keeps_its_episodes(error, monkeypatch):
+    policy = MetaPolicy(tiny_policy("navigation", horizon=6))
+    step = RobotSteps.step
+
+    def failing(inner, params, rollouts, k):
+        if k == 1:
+            raise error
+        return step(inner, params, rollouts, k)
+
+    monkeypatch.setattr(RobotSteps, "step", failing)
+    with pytest.raises((AdaptationInterruptedError, AdaptationCancelled)) as cut:
+        policy.adapt(Failing(None, 99), episodes=2, steps=2, limits=UNCAPPED)
+    assert cut.value.__cause__ is error
+    assert len(cut.value.policy.episodes) == 4
+    assert cut.value.policy.adapted["limits"]["steps_taken"] == 1
 
 
 def test_what_a_callback_raises_after_the_check_is_no_bad_end_of_the_robot():

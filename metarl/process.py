@@ -51,6 +51,11 @@ def typed(*words: object) -> str:
     return shlex.join(map(str, words))
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: 1 task, 2 tasks."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def command_line() -> list[str]:
     """The command of this process, such as ["metarl", "train", ...] or ["my_script.py"]."""
     program = os.path.basename(sys.argv[0])

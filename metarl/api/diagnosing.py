@@ -45,8 +45,8 @@ def diagnose(
         family: a family's name, FILE.py:NAME (the file is run), or the family itself.
         env_steps: of each trained policy (None: 2,000,000).
         seeds: each trains a robust policy and an oracle.
-        robust: robust runs to use instead.
-        oracle: oracle runs to use instead.
+        robust: existing robust runs (empty: trained).
+        oracle: existing oracle runs (empty: trained).
         runs: adapting runs: is their gain above that of parameters adapted to another task?
         tasks: per split.
         episodes: measured per task, and adaptation episodes per gradient step of `runs`.
@@ -89,7 +89,9 @@ def diagnose(
             policies[name] = _loaded(name, folders[name], family)
     check_alike([*policies["robust"], *policies["oracle"], *adapting])
     steps = max((saved.config.adaptation_steps for saved in adapting), default=1)
-    noise = noise_for(policies["robust"][0].config)
+    horizon = policies["robust"][0].config.horizon
+    config = dataclasses.replace(baseline_recipe(family.name, "random"), horizon=horizon)
+    noise = SavedPolicy(policy_of(config), untrained_params(config), config, {"iteration": 0})
     to_measure = [("random", noise)]
     to_measure += [(name, saved) for name in policies for saved in policies[name]]
     to_measure += list(zip(labels(adapting, adapting_runs), adapting, strict=True))
@@ -126,10 +128,3 @@ def _loaded(option: str, runs: Sequence[Path], family: TaskFamily) -> list[Saved
                 f"--{option} {run}: {method} on {of_family}; needed is {needed} on {family.name}"
             )
     return policies
-
-
-def noise_for(config: TrainConfig) -> SavedPolicy:
-    """The random baseline with the family and horizon of a configuration."""
-    noise = dataclasses.replace(baseline_recipe(config.family, "random"), horizon=config.horizon)
-    policy = policy_of(noise)
-    return SavedPolicy(policy, untrained_params(noise), noise, {"iteration": 0})

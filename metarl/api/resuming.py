@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from metarl.api.training import (
     baseline_trained,
     given_settings,
     meta_trained,
-    require_sb3,
     say_nothing,
 )
 from metarl.errors import RunError
@@ -119,7 +119,7 @@ def _resume_baseline(
     values = metadata.get("task")
     if config.method == "scratch" and values is None:
         raise RunError(f"{folder}: stopped before its task was saved; train it again")
-    require_sb3()
+    import_module("stable_baselines3")  # a missing extra fails before anything is written
     update_run(folder, config, command_line())
     task = None if values is None else family.make_task(values)
     return baseline_trained(folder, config, task, progress, announce, done, resume=bool(metadata))

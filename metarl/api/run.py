@@ -9,6 +9,7 @@ from typing import Any
 from metarl.deploy import MetaPolicy
 from metarl.methods.baselines import origins
 from metarl.methods.config import TrainConfig
+from metarl.process import counted
 from metarl.runs.checkpoint import load_policy
 from metarl.runs.metrics_log import read_metrics
 from metarl.runs.run_folder import load_run_config
@@ -64,7 +65,7 @@ def results(run: Path, config: TrainConfig) -> list[str]:
         return []
     adapts = config.method not in NOT_ADAPTING
     return [
-        f"{len(lines)} iterations, {lines[-1]['rollout/env_steps']:,} environment steps",
+        f"{counted(len(lines), 'iteration')}, {lines[-1]['rollout/env_steps']:,} environment steps",
         f"  first iteration:     {_returns(lines[:1], adapts)}",
         f"  mean of the last {len(lines[-LAST:]):>2}: {_returns(lines[-LAST:], adapts)}",
         *([] if adapts else [f"  {NOT_ADAPTING[config.method]}"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,7 +181,7 @@ def baseline(
         params = untrained_params(config)
     else:
         check_machine(config)
-        require_sb3()
+        import_module("stable_baselines3")  # a missing extra fails before anything is written
     with _new_run(run, config, wandb if params is None else None) as folder:
         if params is None:
             return baseline_trained(folder, config, only_task, progress, announce)
@@ -217,13 +218,6 @@ def chosen_task(config: TrainConfig, task: Mapping[str, Number] | Tasks | None) 
     if task is None:
         return family.sample_tasks(1, Generator().manual_seed(config.seed), "test")
     return task if isinstance(task, Tasks) else family.make_task(task)
-
-
-def require_sb3() -> None:
-    """Raise ModuleNotFoundError before anything is written if Stable-Baselines3 is missing."""
-    import stable_baselines3
-
-    del stable_baselines3
 
 
 def meta_trained(

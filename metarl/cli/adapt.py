@@ -32,8 +32,7 @@ class OnTasks:
     run_folder: RunOrPolicy
     """A run or a policy folder."""
     task: TaskTexts = ()
-    """The task, such as velocity=1.5 or goal=0.3,-0.2; `metarl families FAMILY` lists the
-    parameters. Those left out are nominal."""
+    """Task, such as velocity=1.5 or goal=0.3,-0.2; parameters left out are nominal."""
     episodes: Annotated[int, arg(metavar="E")] = 20
     """Adaptation episodes per gradient step."""
     steps: Annotated[int | None, option("K", TRAINED)] = None
@@ -98,8 +97,7 @@ class Record(OnTasks):
     out: Annotated[Path | None, option("DIR", "(default: RUN/videos)")] = None
     """Folder for the videos."""
     camera: Annotated[str | None, option("CAMERA", "(default: beside the robot)")] = None
-    """Name of a camera of the model, or settings in metres and degrees, such as
-    azimuth=45,elevation=-30,distance=3,body=torso,fixed."""
+    """Model camera, or settings (m, deg): azimuth=45,elevation=-30,distance=3,body=torso,fixed."""
 
     def run(self) -> int:
         """Record; 0."""

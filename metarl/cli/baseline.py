@@ -31,15 +31,18 @@ Name = Literal["random", "scratch", "robust", "finetuned", "oracle"]
 
 @dataclass(frozen=True)
 class Baseline:
-    """Train a baseline to compare meta-learning with; every other command takes its run."""
+    """Train a baseline to compare meta-learning with; every other command takes its run.
+
+    random: untrained noise. scratch: PPO on one test task. robust: PPO on all training tasks,
+    no adaptation. finetuned: robust, then PPO on each test task's adaptation episodes. oracle:
+    robust, but observes the task. PPO is Stable-Baselines3's (extra sb3).
+    """
 
     name: Annotated[
         Positional[Name],
         arg(metavar="{random,scratch,robust,finetuned,oracle}", help_behavior_hint=""),
     ]
-    """random: untrained noise. scratch: PPO on one test task. robust: PPO on all training tasks,
-    no adaptation. finetuned: robust, then PPO on each test task's adaptation episodes. oracle:
-    robust, but observes the task. PPO is Stable-Baselines3's (extra sb3)."""
+    """Baseline to train."""
     family: FamilyName
     env_steps: Annotated[int | None, option("N", "(default: 2 million)")] = None
     """Environment steps in total, rounded up to whole iterations."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from metarl.process import typed
+from metarl.process import counted, typed
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Check:
             out.parent.mkdir(parents=True, exist_ok=True)
             picture.save(out, format="png")
             print(f"wrote {out}")
-        look = f" ({notes} note{'s' if notes > 1 else ''} to look at)" if notes else ""
+        look = f" ({counted(notes, 'note')} to look at)" if notes else ""
         if failed:
             print(f"{failed} failed{look}")
             return 1

@@ -14,7 +14,7 @@ from metarl.evaluation.labels import task_text
 from metarl.methods.baselines import BASELINES, origins
 from metarl.methods.config import TrainConfig
 from metarl.methods.setup import device_of, family_of
-from metarl.process import typed
+from metarl.process import counted, typed
 from metarl.runs.checkpoint import load_policy
 from metarl.runs.metrics_log import TENSORBOARD, read_metrics
 from metarl.runs.run_folder import BEST
@@ -45,7 +45,7 @@ def announcement(beginning: Beginning) -> str:
         origins()[config.method].title
         + (f" on {task_text(family_of(config), task, 0)}" if task is not None else ""),
         f"{device}",
-        f"{config.sim_threads} simulator threads" if cpu else "engine warp",
+        counted(config.sim_threads, "simulator thread") if cpu else "engine warp",
         f"seed {config.seed}",
         f"{folder}",
     )
@@ -59,9 +59,8 @@ def announcement(beginning: Beginning) -> str:
         )
     samples = config.meta_batch_size * config.episodes_per_task * config.horizon
     start = f" from iteration {done}" if done else ""
-    size = (
-        f"{iterations} iterations{start} of {sizes} = {samples * collections * iterations:,} steps"
-    )
+    steps = samples * collections * iterations
+    size = f"{counted(iterations, 'iteration')}{start} of {sizes} = {steps:,} steps"
     return f"{' | '.join(header)}\n{size if iterations else 'nothing to train'}"
 
 

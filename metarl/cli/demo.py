@@ -11,7 +11,7 @@ from metarl.evaluation.curve_table import curve_table
 from metarl.evaluation.evaluate import evaluate
 from metarl.evaluation.labels import quantity_label, task_text
 from metarl.evaluation.results import Evaluation
-from metarl.process import available_cores
+from metarl.process import available_cores, counted
 from metarl.report.curves import write_evaluation
 from metarl.runs.checkpoint import load_policy
 from metarl.video import record
@@ -103,7 +103,7 @@ def main(
 def gain_text(evaluation: Evaluation) -> str:
     """The gain from adaptation, in one line."""
     before, *_, after = evaluation.curve(evaluation.splits[0])
-    steps = f"{after.gradient_steps} gradient step{'s' if after.gradient_steps > 1 else ''}"
+    steps = counted(after.gradient_steps, "gradient step")
     text = (
         f"return {before.returns.estimate:z.1f} -> {after.returns.estimate:z.1f}, gain "
         f"{after.gain.text('+')} after {after.adaptation_episodes} episodes, {steps}"

@@ -26,9 +26,9 @@ class Diagnose:
     seeds: Annotated[tuple[int, ...], option("S ...", "(default: 0)")] = (0,)
     """Seeds; each trains a robust policy and an oracle."""
     robust: Annotated[tuple[Path, ...], option("RUN ...", "(default: trained)")] = ()
-    """Robust runs to use instead."""
+    """Existing robust runs."""
     oracle: Annotated[tuple[Path, ...], option("RUN ...", "(default: trained)")] = ()
-    """Oracle runs to use instead."""
+    """Existing oracle runs."""
     run_folders: Annotated[
         tuple[Path, ...], arg(name="run", metavar="RUN ...", help_behavior_hint="")
     ] = ()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from metarl.process import available_cores
+from metarl.process import available_cores, counted
 from metarl.versions import git_commit, install_command, version_of, versions
 
 FREE_BYTES = 1_000_000_000
@@ -83,10 +83,14 @@ class Finding:
 
 def findings() -> Iterator[Finding]:
     """All checks, in order."""
-    yield python()
+    version = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    fix = "install Python 3.11 or newer"
+    yield Finding("python", sys.version_info >= (3, 11), version, fix, required=True)
     yield from packages()
     yield engine()
-    yield threads()
+    limit = os.environ.get("OMP_NUM_THREADS")
+    cores = counted(available_cores(), "core")
+    yield Finding("threads", True, f"{cores}, OMP_NUM_THREADS={limit}" if limit else cores)
     gpu = cuda()
     yield gpu
     warp = warp_engine(gpu.ok)
@@ -98,17 +102,6 @@ def findings() -> Iterator[Finding]:
     yield from (optional(name) for name in OPTIONAL)
     yield folder(Path("runs"))
     yield folder(Path(tempfile.gettempdir()))
-
-
-def python() -> Finding:
-    """Interpreter and system."""
-    return Finding(
-        "python",
-        sys.version_info >= (3, 11),
-        f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "install Python 3.11 or newer",
-        required=True,
-    )
 
 
 def packages() -> Iterator[Finding]:
@@ -141,13 +134,6 @@ def engine() -> Finding:
         fix = f"pip install 'mujoco=={MUJOCO}*'"
         return Finding("CPU engine", False, first_line(error), fix, required=True)
     return Finding("CPU engine", True, "mujoco.batch steps two worlds")
-
-
-def threads() -> Finding:
-    """Number of cores that this process may use."""
-    limit = os.environ.get("OMP_NUM_THREADS")
-    detail = f"{available_cores()} cores" + (f", OMP_NUM_THREADS={limit}" if limit else "")
-    return Finding("threads", True, detail)
 
 
 def cuda() -> Finding:

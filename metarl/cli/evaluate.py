@@ -24,8 +24,7 @@ class Evaluate:
         Positional[tuple[Path, ...]],
         arg(name="run", metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
     ]
-    """Runs or policy folders, measured on the same tasks; those that differ only in the seed are
-    one method."""
+    """Runs or policy folders; those that differ only in the seed are one method."""
     splits: Annotated[
         tuple[Split, ...], option("{train,test,extrapolation} ...", "(default: all)")
     ] = ()

@@ -28,8 +28,7 @@ class Report:
         Positional[tuple[Path, ...]],
         arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
     ]
-    """Runs or policy folders, baselines included; those that differ only in the seed are one
-    method."""
+    """Runs or policy folders, baselines too; those that differ only in the seed are one method."""
     tasks: Annotated[int, arg(metavar="M")] = 100
     """Tasks per split."""
     episodes: Annotated[int, arg(metavar="E")] = 20

@@ -31,7 +31,7 @@ from metarl.cli.options import (
 class Train:
     """Meta-train a policy on a task family into a new run folder.
 
-    Settings left out come from the recipe of method and family; give both to see its --help.
+    Settings left out come from the recipe of method and family; name both before --help.
     """
 
     family: FamilyName
@@ -91,6 +91,7 @@ class Resume:
         """Continue; 0, also if the run was complete."""
         from metarl.api import resume
         from metarl.cli.closing import announcer, closing, longer_run
+        from metarl.process import counted
         from metarl_envs import Origin
 
         run = resume(
@@ -106,9 +107,9 @@ class Resume:
             if self.family is not None:  # the file may have moved since the run began
                 origin = Origin(self.family, config.origin.sha256)
                 config = dataclasses.replace(config, origin=origin)
+            done = counted(config.iterations, "iteration")
             command = longer_run(run.folder, config)
-            print(f"{run.folder} is complete ({config.iterations} iterations); train longer:")
-            print(f"  {command}")
+            print(f"{run.folder} is complete ({done}); train longer:\n  {command}")
         elif not self.quiet:
             print("\n".join(closing(run.folder, run.config)))
         return 0

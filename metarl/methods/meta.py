@@ -196,26 +196,19 @@ def _linear(config: TrainConfig, meta_batch_size: int, episodes_per_task: int) -
 
 GRADIENT_STEP = "all weights, by a policy-gradient step"
 CLIPPED = "clipped surrogate, low-variance curvature, inner KL penalty"
+MAML_PAPER = "Finn et al. 2017, arXiv:1703.03400"
 METHODS: Mapping[str, Method] = {
     "maml-trpo": Method(
-        "MAML-TRPO",
-        GRADIENT_STEP,
-        "TRPO through the step, second order",
-        "Finn et al. 2017, arXiv:1703.03400",
-        maml_trpo,
+        "MAML-TRPO", GRADIENT_STEP, "TRPO through the step, second order", MAML_PAPER, maml_trpo
     ),
     "fomaml-trpo": Method(
-        "FOMAML-TRPO",
-        GRADIENT_STEP,
-        "TRPO, first order",
-        "Finn et al. 2017, arXiv:1703.03400, section 5.2",
-        fomaml_trpo,
+        "FOMAML-TRPO", GRADIENT_STEP, "TRPO, first order", f"{MAML_PAPER}, section 5.2", fomaml_trpo
     ),
     "maml-adam": Method(
         "MAML-Adam",
         GRADIENT_STEP,
         "one step of Adam on the surrogate, second order",
-        "Finn et al. 2017, arXiv:1703.03400, Algorithm 3",
+        f"{MAML_PAPER}, Algorithm 3",
         maml_adam,
     ),
     "promp": Method(

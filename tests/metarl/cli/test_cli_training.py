@@ -81,7 +81,7 @@ def test_training_ends_with_what_was_gained_and_the_next_commands(capsys):
     run = "runs/navigation-maml-trpo-4"
     first, second, *_ = shown.splitlines()
     assert first == (
-        f"navigation | MAML-TRPO | {device_of(recipe('navigation'))} | 1 simulator threads | "
+        f"navigation | MAML-TRPO | {device_of(recipe('navigation'))} | 1 simulator thread | "
         f"seed 4 | {run}"
     )
     sizes, steps = re.fullmatch(r"2 iterations of (.*) collections = (.*) steps", second).groups()

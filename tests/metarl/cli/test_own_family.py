@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 import shutil
 import warnings
@@ -228,7 +229,7 @@ def test_check_fails_where_a_parameter_does_nothing(capsys, tmp_path):
     file.write_text(file.read_text().replace('task["height"]', 'task["height"] * 0'))
     assert main(["check", "arm.py:family"]) == 1
     shown = capsys.readouterr().out
-    assert "FAILED  height in [0.2, 0.9]: changes nothing" in shown
+    assert "FAILED  height in [0.2, 0.9]: " in shown
     assert shown.rstrip().endswith("failed")
 
 
@@ -239,7 +240,7 @@ def test_check_counts_notes_but_does_not_fail_for_them(capsys, tmp_path):
     model.write_text(text.replace('ctrlrange="-1 1"', 'ctrlrange="-1000 1000"'))
     code = main(["check", "arm.py:family"])
     shown = capsys.readouterr().out
-    assert "note    actions: shoulder_motor, elbow_motor: actions reach 1000 or more" in shown
+    assert re.search("note    actions: shoulder_motor, elbow_motor: .*1000", shown)
     if "FAILED" not in shown.replace("FAILED  speed", ""):  # the machine may be slow
         assert code == 0
         assert "arm-lift is ready (1 note to look at): metarl train arm.py:family" in shown

@@ -60,7 +60,7 @@ def test_a_read_only_disk_is_refused_at_the_start(tmp_path, monkeypatch):
     def read_only(*_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(run_folder, "replace_file", read_only)
+    monkeypatch.setattr(run_folder, "write_json", read_only)
     with pytest.raises(RunError, match="Read-only file system"):
         create_run(tmp_path / "run", TINY, [])
 

@@ -15,7 +15,6 @@ from metarl.evaluation.evaluate import adapts, evaluate
 from metarl.evaluation.grouping import check_alike, labels
 from metarl.evaluation.results import Evaluation
 from metarl.methods.baselines import baseline_recipe
-from metarl.methods.config import TrainConfig
 from metarl.methods.setup import family_of, policy_of, simulator_threads
 from metarl.runs.checkpoint import SavedPolicy, load_policy
 from metarl.runs.places import free_folder

@@ -1,4 +1,4 @@
-"""What acts: policies as pure functions of named parameters, with a belief about the task."""
+"""Policies: pure functions of named parameters, with a belief about the task."""
 
 from metarl.policies.base import PolicyConfig
 from metarl.policies.mlp import MlpConfig

@@ -68,8 +68,8 @@ class GaussianMlpPolicy(Policy):
         belief: Belief | None = None,
     ) -> Gaussian:
         """As in `Policy`, by one product for all steps of a task."""
-        seen = episodes.observations
-        mean = self.mean(params, seen.flatten(1, 2)).unflatten(1, seen.shape[1:3])
+        observations = episodes.observations.flatten(1, 2)
+        mean = self.mean(params, observations).unflatten(1, episodes.valid.shape[1:])
         return Gaussian(mean, self.log_std(params).unsqueeze(1))
 
     def mean(self, params: Mapping[str, Tensor], observations: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 Params = dict[str, Tensor]
 """Parameters by name; with per-task parameters every tensor has a leading axis M.
 
-The name says whose an entry is, and so what may change it:
+The name of an entry says which loop may change it:
 
 | name | what it is | meta-learned | adapted |
 |-|-|-|-|
@@ -26,22 +26,22 @@ STATISTICS, ADAPTATION, TASK = "obs_", "adaptation.", "task."
 
 
 def learned(params: Mapping[str, Tensor]) -> Params:
-    """What the outer loop changes: weights and the adaptation's own entries."""
+    """Entries that the outer loop learns: weights and the adaptation's own."""
     return _without(params, STATISTICS, TASK)
 
 
 def fixed(params: Mapping[str, Tensor]) -> Params:
-    """What it does not: statistics and per-task entries."""
+    """Entries that the outer loop leaves fixed: normaliser statistics and per-task state."""
     return {name: value for name, value in params.items() if name.startswith((STATISTICS, TASK))}
 
 
 def weights(params: Mapping[str, Tensor]) -> Params:
-    """The policy's weights alone: what a gradient step of the inner loop changes."""
+    """The policy's weights alone, which a gradient step of the inner loop changes."""
     return _without(params, STATISTICS, TASK, ADAPTATION)
 
 
 def acting(params: Mapping[str, Tensor]) -> Params:
-    """What the policy acts by, its statistics left out: weights and per-task entries."""
+    """Entries that the policy acts by, without statistics: weights and per-task state."""
     return _without(params, STATISTICS, ADAPTATION)
 
 
@@ -104,5 +104,5 @@ def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> Params:
 
 
 def is_finite(params: Mapping[str, Tensor]) -> bool:
-    """Whether every entry is a finite number."""
+    """True if every entry is a finite number."""
     return bool(torch.stack([torch.isfinite(value).all() for value in params.values()]).all())

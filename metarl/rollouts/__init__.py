@@ -1,1 +1,1 @@
-"""What is collected: episodes of many tasks at once, and their advantages."""
+"""Collection of episodes of many tasks at once, and their advantages."""

@@ -15,14 +15,14 @@ def rollout_metrics(collections: Sequence[Rollouts]) -> dict[str, float]:
     pre, post = collections[0], collections[-1]
     return_pre, return_post = (float(r.task_returns().nanmean()) for r in (pre, post))
     diverged = torch.stack([rollouts.diverged for rollouts in collections])
-    whole = ~torch.stack([pre.diverged, post.diverged])
+    intact = ~torch.stack([pre.diverged, post.diverged])
     lengths = torch.stack([pre.valid.sum(-1), post.valid.sum(-1)])
     truncated = torch.stack([rollouts.truncated.any(-1) for rollouts in collections])
     return {
         "rollout/return_pre": return_pre,
         "rollout/return_post": return_post,
         "rollout/adaptation_gain": return_post - return_pre,
-        "rollout/ep_len_mean": float(lengths[whole].float().mean()),
+        "rollout/ep_len_mean": float(lengths[intact].float().mean()),
         "health/nonfinite_envs": float(diverged.sum()),
         "health/fault_share": float(diverged.float().mean()),
         "health/truncation_rate": float(truncated.float().mean()),
@@ -49,11 +49,11 @@ def observation_statistics(rollouts: Rollouts) -> dict[str, list[float]]:
     """
     valid = rollouts.valid.flatten(0, 1).unsqueeze(-1)  # (M*E, T, 1)
     lengths = valid.sum(1)  # (M*E, 1)
-    whole = lengths.squeeze(-1) > 0
-    if not bool(whole.any()):
+    intact = lengths.squeeze(-1) > 0
+    if not bool(intact.any()):
         return {}
-    valid, lengths = valid[whole], lengths[whole]
-    observations = torch.where(valid, rollouts.observations.flatten(0, 1)[whole].double(), 0.0)
+    valid, lengths = valid[intact], lengths[intact]
+    observations = torch.where(valid, rollouts.observations.flatten(0, 1)[intact].double(), 0.0)
     mean = observations.sum((0, 1)) / lengths.sum()
     deviation = torch.where(valid, observations - mean, 0.0)
     episode_mean = observations.sum(1, keepdim=True) / lengths.unsqueeze(1)

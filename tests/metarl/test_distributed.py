@@ -7,7 +7,7 @@ import threading
 
 import pytest
 import torch
-from support.meta_problem import MetaProblem, displaced, meta_problem
+from support.meta_problem import displaced, meta_problem
 from support.search_checks import iteration_of, linear_params
 from torch import Generator, Tensor
 
@@ -25,8 +25,6 @@ from metarl.outer.promp import ProMp
 from metarl.outer.reptile import Reptile
 from metarl.outer.trpo import Trpo
 from metarl.policies.params import learned
-from metarl.rollouts.advantages import PolicyBatch
-from metarl.rollouts.data import Rollouts
 
 RANKS = 2
 
@@ -113,25 +111,6 @@ def ranks(monkeypatch):
     return use
 
 
-def rows(record, which: Tensor):
-    """A record of the chosen tasks: tensors (M, ...) -> (fewer, ...)."""
-    return dataclasses.replace(
-        record,
-        **{
-            name: value[which] if isinstance(value, Tensor) else rows(value, which)
-            for name, value in vars(record).items()
-            if isinstance(value, Tensor | Rollouts)
-        },
-    )
-
-
-def of_tasks(given: MetaProblem, which: Tensor) -> MetaProblem:
-    batches: list[PolicyBatch] = [rows(batch, which) for batch in given.batches]
-    policies = [{name: value[which] for name, value in phi.items()} for phi in given.policies]
-    failures = tuple(i for i, m in enumerate(which.tolist()) if m in given.failures)
-    return dataclasses.replace(given, batches=batches, policies=policies, failures=failures)
-
-
 def equal(found, expected) -> None:
     for one, other in ((found.params, expected.params), (found.optimizer, expected.optimizer)):
         assert one.keys() == other.keys()
@@ -165,7 +144,7 @@ def test_two_ranks_take_the_step_of_one_by_these_reductions_alone(outer, adaptat
     returns = torch.tensor([1.0, -2.0, torch.nan, 3.0, 9.0, 2.5], dtype=torch.float64)
 
     def step(which: Tensor):
-        iteration = of_tasks(given, which).iteration(returns[which].tolist(), progress=0.2)
+        iteration = given.of_tasks(*which.tolist()).iteration(returns[which].tolist(), progress=0.2)
         return outer.update(given.theta, outer.init(learned(given.theta)), iteration)
 
     whole = step(torch.arange(6))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from metarl.adaptation.base import Adaptation, Batch, loss_gradient
 from metarl.policies.gaussian import log_prob
 from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
-from metarl.policies.params import TASK, Params, expand, weights
+from metarl.policies.params import TASK, Params, weights
 from metarl.rollouts.advantages import PolicyBatch
 from metarl.rollouts.data import Rollouts
 
@@ -98,23 +98,12 @@ def rollouts_of(
     )
 
 
-def one_task(batch: PolicyBatch, m: int) -> PolicyBatch:
-    """Task m alone, its axis kept."""
-    return some_tasks(batch, [m])
-
-
-def some_tasks(batch: PolicyBatch, tasks: list[int]) -> PolicyBatch:
+def some_tasks(batch: PolicyBatch, tasks: Sequence[int]) -> PolicyBatch:
     """These tasks alone."""
+    rows = list(tasks)
     rest = ("advantages", "weights", "explained_variance")
-    chosen = {name: getattr(batch, name)[tasks] for name in rest}
-    return PolicyBatch(batch.rollouts.some_tasks(tasks), **chosen)
-
-
-def collected_batches(policy: GaussianMlpPolicy, theta: Params, num_tasks: int, count: int) -> list:
-    """`count` batches, each drawn from a slightly different behaviour policy."""
-    return [
-        random_batch(policy, expand(theta, num_tasks), num_tasks, seed=10 + k) for k in range(count)
-    ]
+    chosen = {name: getattr(batch, name)[rows] for name in rest}
+    return PolicyBatch(batch.rollouts.some_tasks(rows), **chosen)
 
 
 @dataclass(frozen=True)

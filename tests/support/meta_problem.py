@@ -1,20 +1,30 @@
-"""One meta-iteration in float64 that tests of outer updates share."""
+"""A small meta-problem in float64 that tests of adaptations and outer updates share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from support.helpers import HORIZON, random_batch, rollouts_of
-from torch import Tensor
+from support.helpers import HORIZON, random_batch, rollouts_of, some_tasks
+from torch import Generator, Tensor
 
 from metarl.adaptation.base import Adaptation, Batch, adapt
 from metarl.adaptation.inner_loop import InnerLoop
-from metarl.adaptation.losses import InnerLoss, inner_batches
+from metarl.adaptation.losses import InnerLoss, inner_batches, surrogate
 from metarl.outer.meta_gradient import Iteration
 from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
-from metarl.policies.params import Params, expand, learned, weights
+from metarl.policies.params import (
+    ADAPTATION,
+    STATISTICS,
+    Params,
+    acting,
+    expand,
+    fixed,
+    learned,
+    statistics,
+    weights,
+)
 from metarl.rollouts.advantages import PolicyBatch
 from metarl.rollouts.data import Rollouts
 
@@ -50,6 +60,30 @@ class MetaProblem:
         """The adapted policies of other meta-parameters: (...) -> (M, ...)."""
         return adapt(self.adaptation, expand(theta, self.num_tasks), self.steps)
 
+    def adapted_each(self, start: Params) -> Params:
+        """Entries that the adapted policies act by, from learned ones of each task: (M, ...)."""
+        params = start | expand(fixed(self.theta), self.num_tasks)
+        return acting(adapt(self.adaptation, params, self.steps))
+
+    def score(self, adapted: Params) -> Tensor:
+        """Mean post-adaptation surrogate of `acting` entries (M, ...): ()."""
+        params = adapted | expand(statistics(self.theta), self.num_tasks)
+        post = self.batches[-1]
+        return surrogate(self.policy.distribution(params, post.rollouts), post).mean()
+
+    def objective(self, start: Params) -> Tensor:
+        """Score after adaptation, from learned entries that all tasks share: (...) -> ()."""
+        return self.score(self.adapted_each(expand(start, self.num_tasks)))
+
+    def of_tasks(self, *tasks: int) -> MetaProblem:
+        """The problem of these tasks alone."""
+        return replace(
+            self,
+            batches=[some_tasks(batch, tasks) for batch in self.batches],
+            policies=[{n: v[list(tasks)] for n, v in phi.items()} for phi in self.policies],
+            failures=tuple(i for i, m in enumerate(tasks) if m in self.failures),
+        )
+
     def iteration(self, returns: Sequence[float] = (1, 2, 4), progress: float = 0.0) -> Iteration:
         """Input of an outer update; `returns` are those of each task after adaptation."""
         after = rollouts_with(torch.tensor(returns, dtype=torch.float64))
@@ -69,18 +103,9 @@ def meta_problem(
     context_size: int = 0,
     seed: int = 0,
 ) -> MetaProblem:
-    """A small policy, away from symmetric points, with normalised observations."""
+    """The data of an inner loop: batch k is of the policies after k steps."""
     generator = torch.Generator().manual_seed(seed)
-    config = MlpConfig(hidden_sizes=(4, 3), normalize_observations=True, context_size=context_size)
-    policy = GaussianMlpPolicy(config, 3, (-1.0, -1.0), (1.0, 1.0))
-    params = policy.init(generator)
-    params |= adaptation.init(weights(params), generator)
-    theta = {}
-    for name, value in params.items():
-        spread = 0.0 if name.startswith(("obs_", "task.", "adaptation.")) else 0.1
-        noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-        theta[name] = value.double() + spread * noise
-
+    policy, theta = small_policy(adaptation, context_size, generator)
     state = adaptation.begin(expand(theta, num_tasks))
     batches, policies = [], []
     for k in range(num_steps + 1):
@@ -92,6 +117,52 @@ def meta_problem(
             (step,) = inner_batches(policy, batches[-1:], form)
             state = adaptation.step(state, step, k)
     return MetaProblem(policy, adaptation, form, theta, batches, policies)
+
+
+def off_policy_problem(
+    adaptation: Adaptation,
+    form: InnerLoss,
+    num_steps: int,
+    *,
+    num_tasks: int = 3,
+    context_size: int = 0,
+    seed: int = 0,
+) -> MetaProblem:
+    """Episodes adapted on are of policies near theta, so that likelihood ratios are not 1."""
+    generator = torch.Generator().manual_seed(seed)
+    policy, theta = small_policy(adaptation, context_size, generator, own_noise=0.02)
+    start = expand(theta, num_tasks)
+    batches = []
+    for k in range(num_steps):
+        behaviour = {
+            name: value if name.startswith(STATISTICS) else value + noise(0.05, value, generator)
+            for name, value in start.items()
+        }
+        batches.append(random_batch(policy, behaviour, num_tasks, 20, 100 * seed + k))
+    adapted = adapt(adaptation, start, inner_batches(policy, batches, form))
+    batches.append(random_batch(policy, adapted, num_tasks, 20, 100 * seed + 99))
+    policies = [start] * num_steps + [adapted]
+    return MetaProblem(policy, adaptation, form, theta, batches, policies)
+
+
+def small_policy(
+    adaptation: Adaptation, context_size: int, generator: Generator, own_noise: float = 0.0
+) -> tuple[GaussianMlpPolicy, Params]:
+    """A policy with normalised observations, and float64 parameters away from symmetric points."""
+    config = MlpConfig(hidden_sizes=(4, 3), normalize_observations=True, context_size=context_size)
+    policy = GaussianMlpPolicy(config, 3, (-1.0, -1.0), (1.0, 1.0))
+    params = policy.init(generator)
+    params |= adaptation.init(weights(params), generator)
+    theta = {name: value.double() for name, value in params.items()}
+    for name, value in learned(theta).items():
+        size = own_noise if name.startswith(ADAPTATION) else 0.1
+        theta[name] = value + noise(size, value, generator)
+    return policy, theta
+
+
+def noise(size: float, like: Tensor, generator: Generator) -> Tensor:
+    """Normal float64 noise of this size."""
+    return size * torch.randn(like.shape, generator=generator, dtype=torch.float64)
 
 
 def rollouts_with(returns: Tensor) -> Rollouts:
@@ -114,8 +185,7 @@ def displaced(given: MetaProblem, size: float = 0.1) -> Params:
     """Meta-parameters some way from those that collected the data."""
     generator = torch.Generator().manual_seed(3)
     return given.theta | {
-        name: value + size * torch.randn(value.shape, generator=generator, dtype=torch.float64)
-        for name, value in learned(given.theta).items()
+        name: value + noise(size, value, generator) for name, value in learned(given.theta).items()
     }
 
 

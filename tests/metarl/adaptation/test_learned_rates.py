@@ -6,8 +6,8 @@ from support.adaptation_checks import (
     check_jacobian_products,
     check_meta_gradient,
     check_tasks_never_mix,
-    problem,
 )
+from support.meta_problem import off_policy_problem
 from torch import Tensor
 
 from metarl.adaptation.base import Batch, adapt
@@ -75,13 +75,13 @@ def test_layer_rates_use_one_rate_a_step_and_the_last_one_from_then_on():
 
 @pytest.mark.parametrize("adaptation", [MetaSgd(init_rate=0.3), LayerRates(init_rate=0.3, steps=2)])
 def test_rates_begin_as_one_gradient_step_for_all_weights(adaptation):
-    given = problem(GradientStep(inner_lr=0.3), steps=3, form="ratio")
+    given = off_policy_problem(GradientStep(inner_lr=0.3), "ratio", 3)
     theta = given.theta
     rates = adaptation.init(weights(theta), torch.Generator())
     assert rates.keys() == {f"adaptation.rate.{name}" for name in weights(theta)}
     params = expand(theta | rates, given.num_tasks)
     adapted = acting(adapt(adaptation, params, given.steps))
-    for name, value in given.adapted(learned(expand(theta, given.num_tasks))).items():
+    for name, value in given.adapted_each(learned(expand(theta, given.num_tasks))).items():
         assert torch.equal(adapted[name], value)
 
 

@@ -10,8 +10,8 @@ from support.adaptation_checks import (
     check_jacobian_products,
     check_meta_gradient,
     check_tasks_never_mix,
-    problem,
 )
+from support.meta_problem import off_policy_problem
 from torch import Tensor
 
 from metarl.adaptation.base import Adaptation, Batch, Loss, adapt, linearise, loss_gradient
@@ -94,7 +94,7 @@ def test_on_quadratics_solution_and_jacobian_are_the_closed_forms(steps, how):
 @pytest.mark.parametrize("form", FORMS)
 def test_the_implicit_derivative_is_that_of_the_unrolled_solver(form):
     step = ProximalStep(8.0, iterations=40, solver_lr=0.12, cg_iterations=20)
-    given = problem(step, steps=1, form=form)
+    given = off_policy_problem(step, form, 1)
     (batch,) = given.steps
     start = {n: v.clone().requires_grad_() for n, v in learned(given.theta).items()}
     theta = expand(given.theta | start, given.num_tasks)
@@ -132,7 +132,7 @@ def test_tasks_never_mix(form):
 
 
 def test_the_first_iteration_is_a_step_of_maml():
-    given = problem(GradientStep(), steps=1, form="ratio")
+    given = off_policy_problem(GradientStep(), "ratio", 1)
     theta = expand(given.theta, given.num_tasks)
     one = adapt(ProximalStep(iterations=1), theta, given.steps)
     for name, value in adapt(GradientStep(), theta, given.steps).items():
@@ -140,7 +140,7 @@ def test_the_first_iteration_is_a_step_of_maml():
 
 
 def test_only_the_weights_move_and_collecting_needs_no_gradients():
-    given = problem(ProximalStep(), steps=1, form="ratio", context_size=2)
+    given = off_policy_problem(ProximalStep(), "ratio", 1, context_size=2)
     theta = expand(given.theta, given.num_tasks) | {"adaptation.rate": torch.ones(M)}
     theta = {name: value.clone().requires_grad_() for name, value in theta.items()}
     with torch.no_grad():
@@ -155,7 +155,7 @@ def test_only_the_weights_move_and_collecting_needs_no_gradients():
 
 
 def test_without_conjugate_gradients_the_derivative_is_the_identity():
-    given = problem(ProximalStep(cg_iterations=0), steps=1, form="ratio")
+    given = off_policy_problem(ProximalStep(cg_iterations=0), "ratio", 1)
     linear = linearise(given.adaptation, expand(given.theta, given.num_tasks), given.steps)
     v = {name: torch.randn_like(value) for name, value in linear.adapted.items()}
     for name, value in linear.transpose_product(v).items():
@@ -200,7 +200,7 @@ def test_a_search_is_exact_as_long_as_it_meets_no_negative_curvature():
 def test_a_loss_without_lower_bound_does_not_run_away(form):
     """At a hundredth of the default strength gradient descent on it would."""
     step = ProximalStep(0.1, iterations=30, solver_lr=1.0)
-    given = problem(step, steps=1, form=form)
+    given = off_policy_problem(step, form, 1)
     start = expand(given.theta, given.num_tasks)
     adapted = weights(adapt(step, start, given.steps))
     assert float(flatten(adapted).abs().max()) < 10
@@ -211,7 +211,7 @@ def test_a_loss_without_lower_bound_does_not_run_away(form):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("form", FORMS)
 def test_the_defaults_give_finite_meta_gradients_in_single_precision(form, seed):
-    given = problem(ProximalStep(), steps=2, form=form, seed=seed)
+    given = off_policy_problem(ProximalStep(), form, 2, seed=seed)
     theta = {name: value.float() for name, value in given.theta.items()}
     steps = [single(batch.loss) for batch in given.steps]
     leaves = {n: v.clone().requires_grad_() for n, v in learned(theta).items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.adaptation_checks import problem
+from support.meta_problem import off_policy_problem
 
 from metarl.adaptation.adam_steps import AdamSteps
 from metarl.adaptation.base import Batch, adapt
@@ -31,7 +31,7 @@ SCALED = (
 
 @pytest.mark.parametrize("adaptation", SCALED, ids=lambda a: type(a).__name__)
 def test_a_loss_a_ninth_as_steep_is_descended_as_far_by_steps_nine_times_as_large(adaptation):
-    made = problem(GradientStep(), steps=2, form="ratio", context_size=2)
+    made = off_policy_problem(GradientStep(), "ratio", 2, context_size=2)
 
     def adapted(adaptation, factor):
         own = adaptation.init(weights(made.theta), torch.Generator().manual_seed(0))

@@ -6,8 +6,8 @@ from support.adaptation_checks import (
     check_jacobian_products,
     check_meta_gradient,
     check_tasks_never_mix,
-    problem,
 )
+from support.meta_problem import off_policy_problem
 
 from metarl.adaptation.base import Batch, adapt
 from metarl.adaptation.gradient import GradientStep
@@ -75,7 +75,7 @@ def test_the_context_alone_moves_by_its_decayed_rate_times_its_gradient():
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_head_moves_as_in_maml_and_the_body_stays_bit_identical(form):
-    given = problem(HeadStep(inner_lr=0.4), steps=1, form=form)
+    given = off_policy_problem(HeadStep(inner_lr=0.4), form, 1)
     before = expand(given.theta, given.num_tasks)
     head_only = adapt(given.adaptation, before, given.steps)
     everything = adapt(GradientStep(inner_lr=0.4), before, given.steps)
@@ -86,7 +86,7 @@ def test_the_head_moves_as_in_maml_and_the_body_stays_bit_identical(form):
 
 
 def test_the_context_moves_from_zero_and_the_rest_stays_bit_identical():
-    given = problem(ContextStep(), steps=2, form="ratio", context_size=2)
+    given = off_policy_problem(ContextStep(), "ratio", 2, context_size=2)
     before = expand(given.theta, given.num_tasks)
     adapted = adapt(given.adaptation, before, given.steps)
     assert adapted.keys() == before.keys()
@@ -105,12 +105,12 @@ def test_the_context_moves_from_zero_and_the_rest_stays_bit_identical():
 )
 def test_first_order_drops_the_jacobian_and_nothing_else(second, first, context_size):
     exact, cheap = (
-        problem(adaptation, steps=2, form="log_prob", context_size=context_size)
+        off_policy_problem(adaptation, "log_prob", 2, context_size=context_size)
         for adaptation in (second, first)
     )
     start = learned(exact.theta)
-    adapted = exact.adapted(expand(start, 3))
-    for name, value in cheap.adapted(expand(start, 3)).items():
+    adapted = exact.adapted_each(expand(start, 3))
+    for name, value in cheap.adapted_each(expand(start, 3)).items():
         assert torch.equal(value, adapted[name])
     exact_gradient = torch.func.grad(exact.objective)(start)
     cheap_gradient = torch.func.grad(cheap.objective)(start)
@@ -122,7 +122,7 @@ def test_first_order_drops_the_jacobian_and_nothing_else(second, first, context_
 
 
 def test_the_meta_gradient_reaches_the_contexts_weights_through_the_inner_step():
-    given = problem(ContextStep(), steps=1, form="ratio", context_size=2)
+    given = off_policy_problem(ContextStep(), "ratio", 1, context_size=2)
     start = learned(given.theta)
     gradient = torch.func.grad(given.objective)(start)["weight_context"]
     assert (gradient.abs() > 1e-6).all()
@@ -131,7 +131,7 @@ def test_the_meta_gradient_reaches_the_contexts_weights_through_the_inner_step()
 
 
 def test_a_policy_without_context_is_refused():
-    given = problem(HeadStep(), steps=1, form="ratio")
+    given = off_policy_problem(HeadStep(), "ratio", 1)
     with pytest.raises(InputError, match=r"^policy.context_size = 0: must be at least 1"):
         adapt(ContextStep(), expand(given.theta, given.num_tasks), given.steps)
 

@@ -21,11 +21,11 @@ ASKS_FOR_GENERATORS = "envs/metarl_envs/check/leftovers.py"
 """Recognises generators in other people's environments, and draws from none."""
 KEEPS_GLOBAL_STATES = {"metarl/sb3/state.py"}
 
-HELD = [
-    *("experiments", "metarl/evaluation", "metarl/report", "tests/experiments", "tests/support"),
-    *("tests/metarl_envs", "tests/metarl/evaluation", "tests/metarl/report"),
+SPEAKING = [
+    path
+    for folder in ("metarl", "envs", "experiments", "tests")
+    for path in sorted((ROOT / folder).rglob("*.py"))
 ]
-SPEAKING = FAMILIES + [path for folder in HELD for path in sorted((ROOT / folder).rglob("*.py"))]
 
 WITHOUT_SB3 = [path for path in LEARNER if SB3 not in path.parents]
 

@@ -50,7 +50,7 @@ class SavedPolicy:
     params: Params
     """Float32, on the CPU, without axis M."""
     config: TrainConfig
-    """How it was trained."""
+    """Settings of its training."""
     metadata: dict[str, Any]
     """JSON values: iteration, returns, the task adapted to; once read from disk also `versions`,
     `commit` and the weights' `sha256`."""

@@ -43,7 +43,7 @@ def cheetah():
 
 
 def as_log(episode, **changes):
-    """What a robot's log holds: no outputs before scaling."""
+    """A robot's log: without outputs before scaling."""
     names = ("observations", "actions", "rewards", "terminated", "stopped")
     return {name: getattr(episode, name) for name in names} | changes
 

@@ -77,11 +77,10 @@ def train_baseline(
             learner.load(run)
         elif task is not None:  # so that a run that is stopped at once resumes with this task
             learner.save(run)
+        began = learner.iteration
         with (
-            MetricsLogger(
-                run, config, iteration=learner.iteration, env_steps=learner.env_steps
-            ) as logger,
-            Progress(config.iterations, learner.iteration, adapts=False, quiet=quiet) as progress,
+            MetricsLogger(run, config, iteration=began, env_steps=learner.env_steps) as logger,
+            Progress(config.iterations, began, adapts=False, quiet=quiet) as progress,
         ):
             while learner.iteration < config.iterations:
                 metrics = learner.iterate()
@@ -116,11 +115,8 @@ def make_ppo(config: TrainConfig, env: TaskVecEnv) -> tuple[PPO, VecNormalize]:
             f"steps can make at most {samples // 2}"
         )
     policy = as_mlp(Policy.for_family(env.family, config.policy))
-    normaliser = VecNormalize(
-        VecMonitor(env),
-        norm_obs=config.policy.normalize_observations,
-        gamma=config.discount,
-    )
+    normalize = config.policy.normalize_observations
+    normaliser = VecNormalize(VecMonitor(env), norm_obs=normalize, gamma=config.discount)
     sizes = list(policy.config.hidden_sizes)
     model = PPO(
         ActorCriticPolicy,

@@ -93,9 +93,12 @@ class Collector:
             params = to(params, device)
             belief = policy.begin(params, E) if belief is None else to(belief, device)
             log_std = policy.log_std(params)
-            noise = torch.zeros((T, M, E, policy.action_size), dtype=log_std.dtype, device=device)
-            if explore:
-                noise.normal_(generator=actions)
+            shape, like = (T, M, E, policy.action_size), {"dtype": log_std.dtype, "device": device}
+            noise = (
+                torch.randn(shape, generator=actions, **like)
+                if explore
+                else torch.zeros(shape, **like)
+            )
             noise = (noise * log_std.exp()).flatten(1, 2)
             if self._capture is None:
                 buffers = StepBuffers(env, policy, params, noise, belief)

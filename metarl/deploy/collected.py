@@ -13,7 +13,8 @@ from torch import Generator, Tensor
 
 from metarl.deploy.episodes import Episode, rows
 from metarl.deploy.limits import Limits, stop_costs
-from metarl.policies.base import Outcome, Policy
+from metarl.policies.base import Policy
+from metarl.policies.belief import Outcome
 from metarl.policies.gaussian import log_prob
 from metarl.policies.params import dtype_of
 from metarl.rollouts.data import Rollouts

@@ -22,7 +22,7 @@ from metarl.deploy.episodes import Episode, EpisodeRecord
 from metarl.deploy.gradient_step import AdaptationNotFiniteError
 from metarl.deploy.gym_rollouts import check_env, run_episode, time_limit
 from metarl.deploy.limits import NO_LIMITS, Limits
-from metarl.policies.base import Belief, where
+from metarl.policies.belief import Belief, where
 from metarl.runs.checkpoint import SavedPolicy, load_policy, save_policy
 from metarl_envs import InputError
 from metarl_envs.gym_worlds.calls import plain_array

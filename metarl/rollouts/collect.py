@@ -93,11 +93,11 @@ class Collector:
             params = to(params, device)
             belief = policy.begin(params, E) if belief is None else to(belief, device)
             log_std = policy.log_std(params)
-            shape, kind = (T, M, E, policy.action_size), {"dtype": log_std.dtype, "device": device}
+            shape, like = (T, M, E, policy.action_size), {"dtype": log_std.dtype, "device": device}
             noise = (
-                torch.randn(shape, generator=actions, **kind)
+                torch.randn(shape, generator=actions, **like)
                 if explore
-                else torch.zeros(shape, **kind)
+                else torch.zeros(shape, **like)
             )
             noise = (noise * log_std.exp()).flatten(1, 2)
             if self._capture is None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metarl.deploy.adapt import adaptation_generators
-from metarl.policies.base import Outcome, Policy
+from metarl.policies.base import Policy
+from metarl.policies.belief import Outcome
 from metarl.policies.params import Params, dtype_of
 from metarl_envs import BatchEnv
 

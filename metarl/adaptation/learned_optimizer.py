@@ -48,7 +48,7 @@ class LearnedOptimizer(Adaptation):
     """Units of the LSTM, >= 1. Time and memory of a step grow in proportion to it, times the
     number of weights and of tasks."""
     init_rate: Positive = 0.1
-    """Size of the plain gradient step that meta-training starts from, > 0."""
+    """Step size at the start of meta-training, > 0."""
     output_scale: Positive = 0.01
     """Factor on the LSTM's output, > 0. Adam's steps do not depend on the size of a gradient, so
     this is how fast meta-training moves the optimiser away from the plain step."""

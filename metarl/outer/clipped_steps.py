@@ -48,7 +48,7 @@ class ClippedSteps(OuterUpdate):
     """Adam steps per pass, >= 1, each on its share of every task's episodes. ProMP's own choice is
     5 passes over 1 minibatch, at five times the cost."""
     clip: Annotated[float, Range(gt=0, lt=1)] = 0.3
-    """Likelihood ratios are clipped to 1 - clip and 1 + clip, in (0, 1)."""
+    """Bound on |ratio - 1| of likelihood ratios, in (0, 1)."""
     max_kl: Positive = 0.5
     """Bound on the divergence of the adapted policies in an iteration, nats, > 0. A step beyond it
     is taken back, and steps are half as long until iterations without one let them grow again. The

@@ -65,21 +65,25 @@ def test_the_tables_of_packages_are_complete_and_in_the_order_of_imports(package
     assert [rank[name] for name in shown] == sorted(rank[name] for name in shown)
 
 
+def in_place(monkeypatch, path, package, source, registry, line, cls, recipe_of, method):
+    """A file of the page with its registry line, recipe and method, as long as a test runs."""
+    module = written(path, f"metarl.{package}.{path.stem}", block(source), monkeypatch)
+    names = vars(methods) | {cls: vars(module)[cls]}
+    exec("ENTRIES = {\n" + block(line) + "}", names)
+    for name, made in names["ENTRIES"].items():
+        monkeypatch.setitem(registry, name, made)
+    exec(block(recipe_of), names)
+    exec("ENTRIES = {\n" + block(method) + "}", names)
+    for name, made in names["ENTRIES"].items():
+        monkeypatch.setitem(methods.METHODS, name, made)
+    return module
+
+
 @pytest.fixture
 def sign_sgd(monkeypatch, tmp_path):
-    """The example's file, registry line and recipe, in place as long as a test runs."""
-    source = block("class SignStep")
-    module = written(tmp_path / "sign.py", "metarl.adaptation.sign", source, monkeypatch)
-    registry = {"ADAPTATIONS": {}, "SignStep": module.SignStep}
-    exec("ADAPTATIONS = {\n" + block('"sign": SignStep') + "}", registry)
-    for name, cls in registry["ADAPTATIONS"].items():
-        monkeypatch.setitem(ADAPTATIONS, name, cls)
-    names = vars(methods) | {"SignStep": module.SignStep}
-    exec(block("def sign_sgd"), names)
-    exec("ENTRIES = {\n" + block('"sign-sgd": Method(') + "}", names)
-    for name, method in names["ENTRIES"].items():
-        monkeypatch.setitem(methods.METHODS, name, method)
-    return module
+    names = '"sign": SignStep', "SignStep", "def sign_sgd", '"sign-sgd": Method('
+    path, source = tmp_path / "sign.py", "class SignStep"
+    return in_place(monkeypatch, path, "adaptation", source, ADAPTATIONS, *names)
 
 
 def test_the_examples_own_test_passes(sign_sgd):
@@ -106,19 +110,9 @@ def test_the_page_keeps_its_promise_of_one_short_file():
 
 @pytest.fixture
 def trace(monkeypatch, tmp_path):
-    """The policy's file, registry line and recipe, in place as long as a test runs."""
-    source = block("class TracePolicy")
-    module = written(tmp_path / "trace.py", "metarl.policies.trace", source, monkeypatch)
-    registry = {"POLICIES": {}, "TraceConfig": module.TraceConfig}
-    exec("POLICIES = {\n" + block('"trace": TraceConfig') + "}", registry)
-    for name, cls in registry["POLICIES"].items():
-        monkeypatch.setitem(POLICIES, name, cls)
-    names = vars(methods) | {"TraceConfig": module.TraceConfig}
-    exec(block("def trace_promp"), names)
-    exec("ENTRIES = {\n" + block('"trace-promp": Method(') + "}", names)
-    for name, method in names["ENTRIES"].items():
-        monkeypatch.setitem(methods.METHODS, name, method)
-    return module
+    names = '"trace": TraceConfig', "TraceConfig", "def trace_promp", '"trace-promp": Method('
+    path, source = tmp_path / "trace.py", "class TracePolicy"
+    return in_place(monkeypatch, path, "policies", source, POLICIES, *names)
 
 
 def test_the_policys_own_test_passes(trace):

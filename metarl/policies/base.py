@@ -149,7 +149,6 @@ class Policy(PlainFields, ABC):
         self,
         params: Mapping[str, Tensor],
         episodes: Episodes,
-        belief: Belief | None = None,
     ) -> Gaussian:
         """Output distributions at every step, as if the policy had lived through the episodes.
 
@@ -157,13 +156,12 @@ class Policy(PlainFields, ABC):
 
         Args:
             params: (M, ...).
-            episodes: of M tasks.
-            belief: at their start; None: a trial begins.
+            episodes: of M tasks, replayed from the belief that they started from.
 
         Returns:
             mean (M, E, T, A) and log_std (M, 1, 1, A).
         """
-        belief = self.begin(params, episodes.valid.shape[1]) if belief is None else belief
+        belief = episodes.start or self.begin(params, episodes.valid.shape[1])
         means = []
         for t, outcome in enumerate(outcomes(episodes, self.sent(episodes.actions))):
             dist, after = self.act(params, belief, episodes.observations[:, :, t])

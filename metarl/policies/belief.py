@@ -39,6 +39,8 @@ class Episodes(Protocol):
     def valid(self) -> Tensor: ...  # (M, E, T)
     @property
     def final_observations(self) -> Tensor: ...  # (M, E, O)
+    @property
+    def start(self) -> Belief: ...  # (M, E, ...) where a trial went on; {}: it began
 
 
 def outcomes(episodes: Episodes, sent: Tensor) -> Iterator[Outcome]:

@@ -65,7 +65,6 @@ class GaussianMlpPolicy(Policy):
         self,
         params: Mapping[str, Tensor],
         episodes: Episodes,
-        belief: Belief | None = None,
     ) -> Gaussian:
         """As in `Policy`, by one product for all steps of a task."""
         observations = episodes.observations.flatten(1, 2)

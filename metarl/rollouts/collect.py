@@ -91,7 +91,8 @@ class Collector:
             resets = stream_on(device, resets)
             actions = stream_on(device, actions) if explore else actions
             params = to(params, device)
-            belief = policy.begin(params, E) if belief is None else to(belief, device)
+            start = {} if belief is None else to(belief, device)
+            belief = policy.begin(params, E) if belief is None else start
             log_std = policy.log_std(params)
             shape, like = (T, M, E, policy.action_size), {"dtype": log_std.dtype, "device": device}
             noise = (
@@ -113,7 +114,7 @@ class Collector:
                 captured = self._captured[form]
                 captured.run(params, noise, belief, env.reset(resets))
                 buffers, length = captured.buffers, T
-            rollouts = _rollouts(buffers, length, noise, log_std, (M, E))
+            rollouts = _rollouts(buffers, length, noise, log_std, (M, E), start)
             message = env.overflow_message()
             # Worlds that were stepped on after their end do not count.
             if message and bool(rollouts.diverged.any()):
@@ -122,7 +123,12 @@ class Collector:
 
 
 def _rollouts(
-    buffers: StepBuffers, length: int, noise: Tensor, log_std: Tensor, worlds: tuple[int, int]
+    buffers: StepBuffers,
+    length: int,
+    noise: Tensor,
+    log_std: Tensor,
+    worlds: tuple[int, int],
+    start: Belief,
 ) -> Rollouts:
     """Rollouts of the first `length` steps in the buffers: copies, as those are used again."""
 
@@ -150,5 +156,6 @@ def _rollouts(
         final_observations=buffers.observations[length].unflatten(0, worlds).clone(),
         quantity=torch.where(valid, by_task(buffers.quantity), 0.0).sum(-1) / lengths,
         diverged=failed.view(worlds),
+        start=start,
         belief={name: value.clone() for name, value in buffers.belief.items()},
     )

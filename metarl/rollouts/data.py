@@ -13,6 +13,9 @@ from torch import Tensor
 
 from metarl.policies.belief import Belief
 
+BELIEFS = ("start", "belief")
+"""Fields of `Rollouts` that hold several tensors."""
+
 
 @dataclass(frozen=True)
 class Rollouts:
@@ -28,6 +31,9 @@ class Rollouts:
     final_observations: Tensor  # (M, E, O) after each episode's last step
     quantity: Tensor  # (M, E) the family's physical quantity, averaged over the episode
     diverged: Tensor  # (M, E)
+    start: Belief = field(default_factory=dict)
+    """The policy's belief before each episode's first step, each (M, E, ...), where a trial went on
+    from earlier episodes; {}: a trial began."""
     belief: Belief = field(default_factory=dict)
     """The policy's belief after each episode's last step, each (M, E, ...)."""
 
@@ -65,8 +71,15 @@ def joined_episodes(parts: Sequence[Rollouts]) -> Rollouts:
 
 def _each(function: Callable[..., Tensor], *rollouts: Rollouts) -> Rollouts:
     """Rollouts whose every tensor is `function` of the tensors of that name."""
-    names = [f.name for f in fields(Rollouts) if f.name != "belief"]
+    names = [f.name for f in fields(Rollouts) if f.name not in BELIEFS]
+    assert len({tuple(r.start) for r in rollouts}) == 1, "trials that began and trials that went on"
+
+    def beliefs(name: str) -> Belief:
+        parts = [getattr(r, name) for r in rollouts]
+        return {key: function(*(part[key] for part in parts)) for key in parts[0]}
+
     return Rollouts(
         **{name: function(*(getattr(r, name) for r in rollouts)) for name in names},
-        belief={key: function(*(r.belief[key] for r in rollouts)) for key in rollouts[0].belief},
+        start=beliefs("start"),
+        belief=beliefs("belief"),
     )

@@ -13,6 +13,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from metarl.rollouts.data import BELIEFS
+
 ASKING = {
     torch.ops.aten._local_scalar_dense.default,
     torch.ops.aten.nonzero.default,
@@ -66,6 +68,6 @@ def differing(one, other):
         field.name
         for field in dataclasses.fields(one)
         for a, b in [(getattr(one, field.name), getattr(other, field.name))]
-        if field.name != "belief"
+        if field.name not in BELIEFS
         if not torch.equal(*((a[one.valid], b[one.valid]) if field.name in per_step else (a, b)))
     ]

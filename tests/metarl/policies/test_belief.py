@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pytest
 import torch
 from support.helpers import rollouts_of
 
@@ -30,3 +31,7 @@ def test_beliefs_go_with_their_episodes():
     assert rollouts.some_tasks([1]).belief["memory"].tolist() == [[3, 4, 5]]
     joined = joined_episodes([rollouts, rollouts])
     assert joined.belief["memory"].shape == joined.quantity.shape == (2, 6)
+    going_on = dataclasses.replace(rollouts, start=belief)
+    assert going_on.some_episodes(slice(1, 2)).start["memory"].tolist() == [[1], [4]]
+    with pytest.raises(AssertionError, match="trials that began and trials that went on"):
+        joined_episodes([rollouts, going_on])

@@ -14,6 +14,7 @@ from torch import Generator
 from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
+from metarl.rollouts.data import BELIEFS
 from metarl_envs import BatchEnv, get_family, vary
 
 DISTURBED = dataclasses.replace(
@@ -93,7 +94,7 @@ def test_a_later_collection_leaves_an_earlier_one_alone(capture):
     streams = [Generator().manual_seed(seed) for seed in range(2)]
     collector = Collector(env, policy, capture)
     first = collector.collect(params, *streams)
-    copies = {n: v.clone() for n, v in vars(first).items() if n != "belief"}
+    copies = {n: v.clone() for n, v in vars(first).items() if n not in BELIEFS}
     second = collector.collect(params, *streams)
     assert not torch.equal(first.actions, second.actions)
     assert all(torch.equal(getattr(first, name), copy) for name, copy in copies.items())

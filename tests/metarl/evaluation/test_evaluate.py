@@ -1,5 +1,4 @@
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -11,10 +10,9 @@ from metarl.adaptation.inner_loop import run_inner_loop
 from metarl.adaptation.none import Unadapted
 from metarl.evaluation.controls import averaged, exchanged
 from metarl.evaluation.curve_table import curve_table
-from metarl.evaluation.evaluate import evaluate, mean_quantity, which_policy
-from metarl.evaluation.labels import ANY_TASK, NO_CONTROL, quantity_label, task_text, verdict
-from metarl.evaluation.results import Controls, Evaluation, SplitEvaluation
-from metarl.evaluation.statistics import Interval
+from metarl.evaluation.evaluate import evaluate, mean_quantity
+from metarl.evaluation.labels import NO_CONTROL
+from metarl.evaluation.results import Evaluation
 from metarl.evaluation.streams import evaluation_generators, measuring_generators
 from metarl.methods.baselines import baseline_recipe
 from metarl.methods.setup import family_of, inner_loop_of, policy_of
@@ -22,135 +20,9 @@ from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import SavedPolicy
 from metarl.training.warm_start import untrained_params
-from metarl_envs import FAMILIES, BatchEnv, InputError, Tasks, get_family
+from metarl_envs import BatchEnv, InputError, get_family
 
 SIZES = {"num_tasks": 4, "steps": 2, "episodes_per_step": 3}
-
-
-def made_up(
-    returns, velocities=(0.5, 1.0), *, split="test", others=None, means=None, **changes
-) -> Evaluation:
-    """An evaluation of half-cheetah-velocity with given numbers, (K+1, M); controls (K, M)."""
-    returns = np.array(returns, dtype=float)
-    controls = None
-    if others is not None:
-        nothing = [math.nan] * returns.shape[1]
-        controls = Controls(np.array([nothing, *others]), np.array([nothing, *(means or others)]))
-    result = SplitEvaluation(
-        split,
-        Tasks({"velocity": torch.tensor(velocities)}),
-        returns,
-        quantity=returns / 10,
-        faulted_episodes=changes.pop("faulted_episodes", 0),
-        failed_adaptations=0,
-        controls=controls,
-    )
-    return Evaluation(get_family("half-cheetah-velocity"), (result,), 100, 20, 0, {}, **changes)
-
-
-def test_curve_by_hand():
-    evaluation = made_up([[0.0, 2.0], [10.0, 16.0], [10.0, 22.0]])
-    before, first, last = evaluation.curve(evaluation.splits[0])
-    # Two tasks: a resample of their mean spans exactly the two values.
-    assert before.returns == (1.0, 0.0, 2.0)
-    assert before.gain == (0.0, 0.0, 0.0)
-    assert first.returns == (13.0, 10.0, 16.0)
-    assert first.gain == (12.0, 10.0, 14.0)
-    assert last.gain == (15.0, 10.0, 20.0)
-    assert [p.gradient_steps for p in (before, first, last)] == [0, 1, 2]
-    assert [p.adaptation_episodes for p in (before, first, last)] == [0, 20, 40]
-
-
-def test_gain_is_paired():
-    # Returns spread by 1000 between tasks, gains by nothing: the interval must not see the spread.
-    evaluation = made_up([[0.0, 1000.0], [5.0, 1005.0]])
-    assert evaluation.curve(evaluation.splits[0])[1].gain == (5.0, 5.0, 5.0)
-
-
-def test_task_without_a_sound_episode_is_left_out():
-    evaluation = made_up([[0.0, 1.0, 2.0], [8.0, math.nan, 12.0]], (0.5, 1.0, 1.5))
-    before, after = evaluation.curve(evaluation.splits[0])
-    assert before.returns.estimate == 1.0
-    assert after.returns == (10.0, 8.0, 12.0)
-    assert after.gain == (9.0, 8.0, 10.0)
-
-
-def test_repeated_runs_of_few_tasks_are_resampled_within_each_task():
-    # Two tasks, two runs each; were tasks resampled too, the bounds would reach -100 and 101.
-    evaluation = made_up([[-100, -99, 100, 101]], (0.5, 0.5, 1.5, 1.5))
-    assert evaluation.curve(evaluation.splits[0])[0].returns == (0.5, 0.0, 1.0)
-
-
-def test_single_task_has_no_interval():
-    evaluation = made_up([[1.0], [4.0]], (0.5,))
-    point = evaluation.curve(evaluation.splits[0])[1]
-    assert point.gain.estimate == 3.0 and math.isnan(point.gain.low)
-    table = curve_table(evaluation)
-    assert "4.0" in table and "nan" not in table
-    assert evaluation.summary()["splits"]["test"]["curve"][1]["gain"] == [3.0, None, None]
-
-
-def test_table_states_numbers_intervals_tasks_and_units():
-    evaluation = made_up(
-        [[0.0, 2.0], [10.0, 16.0]],
-        others=[[9.0, 11.0]],
-        means=[[12.0, 15.0]],
-        faulted_episodes=3,
-        policy="final policy, iteration 7",
-    )
-    table = curve_table(evaluation)
-    lines = [" ".join(line.split()) for line in table.splitlines()]
-    assert "0 0 1.0 [0.0, 2.0]" in lines
-    assert "1 20 13.0 [10.0, 16.0] +12.0 [+10.0, +14.0]" in lines
-    assert "return forward velocity, m/s" in lines
-    assert "velocity = 0.5 m/s 0.0 -> 10.0 0.00 -> 1.00" in lines
-    # Another task's parameters return 10, so own ones 1 and 5 more; their mean 13.5.
-    assert "1 20 10.0 +3.0 [+1.0, +5.0] 13.5 -0.5 [-2.0, +1.0]" in lines
-    assert "adaptation to the task (another task's adapted parameters return less)" in lines
-    assert "final policy, iteration 7; measured by: mean action" in lines
-    assert "left out: 3 episodes that diverged" in table
-    assert max(map(len, table.splitlines())) <= 100
-
-
-def test_table_of_many_tasks_shows_the_extremes():
-    gains = np.arange(9.0)
-    table = curve_table(made_up([np.zeros(9), gains], tuple(0.1 * (1 + gains))))
-    assert "largest gain: velocity = 0.9 m/s" in table
-    assert "median: velocity = 0.5 m/s" in table
-    assert "smallest: velocity = 0.1 m/s" in table
-    assert "velocity = 0.2 m/s" not in table
-
-
-def test_what_does_not_adapt_has_no_gain():
-    returns = np.arange(9.0) + 3
-    evaluation = made_up([returns, returns], tuple(0.1 * (1 + np.arange(9.0))), adapts=False)
-    table = curve_table(evaluation)
-    lines = [" ".join(line.split()) for line in table.splitlines()]
-    (row,) = [line for line in lines if line.startswith("0 0 ")]  # one point, measured once
-    assert row.startswith("0 0 7.0 [") and row.endswith("] does not adapt")
-    assert "+0.0" not in table and "->" not in table
-    assert "largest return: velocity = 0.9 m/s 11.0 1.10" in lines
-    assert "smallest: velocity = 0.1 m/s 3.0 0.30" in lines
-    split = evaluation.summary()["splits"]["test"]
-    assert [point["gain"] for point in split["curve"]] == [None, None]
-    assert split["iqm_gain"] is None
-
-
-def test_records_are_tidy():
-    returns = [[0.0, 2.0], [10.0, 16.0]]
-    rows = made_up(returns, others=[[9.0, 11.0]], means=[[12.0, 15.0]]).records()
-    assert rows[3] == {
-        "split": "test",
-        "task": 1,
-        "velocity": 1.0,
-        "gradient_steps": 1,
-        "adaptation_episodes": 20,
-        "return": 16.0,
-        "return_of_another_task": 11.0,
-        "return_of_mean": 15.0,
-        "forward_velocity_m_per_s": 1.6,
-    }
-    assert len(rows) == 4
 
 
 def test_vector_parameters_have_a_column_per_entry():
@@ -248,51 +120,6 @@ def test_a_finite_family_exchanges_between_its_tasks_or_says_that_it_cannot():
     assert summary["verdict"] == NO_CONTROL
 
 
-def test_controls_are_paired_and_their_intervals_by_hand():
-    returns = [[0.0, 1000.0], [5.0, 1009.0]]
-    evaluation = made_up(returns, others=[[4.0, 1004.0]], means=[[6.0, 1006.0]])
-    before, after = evaluation.curve(evaluation.splits[0])
-    assert before.other is None and before.averaged is None
-    assert after.other.returns == (504.0, 4.0, 1004.0)
-    assert after.other.gain_over == (3.0, 1.0, 5.0)
-    assert after.averaged.gain_over == (1.0, -1.0, 3.0)
-    point = evaluation.summary()["splits"]["test"]["curve"][1]
-    assert point["another_task"] == {"return": [504.0, 4.0, 1004.0], "gain_over": [3.0, 1.0, 5.0]}
-    assert point["mean_of_tasks"]["gain_over"] == [1.0, -1.0, 3.0]
-    assert evaluation.over_episodes().splits[0].controls.other[1].tolist() == [4.0, 1004.0]
-
-
-@pytest.mark.parametrize(
-    ("gain", "over", "words"),
-    [
-        ((5, 3, 7), (2, 1, 3), "adaptation to the task (another"),
-        ((5, 3, 7), (2, -1, 3), ANY_TASK),
-        ((5, 3, 7), (-2, -3, -1), ANY_TASK),
-        ((1, -1, 3), (2, 1, 3), "no gain is shown: its interval holds zero"),
-        ((5, math.nan, math.nan), (2, 1, 3), "no verdict without intervals"),
-        ((5, 3, 7), None, NO_CONTROL),
-    ],
-)
-def test_verdicts_on_a_gain(gain, over, words):
-    assert verdict(Interval(*gain), over and Interval(*over)).startswith(words)
-
-
-def test_the_policy_measured_is_named():
-    saved = tiny_policy("navigation")
-
-    def named(iterations, **metadata):
-        config = dataclasses.replace(saved.config, iterations=iterations)
-        return which_policy(dataclasses.replace(saved, config=config, metadata=metadata))
-
-    assert named(200, iteration=200) == "final policy, iteration 200"
-    assert named(200, iteration=150) == "policy of iteration 150 of 200"
-    best = "best on validation tasks, iteration 120"
-    assert named(200, iteration=120, chosen=best) == best
-    assert named(9, iteration=0, env_steps=0) == "untrained"
-    assert named(9, iteration=0, env_steps=0, start="ab12") == "another run's weights"
-    assert named(9, iteration=0, env_steps=4000) == "trained elsewhere"
-
-
 def chosen(name):
     words = "best on validation tasks, iteration 120"
     return dataclasses.replace(tiny_policy(name), metadata={"iteration": 120, "chosen": words})
@@ -385,36 +212,6 @@ def test_impossible_sizes_are_refused(change, message):
 def test_split_that_the_family_lacks_is_refused():
     with pytest.raises(InputError, match="allowed are train, test"):
         evaluate(tiny_policy("half-cheetah-direction"), splits=["extrapolation"], **SIZES)
-
-
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [
-        ("forward_velocity_m_per_s", ("forward velocity", "m/s")),
-        ("distance_to_goal_m", ("distance to goal", "m")),
-        ("tilt_rad", ("tilt", "rad")),
-        ("success", ("success", "")),
-    ],
-)
-def test_quantities_are_named_with_their_units(name, label):
-    assert quantity_label(name) == label
-
-
-def test_every_quantity_of_every_family_has_a_unit():
-    for family in FAMILIES.values():
-        assert quantity_label(family.quantity)[1] != "", family.name
-
-
-def test_tasks_are_written_as_they_are_typed_with_units():
-    velocity = get_family("half-cheetah-velocity")
-    assert task_text(velocity, velocity.make_task({"velocity": 1.5}), 0) == "velocity = 1.5 m/s"
-    navigation = get_family("navigation")
-    goals = Tasks({"goal": torch.tensor([[0.1, 0.2], [0.25, -0.3]])})
-    assert task_text(navigation, goals, 1) == "goal = (0.25, -0.3) m"
-    hopper = get_family("hopper-dynamics")
-    assert task_text(hopper, hopper.nominal_tasks(), 0, ["mass_scale"]) == "mass_scale[4] = 1 ... 1"
-    text = task_text(hopper, hopper.nominal_tasks(), 0)
-    assert text.startswith("mass_scale[4] = 1 ... 1, damping_scale[3] = 1 ... 1")
 
 
 def test_budgets_adapt_on_the_first_episodes_and_measure_on_all():

@@ -4,19 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from support.tiny import tiny_policy
 
 import metarl
 from metarl.cli.cameras import parse_camera
-from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.runs.checkpoint import load_policy, save_policy
 from metarl.video import film, record, weights_sha256
-from metarl.video.encode import GifWriter, Mp4Writer, choose_pace
-from metarl.video.episode import before_and_after, follow, play, reset_alike
 from metarl.video.panels import AFTER, BEFORE, Composer, Side
-from metarl_envs import BatchEnv, Camera, InputError, Tasks, get_family
+from metarl_envs import Camera, InputError, Tasks, get_family
 
 SMALL = {"episodes": 2, "width": 96, "height": 72}
 
@@ -63,20 +59,6 @@ def composer(**changes) -> Composer:
 def test_small_returns_are_written_with_more_places(returned, places):
     side = Side("", "", BEFORE, np.array([0.0, returned]), np.zeros(2), 1, "")
     assert composer(before=side, after=side)._decimals == places
-
-
-@pytest.mark.parametrize(
-    ("dt_s", "steps", "fps", "stride", "speed"),
-    [
-        (0.05, 100, 20.0, 1, 1.0),  # half-cheetah: 5 s in real time, every step a frame
-        (0.008, 200, 31.25, 2, 0.5),  # walker: 1.6 s, so half speed; every other step
-        (0.008, 1000, 31.25, 4, 1.0),  # 8 s in real time
-        (1.0, 100, 10.0, 1, 10.0),  # the point: ten abstract steps per second
-    ],
-)
-def test_pace(dt_s, steps, fps, stride, speed):
-    pace = choose_pace(dt_s, steps)
-    assert (pace.fps, pace.stride, pace.speed) == (pytest.approx(fps), stride, speed)
 
 
 def test_files_are_named_after_family_split_task_steps_and_seed(tmp_path):
@@ -203,97 +185,11 @@ def test_robot_starts_alike_and_its_video_decodes(monkeypatch, tmp_path):
     assert np.abs(frames[0].astype(int) - decoded_frames[0]).mean() < 8  # lossy, but the same
 
 
-def test_replay_starts_both_worlds_in_the_same_state():
-    env = BatchEnv(get_family("half-cheetah-velocity"), 2, 1, horizon=5)
-    first = reset_alike(env, seed=1)
-    assert torch.equal(first[0], first[1])
-    assert torch.equal(first, reset_alike(env, seed=1))
-    assert not torch.equal(first, reset_alike(env, seed=2))
-
-
-def test_replay_of_one_policy_twice_is_the_same_twice():
-    saved = tiny_policy("half-cheetah-velocity", horizon=8)
-    env = BatchEnv(get_family("half-cheetah-velocity"), 2, 1, horizon=8)
-    episode = follow(env, saved.policy, before_and_after(saved.params, saved.params), seed=0)
-    assert np.array_equal(episode.returns[0], episode.returns[1])
-    assert episode.lengths == (8, 8)
-    assert episode.endings == ("", "")
-
-
-def test_an_oracle_observes_the_task_in_a_replay():
-    observed = replace(get_family("half-cheetah-velocity"), observes_task=True)
-    saved = tiny_policy("half-cheetah-velocity", horizon=8)
-    policy = GaussianMlpPolicy.for_family(observed, saved.config.policy)
-    params = policy.init(torch.Generator().manual_seed(0))
-    env = BatchEnv(observed, 2, 1, horizon=8)
-    assert torch.equal(reset_alike(env, seed=1), env.observation())
-    assert follow(env, policy, before_and_after(params, params), seed=0).lengths == (8, 8)
-
-
-def test_running_return_and_mean_quantity_by_hand():
-    saved = tiny_policy("half-cheetah-velocity", horizon=6)
-    env = BatchEnv(get_family("half-cheetah-velocity"), 2, 1, horizon=6)
-    moved = {name: value + 0.1 for name, value in saved.params.items()}
-    params = before_and_after(saved.params, moved)
-    episode = follow(env, saved.policy, params, seed=0)
-    steps = list(play(env, saved.policy, params, reset_alike(env, 0)))
-    rewards = np.stack([step[0].numpy().copy() for step in steps], axis=1)
-    amounts = np.stack([step[1].numpy().copy() for step in steps], axis=1)
-    np.testing.assert_allclose(episode.returns[:, 1:], rewards.cumsum(axis=1), rtol=1e-12)
-    means = amounts.cumsum(axis=1) / np.arange(1, 7)
-    np.testing.assert_allclose(episode.quantity[:, 1:], means, rtol=1e-12)
-    assert not np.array_equal(episode.returns[0], episode.returns[1])
-
-
-def test_world_that_has_ended_stands_still_and_earns_nothing():
-    saved = tiny_policy("hopper-dynamics", horizon=200)
-    env = BatchEnv(get_family("hopper-dynamics"), 2, 1, horizon=200)
-    # World 1 pushes every joint to one side and falls earlier than world 0, which goes limp.
-    pushed = saved.params | {"bias_1": torch.full((3,), 100.0)}
-    episode = follow(env, saved.policy, before_and_after(saved.params, pushed), seed=0)
-    first, second = episode.lengths
-    assert second < first
-    assert episode.endings[1] == "terminated"
-    assert (episode.returns[1, second:] == episode.returns[1, second]).all()
-
-
 def test_without_ffmpeg_only_a_gif_is_written_and_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.warns(UserWarning, match=r"pip install 'metarl-robotics\[video\]'"):
         paths = record(tiny_policy("navigation"), navigation_task(), tmp_path, gif=False, **SMALL)
     assert [path.suffix for path in paths] == [".gif", ".json"]
-
-
-def test_gif_shrinks_until_it_is_small_enough(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 255, (16, 96, 160, 3), dtype=np.uint8)
-
-    def size(limit: int) -> tuple[int, int]:
-        path = tmp_path / f"{limit}.gif"
-        with GifWriter(path, 20.0, limit) as writer:
-            for frame in noise:
-                writer.add(frame)
-        with Image.open(path) as gif:
-            return gif.width, path.stat().st_size
-
-    width, weight = size(10_000_000)
-    assert width == 160
-    for limit in (weight // 2, weight // 8):
-        smaller, lighter = size(limit)
-        assert smaller < width and lighter <= limit
-    assert size(1)[0] == 60  # the smallest, whatever it weighs
-
-
-def test_interrupted_video_leaves_no_file(tmp_path):
-    frame = np.zeros((32, 32, 3), np.uint8)
-    with pytest.raises(KeyboardInterrupt), Mp4Writer(tmp_path / "x.mp4", 32, 32, 10.0) as writer:
-        writer.add(frame)
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_video_sizes_that_the_encoder_would_change_are_refused(tmp_path):
-    with pytest.raises(InputError, match="height = 30 pixels: must be a multiple of 16"):
-        Mp4Writer(tmp_path / "x.mp4", 32, 30, 10.0)
 
 
 @pytest.mark.parametrize("width", [96, 200, 320, 480, 640])

@@ -81,7 +81,10 @@ def adapt_from(
     function = limits.applied_to(saved.policy)
     log = read_episodes(episodes, function)
     if all(episode.diverged for episode in log):
-        raise InputError(f"episodes: {len(log)} given, and none to adapt from")
+        raise InputError(
+            f"episodes: {len(log)} given, and none to adapt from: give at least one that did not "
+            "diverge"
+        )
     size = _part_size(len(log), steps, episodes_per_step)
     adapting = RobotAdaptation(
         saved, episodes=size, steps=steps, seed=None, limits=limits, max_steps=max_steps

@@ -103,7 +103,7 @@ def make_ppo(config: TrainConfig, env: TaskVecEnv) -> tuple[PPO, VecNormalize]:
     Rewards are normalised for the critic; returns in the logs are raw.
 
     Raises:
-        InputError: if `config.outer` is not PPO, or there is a single sample per iteration.
+        InputError: if `config.outer` is not PPO, or a minibatch has fewer than two samples.
     """
     outer = config.outer
     if not isinstance(outer, Ppo):

@@ -19,7 +19,13 @@ from metarl.policies.gaussian import Gaussian, log_prob
 from metarl.policies.params import to
 from metarl.rollouts.cuda_graph import cuda_graph
 from metarl.rollouts.data import Rollouts
-from metarl.rollouts.stepping import Capture, CapturedSteps, StepBuffers, run_while_alive
+from metarl.rollouts.stepping import (
+    Capture,
+    CapturedSteps,
+    StepBuffers,
+    by_policy,
+    run_while_alive,
+)
 from metarl.rollouts.task_env import TaskEnv
 from metarl.rollouts.threads import torch_threads
 
@@ -78,7 +84,8 @@ class Collector:
         that exceeded a limit of the engine are a warning. torch uses one thread meanwhile.
 
         Args:
-            params: per-task parameters with leading axis M (`expand` for one shared policy).
+            params: per-task parameters with leading axis M; or of one policy that acts in all
+                worlds, with leading axis 1, which is faster than M copies.
             resets: source of reset noise.
             actions: source of action noise.
             explore: add noise to the mean action, as adaptation needs; False: act as when deployed,
@@ -92,7 +99,8 @@ class Collector:
             actions = stream_on(device, actions) if explore else actions
             params = to(params, device)
             start = {} if belief is None else to(belief, device)
-            belief = policy.begin(params, E) if belief is None else start
+            P, W = by_policy(params, M * E)
+            belief = policy.begin(params, W) if belief is None else _regrouped(start, (P, W))
             log_std = policy.log_std(params)
             shape, like = (T, M, E, policy.action_size), {"dtype": log_std.dtype, "device": device}
             noise = (
@@ -100,9 +108,9 @@ class Collector:
                 if explore
                 else torch.zeros(shape, **like)
             )
-            noise = (noise * log_std.exp()).flatten(1, 2)
+            noise = (noise * log_std.exp()).flatten(1, 2)  # log_std: (M, 1, A) or (1, 1, A)
             if self._capture is None:
-                buffers = StepBuffers(env, policy, params, noise, belief)
+                buffers = StepBuffers(policy, params, noise, belief)
                 buffers.observations[0] = env.reset(resets)
                 length = run_while_alive(env, buffers)
             else:
@@ -157,5 +165,10 @@ def _rollouts(
         quantity=torch.where(valid, by_task(buffers.quantity), 0.0).sum(-1) / lengths,
         diverged=failed.view(worlds),
         start=start,
-        belief={name: value.clone() for name, value in buffers.belief.items()},
+        belief={name: v.clone() for name, v in _regrouped(buffers.belief, worlds).items()},
     )
+
+
+def _regrouped(belief: Belief, worlds: tuple[int, int]) -> Belief:
+    """Views of a belief's entries, (M, E, ...), with other first axes of the same N worlds."""
+    return {name: value.reshape(*worlds, *value.shape[2:]) for name, value in belief.items()}

@@ -27,25 +27,19 @@ class StepBuffers:
     """
 
     def __init__(
-        self,
-        env: TaskEnv,
-        policy: Policy,
-        params: Mapping[str, Tensor],
-        noise: Tensor,
-        belief: Belief,
+        self, policy: Policy, params: Mapping[str, Tensor], noise: Tensor, belief: Belief
     ) -> None:
-        """Allocate `env.horizon` steps.
+        """Allocate T steps.
 
         Args:
-            env: the worlds, for their number and horizon.
             policy: the policy function.
-            params: per-task parameters, (M, ...), read at every step.
+            params: per-task parameters, (M, ...), or of one policy, (1, ...), read at every step.
             noise: of the policies' outputs, (T, N, A), read at every step.
-            belief: at the start, (M, E, ...): copied.
+            belief: at the start, (M, E, ...), or (1, N, ...) of one policy: copied.
         """
         T, N, A = noise.shape
         self._policy, self._params, self._noise = policy, params, noise
-        self._by_task = (env.num_tasks, env.episodes_per_task)
+        self._by_policy = by_policy(params, N)
 
         def buffer(*shape: int, dtype: torch.dtype = noise.dtype) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=noise.device)
@@ -64,7 +58,7 @@ class StepBuffers:
 
     def act(self, t: int | Tensor) -> Tensor:
         """Store the policies' outputs at step t and return their controls, (N, A)."""
-        observations = self.observations[t].view(*self._by_task, -1)
+        observations = self.observations[t].view(*self._by_policy, -1)
         dist, belief = self._policy.act(self._params, self.belief, observations)
         self._believe(belief)
         output = dist.mean.flatten(0, 1) + self._noise[t].flatten(0, -2)  # (N, A)
@@ -87,7 +81,7 @@ class StepBuffers:
         """Outcome of step t as `metarl.policies.belief.outcomes` gives it."""
 
         def at(buffer: Tensor, t: int | Tensor) -> Tensor:
-            return buffer[t].view(*self._by_task, *buffer.shape[2:])
+            return buffer[t].view(*self._by_policy, *buffer.shape[2:])
 
         flags = at(self.terminated, t), at(self.truncated, t)
         sent = self._policy.sent(at(self.outputs, t))
@@ -96,9 +90,15 @@ class StepBuffers:
     def _believe(self, belief: Belief) -> None:
         """Update the belief in the worlds whose episode goes on."""
         if belief:
-            alive = self.alive.view(self._by_task)
+            alive = self.alive.view(self._by_policy)
             for name, value in where(alive, belief, self.belief).items():
                 self.belief[name].copy_(value)
+
+
+def by_policy(params: Mapping[str, Tensor], num_worlds: int) -> tuple[int, int]:
+    """(policies, worlds of each): (M, E), or (1, N) where one policy acts in all worlds."""
+    count = len(next(iter(params.values())))
+    return count, num_worlds // count
 
 
 def _write(buffer: Tensor, t: int | Tensor, value: Tensor) -> None:
@@ -156,7 +156,7 @@ class CapturedSteps:
         self._params: Params = {name: value.clone() for name, value in params.items()}
         self._noise = noise.clone()
         self._t = t = torch.zeros(1, dtype=torch.long, device=noise.device)
-        self.buffers = buffers = StepBuffers(env, policy, self._params, self._noise, belief)
+        self.buffers = buffers = StepBuffers(policy, self._params, self._noise, belief)
 
         def act() -> None:
             env.begin_step(buffers.act(t))

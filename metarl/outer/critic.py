@@ -60,7 +60,7 @@ class Critic:
             summaries: the policy's, (1, N, L, H); read if `summary`.
         """
         steps = trial.valid.shape[-1]
-        read = [standard, trial.clock()]
+        read = [standard, trial.clock]
         if self.features:
             read.append(trial.features.unsqueeze(2).expand(-1, -1, steps, -1))
         if self.summary:

@@ -36,20 +36,9 @@ class Trial:
     valid: Tensor  # (1, N, L)
     final_observations: Tensor  # (1, N, n, O) after each episode's last step
     features: Tensor  # (1, N, F) the true task, which no deployed policy observes
+    clock: Tensor  # (1, N, L, 2) share of its episode, and of the stretch's episodes, that is over
     start: Belief
     """The belief before the first step, each (1, N, ...)."""
-
-    @property
-    def num_episodes(self) -> int:
-        """n."""
-        return self.final_observations.shape[2]
-
-    def clock(self) -> Tensor:
-        """Share of its episode and of the stretch that is over at each step: (1, N, L, 2)."""
-        n, (*worlds, L) = self.num_episodes, self.valid.shape
-        steps = torch.arange(L, device=self.valid.device)
-        clock = torch.stack([steps % (L // n) / (L // n), steps // (L // n) / n], dim=-1)
-        return clock.to(self.observations.dtype).expand(*worlds, L, 2)
 
     def some_worlds(self, index: Tensor) -> Trial:
         """The trials of some worlds, (n,) of N."""
@@ -71,17 +60,20 @@ def joined(episodes: Sequence[Rollouts], features: Tensor, start: Belief) -> Tri
         features: of the tasks, (M, F).
         start: the belief that the first collection began with, each (M, E, ...).
     """
-    M, E, _ = episodes[0].valid.shape
+    M, E, T = episodes[0].valid.shape
 
     def over_time(name: str) -> Tensor:
         return torch.cat([getattr(e, name) for e in episodes], dim=2).flatten(0, 1).unsqueeze(0)
 
     names = ("observations", "actions", "log_probs", "rewards", "terminated", "truncated", "valid")
+    n = len(episodes)
+    clock = torch.cartesian_prod(torch.arange(n) / n, torch.arange(T) / T).flip(-1)  # (n*T, 2)
     final = torch.stack([e.final_observations for e in episodes], dim=2)
     return Trial(
         **{name: over_time(name) for name in names},
         final_observations=final.flatten(0, 1).unsqueeze(0),
         features=features.to(final).repeat_interleave(E, dim=0).unsqueeze(0),
+        clock=clock.to(final).expand(1, M * E, n * T, 2),
         start={name: v.reshape(1, M * E, *v.shape[2:]) for name, v in start.items()},
     )
 
@@ -192,6 +184,7 @@ def as_steps(trial: Trial, *others: Tensor) -> tuple[Trial, tuple[Tensor, ...]]:
         **{name: split(getattr(trial, name)) for name in names},
         final_observations=trial.final_observations[:, :, -1:].repeat_interleave(L, dim=1),
         features=trial.features.repeat_interleave(L, dim=1),
+        clock=split(trial.clock),
         start={name: value.repeat_interleave(L, dim=1) for name, value in trial.start.items()},
     )
     return steps, tuple(map(split, others))

@@ -10,9 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from metarl.adaptation.base import Adaptation
 from metarl.outer.continued import no_trials, trials_after, trials_now
 from metarl.outer.critic import Critic
-from metarl.outer.learner import Learner, LearnerParts, LearnerSettings, Update
+from metarl.outer.learner import (
+    Learner,
+    LearnerParts,
+    LearnerSettings,
+    Phase,
+    Update,
+    check_unadapted,
+)
 from metarl.outer.meta_gradient import CPU, update_normaliser
 from metarl.outer.state import Generators, TrainState
 from metarl.outer.trial_ppo import Actor, PpoSettings, paced, ppo_update
@@ -41,6 +49,15 @@ class Rl2(PpoSettings, LearnerSettings):
 
     def learner(self, parts: LearnerParts) -> Learner:
         return Rl2Learner(self, parts)
+
+    def phases(self, iterations: int, adaptation_steps: int) -> list[Phase]:
+        return [Phase("", iterations, self.trial_episodes)]
+
+    def collections_held(self, adaptation_steps: int) -> int:
+        return self.trial_episodes
+
+    def check(self, adaptation: Adaptation) -> None:
+        check_unadapted("RL^2", adaptation)
 
 
 class Rl2Learner(Learner[TrialExperience]):

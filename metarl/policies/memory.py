@@ -33,7 +33,7 @@ LATENT, LATENT_BIAS = "latent", "latent_bias"
 class MemoryConfig(PolicyConfig):
     """Shape and scales of a Gaussian policy with a memory."""
 
-    encoder: Literal["gru"] = "gru"
+    encoder: Literal["gru", "lstm", "scan"] = "gru"
     """Sequence encoder."""
     memory_size: Count = 64
     """Units of the memory."""

@@ -52,7 +52,7 @@ class GaussianMlpPolicy(Policy):
         sizes = (self.observation_size, *self.config.hidden_sizes, self.action_size)
         params = init_layers(sizes, generator) | self.initial_noise()
         if context := self.config.context_size:
-            params["weight_context"] = _xavier(context, sizes[1], generator)
+            params["weight_context"] = xavier_uniform(context, sizes[1], generator)
             params[CONTEXT] = torch.zeros(context)
         return params | self.initial_statistics()
 
@@ -140,7 +140,7 @@ def init_layers(sizes: Sequence[int], generator: Generator) -> Params:
     """Xavier-uniform weights (in, out) and zero biases of linear layers between these sizes."""
     params: Params = {}
     for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        params[f"weight_{i}"] = _xavier(fan_in, fan_out, generator)
+        params[f"weight_{i}"] = xavier_uniform(fan_in, fan_out, generator)
         params[f"bias_{i}"] = torch.zeros(fan_out)
     return params
 
@@ -171,6 +171,7 @@ def forward(
     return hidden
 
 
-def _xavier(fan_in: int, fan_out: int, generator: Generator) -> Tensor:
+def xavier_uniform(fan_in: int, fan_out: int, generator: Generator) -> Tensor:
+    """Weights of a linear map, (fan_in, fan_out) (Glorot & Bengio 2010)."""
     bound = math.sqrt(6 / (fan_in + fan_out))
     return (2 * torch.rand((fan_in, fan_out), generator=generator) - 1) * bound

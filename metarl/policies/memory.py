@@ -33,7 +33,7 @@ LATENT, LATENT_BIAS = "latent", "latent_bias"
 class MemoryConfig(PolicyConfig):
     """Shape and scales of a Gaussian policy with a memory."""
 
-    encoder: Literal["gru"] = "gru"
+    encoder: Literal["gru", "lstm", "scan"] = "gru"
     """Sequence encoder."""
     memory_size: Count = 64
     """Units of the memory."""
@@ -154,6 +154,10 @@ class MemoryPolicy(Policy):
         del params
         ended = outcome.terminated | outcome.truncated
         return belief | {PREVIOUS: self._previous(outcome.actions, outcome.rewards, ended)}
+
+    @property
+    def reads_rewards(self) -> bool:
+        return self.config.observe_reward
 
     def distribution(self, params: Mapping[str, Tensor], episodes: Episodes) -> Gaussian:
         """As in `Policy`, by one scan of the encoder."""

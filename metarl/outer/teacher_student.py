@@ -248,8 +248,9 @@ class TeacherStudentLearner(Learner[TrialExperience]):
         return Update(to(params, CPU), own, metrics)
 
     def given_teacher(self, state: TrainState, teacher: Params) -> TrainState:
-        """The state with a trained teacher, whose parameters are those of `teacher`."""
-        own = state.optimizer | prefixed(TEACHER, teacher)
+        """The state with a trained teacher's parameters, by the names of `self.teacher`'s."""
+        own = dict(state.optimizer)
+        own |= {TEACHER + name: teacher[name].clone() for name in without_prefix(TEACHER, own)}
         return replace(state, params=self.taught(state.params, own), optimizer=own)
 
     def taught(self, params: Params, own: Params) -> Params:

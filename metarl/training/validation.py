@@ -12,7 +12,9 @@ import torch
 from torch import Generator
 
 from metarl.adaptation.inner_loop import run_inner_loop
-from metarl.evaluation.controls import exchanged, other_tasks
+from metarl.evaluation.adapting import Acting
+from metarl.evaluation.controls import other_tasks
+from metarl.evaluation.trials import live_through, remembers
 from metarl.methods.config import TrainConfig
 from metarl.methods.setup import device_of, family_of, inner_loop_of, training_env
 from metarl.outer.state import TrainState
@@ -70,31 +72,25 @@ class Validation:
         """Adapt as in training, then measure by the mean action, from the same initial states.
 
         Returns are means over the tasks, before and after adaptation and with the parameters
-        adapted to another task: NaN if a task has no valid episode, or there is no other task.
+        adapted to another task: NaN if a task has no valid episode, or there is no other task. Of a
+        policy with a memory: the first and the last episode of a trial as long as in training, at
+        least two, and the last one with another task's memory.
         """
         began = time.perf_counter()
-        config, collector = self._config, self._collector
-        start = to(expand(params, config.evaluation_tasks), device_of(config))
-        resets, actions, starts = self._seeds
-        collect_episodes = partial(
-            collector.collect,
-            resets=Generator().manual_seed(resets),
-            actions=Generator().manual_seed(actions),
-        )
-        inner = run_inner_loop(
-            collector.policy,
-            inner_loop_of(config, 1.0),
-            start,
-            config.adaptation_steps,
-            collect_episodes,
-            collect_last=False,
-        )
-        policies = [start, inner.adapted]
+        remembering = remembers(self._policy, params)
+        before, after, env_steps = (self._lived if remembering else self._stepped)(params)
+        acting = [before, after]
         if self._others is not None:
-            policies.append(exchanged(inner.adapted, self._others))
+            acting.append(after.of_other_tasks(self._others))
         measured = [
-            collect_episodes(params, resets=Generator().manual_seed(starts), explore=False)
-            for params in policies
+            self._collector.collect(
+                params,
+                Generator().manual_seed(self._seeds[2]),
+                Generator(),
+                explore=False,
+                belief=belief or None,
+            )
+            for params, belief in acting
         ]
         pre, post, *others = (rollouts.task_returns().double() for rollouts in measured)
         other = others[0] if others else torch.full_like(post, torch.nan)
@@ -107,9 +103,43 @@ class Validation:
             "eval/standard_error": float(post.std()) / math.sqrt(len(post))
             if len(post) > 1
             else math.nan,
-            "eval/env_steps": float(sum(r.num_steps() for r in [*inner.rollouts, *measured])),
+            "eval/env_steps": float(env_steps + sum(r.num_steps() for r in measured)),
             "time/eval_s": time.perf_counter() - began,
         }
+
+    def _stepped(self, params: Params) -> tuple[Acting, Acting, int]:
+        """The policies before and after the inner loop, and its environment steps."""
+        config, (resets, actions, _) = self._config, self._seeds
+        start = to(expand(params, config.evaluation_tasks), device_of(config))
+        inner = run_inner_loop(
+            self._policy,
+            inner_loop_of(config, 1.0),
+            start,
+            config.adaptation_steps,
+            partial(
+                self._collector.collect,
+                resets=Generator().manual_seed(resets),
+                actions=Generator().manual_seed(actions),
+            ),
+            collect_last=False,
+        )
+        steps = sum(r.num_steps() for r in inner.rollouts)
+        return Acting(start, {}), Acting(inner.adapted, {}), steps
+
+    def _lived(self, params: Params) -> tuple[Acting, Acting, int]:
+        """One policy as a trial begins and before its last episode; the steps between."""
+        config, (resets, actions, _) = self._config, self._seeds
+        phases = config.outer.phases(config.iterations, config.adaptation_steps)
+        last = max(1, phases[-1].collections - 1)
+        lived = live_through(
+            self._collector,
+            params,
+            Generator().manual_seed(resets),
+            Generator().manual_seed(actions),
+            [0, last],
+        )
+        shared, beliefs = expand(params, 1), lived.beliefs
+        return Acting(shared, beliefs[0]), Acting(shared, beliefs[last]), lived.env_steps
 
     @cached_property
     def _collector(self) -> Collector:

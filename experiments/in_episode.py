@@ -23,6 +23,7 @@ import tyro
 from tyro.conf import Positional
 
 from experiments.evidence import PPO, share
+from experiments.evidence import TITLES as HELD_OUT
 from experiments.summarise import summarise, write_summary
 from experiments.training_runs import is_trained, metarl_once
 from metarl.evaluation.budgets import steps_text
@@ -73,6 +74,7 @@ STUDIES = {
 }
 BASELINES = ("frame-stack", "robust", "oracle")
 EPISODES = (0, 1, 2, 5, 20)
+TITLES = {"train": "training tasks, all there are", **HELD_OUT}
 
 
 @dataclass(frozen=True)
@@ -120,3 +122,77 @@ def compare(options: Options, name: str) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(written, options.out / f"in-episode-{name}.json")
     write_summary([summarise(run) for run in runs], options.out / f"in-episode-{name}-runs.json")
+
+
+def table(folder: Path) -> str:
+    """Results of the comparisons, as Markdown."""
+    numbers = ", ".join(str(n + 1) for n in EPISODES)
+    lines = [
+        "# Adaptation within the episode, and between episodes",
+        "",
+        f"Return of the final policies by the mean action, in episodes {numbers} of a trial on the "
+        "same tasks: mean over seeds. Teacher-student carries its memory from episode to episode; "
+        "Meta-SGD takes one gradient step on the episodes before; the frame stack sees its last "
+        "steps; robust and oracle policies stay as they are. The share is of the gap between "
+        "robust policy and oracle, with its 95 % t interval over seeds and tasks; a dash stands "
+        "where the gap's own interval holds zero. The control is the share of the sixth episode "
+        "with another task's adaptation. `python -m experiments.in_episode` trains and measures "
+        "all of it.",
+        "",
+        f"| family, tasks | method | environment steps | return in episodes {numbers} "
+        "| share closed in the 1st episode | 2nd | 21st | control |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, study in STUDIES.items():
+        path = folder / f"in-episode-{name}.json"
+        if path.exists():
+            found = json.loads(path.read_text())
+            lines += [
+                row(found, split, method)
+                for split in ("train", "test", "extrapolation")
+                if split in found["splits"] and (split != "train" or len(found["splits"]) == 1)
+                for method in study.methods
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def row(found: dict[str, Any], split: str, method: str) -> str:
+    """One line of the table: a method on one split."""
+    points = {p["adaptation_episodes"]: p for p in found["splits"][split]["curves"][method]}
+    returns = [points[n]["mean"]["crossed"][0] for n in EPISODES if n in points]
+    closed = found["gap"][split]["closed"].get(method, [])
+    shares = {point["adaptation_episodes"]: point for point in closed}
+    cells = [share(shares[n]["share"]) if n in shares else "-" for n in (0, 1, 20)]
+    control = share(shares[5]["share_of_another_task"]) if 5 in shares else "-"
+    return (
+        f"| `{found['family']}`, {TITLES[split]} | {method} "
+        f"| {steps_text(found['env_steps'][method])} "
+        f"| {', '.join(f'{value:.0f}' for value in returns)} | {' | '.join(cells)} | {control} |"
+    )
+
+
+def main(options: Options) -> None:
+    """Train what is missing, `jobs` at a time, then compare."""
+    for name in options.names:
+        if name not in STUDIES:
+            raise SystemExit(f"{name}: not one of {', '.join(STUDIES)}")
+    for name in options.names:
+        commands = folders(options, name)
+        with ThreadPoolExecutor(options.jobs) as pool:
+            trained = pool.map(
+                lambda run, command: metarl_once(
+                    [*command, "--run", str(run)], done=is_trained(run), log=run.with_suffix(".log")
+                ),
+                commands.keys(),
+                commands.values(),
+            )
+            if not all(trained):
+                raise SystemExit(1)
+        compare(options, name)
+        page = options.out / "in_episode.md"
+        page.write_text(table(options.out))
+        print(page.read_text())
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

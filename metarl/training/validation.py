@@ -27,6 +27,13 @@ from metarl.runs.metrics_log import read_metrics
 NO_BEST = {"eval/best_return_post": -math.inf, "eval/best_iteration": 0.0}
 
 
+LIVED = 1
+"""Episodes of a trial before the last one that is measured."""
+TRIALS = 5
+"""Fewest trials of each task that a policy with a belief is measured in. It trains with one; its
+choice by ten episodes would be one by chance."""
+
+
 class Validation:
     """Measures a run on validation tasks, and keeps its best policy in RUN/best.
 
@@ -40,6 +47,7 @@ class Validation:
     def __init__(self, run: Path, config: TrainConfig, policy: Policy, state: TrainState) -> None:
         """Continue after `state.iteration` iterations of the run."""
         self._run, self._config, self._policy = run, config, policy
+        self._remembers = remembers(policy, state.params)
         stream = Generator()
         stream.set_state(state.generators.evaluation.get_state())
         family = family_of(config)
@@ -73,24 +81,24 @@ class Validation:
 
         Returns are means over the tasks, before and after adaptation and with the parameters
         adapted to another task: NaN if a task has no valid episode, or there is no other task. Of a
-        policy with a memory: the first and the last episode of a trial as long as in training, at
-        least two, and the last one with another task's memory.
+        policy with a belief: in the first episode of a trial, in the one after `LIVED`, and in that
+        one begun with the belief of another task's trial.
         """
         began = time.perf_counter()
-        remembering = remembers(self._policy, params)
-        before, after, env_steps = (self._lived if remembering else self._stepped)(params)
-        acting = [before, after]
+        collector, (_, _, starts) = self._collector, self._seeds
+        policies, env_steps = (self._lived if self._remembers else self._adapted)(params)
         if self._others is not None:
-            acting.append(after.of_other_tasks(self._others))
+            policies.append(policies[-1].of_other_tasks(self._others))
+        nothing = Generator()  # no noise is drawn
         measured = [
-            self._collector.collect(
-                params,
-                Generator().manual_seed(self._seeds[2]),
-                Generator(),
+            collector.collect(
+                acting.params,
+                Generator().manual_seed(starts),
+                nothing,
                 explore=False,
-                belief=belief or None,
+                belief=acting.belief,
             )
-            for params, belief in acting
+            for acting in policies
         ]
         pre, post, *others = (rollouts.task_returns().double() for rollouts in measured)
         other = others[0] if others else torch.full_like(post, torch.nan)
@@ -107,44 +115,40 @@ class Validation:
             "time/eval_s": time.perf_counter() - began,
         }
 
-    def _stepped(self, params: Params) -> tuple[Acting, Acting, int]:
-        """The policies before and after the inner loop, and its environment steps."""
+    def _adapted(self, params: Params) -> tuple[list[Acting], int]:
+        """The policies before and after gradient steps, and the environment steps they took."""
         config, (resets, actions, _) = self._config, self._seeds
         start = to(expand(params, config.evaluation_tasks), device_of(config))
+        collect_episodes = partial(
+            self._collector.collect,
+            resets=Generator().manual_seed(resets),
+            actions=Generator().manual_seed(actions),
+        )
         inner = run_inner_loop(
             self._policy,
             inner_loop_of(config, 1.0),
             start,
             config.adaptation_steps,
-            partial(
-                self._collector.collect,
-                resets=Generator().manual_seed(resets),
-                actions=Generator().manual_seed(actions),
-            ),
+            collect_episodes,
             collect_last=False,
         )
-        steps = sum(r.num_steps() for r in inner.rollouts)
-        return Acting(start, {}), Acting(inner.adapted, {}), steps
+        env_steps = sum(rollouts.num_steps() for rollouts in inner.rollouts)
+        return [Acting(start, {}), Acting(inner.adapted, {})], env_steps
 
-    def _lived(self, params: Params) -> tuple[Acting, Acting, int]:
-        """One policy as a trial begins and before its last episode; the steps between."""
-        config, (resets, actions, _) = self._config, self._seeds
-        phases = config.outer.phases(config.iterations, config.adaptation_steps)
-        last = max(1, phases[-1].collections - 1)
-        lived = live_through(
-            self._collector,
-            params,
-            Generator().manual_seed(resets),
-            Generator().manual_seed(actions),
-            [0, last],
-        )
-        shared, beliefs = expand(params, 1), lived.beliefs
-        return Acting(shared, beliefs[0]), Acting(shared, beliefs[last]), lived.env_steps
+    def _lived(self, params: Params) -> tuple[list[Acting], int]:
+        """The policy as trials begin and later in them, and the environment steps they took."""
+        resets, actions = (Generator().manual_seed(seed) for seed in self._seeds[:2])
+        lived = live_through(self._collector, params, resets, actions, (0, LIVED))
+        shared = expand(params, 1)
+        return [Acting(shared, lived.beliefs[n]) for n in (0, LIVED)], lived.env_steps
 
     @cached_property
     def _collector(self) -> Collector:
         """Worlds apart from those of training; made when first needed."""
         config = self._config
-        env = training_env(config, config.evaluation_tasks, config.episodes_per_task)
+        episodes = config.episodes_per_task
+        if self._remembers:
+            episodes = max(episodes, TRIALS)
+        env = training_env(config, config.evaluation_tasks, episodes)
         env.set_tasks(self._tasks)
         return Collector(env, self._policy)

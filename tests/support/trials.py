@@ -22,7 +22,9 @@ SPACES = (O, (-1.0,) * A, (1.0,) * A)
 
 def memory_policy(**changes) -> MemoryPolicy:
     sizes = {"memory_size": 5, "hidden_sizes": (6,), "action_scale": 1.0}
-    return MemoryPolicy(MemoryConfig(**(sizes | {"normalize_observations": True} | changes)), *SPACES)
+    return MemoryPolicy(
+        MemoryConfig(**(sizes | {"normalize_observations": True} | changes)), *SPACES
+    )
 
 
 def privileged_policy(latent_size: int = 0, **changes) -> PrivilegedPolicy:

@@ -1,4 +1,4 @@
-"""Trials that outlast an iteration: beliefs reset exactly where a trial ends, tasks kept exactly."""
+"""Trials that outlast an iteration keep task and belief exactly; others begin anew."""
 
 from __future__ import annotations
 

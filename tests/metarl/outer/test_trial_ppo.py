@@ -163,7 +163,9 @@ def test_the_critic_alone_learns_while_the_policy_stays():
     )
     assert all(torch.equal(kept[name], value) for name, value in params.items())
     assert metrics["train/approx_kl"] == 0 and "train/grad_norm" not in metrics
-    moved = [n for n, v in training.items() if n.startswith(CRITIC) and not torch.equal(trained[n], v)]
+    moved = [
+        n for n, v in training.items() if n.startswith(CRITIC) and not torch.equal(trained[n], v)
+    ]
     assert len(moved) == sum(name.startswith(CRITIC) for name in training)
 
 

@@ -54,7 +54,9 @@ def test_the_teacher_takes_the_actions_of_the_policy_given(scale, tmp_path):
     assert config.outer.teacher_sizes == (6, 5) and config.outer.teacher_activation == "relu"
     assert config.outer.teacher_share == 0
     teacher = learner_of(config).teacher
-    params = {n.removeprefix("teacher."): v for n, v in state.optimizer.items() if n[:8] == "teacher."}
+    params = {
+        n.removeprefix("teacher."): v for n, v in state.optimizer.items() if n[:8] == "teacher."
+    }
     family = family_of(config)
     features = family.task_features(
         family.sample_tasks(50, torch.Generator().manual_seed(1), "test")

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from support.tiny_runs import assert_same_state
 
-from metarl.cli.closing import announcement
 from metarl.api.training import Beginning
+from metarl.cli.closing import announcement
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
 from metarl.methods.setup import learner_of, policy_of
@@ -104,7 +104,9 @@ def test_the_steps_announced_are_those_simulated(whole):
     )
     assert read_metrics(whole)[-1]["rollout/env_steps"] == 300
     left = announcement(Beginning(whole, CONFIG, 3)).splitlines()[-1]
-    assert left.endswith("imitation: 1 x 2 collections, reinforcement: 2 x 2 collections = 180 steps")
+    assert left.endswith(
+        "imitation: 1 x 2 collections, reinforcement: 2 x 2 collections = 180 steps"
+    )
     assert left.startswith("3 iterations from iteration 3 of")
 
 

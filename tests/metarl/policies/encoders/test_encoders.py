@@ -16,7 +16,7 @@ ALL = pytest.mark.parametrize("name", ENCODERS)
 
 
 def made(name, inputs=D, size=H):
-    return ENCODERS[name](inputs, size)
+    return ENCODERS[name](inputs, size, length=13)
 
 
 def random(seed, *shape):

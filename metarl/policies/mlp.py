@@ -107,22 +107,6 @@ class GaussianMlpPolicy(Policy):
         count = len(self.config.hidden_sizes) + 1
         return [(params[f"weight_{i}"], params[f"bias_{i}"]) for i in range(count)]
 
-    def of_layers(
-        self,
-        layers: Sequence[tuple[Tensor, Tensor]],
-        log_std: Tensor,
-        statistics: Statistics | None,
-    ) -> Params:
-        """The parameters with these linear layers, the inverse of `layers`: copies."""
-        params: Params = {}
-        for i, (weight, bias) in enumerate(layers):
-            params |= {f"weight_{i}": weight, f"bias_{i}": bias}
-        params |= {"log_std": log_std} | (statistics.entries() if statistics else {})
-        return {
-            name: value.detach().clone(memory_format=torch.contiguous_format)
-            for name, value in params.items()
-        }
-
 
 def as_mlp(policy: Policy) -> GaussianMlpPolicy:
     """The policy, for what only a feed-forward one has.
@@ -136,6 +120,20 @@ def as_mlp(policy: Policy) -> GaussianMlpPolicy:
             "without a memory; use a policy of kind mlp"
         )
     return policy
+
+
+def of_layers(
+    layers: Sequence[tuple[Tensor, Tensor]], log_std: Tensor, statistics: Statistics | None
+) -> Params:
+    """Parameters with these linear layers, the inverse of `GaussianMlpPolicy.layers`: copies."""
+    params: Params = {}
+    for i, (weight, bias) in enumerate(layers):
+        params |= {f"weight_{i}": weight, f"bias_{i}": bias}
+    params |= {"log_std": log_std} | (statistics.entries() if statistics else {})
+    return {
+        name: value.detach().clone(memory_format=torch.contiguous_format)
+        for name, value in params.items()
+    }
 
 
 def init_layers(sizes: Sequence[int], generator: Generator) -> Params:

@@ -32,8 +32,8 @@ class Encoder(ABC):
     """D, numbers read at every step."""
     size: int
     """H, numbers of the summary."""
-    length: int = 48
-    """W, steps that a Transformer's layer or a window looks back; recurrences know no such end."""
+    length: int
+    """W, steps that a window or a Transformer's layer looks back; recurrences have no such end."""
 
     @abstractmethod
     def init(self, generator: Generator) -> Params:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Generator
 
@@ -21,14 +23,14 @@ SPACES = (O, (-1.0,) * A, (1.0,) * A)
 
 
 def memory_policy(**changes) -> MemoryPolicy:
-    sizes = {"memory_size": 5, "hidden_sizes": (6,), "action_scale": 1.0}
-    return MemoryPolicy(
-        MemoryConfig(**(sizes | {"normalize_observations": True} | changes)), *SPACES
+    config = MemoryConfig(
+        memory_size=5, hidden_sizes=(6,), action_scale=1.0, normalize_observations=True
     )
+    return MemoryPolicy(dataclasses.replace(config, **changes), *SPACES)
 
 
 def privileged_policy(latent_size: int = 0, **changes) -> PrivilegedPolicy:
-    config = MlpConfig(**({"hidden_sizes": (6,), "action_scale": 1.0} | changes))
+    config = dataclasses.replace(MlpConfig(hidden_sizes=(6,), action_scale=1.0), **changes)
     return PrivilegedPolicy(config, *SPACES, num_features=F, latent_size=latent_size)
 
 
@@ -61,7 +63,7 @@ def some_trial(policy=None, params=None, seed: int = 0) -> Trial:
         truncated=(last & full).reshape(steps),
         valid=valid.reshape(steps),
         final_observations=random(seed + 4, 1, NUM_WORLDS, EPISODES, O),
-        features=random(seed + 5, 1, NUM_WORLDS, F),
+        features=random(seed + 5, *steps, F),
         clock=random(seed + 6, *steps, 2),
         start={n: v + 0.3 for n, v in policy.begin(expand(params, 1), NUM_WORLDS).items()},
     )

@@ -37,7 +37,7 @@ def collection(seed: int = 0):
     trial = some_trial(POLICY, PARAMS, seed)
     wanted = {
         ACTION: random(seed + 50, *trial.valid.shape, A),
-        LATENT: random(seed + 60, 1, NUM_WORLDS, Z),
+        LATENT: random(seed + 60, *trial.valid.shape, Z),
     }
     return trial, wanted
 
@@ -69,7 +69,7 @@ def test_the_distance_is_the_mean_over_valid_steps(targets):
             expected += float(error.square().sum())
         if targets != "actions":
             latent = summaries[0, world, step] @ PARAMS["latent"] + PARAMS["latent_bias"]
-            expected += float((latent - wanted[LATENT][0, world]).square().sum())
+            expected += float((latent - wanted[LATENT][0, world, step]).square().sum())
     found = distance(POLICY, expand(PARAMS, 1), trial, wanted, targets)
     assert float(found) == pytest.approx(expected / count)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from support.trials import F, O, double, memory_policy, privileged_policy, some_trial
@@ -22,6 +24,7 @@ from metarl.outer.trial_ppo import (
 )
 from metarl.policies.base import Policy
 from metarl.policies.params import expand, learned
+from metarl.policies.privileged import TASK_FEATURES
 
 GAMMA, LAMBDA, CLIP = 0.9, 0.7, 0.2
 POLICY = memory_policy()
@@ -163,10 +166,8 @@ def test_the_critic_alone_learns_while_the_policy_stays():
     )
     assert all(torch.equal(kept[name], value) for name, value in params.items())
     assert metrics["train/approx_kl"] == 0 and "train/grad_norm" not in metrics
-    moved = [
-        n for n, v in training.items() if n.startswith(CRITIC) and not torch.equal(trained[n], v)
-    ]
-    assert len(moved) == sum(name.startswith(CRITIC) for name in training)
+    moved = {name for name, value in training.items() if not torch.equal(trained[name], value)}
+    assert moved >= {name for name in training if name.startswith(CRITIC)}
 
 
 def test_a_policy_without_a_memory_learns_from_single_steps_as_from_whole_trials():
@@ -177,8 +178,7 @@ def test_a_policy_without_a_memory_learns_from_single_steps_as_from_whole_trials
     training = actor.init_training(params, Generator().manual_seed(2))
     training = {n: v.double() if v.is_floating_point() else v for n, v in training.items()}
     trial = some_trial()
-    trial.start.clear()
-    trial.start["task"] = trial.features
+    trial = dataclasses.replace(trial, start={TASK_FEATURES: trial.features[:, :, 0]})
     at = leaves(learned(params))
     dist = policy.distribution(expand(params | at, 1), trial)
     normal = torch.distributions.Normal(dist.mean, dist.log_std.exp().expand_as(dist.mean))

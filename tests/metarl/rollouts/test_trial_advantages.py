@@ -86,7 +86,7 @@ def test_steps_one_by_one_are_the_sequence_for_a_policy_without_a_memory():
     policy = privileged_policy(latent_size=2)
     params = expand(double(policy.init(Generator().manual_seed(3))), 1)
     trial = some_trial()
-    trial = dataclasses.replace(trial, start={TASK_FEATURES: trial.features})
+    trial = dataclasses.replace(trial, start={TASK_FEATURES: trial.features[:, :, 0]})
     whole = policy.distribution(params, trial)
     steps, (rewards,) = as_steps(trial, trial.rewards)
     assert steps.valid.shape == (1, NUM_WORLDS * EPISODES * T, 1)
@@ -95,7 +95,7 @@ def test_steps_one_by_one_are_the_sequence_for_a_policy_without_a_memory():
     assert whole.mean.std() > 0.1
     assert torch.equal(rewards.reshape(trial.rewards.shape), trial.rewards)
     assert torch.equal(steps.valid.reshape(trial.valid.shape), trial.valid)
-    assert torch.equal(steps.features.reshape(1, NUM_WORLDS, -1, F)[:, :, 4], trial.features)
+    assert torch.equal(steps.features.reshape(1, NUM_WORLDS, -1, F), trial.features)
     assert torch.equal(steps.clock.reshape(trial.clock.shape), trial.clock)
 
 
@@ -104,14 +104,13 @@ def stretch(policy, params, broken):
     family = get_family(FAMILY)
     tasks = family.sample_tasks(4, Generator().manual_seed(0), "train")
     worlds = SignWorlds(4, 1, broken)
-    worlds.set_tasks(tasks)
     begun = policy.begin(expand(params, 1), 4)
     belief = {name: value.reshape(4, 1, *value.shape[2:]) for name, value in begun.items()}
     return collect_trial(
         Collector(worlds, policy),
         params,
         tasks,
-        family.task_features(tasks),
+        family.task_features,
         3,
         Generator().manual_seed(1),
         Generator().manual_seed(2),

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from metarl.runs.progress import SHOWN_IN_TRIALS, Bar, Progress
+from metarl.runs.progress import SHOWN_IN_TRIALS, SHOWN_UNADAPTED, Bar, Progress
 
 METRICS = {
     "rollout/return_pre": -9.04,
@@ -76,7 +76,7 @@ def test_missing_metrics_and_controls_are_left_out(capsys):
 
 
 def test_what_does_not_adapt_shows_one_return(capsys):
-    with Progress(1, adapts=False) as progress:
+    with Progress(1, shown=SHOWN_UNADAPTED) as progress:
         progress.update(METRICS)
     assert capsys.readouterr().err == "iteration 1/1  return -9.0  fps 12,346  left 0:00\n"
 

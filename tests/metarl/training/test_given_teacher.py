@@ -12,6 +12,7 @@ from metarl.methods.baselines import baseline_recipe
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
 from metarl.methods.setup import family_of, learner_of, policy_of
+from metarl.outer.trial_ppo import without_prefix
 from metarl.policies.params import expand
 from metarl.policies.privileged import TASK_FEATURES
 from metarl.runs.checkpoint import SavedPolicy, load_checkpoint, load_policy, save_policy
@@ -54,9 +55,7 @@ def test_the_teacher_takes_the_actions_of_the_policy_given(scale, tmp_path):
     assert config.outer.teacher_sizes == (6, 5) and config.outer.teacher_activation == "relu"
     assert config.outer.teacher_share == 0
     teacher = learner_of(config).teacher
-    params = {
-        n.removeprefix("teacher."): v for n, v in state.optimizer.items() if n[:8] == "teacher."
-    }
+    params = without_prefix("teacher.", state.optimizer)
     family = family_of(config)
     features = family.task_features(
         family.sample_tasks(50, torch.Generator().manual_seed(1), "test")
@@ -120,7 +119,7 @@ def test_a_teacher_with_an_adaptation_or_for_another_method_is_refused(tmp_path)
     policy = policy_of(meta)
     adapting = SavedPolicy(policy, policy.init(torch.Generator()), meta, {"iteration": 1})
     config = student()
-    with pytest.raises(InputError, match="without adaptation.*this one is of maml-trpo"):
+    with pytest.raises(InputError, match=r"without adaptation.*this one is of maml-trpo"):
         with_teacher(saved(tmp_path, adapting), config, initial_state(config))
     config = recipe(FAMILY, "rl2")
     with pytest.raises(InputError, match="for the method teacher-student, not for rl2"):

@@ -104,9 +104,7 @@ def test_the_steps_announced_are_those_simulated(whole):
     )
     assert read_metrics(whole)[-1]["rollout/env_steps"] == 300
     left = announcement(Beginning(whole, CONFIG, 3)).splitlines()[-1]
-    assert left.endswith(
-        "imitation: 1 x 2 collections, reinforcement: 2 x 2 collections = 180 steps"
-    )
+    assert left.endswith("n: 1 x 2 collections, reinforcement: 2 x 2 collections = 180 steps")
     assert left.startswith("3 iterations from iteration 3 of")
 
 

@@ -137,11 +137,11 @@ def test_the_moment_of_a_switch_is_marked_in_every_part_of_the_picture():
 
     # Both pictures, both strips with beliefs, and the chart at the step of the switch.
     parts = (
-        np.s_[82:442, :480],
-        np.s_[82:442, 480:],
+        np.s_[82:300, :480],
+        np.s_[82:300, 480:],
         np.s_[482:546, :480],
         np.s_[482:546, 480:],
-        np.s_[546:, 520:526],
+        np.s_[555:560, 515:530],
     )
     assert not any(marked(with_switch, 2)[part].any() for part in parts)
     assert not any(marked(without, 3)[part].any() for part in parts)

@@ -34,7 +34,8 @@ def seconds_to_oracle(own: Array, robust: Array, oracle: Array, dt_s: float) -> 
 
     The first time from which on no window's mean reward falls short of the oracle's by more than
     `CLOSE` of the gap, the mean over the episode of the oracle's reward less the robust policy's.
-    Where that begins within a window, the time is early by at most `CLOSE` of the window.
+    The time is early by at most a window: by `CLOSE` of one, where a policy that was worse becomes
+    as good; by more, where it becomes better than the oracle.
 
     Returns:
         0: from the first step on; infinity: not within the episode, or there is no gap.

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from metarl.deploy.limits import Limits as Limits
     from metarl.deploy.logged import adapt_from as adapt_from
     from metarl.deploy.session import AdaptationSession as AdaptationSession
+    from metarl.deploy.trial import RobotTrial as RobotTrial
     from metarl.video import Camera as Camera
 
 HOMES = {
@@ -46,6 +47,7 @@ HOMES = {
     "Episode": "deploy.episodes",
     "EvaluatedRun": "api",
     "Limits": "deploy.limits",
+    "RobotTrial": "deploy.trial",
     "Run": "api",
     "adapt_from": "deploy.logged",
     "baseline": "api",

@@ -155,6 +155,10 @@ class MemoryPolicy(Policy):
         ended = outcome.terminated | outcome.truncated
         return belief | {PREVIOUS: self._previous(outcome.actions, outcome.rewards, ended)}
 
+    @property
+    def reads_rewards(self) -> bool:
+        return self.config.observe_reward
+
     def distribution(self, params: Mapping[str, Tensor], episodes: Episodes) -> Gaussian:
         """As in `Policy`, by one scan of the encoder."""
         return self.scan(params, episodes)[0]

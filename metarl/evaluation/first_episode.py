@@ -62,5 +62,5 @@ def definition(horizon: int, dt_s: float) -> str:
     return (
         f"like the oracle: from when on the mean reward of no window of {window_steps(horizon)} "
         f"steps ({window_steps(horizon) * dt_s:.2g} s) is below the oracle's by more than "
-        f"{CLOSE:.0%} of the gap"
+        f"{100 * CLOSE:.0f} % of the gap"
     )

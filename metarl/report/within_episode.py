@@ -50,18 +50,19 @@ def within_episode(comparison: Comparison, styles: Sequence[Style], split: Split
         x="time in the first episode, s",
         y="reward per step",
     )
-    words = []
+    words, marked = [], False
     for method, style, rewards in shown:
         words.append(_draw(axes, method, style, windowed(rewards), dt_s))
         seconds = gap and gap.seconds_to_oracle(method, split)
         if seconds is not None:
             words[-1] += f", like the oracle {seconds_text(seconds)}"
             if math.isfinite(seconds):
+                marked = True
                 axes.axvline(seconds, color=style.colour, ls=":", lw=1.2)
     axes.margins(x=0)
     legend(axes)
     note = f"each point: mean over the {window_s:.2g} s from then on"
-    if gap:
+    if marked:
         note += f"; dotted: {definition(first.horizon, dt_s)}"
     footnote(axes, note)
     alt = f"{BY_TIME}, on {split} tasks, {note}. {'; '.join(words)}."

@@ -61,4 +61,4 @@ def test_texts_name_the_window():
     assert seconds_text(0) == "from the start"
     assert seconds_text(math.inf) == "not within the episode"
     assert "no window of 10 steps (0.5 s)" in definition(200, 0.05)
-    assert "more than 10% of the gap" in definition(200, 0.05)
+    assert "more than 10 % of the gap" in definition(200, 0.05)

@@ -26,6 +26,8 @@ from metarl.runs.progress import Bar
 from metarl_envs import EngineName, InputError, Split, TaskFamily
 from metarl_envs.inputs.numbers import whole, wholes
 
+TRIALS = 5
+"""Trials of each task, at most, that a policy with a belief is measured in."""
 CPU = torch.device("cpu")
 BUDGETS = (1, 2, 5)
 """Numbers of adaptation episodes that commands measure after, besides none and all."""
@@ -53,11 +55,11 @@ def evaluate(
     differ by the policy alone. Controls of every adapted point: the same tasks with another task's
     adapted parameters, and with the mean of all (see `metarl.evaluation.controls`).
 
-    A policy with a belief lives through E trials of each task by its mean action, and is measured
-    with its beliefs after as many episodes as gradient methods adapt on; its first point is a
-    trial's first episode. Control: the beliefs of another task's trials. With an adaptation besides
-    its belief, every trial also takes gradient steps of its own, on its own episodes alone, which
-    then have action noise.
+    A policy with a belief lives through `TRIALS` trials of each task by its mean action, and is
+    measured with its beliefs after as many episodes as gradient methods adapt on; its first point
+    is a trial's first episode. Control: the beliefs of another task's trials. With an adaptation
+    besides its belief, every trial also takes gradient steps of its own, on its own episodes alone,
+    which then have action noise.
 
     Args:
         saved: the policy with the configuration it was trained with.
@@ -93,13 +95,16 @@ def evaluate(
         chosen = ["train" if split == "test" else split for split in chosen]
     chosen = tuple(dict.fromkeys(chosen))
     _check_choice(saved, family, chosen)
+    worlds = episodes_per_step
+    if remembers(saved.policy, saved.params):
+        worlds = min(episodes_per_step, TRIALS)
     # A policy that adapts in both ways has parameters of its own in every trial.
     both = takes_steps(saved) and remembers(saved.policy, saved.params)
-    trials = episodes_per_step if both else 1
+    trials = worlds if both else 1
     env = env_of(
         saved.config,
         num_tasks * trials,
-        episodes_per_step // trials,
+        worlds // trials,
         sim_threads=sim_threads,
         engine=engine,
         device=device,
@@ -163,8 +168,8 @@ class _Measuring:
     saved: SavedPolicy
     family: TaskFamily
     collector: Collector
-    """Of M tasks in E worlds each, or of M x E tasks in one, where each trial takes own steps."""
-    sizes: tuple[int, int]  # M, E
+    """Of M tasks in some worlds each, or one world of each trial that takes steps of its own."""
+    sizes: tuple[int, int]  # M, and episodes of a gradient step
     steps: int
     budgets: tuple[int, ...]
     explore: bool

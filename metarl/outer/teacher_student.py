@@ -64,11 +64,11 @@ class TeacherStudent(LearnerSettings):
     """PPO of a teacher, imitation by a student, PPO of the student."""
 
     teacher_share: Share = 0.5
-    """Share of the iterations that train the teacher, in [0, 1]; 0 with a given teacher."""
+    """Teacher's share of iterations, in [0, 1]. They are the first ones; 0 with a given one."""
     reinforcement_share: Share = 0.0
-    """Share of the iterations, the last ones, that are PPO of the student, in [0, 1]."""
+    """PPO's share of iterations, in [0, 1]. They are the last ones, and the student's."""
     trial_episodes: Count = 2
-    """Episodes of a trial in an iteration of the student, >= 1; gradients pass through all."""
+    """Episodes of a trial in an iteration, >= 1. Gradients pass through all of them."""
     goes_on: Share = 0.5
     """Probability that a student's trial goes on in the next iteration, in [0, 1]: the lengths of
     trials are random, so that its belief holds beyond `trial_episodes`."""

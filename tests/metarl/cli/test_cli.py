@@ -27,8 +27,8 @@ FLAGS = {
     "families": "",
     "methods": "",
     "train": (
-        "--method --start --horizon --iterations --meta-batch-size --episodes-per-task --seed "
-        "--device --engine --sim-threads --adaptation-steps --policy.hidden-sizes "
+        "--method --start --teacher --horizon --iterations --meta-batch-size --episodes-per-task "
+        "--seed --device --engine --sim-threads --adaptation-steps --policy.hidden-sizes "
         "--inner.inner-lr --outer.max-kl --seeds --wandb --run --quiet --help-all"
     ),
     "baseline": (

@@ -13,7 +13,7 @@ Three phases in one run, each a share of its iterations:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
 from metarl.rollouts.trials import Trial, TrialExperience, collect_trial, joined
 from metarl_envs import InputError, Tasks
-from metarl_envs.inputs.numbers import Count, Natural, Positive, PositiveShare, Share
+from metarl_envs.inputs.numbers import Count, Natural, Positive, Range, Share
 
 TEACHER, TEACHER_PPO, STUDENT_PPO = "teacher.", "teacher_ppo.", "student_ppo."
 PhaseName = Literal["teacher", "imitation", "reinforcement"]
@@ -103,8 +103,8 @@ class TeacherStudent(LearnerSettings):
     """Passes of the student's PPO over the data of an iteration, >= 1."""
     critic_first: Natural = 8
     """Iterations of the student's PPO in which its critic alone learns, >= 0."""
-    clip: PositiveShare = 0.2
-    """Bound on |ratio - 1| of likelihood ratios, in (0, 1]."""
+    clip: Annotated[float, Range(gt=0, lt=1)] = 0.2
+    """Bound on |ratio - 1| of likelihood ratios, in (0, 1)."""
 
     def __post_init__(self) -> None:
         if self.teacher_share + self.reinforcement_share >= 1:

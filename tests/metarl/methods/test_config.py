@@ -21,7 +21,9 @@ from metarl.outer.e_maml import EMaml
 from metarl.outer.maml_pp import MamlPlusPlus
 from metarl.outer.promp import ProMp
 from metarl.outer.reptile import Reptile
+from metarl.outer.rl2 import Rl2
 from metarl.outer.state import Generators
+from metarl.outer.teacher_student import TeacherStudent
 from metarl.outer.trpo import Trpo
 from metarl_envs import InputError
 
@@ -73,6 +75,8 @@ def test_impossible_values_are_refused_by_name_and_value(field, value):
         (MamlPlusPlus, {"inner_kl_penalty": -1.0, "multi_step_until": 1.1}),
         (Adam, {"learning_rate": 0.0}),
         (Reptile, {"outer_lr": 0.0}),
+        (Rl2, {"trial_episodes": 0, "clip": 1.0, "goes_on": 1.5, "entropy": -0.1}),
+        (TeacherStudent, {"teacher_rate": 0.0, "passes": 0, "clip": 1.0, "teacher_share": -0.1}),
     ],
 )
 def test_impossible_settings_of_the_loops_are_refused(config, values):

@@ -180,6 +180,23 @@ def test_rl2_starts_from_a_student(tmp_path):
         assert torch.equal(after["embed"], params["embed"]) == (first == 2)
 
 
+def test_a_student_goes_on_with_a_teacher(tmp_path):
+    """It keeps its weights and its normaliser; the teacher stays what it is."""
+    config = student()
+    policy = policy_of(config)
+    params = policy.init(torch.Generator().manual_seed(4))
+    params["obs_count"] = params["obs_count"] + 10
+    params["obs_mean"] = params["obs_mean"] + 0.5
+    target = recipe(FAMILY, "teacher-student")
+    started = begun(SavedPolicy(policy, params, config, {"iteration": 1}), target)
+    given = oracle()
+    found, state = with_teacher(saved(tmp_path, given), *started)
+    assert found.policy.memory_size == 4
+    assert all(torch.equal(state.params[name], value) for name, value in params.items())
+    teacher = without_prefix("teacher.", state.optimizer)
+    assert all(torch.equal(teacher[name], value) for name, value in given.params.items())
+
+
 def test_a_policy_without_a_memory_is_no_start_of_rl2():
     with pytest.raises(InputError, match="needs a memory; use a policy of kind memory"):
         begun(tiny_policy("navigation"), recipe("navigation", "rl2"))

@@ -206,6 +206,8 @@ def belief_after_episode(
     policy: Policy, params: Mapping[str, Tensor], belief: Belief, episode: Episode
 ) -> Belief:
     """Belief after one episode of a robot: `belief_after` with M = E = 1."""
+    if episode.diverged:  # maybe before its first step
+        return belief
     rollouts = as_rollouts(policy, [episode], episode.steps, dtype_of(params))
     return belief_after(policy, params, belief, rollouts)
 

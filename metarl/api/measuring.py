@@ -9,6 +9,7 @@ from typing import TypedDict, Unpack, overload
 from metarl.api.families import policies_of
 from metarl.api.results import ComparedRuns, EvaluatedRun
 from metarl.api.run import Run, RunLike, folder_of
+from metarl.evaluation.evaluate import BUDGETS
 from metarl.evaluation.evaluate import evaluate as measure
 from metarl.evaluation.grouping import check_alike
 from metarl.methods.config import Device
@@ -24,7 +25,7 @@ class Measuring(TypedDict, total=False):
     tasks: int
     episodes: int
     steps: int | None
-    budgets: Sequence[int]
+    budgets: Sequence[int] | None
     noise: bool
     seed: int
     device: Device
@@ -45,17 +46,21 @@ def evaluate(runs: Sequence[RunLike], **options: Unpack[Measuring]) -> list[Eval
 def evaluate(
     runs: RunLike | Sequence[RunLike], **options: Unpack[Measuring]
 ) -> EvaluatedRun | list[EvaluatedRun]:
-    """The adaptation curve on each split, return after 0..K adaptation steps: `metarl evaluate`.
+    """The adaptation curve on each split: `metarl evaluate`.
 
-    Writes nothing; `save()` of the result does.
+    The return before adaptation, and after adaptation steps on some and all of the episodes; of a
+    policy with a memory, the return of the n-th episode of a trial. Writes nothing; `save()` of
+    the result does.
 
     Args:
         runs: a run or policy folder; or several, measured on the same tasks.
         splits: "train", "test", "extrapolation" (empty: all of the family).
         tasks: per split (40).
-        episodes: adaptation episodes per task and gradient step (20).
+        episodes: adaptation episodes per task and gradient step; for a policy with a memory: of a
+            trial, of which each task has as many (20).
         steps: gradient steps (None: as trained; of several runs, the most).
-        budgets: also adapt on only the first N of the episodes, for each N: a curve.
+        budgets: also adapt on only the first N of the episodes, for each N: a curve (None: 1, 2 and
+            5, if there is one gradient step).
         noise: keep the policy's action noise, as in training.
         seed: of tasks, resets and actions, independent of training (0).
         device: of the gradients ("auto": a GPU if there is one).
@@ -92,7 +97,7 @@ def each_evaluated(
     tasks: int = 40,
     episodes: int = 20,
     steps: int | None = None,
-    budgets: Sequence[int] = (),
+    budgets: Sequence[int] | None = None,
     noise: bool = False,
     seed: int = 0,
     device: Device = "auto",
@@ -108,16 +113,20 @@ def each_evaluated(
     threads, torch_device = simulator_threads(sim_threads), device_named(device)
     policies = policies_of(runs, family)
     check_alike(policies)
-    trained = max(saved.config.adaptation_steps for saved in policies)
+    if steps is None:
+        steps = max(saved.config.adaptation_steps for saved in policies)
+    points = budgets
+    if points is None:  # with more steps the curve is one over steps
+        points = [number for number in BUDGETS if number < episodes] if steps == 1 else []
     for number, (folder, saved) in enumerate(zip(runs, policies, strict=True), start=1):
         position = f" ({number} of {len(runs)})" if len(runs) > 1 else ""
         evaluation = measure(
             saved,
             splits=tuple(splits) or None,
             num_tasks=tasks,
-            steps=trained if steps is None else steps,
+            steps=steps,
             episodes_per_step=episodes,
-            budgets=budgets,
+            budgets=points,
             explore=noise,
             seed=seed,
             sim_threads=threads,
@@ -125,6 +134,6 @@ def each_evaluated(
             engine=engine,
             progress=f"evaluate {folder}{position}" if progress else None,
         )
-        if len(budgets):
+        if budgets is not None and len(budgets):
             evaluation = evaluation.over_episodes()
         yield EvaluatedRun(folder, saved, evaluation)

@@ -19,6 +19,7 @@ LAST = 10
 NOT_ADAPTING = {
     "scratch": "trained on one task; it does not adapt",
     "robust": "it does not adapt: one policy for all tasks",
+    "frame-stack": "it does not adapt its weights: it reads the last steps",
     "oracle": "it does not adapt: it observes the task",
     "finetuned": "it does not adapt in training, but on each task in metarl evaluate",
 }

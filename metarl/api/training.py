@@ -151,7 +151,7 @@ def baseline(
     """Train a baseline to compare meta-learning with, as a run like any other: `metarl baseline`.
 
     Args:
-        name: "random", "scratch", "robust", "finetuned" or "oracle".
+        name: "random", "scratch", "robust", "frame-stack", "finetuned" or "oracle".
         family: see `train`.
         env_steps: environment steps in total, rounded up to whole iterations (None: 2,000,000).
         worlds: in parallel, each with its own task (None: 64; scratch: 8).

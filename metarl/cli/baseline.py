@@ -26,7 +26,7 @@ from metarl.cli.tasks import parse_task
 if TYPE_CHECKING:
     from metarl_envs import Tasks
 
-Name = Literal["random", "scratch", "robust", "finetuned", "oracle"]
+Name = Literal["random", "scratch", "robust", "frame-stack", "finetuned", "oracle"]
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,14 @@ class Baseline:
     """Train a baseline to compare meta-learning with; every other command takes its run.
 
     random: untrained noise. scratch: PPO on one test task. robust: PPO on all training tasks,
-    no adaptation. finetuned: robust, then PPO on each test task's adaptation episodes. oracle:
-    robust, but observes the task. PPO is Stable-Baselines3's (extra sb3).
+    no adaptation. frame-stack: robust, but reads the last steps, the simplest memory. finetuned:
+    robust, then PPO on each test task's adaptation episodes. oracle: robust, but observes the task.
+    PPO is Stable-Baselines3's (extra sb3).
     """
 
     name: Annotated[
         Positional[Name],
-        arg(metavar="{random,scratch,robust,finetuned,oracle}", help_behavior_hint=""),
+        arg(metavar="{random,scratch,robust,frame-stack,finetuned,oracle}", help_behavior_hint=""),
     ]
     """Baseline to train."""
     family: FamilyName

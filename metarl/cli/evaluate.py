@@ -14,10 +14,11 @@ from metarl.cli.options import Compute, ComputeOptions, OwnFamily, Quiet, Seed, 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure adaptation curves, the return after 0..K steps, and compare runs.
+    """Measure adaptation curves, return against episodes of the task, and compare runs.
 
-    Prints 95 % intervals over tasks and seeds, and as a control each gain over parameters adapted
-    to another task. Writes JSON, CSV and a figure.
+    A policy with a memory adapts within each episode: its curve is the return of the n-th episode
+    of a trial, from the first on. Prints 95 % intervals over tasks and seeds, and as a control each
+    gain over parameters adapted to another task, or its belief. Writes JSON, CSV and a figure.
     """
 
     run_folders: Annotated[
@@ -32,11 +33,11 @@ class Evaluate:
     tasks: Annotated[int, arg(metavar="M")] = 40
     """Tasks per split."""
     episodes: Annotated[int, arg(metavar="E")] = 20
-    """Adaptation episodes per task and gradient step."""
+    """Adaptation episodes per task and gradient step, or of a trial."""
     steps: Annotated[int | None, option("K", TRAINED)] = None
     """Gradient steps."""
-    budgets: Annotated[tuple[int, ...], option("N ...", "")] = ()
-    """Also adapt on only the first N of the E episodes, to plot return against N."""
+    budgets: Annotated[tuple[int, ...] | None, option("N ...", "(default: 1 2 5, if K = 1)")] = None
+    """Also adapt on only the first N of the E episodes; without N: no such points."""
     noise: Annotated[bool, arg(help_behavior_hint="")] = False
     """Keep the policy's action noise, as in training."""
     seed: Seed = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,8 +46,13 @@ class MethodRuns:
         return any(run.adapts for run in self.runs)
 
     @property
+    def remembers(self) -> bool:
+        """True for policies with a belief, which adapt in the first episode of a trial."""
+        return any(run.remembers for run in self.runs)
+
+    @property
     def controlled(self) -> bool:
-        """True if every run was also measured with another task's adapted parameters."""
+        """True if every run was also measured with another task's parameters or belief."""
         return all(result.controls is not None for run in self.runs for result in run.splits)
 
 
@@ -61,12 +67,14 @@ class MethodPoint(NamedTuple):
     iqm: Interval
     worst_fifth: Interval
     gain: Interval | None
-    """Over the return before adaptation; None for a method that does not adapt."""
+    """Over the return before adaptation, or in the first episode of a policy with a belief; None
+    for a method that does not adapt."""
     other: Interval | None
-    """With another task's adapted parameters; None before adaptation and without controls."""
+    """With another task's adapted parameters or belief; None before adaptation and without
+    controls."""
     gain_over_other: Interval | None
     averaged: Interval | None
-    """With the mean of all tasks' adapted parameters."""
+    """With the mean of all tasks' adapted parameters; None for beliefs, which have none."""
     gain_over_averaged: Interval | None
     closed: Interval | None = None
     """Share of the gap between robust policy and oracle, where `gap.Gap` reports one."""
@@ -77,7 +85,7 @@ class MethodPoint(NamedTuple):
     def verdict(self) -> str:
         """Judgement in words: is the gain of a method that adapts adaptation to the task?"""
         assert self.gain is not None  # it adapts
-        return verdict(self.gain, self.gain_over_other)
+        return verdict(self.gain, self.gain_over_other, remembers=self.method.remembers)
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,7 @@ class Comparison:
                 if value != expected[name]:
                     shown = "" if name == "tasks" else f": {expected[name]} and {value}"
                     raise InputError(f"runs cannot be compared, their {name} differ{shown}")
+        self._check_schedules()
         # The random baseline acts by its noise alone, whatever the others are measured by.
         measured = {r.measured_by for m in self.methods if m.method != RANDOM for r in m.runs}
         if len(measured) > 1:
@@ -112,32 +121,87 @@ class Comparison:
         """The splits measured."""
         return [result.split for result in self.first.splits]
 
+    def _check_schedules(self) -> None:
+        """Refuse curves without common points: all are read at the same episodes of a trial."""
+        episodes = [number for _, number in self.schedule]
+        for run in self._runs:
+            alike = self._reference.remembers or run.schedule == self.schedule
+            if run.remembers:
+                alike = set(episodes) <= {number for _, number in run.schedule}
+            if not alike:
+                raise InputError(
+                    "runs cannot be compared, their adaptation differ: "
+                    f"{self.schedule} and {run.schedule}"
+                )
+
+    @cached_property
+    def _reference(self) -> Evaluation:
+        """The run whose points are those of the comparison.
+
+        One that takes gradient steps, if there is any: a policy with a belief, which takes none, is
+        measured after more numbers of episodes, and one that does not adapt is the same at all.
+        """
+        ranks = {(True, False): 0, (True, True): 1, (False, False): 2}
+        return min(self._runs, key=lambda run: ranks[run.adapts, run.remembers])
+
     @property
     def schedule(self) -> list[tuple[int, int]]:
-        """(gradient steps, adaptation episodes) of each point of the curves."""
-        return self.first.schedule
+        """(gradient steps, adaptation episodes) of each point of the curves.
+
+        The steps are those of the methods that take some.
+        """
+        return self._reference.schedule
+
+    def steps(self, method: MethodRuns, point: int) -> tuple[int, int]:
+        """(gradient steps, adaptation episodes) of a method at one point of its curve."""
+        run = method.runs[0]
+        return run.schedule[self._row(run, point)] if run.remembers else self.schedule[point]
+
+    def _row(self, run: Evaluation, point: int) -> int:
+        """The row of a run's returns that belongs to a point."""
+        if not run.adapts:
+            return 0
+        if not run.remembers:
+            return point
+        _, episodes = self.schedule[point]
+        return [number for _, number in run.schedule].index(episodes)
 
     def valid(self, split: Split) -> NDArray[np.bool_]:
         """Tasks (M,) that have a valid episode in every measurement of every run."""
         results = [_of(run, split) for run in self._runs]
         measured = [result.returns for result in results]
-        measured += [rows[1:] for result in results for rows in result.controls or ()]
+        controls = [rows for result in results for rows in result.controls or ()]
+        measured += [rows[1:] for rows in controls if rows is not None]
         return np.all([np.isfinite(rows).all(axis=0) for rows in measured], 0)
 
     def scores(self, method: MethodRuns, split: Split, point: int) -> Scores:
         """Returns of the method's runs on the valid tasks at one point of the curve: (R, M)."""
         kept = self.valid(split)
-        return np.array([_of(run, split).returns[point][kept] for run in method.runs])
+        rows = [_of(run, split).returns[self._row(run, point)] for run in method.runs]
+        return np.array(rows)[:, kept]
 
-    def controls(self, method: MethodRuns, split: Split, point: int) -> tuple[Scores, Scores]:
-        """Returns with another task's adapted parameters, and with the mean of all: (R, M) each.
+    def controls(
+        self, method: MethodRuns, split: Split, point: int
+    ) -> tuple[Scores, Scores | None]:
+        """Returns with another task's parameters or belief, and with the mean of all: (R, M) each.
 
-        Of a controlled method, at a point after adaptation.
+        Of a controlled method, at a point after adaptation. There is no mean of beliefs.
         """
         kept = self.valid(split)
-        controls = [c for run in method.runs if (c := _of(run, split).controls)]
-        other, averaged = zip(*((c.other[point], c.averaged[point]) for c in controls), strict=True)
-        return np.array(other)[:, kept], np.array(averaged)[:, kept]
+        found = [(c, self._row(r, point)) for r in method.runs if (c := _of(r, split).controls)]
+        other = np.array([controls.other[row] for controls, row in found])[:, kept]
+        averaged = [c.averaged[row] for c, row in found if c.averaged is not None]
+        return other, np.array(averaged)[:, kept] if averaged else None
+
+    def first_rewards(self, method: MethodRuns, split: Split) -> NDArray[np.float64] | None:
+        """Reward at each step of a trial's first episode, the mean over valid tasks: (R, T).
+
+        None where a run was measured without.
+        """
+        kept = self.valid(split)
+        rewards = [_of(run, split).first_rewards for run in method.runs]
+        known = [rows[kept].mean(0) for rows in rewards if rows is not None]
+        return np.array(known) if len(known) == len(rewards) else None
 
     def interval(self, statistic: Statistic, scores: Sequence[Scores], split: Split) -> Interval:
         """A statistic of score matrices of a split with its 95 % interval (see `intervals`)."""
@@ -160,13 +224,15 @@ class Comparison:
             return self.interval(mean_score, [scores], split)
 
         controls: tuple[Interval | None, ...] = (None,) * 4
-        if method.controlled and self.schedule[point][0] > 0:
+        if method.controlled and self.schedule[point][1] > 0:
             other, averaged = self.controls(method, split, point)
-            controls = mean(other), mean(own - other), mean(averaged), mean(own - averaged)
+            controls = mean(other), mean(own - other), None, None
+            if averaged is not None:
+                controls = *controls[:2], mean(averaged), mean(own - averaged)
         return MethodPoint(
             method,
             split,
-            *self.schedule[point],
+            *self.steps(method, point),
             mean(own),
             self.interval(interquartile_mean, [own], split),
             self.interval(worst_tasks, [own], split),
@@ -291,7 +357,6 @@ def _conditions(run: Evaluation) -> dict[str, Any]:
         "horizon": run.horizon,
         "seed of the evaluation": run.seed,
         "splits": [result.split for result in run.splits],
-        "adaptation": run.schedule,
         "tasks": [result.tasks.to_json() for result in run.splits],
     }
 

@@ -23,6 +23,7 @@ NO_SHARE = "gap not significantly above zero, so no share is reported"
 Line = Sequence[str] | str
 """Of a table: a row of cells, or a text of its own."""
 CONTROLS = "return with adapted parameters that are not the task's own: another task's, their mean"
+BELIEFS = "return of the episode begun with the belief of another task's trial"
 
 
 def curve_table(evaluation: Evaluation) -> str:
@@ -34,6 +35,11 @@ def curve_table(evaluation: Evaluation) -> str:
     ]
     if not evaluation.adapts:
         lines.append("the policy does not adapt: it is measured once")
+    if evaluation.remembers:
+        lines += paragraph(
+            "the policy carries a belief through a trial and adapts within each episode; episodes "
+            "used: those of the trial before the one measured"
+        )
     if "task" in evaluation.metadata:
         lines.append(f"it was trained on one task alone: {evaluation.metadata['task']}")
     for result in evaluation.splits:
@@ -72,7 +78,7 @@ def comparison_table(comparison: Comparison) -> str:
                 others = [
                     (*_steps(p), p.gain_over_other.text("+"), _number(p.other), _number(p.averaged))
                     for p in points
-                    if p.other and p.gain_over_other and p.averaged
+                    if p.other and p.gain_over_other
                 ]
                 controls += _under((method.label,), others or [("",) * 5])
                 controls.append(points[-1].verdict)
@@ -101,7 +107,7 @@ def gap_table(gap: Gap) -> str:
         for method in gap.others:
             shares = [
                 (
-                    *map(str, comparison.schedule[point]),
+                    *map(str, comparison.steps(method, point)),
                     _share(gap.closed(method, split, point)),
                     _share(gap.closed_by_other(method, split, point)),
                 )
@@ -149,8 +155,8 @@ def _steps(point: Point | MethodPoint) -> tuple[str, str]:
     return str(point.gradient_steps), str(point.adaptation_episodes)
 
 
-def _number(interval: Interval) -> str:
-    return f"{interval.estimate:z.1f}"
+def _number(interval: Interval | None) -> str:
+    return f"{interval.estimate:z.1f}" if interval else ""
 
 
 def _share(interval: Interval | None) -> str:
@@ -160,10 +166,11 @@ def _share(interval: Interval | None) -> str:
 def _split_table(evaluation: Evaluation, result: SplitEvaluation) -> list[str]:
     runs, distinct = len(result.tasks), len(result.groups[1])
     size = f"{distinct} tasks, {runs} runs in all" if result.repeated else f"{runs} tasks"
-    rows = [("gradient steps", "episodes used", "return", "gain over step 0")]
+    gained = "gain over the first episode" if evaluation.remembers else "gain over step 0"
+    rows = [("gradient steps", "episodes used", "return", gained)]
     curve = evaluation.curve(result)
     for point in curve if evaluation.adapts else curve[:1]:
-        gain = point.gain.text("+") if point.gradient_steps else ""
+        gain = point.gain.text("+") if point.adaptation_episodes else ""
         gain = gain if evaluation.adapts else DOES_NOT_ADAPT
         rows.append((*_steps(point), point.returns.text(), gain))
     quantity, unit = quantity_label(evaluation.family.quantity)
@@ -187,7 +194,9 @@ def _split_table(evaluation: Evaluation, result: SplitEvaluation) -> list[str]:
 
 
 def _run_control_lines(curve: list[Point]) -> list[str]:
-    """Returns with parameters that are not the task's own, and the verdict on the gain."""
+    """Returns with parameters or a belief that are another task's, and the verdict on the gain."""
+    if curve[0].remembers:
+        return _belief_control_lines(curve)
     rows = [("steps", "episodes", "another's", "own less another's", "mean of all", "own less it")]
     rows += [
         (
@@ -201,6 +210,22 @@ def _run_control_lines(curve: list[Point]) -> list[str]:
     if len(rows) == 1:
         return [f"  {NO_CONTROL}"]
     return [f"  {CONTROLS}", *aligned(rows, right=(0, 1, 2, 4)), f"  {curve[-1].verdict}"]
+
+
+def _belief_control_lines(curve: list[Point]) -> list[str]:
+    rows = [("episodes", "another's", "own less another's")]
+    rows += [
+        (
+            str(point.adaptation_episodes),
+            _number(point.other.returns),
+            point.other.gain_over.text("+"),
+        )
+        for point in curve
+        if point.other
+    ]
+    if len(rows) == 1:
+        return [f"  {NO_CONTROL}"]
+    return [f"  {BELIEFS}", *aligned(rows, right=(0, 1)), f"  {curve[-1].verdict}"]
 
 
 def _shown_tasks(

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator
 
-from metarl.adaptation.inner_loop import InnerLoop, run_inner_loop
-from metarl.adaptation.none import Unadapted
-from metarl.evaluation.controls import averaged, exchanged, other_tasks
-from metarl.evaluation.results import Adapted, Controls, Evaluation, SplitEvaluation, task_groups
+from metarl.evaluation.adapting import Acting, Adaptation, Adapting, takes_steps
+from metarl.evaluation.controls import averaged, other_tasks
+from metarl.evaluation.results import Controls, Evaluation, SplitEvaluation, task_groups
 from metarl.evaluation.streams import evaluation_generators, measuring_generators
+from metarl.evaluation.trials import remembers
 from metarl.methods.baselines import RANDOM
-from metarl.methods.setup import env_of, family_of, inner_loop_of
-from metarl.policies.params import Params, expand, to
+from metarl.methods.setup import env_of, family_of
+from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
 from metarl.runs.checkpoint import SavedPolicy
 from metarl.runs.progress import Bar
-from metarl_envs import EngineName, InputError, Split, TaskFamily, Tasks
+from metarl_envs import EngineName, InputError, Split, TaskFamily
 from metarl_envs.inputs.numbers import whole, wholes
 
 CPU = torch.device("cpu")
-KEPT_TASKS = 40
-"""Number of tasks of a split whose adapted parameters an evaluation keeps."""
+BUDGETS = (1, 2, 5)
+"""Numbers of adaptation episodes that commands measure after, besides none and all."""
 
 
 def evaluate(
@@ -52,6 +52,10 @@ def evaluate(
     as it is deployed. All points of a split are measured from the same initial states, so that they
     differ by the policy alone. Controls of every adapted point: the same tasks with another task's
     adapted parameters, and with the mean of all (see `metarl.evaluation.controls`).
+
+    A policy with a belief lives through E trials of each task by its mean action, and is measured
+    with its beliefs after as many episodes as gradient methods adapt on; its first point is a
+    trial's first episode. Control: the beliefs of another task's trials.
 
     Args:
         saved: the policy with the configuration it was trained with.
@@ -108,15 +112,16 @@ def evaluate(
         seed,
         dict(saved.metadata),
         adapts(saved),
-        tuple(measuring.schedule) if budgets else (),
+        tuple(measuring.schedule) if budgets or measuring.remembers else (),
         measured_by="with action noise" if explore else "mean action",
         policy=which_policy(saved),
+        remembers=measuring.remembers,
     )
 
 
 def adapts(saved: SavedPolicy) -> bool:
     """True for a policy that changes with the episodes of its task."""
-    return not isinstance(saved.config.inner, Unadapted)
+    return takes_steps(saved) or remembers(saved.policy, saved.params)
 
 
 def which_policy(saved: SavedPolicy) -> str:
@@ -156,20 +161,32 @@ class _Measuring:
     seed: int
     device: torch.device
 
-    @property
+    @cached_property
+    def remembers(self) -> bool:
+        """True for a policy with a belief."""
+        return remembers(self.saved.policy, self.saved.params)
+
+    @cached_property
     def schedule(self) -> list[tuple[int, int]]:
-        """(gradient steps, adaptation episodes) of every point, each once, by rising episodes."""
+        """(gradient steps, adaptation episodes) of every point, each once, by rising episodes.
+
+        A policy with a belief takes no steps: it is measured after the same numbers of episodes.
+        """
         episodes = self.collector.env.episodes_per_task
         points = {(k, k * episodes) for k in range(self.steps + 1)}
         points |= {(self.steps, self.steps * budget) for budget in self.budgets}
+        if self.remembers:
+            points = {(0, number) for _, number in points}
         return sorted(points, key=lambda point: (point[1], point[0]))
 
     @property
     def parts(self) -> int:
         """Adaptations and measurements of a split, each of all tasks and episodes."""
-        if not adapts(self.saved):
-            return 1
         points = len(self.schedule)
+        if self.remembers:
+            return self.schedule[-1][1] + points + (points - 1)
+        if not takes_steps(self.saved):
+            return 1
         budgets = points - (self.steps + 1)
         return 1 + budgets + points + 2 * (points - 1)
 
@@ -180,30 +197,44 @@ class _Measuring:
         tasks = self.family.sample_tasks(num_tasks, stream, split)
         self.collector.env.set_tasks(tasks)
 
-        def measured(params: Params) -> _Measured:
+        def adapted() -> None:
+            bar.advance({"adapted": split})
+
+        adapting = Adapting(self.saved, self.collector, resets, actions, adapted)
+
+        def measured(acting: Acting) -> _Measured:
             streams = measuring_generators(self.seed, split)
-            rollouts = self.collector.collect(params, *streams, explore=self.explore)
+            rollouts = self.collector.collect(
+                acting.params, *streams, explore=self.explore, belief=acting.belief
+            )
             bar.advance({"measured": split})
             diverged = int(rollouts.diverged.sum())
-            return _Measured(mean_returns(rollouts), mean_quantity(rollouts), diverged)
+            quantity, rewards = mean_quantity(rollouts), mean_rewards(rollouts)
+            return _Measured(mean_returns(rollouts), quantity, rewards, diverged)
 
-        if adapts(self.saved):
-            adaptation = self.adapt(tasks, resets, actions, lambda: bar.advance({"adapted": split}))
-            points = [measured(params) for params in adaptation.params]
-            diverged = adaptation.diverged + sum(point.diverged for point in points)
+        if self.remembers:
+            adaptation = adapting.by_belief(self.schedule, explore=self.explore)
+        elif takes_steps(self.saved):
+            adaptation = adapting.by_gradient(self.schedule, tasks, self.device)
         else:
-            adaptation = _Adaptation([])
-            points = [measured(expand(self.saved.params, num_tasks))] * len(self.schedule)
-            diverged = points[0].diverged
-        controls, adapted = None, adaptation.params[1:]
+            adaptation = Adaptation([Acting(expand(self.saved.params, num_tasks), {})])
+        points = [measured(acting) for acting in adaptation.points]
+        diverged = adaptation.diverged + sum(point.diverged for point in points)
+        controls, later = None, adaptation.points[1:]
         others = other_tasks(task_groups(tasks)[0])
         if others is None:
-            bar.advance({"measured": split}, 2 * len(adapted))
-        elif adapted:
+            bar.advance({"measured": split}, (1 if self.remembers else 2) * len(later))
+        elif later:
             unknown = np.full(num_tasks, np.nan)
-            exchanges = [measured(exchanged(params, others)).returns for params in adapted]
-            averages = [measured(averaged(params)).returns for params in adapted]
-            controls = Controls(np.stack([unknown, *exchanges]), np.stack([unknown, *averages]))
+            rows = [measured(acting.of_other_tasks(others)).returns for acting in later]
+            means = None
+            if not self.remembers:  # beliefs have no mean: half-way between two is no belief
+                means = [measured(Acting(averaged(params), {})).returns for params, _ in later]
+            controls = Controls(
+                np.stack([unknown, *rows]), None if means is None else np.stack([unknown, *means])
+            )
+        if len(points) == 1:  # it does not adapt, so that one measurement is all
+            points *= len(self.schedule)
         return SplitEvaluation(
             split,
             tasks,
@@ -213,63 +244,8 @@ class _Measuring:
             failed_adaptations=adaptation.failed,
             controls=controls,
             adapted=adaptation.examples,
+            first_rewards=points[0].rewards,
         )
-
-    def adapt(
-        self, tasks: Tasks, resets: Generator, actions: Generator, adapted: Callable[[], None]
-    ) -> _Adaptation:
-        """Parameters of every point, all from one collection; calls `adapted` after each loop."""
-        saved, collector, K = self.saved, self.collector, self.steps
-        M, E = collector.env.num_tasks, collector.env.episodes_per_task
-        start = to(expand(saved.params, M), self.device)
-        diverged: list[int] = []
-
-        def collected(params: Params) -> Rollouts:
-            rollouts = collector.collect(params, resets, actions)
-            diverged.append(int(rollouts.diverged.sum()))
-            return rollouts
-
-        first = collected(start)
-        streams = resets.get_state(), actions.get_state()
-
-        def loop(budget: int) -> InnerLoop:
-            """K steps on the first `budget` episodes each, with the same randomness every time."""
-            resets.set_state(streams[0])
-            actions.set_state(streams[1])
-            ready = [first]
-
-            def first_episodes(params: Params) -> Rollouts:
-                rollouts = ready.pop() if ready else collected(params)
-                return rollouts.some_episodes(slice(budget))
-
-            config = inner_loop_of(saved.config, 1.0)
-            result = run_inner_loop(
-                saved.policy, config, start, K, first_episodes, collect_last=False
-            )
-            adapted()
-            return result
-
-        full = loop(E)
-        params = {(k, k * E): full.policies[k] for k in range(K + 1)}
-        failed, examples = full.failed, _examples(full, tasks)
-        del full  # a loop's rollouts are large
-        for steps, episodes in self.schedule:
-            if (steps, episodes) not in params:
-                part = loop(episodes // K)
-                params[steps, episodes] = part.adapted
-                failed = failed | part.failed
-        ordered = [params[point] for point in self.schedule]
-        return _Adaptation(ordered, examples, int(failed.sum()), sum(diverged))
-
-
-class _Adaptation(NamedTuple):
-    """Result of adapting to the tasks of a split."""
-
-    params: list[Params]
-    """Of every point of the schedule, each (M, ...)."""
-    examples: Adapted | None = None
-    failed: int = 0
-    diverged: int = 0
 
 
 class _Measured(NamedTuple):
@@ -277,20 +253,19 @@ class _Measured(NamedTuple):
 
     returns: NDArray[np.float64]  # (M,)
     quantity: NDArray[np.float64]  # (M,)
+    rewards: NDArray[np.float64]  # (M, T)
     diverged: int
-
-
-def _examples(loop: InnerLoop, tasks: Tasks) -> Adapted | None:
-    valid = torch.nonzero(~loop.failed).reshape(-1)[:KEPT_TASKS]
-    if len(valid) == 0:
-        return None
-    params = {name: value[valid].cpu() for name, value in loop.adapted.items()}
-    return Adapted(tasks[valid.tolist()], params)
 
 
 def mean_returns(rollouts: Rollouts) -> NDArray[np.float64]:
     """Mean return over the valid episodes of each task: (M,), NaN where there is none."""
     return rollouts.task_returns().double().cpu().numpy()
+
+
+def mean_rewards(rollouts: Rollouts) -> NDArray[np.float64]:
+    """Mean reward at each step over the valid episodes of each task, 0 after their end: (M, T)."""
+    rewards = torch.where(rollouts.diverged.unsqueeze(-1), torch.nan, rollouts.rewards.double())
+    return rewards.nanmean(dim=1).cpu().numpy()
 
 
 def mean_quantity(rollouts: Rollouts) -> NDArray[np.float64]:

@@ -69,12 +69,12 @@ class Gap:
         return self._share(self.comparison.scores(method, split, point), split)
 
     def closed_by_other(self, method: MethodRuns, split: Split, point: int) -> Interval | None:
-        """The share that the same tasks reach with another task's adapted parameters.
+        """The share that the same tasks reach with another task's adapted parameters, or belief.
 
         What a method closes beyond it is adaptation to the task. Also None before adaptation and
         for methods without controls.
         """
-        if not method.controlled or self.comparison.schedule[point][0] == 0:
+        if not method.controlled or self.comparison.schedule[point][1] == 0:
             return None
         return self._share(self.comparison.controls(method, split, point)[0], split)
 
@@ -112,7 +112,7 @@ class Gap:
         return plain(summary)
 
     def _point_summary(self, method: MethodRuns, split: Split, point: int) -> dict[str, Any]:
-        steps, episodes = self.comparison.schedule[point]
+        steps, episodes = self.comparison.steps(method, point)
         return {
             "env_steps": self.comparison.env_steps(method),
             "gradient_steps": steps,

@@ -61,22 +61,37 @@ def task_text(
 DOES_NOT_ADAPT = "does not adapt"
 """Stands where others have their gain."""
 ANY_TASK = "not shown to be adaptation to the task: another task's may bring as much"
+OWN_BELIEF = "adaptation to the task (another task's belief returns less)"
+ANY_BELIEF = (
+    "not shown to outlast an episode: begun with another task's belief, it may return as much"
+)
 ONE_SEED = "the intervals cover the choice of tasks, not the variation between seeds"
 NO_CONTROL = "no control: every task needs another one to take adapted parameters from"
 
 
-def verdict(gain: Interval, over_other: Interval | None) -> str:
+def carried(gradient_steps: int, *, remembers: bool) -> str:
+    """What a policy carries from one episode of a trial to the next, in words."""
+    if remembers:
+        return "belief and adapted parameters" if gradient_steps else "belief"
+    return "adapted parameters" if gradient_steps else "nothing"
+
+
+def verdict(gain: Interval, over_other: Interval | None, *, remembers: bool = False) -> str:
     """Judgement on a gain: adaptation to the task, or a gain of any adapted parameters.
 
     Args:
         gain: return after adaptation less that before.
-        over_other: return with a task's own adapted parameters less that with another task's;
-            None where there is no other task.
+        over_other: return with a task's own adapted parameters, or belief, less that with another
+            task's; None where there is no other task.
+        remembers: the policy has adapted before the first episode is over, so that a gain over it
+            is no condition.
     """
     if over_other is None:
         return NO_CONTROL
     if math.isnan(gain.low) or math.isnan(over_other.low):
         return "no verdict without intervals: use more tasks"
+    if remembers:
+        return OWN_BELIEF if over_other.low > 0 else ANY_BELIEF
     if not gain.low > 0:
         return "no gain is shown: its interval holds zero"
     if not over_other.low > 0:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.evaluation.labels import verdict
+from metarl.evaluation.labels import carried, verdict
 from metarl.evaluation.statistics import Interval, interquartile_mean, mean_interval
 from metarl.policies.params import Params
 from metarl.runs.files import plain
@@ -47,23 +47,26 @@ class Point(NamedTuple):
     other: Control | None
     """With another task's adapted parameters; None before adaptation, and where there are none."""
     averaged: Control | None
-    """With the mean of all tasks' adapted parameters; None likewise."""
+    """With the mean of all tasks' adapted parameters; None likewise, and for beliefs."""
+    remembers: bool = False
+    """True for a policy with a belief; `gain` is then that over the first episode."""
 
     @property
     def verdict(self) -> str:
         """Judgement in words: is the gain adaptation?"""
-        return verdict(self.gain, self.other and self.other.gain_over)
+        return verdict(self.gain, self.other and self.other.gain_over, remembers=self.remembers)
 
 
 class Controls(NamedTuple):
-    """Returns with parameters adapted to another task (see `metarl.evaluation.controls`)."""
+    """Returns of tasks with what another task brought (see `metarl.evaluation.controls`)."""
 
-    other: Array  # (P, M) another task's; NaN in the row before adaptation
-    averaged: Array  # (P, M) the mean of all tasks', likewise
+    other: Array  # (P, M) another task's parameters or belief; NaN in the row before adaptation
+    averaged: Array | None = None  # (P, M) the mean of all tasks' parameters, likewise
 
     def rows(self, kept: list[int]) -> Controls:
         """Some of the points."""
-        return Controls(self.other[kept], self.averaged[kept])
+        averaged = None if self.averaged is None else self.averaged[kept]
+        return Controls(self.other[kept], averaged)
 
 
 class Adapted(NamedTuple):
@@ -99,6 +102,9 @@ class SplitEvaluation:
     """None for a policy that does not adapt, and where one task fills more than half of the M."""
     adapted: Adapted | None = None
     """Of the first tasks with a finite adaptation; None without one."""
+    first_rewards: Array | None = None  # (M, T)
+    """Reward at each step of a trial's first episode, of which `returns[0]` is the sum: the mean
+    over episodes, 0 after an episode's end, NaN where all diverged."""
 
     @cached_property
     def groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -144,6 +150,8 @@ class Evaluation:
     measured_by: MeasuredBy = "mean action"
     policy: str = ""
     """Name of the policy within its run, such as "final policy, iteration 7"."""
+    remembers: bool = False
+    """True for a policy that carries a belief through a trial: it adapts in the first episode."""
 
     @property
     def schedule(self) -> list[tuple[int, int]]:
@@ -151,6 +159,11 @@ class Evaluation:
         if self.points:
             return list(self.points)
         return [(k, k * self.episodes_per_step) for k in range(len(self.splits[0].returns))]
+
+    @property
+    def carries(self) -> str:
+        """What the policy carries from one episode to the next, in words."""
+        return carried(self.schedule[-1][0] if self.adapts else 0, remembers=self.remembers)
 
     def over_episodes(self) -> Evaluation:
         """The points of all K steps, and the one before adaptation."""
@@ -191,7 +204,7 @@ class Evaluation:
             return mean_interval(values[kept], rng, None if groups is None else groups[kept])
 
         def control(point: int, returns: Array | None) -> Control | None:
-            if returns is None or self.schedule[point][0] == 0:
+            if returns is None or self.schedule[point][1] == 0:
                 return None
             own = result.returns[point]
             return Control(interval(returns[point]), interval(own - returns[point]))
@@ -204,16 +217,18 @@ class Evaluation:
                 interval(result.gains[point]),
                 control(point, other),
                 control(point, averaged),
+                self.remembers,
             )
             for point in range(len(self.schedule))
         ]
 
     def records(self) -> list[dict[str, float | int | str]]:
-        """Tidy rows, one per split, task and number of gradient steps."""
+        """Tidy rows, one per split, task and point of the curve."""
         rows = []
         for result in self.splits:
             nothing = np.full_like(result.returns, math.nan)
-            other, averaged = result.controls or (nothing, nothing)
+            other, averaged = result.controls or (nothing, None)
+            averaged = nothing if averaged is None else averaged
             for index in range(len(result.tasks)):
                 task = {"split": result.split, "task": index}
                 task |= _columns(result.tasks.describe(index))
@@ -244,6 +259,7 @@ class Evaluation:
             "seed": self.seed,
             "interval": f"{self.intervals}; percentiles of 2000 resamples",
             "adapts": self.adapts,
+            "carries": self.carries,
             "measured_by": self.measured_by,
             "measured_policy": self.policy,
             "policy": self.metadata,

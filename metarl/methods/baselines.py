@@ -16,6 +16,7 @@ from metarl.methods.config import TrainConfig
 from metarl.methods.families import default
 from metarl.methods.meta import METHODS, Method
 from metarl.outer.ppo import Ppo
+from metarl.policies.frame_stack import FrameStackConfig
 from metarl.policies.mlp import MlpConfig
 from metarl_envs import get_family, unknown_name
 from metarl_envs.inputs.numbers import whole
@@ -50,6 +51,12 @@ def finetuned(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(robust(config), inner=AdamSteps(), inner_loss="clipped")
 
 
+def frame_stack(config: TrainConfig) -> TrainConfig:
+    """The robust policy's settings with the last steps read, the simplest memory."""
+    policy = FrameStackConfig(action_scale=1.0, normalize_observations=True)
+    return dataclasses.replace(robust(config), policy=policy)
+
+
 def oracle(config: TrainConfig) -> TrainConfig:
     """The robust policy's settings with the task observed."""
     return dataclasses.replace(robust(config), observe_task=True)
@@ -80,6 +87,13 @@ BASELINES: Mapping[str, Method] = {
         "PPO on all training tasks (domain randomisation)",
         "Tobin et al. 2017, arXiv:1703.06907; Peng et al. 2018, arXiv:1710.06537",
         robust,
+    ),
+    "frame-stack": Method(
+        "Frame-stack PPO",
+        "nothing: it reads the last steps",
+        "PPO on all training tasks",
+        "Mnih et al. 2015, doi:10.1038/nature14236",
+        frame_stack,
     ),
     "finetuned": Method(
         "Fine-tuned PPO",

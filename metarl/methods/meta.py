@@ -23,6 +23,7 @@ from typing import Any
 
 from metarl.adaptation.learned_optimizer import LearnedOptimizer
 from metarl.adaptation.learned_rates import LayerRates, MetaSgd
+from metarl.adaptation.none import Unadapted
 from metarl.adaptation.proximal import ProximalStep
 from metarl.adaptation.subset import ContextStep, HeadStep
 from metarl.methods.config import TrainConfig, with_settings
@@ -34,6 +35,9 @@ from metarl.outer.es import EvolutionStrategy
 from metarl.outer.maml_pp import MamlPlusPlus
 from metarl.outer.promp import ProMp
 from metarl.outer.reptile import Reptile
+from metarl.outer.rl2 import Rl2
+from metarl.outer.teacher_student import TeacherStudent
+from metarl.policies.memory import MemoryConfig
 
 Recipe = Callable[[TrainConfig], TrainConfig]
 
@@ -197,6 +201,37 @@ def _linear(config: TrainConfig, meta_batch_size: int, episodes_per_task: int) -
 GRADIENT_STEP = "all weights, by a policy-gradient step"
 CLIPPED = "clipped surrogate, low-variance curvature, inner KL penalty"
 MAML_PAPER = "Finn et al. 2017, arXiv:1703.03400"
+
+
+def in_episode(config: TrainConfig) -> TrainConfig:
+    """One policy with a memory for all tasks: 128 worlds, each with a task of its own.
+
+    An output of 1 is the full range of the action, observations are standardised, and nothing
+    changes the weights after training.
+    """
+    policy = MemoryConfig(action_scale=1.0, init_std=0.5, normalize_observations=True)
+    return dataclasses.replace(
+        config,
+        meta_batch_size=128,
+        episodes_per_task=1,
+        gae_lambda=0.95,
+        policy=policy,
+        inner=Unadapted(),
+    )
+
+
+def rl2(config: TrainConfig) -> TrainConfig:
+    """PPO over trials of two episodes."""
+    return dataclasses.replace(in_episode(config), iterations=100, outer=Rl2())
+
+
+def teacher_student(config: TrainConfig) -> TrainConfig:
+    """A teacher that observes the task, then a student that imitates it."""
+    base = in_episode(config)
+    policy = dataclasses.replace(base.policy, init_std=0.1)
+    return dataclasses.replace(base, iterations=150, policy=policy, outer=TeacherStudent())
+
+
 METHODS: Mapping[str, Method] = {
     "maml-trpo": Method(
         "MAML-TRPO", GRADIENT_STEP, "TRPO through the step, second order", MAML_PAPER, maml_trpo
@@ -286,5 +321,19 @@ METHODS: Mapping[str, Method] = {
         "Hansen 2016, arXiv:1604.00772",
         cma_es,
         ("half-cheetah-payload-velocity",),
+    ),
+    "teacher-student": Method(
+        "Teacher-student",
+        "a memory, at every step",
+        "PPO of a teacher that observes the task; imitation of it",
+        "Kumar et al. 2021, arXiv:2107.04034",
+        teacher_student,
+    ),
+    "rl2": Method(
+        "RL^2",
+        "a memory, at every step",
+        "PPO over whole trials",
+        "Duan et al. 2016, arXiv:1611.02779",
+        rl2,
     ),
 }

@@ -113,7 +113,14 @@ def learner_of(config: TrainConfig) -> Learner:
     """The learner of the kind of `config.outer`."""
     inner = InnerLoopConfig(config.inner, config.inner_loss, config.discount, config.gae_lambda)
     parts = LearnerParts(
-        policy_of(config), inner, config.adaptation_steps, config.iterations, device_of(config)
+        policy_of(config),
+        family_of(config),
+        (config.meta_batch_size, config.episodes_per_task),
+        config.horizon,
+        inner,
+        config.adaptation_steps,
+        config.iterations,
+        device_of(config),
     )
     return config.outer.learner(parts)
 

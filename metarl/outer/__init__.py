@@ -13,6 +13,8 @@ from metarl.outer.maml_pp import MamlPlusPlus
 from metarl.outer.ppo import Ppo
 from metarl.outer.promp import ProMp
 from metarl.outer.reptile import Reptile
+from metarl.outer.rl2 import Rl2
+from metarl.outer.teacher_student import TeacherStudent
 from metarl.outer.trpo import Trpo
 
 OUTER_UPDATES: Mapping[str, type[LearnerSettings]] = {
@@ -25,5 +27,7 @@ OUTER_UPDATES: Mapping[str, type[LearnerSettings]] = {
     "reptile": Reptile,
     "es": EvolutionStrategy,
     "cma-es": CmaEs,
+    "rl2": Rl2,
+    "teacher-student": TeacherStudent,
 }
 """Settings by the name that configurations give them; each makes its own learner."""

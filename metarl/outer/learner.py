@@ -16,7 +16,7 @@ from metarl.policies.base import Policy
 from metarl.policies.params import Params
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
-from metarl_envs import Tasks
+from metarl_envs import TaskFamily, Tasks
 from metarl_envs.inputs.plain import PlainFields
 
 
@@ -69,6 +69,9 @@ class LearnerParts:
     """Parts that a configuration gives every learner."""
 
     policy: Policy
+    family: TaskFamily
+    worlds: tuple[int, int]  # (M, E)
+    horizon: int  # T
     inner: InnerLoopConfig  # not annealed yet: see `Adaptation.at`
     adaptation_steps: int  # K
     iterations: int  # of the whole training, for what is annealed

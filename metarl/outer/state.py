@@ -26,6 +26,8 @@ class Generators:
     """Validation tasks and their noise; read from copies, the same for all evaluations."""
     search: Generator
     """Perturbations of the meta-parameters by an evolutionary search."""
+    order: Generator
+    """Minibatches, and draws from a replay."""
 
     @staticmethod
     def from_seed(seed: int) -> Generators:

@@ -178,6 +178,15 @@ class Policy(PlainFields, ABC):
             means.append(dist.mean)
         return Gaussian(torch.stack(means, dim=2), self.log_std(params).unsqueeze(-2))
 
+    def scan(
+        self, params: Mapping[str, Tensor], episodes: Episodes
+    ) -> tuple[Gaussian, Tensor | None]:
+        """`distribution` with a summary of the trial at every step, (M, E, T, H).
+
+        None: the policy has no memory, and each step's output follows from that step alone.
+        """
+        return self.distribution(params, episodes), None
+
     def folded(self, params: Mapping[str, Tensor]) -> Params:
         """Parameters of one policy that acts the same with `task.*` as at a task's start."""
         return dict(params)

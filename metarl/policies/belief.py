@@ -23,7 +23,10 @@ class Outcome(NamedTuple):
 
 
 class Episodes(Protocol):
-    """Whole episodes as far as a policy reads them: `metarl.rollouts.data.Rollouts`."""
+    """Whole episodes as far as a policy reads them: `metarl.rollouts.data.Rollouts`.
+
+    A trial joins n of them in time, T = n * (steps of one): `metarl.rollouts.trials.Trial`.
+    """
 
     @property
     def observations(self) -> Tensor: ...  # (M, E, T, O)
@@ -38,7 +41,7 @@ class Episodes(Protocol):
     @property
     def valid(self) -> Tensor: ...  # (M, E, T)
     @property
-    def final_observations(self) -> Tensor: ...  # (M, E, O)
+    def final_observations(self) -> Tensor: ...  # (M, E, O) or (M, E, n, O)
     @property
     def start(self) -> Belief: ...  # (M, E, ...) where a trial went on; {}: it began
 
@@ -46,8 +49,11 @@ class Episodes(Protocol):
 def outcomes(episodes: Episodes, sent: Tensor) -> Iterator[Outcome]:
     """Outcomes of the T steps, whose outputs reached the robot as `sent`, (M, E, T, A)."""
     rewards, terminated, truncated = episodes.rewards, episodes.terminated, episodes.truncated
-    final = episodes.final_observations.unsqueeze(2)
-    following = torch.cat([episodes.observations[:, :, 1:], final], dim=2)
+    observations = episodes.observations
+    M, E, T, O = observations.shape
+    final = episodes.final_observations.reshape(M, E, -1, O)
+    following = torch.cat([observations[:, :, 1:], final[:, :, -1:]], dim=2)
+    final = final.repeat_interleave(T // final.shape[2], dim=2)
     following = torch.where((terminated | truncated).unsqueeze(-1), final, following)
     steps = (sent, rewards, terminated, truncated, following)
     return map(Outcome, *(tensor.unbind(2) for tensor in steps))

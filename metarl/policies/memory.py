@@ -1,7 +1,7 @@
 """Gaussian policies with a memory: a sequence encoder over all steps of a trial.
 
 At every step the encoder reads the observation, the last action, the last reward and a flag at the
-first step of an episode; the head reads the encoder's summary and the observation. So the last
+first step of an episode; the head reads the observation and the encoder's summary. So the last
 reward of an episode, and its end, reach the memory before the next episode's first action.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -33,7 +33,7 @@ LATENT, LATENT_BIAS = "latent", "latent_bias"
 class MemoryConfig(PolicyConfig):
     """Shape and scales of a Gaussian policy with a memory."""
 
-    encoder: Literal["gru"] = "gru"
+    encoder: Literal["gru", "lstm", "scan"] = "gru"
     """Sequence encoder."""
     memory_size: Count = 64
     """Units of the memory."""
@@ -47,58 +47,112 @@ class MemoryConfig(PolicyConfig):
     latent_size: Natural = 0
     """Units of a bottleneck between memory and head, for a latent that a teacher gives; 0: none."""
 
-    start_only: ClassVar[tuple[str, ...]] = PolicyConfig.start_only
-
     def policy_type(self) -> type[Policy]:
         return MemoryPolicy
 
 
 @dataclass(frozen=True)
+class TrialMemory:
+    """A sequence encoder with what it reads: frozen sizes, without tensors.
+
+    Standardised observations and what came before them are embedded in as many numbers as the
+    memory has units.
+    """
+
+    encoder: Encoder
+    observation_size: int
+    action_size: int
+
+    def init(self, generator: Generator) -> Params:
+        """Xavier-uniform weights, zero biases, and the encoder's own."""
+        sizes = (self.observation_size + self.action_size + 2, self.encoder.inputs)
+        embed = init_layers(sizes, generator)
+        params = {EMBED: embed["weight_0"], EMBED_BIAS: embed["bias_0"]}
+        return params | self.encoder.init(generator)
+
+    def begin(self, params: Mapping[str, Tensor], num_worlds: int) -> Belief:
+        """The belief at the start of a trial, each (M, E, ...)."""
+        policies = params[EMBED].shape[:-2]
+        previous = params[EMBED].new_zeros(*policies, num_worlds, self.action_size + 2)
+        previous[..., -1] = 1
+        return self.encoder.begin(params, num_worlds) | {PREVIOUS: previous}
+
+    def step(
+        self, params: Mapping[str, Tensor], belief: Belief, standard: Tensor
+    ) -> tuple[Tensor, Belief]:
+        """Summary (M, E, H) that includes standardised observations (M, E, O); the new belief."""
+        inputs = self._inputs(params, standard, belief[PREVIOUS])
+        summary, state = self.encoder.step(params, belief, inputs)
+        return summary, belief | state
+
+    def summaries(
+        self,
+        params: Mapping[str, Tensor],
+        begun: Belief,
+        standard: Tensor,
+        previous: Tensor,
+        valid: Tensor,
+    ) -> Tensor:
+        """The summary at every step of a trial: (M, E, L, H); finite padding at invalid steps.
+
+        Args:
+            params: (M, ...).
+            begun: the belief before the first step.
+            standard: standardised observations, (M, E, L, O).
+            previous: every step as the next one reads it, (M, E, L, A + 2).
+            valid: (M, E, L).
+        """
+        # Valid steps side by side: what pads an episode never reaches the memory.
+        order = torch.argsort((~valid).to(torch.uint8), dim=-1, stable=True)
+        before = _at(previous, order)[..., :-1, :]
+        before = torch.cat([begun[PREVIOUS].unsqueeze(-2), before], dim=-2)
+        inputs = self._inputs(
+            params, _at(standard, order).flatten(-3, -2), before.flatten(-3, -2)
+        ).unflatten(-2, order.shape[-2:])
+        return _at(self.encoder.scan(params, begun, inputs), torch.argsort(order, dim=-1))
+
+    def _inputs(self, params: Mapping[str, Tensor], standard: Tensor, previous: Tensor) -> Tensor:
+        """Inputs of the encoder: (..., S, O), (..., S, A + 2) -> (..., S, H)."""
+        read = torch.cat([standard, previous], dim=-1)
+        return torch.nn.functional.elu(read @ params[EMBED] + params[EMBED_BIAS].unsqueeze(-2))
+
+
+@dataclass(frozen=True)
 class MemoryPolicy(Policy):
-    """N(mean(summary of the trial, observation), std^2)."""
+    """N(mean(observation, summary of the trial), std^2)."""
 
     config: MemoryConfig
 
     @property
-    def encoder(self) -> Encoder:
-        """The sequence encoder; it reads as many inputs as it has units."""
-        size = self.config.memory_size
-        return ENCODERS[self.config.encoder](size, size)
+    def memory(self) -> TrialMemory:
+        """The sequence encoder with its inputs."""
+        encoder = ENCODERS[self.config.encoder](self.config.memory_size, self.config.memory_size)
+        return TrialMemory(encoder, self.observation_size, self.action_size)
 
     def init(self, generator: Generator) -> Params:
         """Xavier-uniform weights, zero biases, and the encoder's own."""
-        config = self.config
-        inputs = self.observation_size + self.action_size + 2
-        embed = init_layers((inputs, config.memory_size), generator)
-        params = {EMBED: embed["weight_0"], EMBED_BIAS: embed["bias_0"]}
-        params |= self.encoder.init(generator)
-        summary = config.memory_size
+        config, params = self.config, self.memory.init(generator)
         if config.latent_size:
-            latent = init_layers((summary, config.latent_size), generator)
+            latent = init_layers((config.memory_size, config.latent_size), generator)
             params |= {LATENT: latent["weight_0"], LATENT_BIAS: latent["bias_0"]}
-            summary = config.latent_size
-        sizes = (summary + self.observation_size, *config.hidden_sizes, self.action_size)
-        params |= init_layers(sizes, generator)
+        read = self.observation_size + (config.latent_size or config.memory_size)
+        params |= init_layers((read, *config.hidden_sizes, self.action_size), generator)
         return params | self.initial_noise() | self.initial_statistics()
 
     def begin(self, params: Mapping[str, Tensor], num_worlds: int) -> Belief:
-        tasks = params[EMBED].shape[:-2]
-        previous = params[EMBED].new_zeros(*tasks, num_worlds, self.action_size + 2)
-        previous[..., -1] = 1
-        return self.encoder.begin(params, num_worlds) | {PREVIOUS: previous}
+        return self.memory.begin(params, num_worlds)
 
     def act(
         self, params: Mapping[str, Tensor], belief: Belief, observations: Tensor
     ) -> tuple[Gaussian, Belief]:
         standard = self.standardised(params, observations)
-        inputs = self._inputs(params, standard, belief[PREVIOUS])
-        summary, state = self.encoder.step(params, belief, inputs)
-        mean = self.mean_of(params, self.latent(params, summary), standard)
-        return Gaussian(mean, self.log_std(params)), belief | state
+        summary, belief = self.memory.step(params, belief, standard)
+        mean = self.mean(params, standard, self.latent(params, summary))
+        return Gaussian(mean, self.log_std(params)), belief
 
     def observe(self, params: Mapping[str, Tensor], belief: Belief, outcome: Outcome) -> Belief:
         del params
-        ended = (outcome.terminated | outcome.truncated).to(outcome.actions.dtype)
+        ended = outcome.terminated | outcome.truncated
         return belief | {PREVIOUS: self._previous(outcome.actions, outcome.rewards, ended)}
 
     @property
@@ -107,58 +161,40 @@ class MemoryPolicy(Policy):
 
     def distribution(self, params: Mapping[str, Tensor], episodes: Episodes) -> Gaussian:
         """As in `Policy`, by one scan of the encoder."""
-        standard = self.standard_observations(params, episodes)
-        latents = self.latent(params, self.summaries(params, episodes, standard))
-        mean = self.mean_of(params, latents.flatten(-3, -2), standard.flatten(-3, -2))
-        return Gaussian(
-            mean.unflatten(-2, latents.shape[-3:-1]), self.log_std(params).unsqueeze(-2)
+        return self.scan(params, episodes)[0]
+
+    def scan(self, params: Mapping[str, Tensor], episodes: Episodes) -> tuple[Gaussian, Tensor]:
+        steps = episodes.valid.shape[-2:]
+        summaries = self.summaries(params, episodes)
+        standard = self.standardised(params, episodes.observations.flatten(-3, -2))
+        mean = self.mean(params, standard, self.latent(params, summaries.flatten(-3, -2)))
+        return Gaussian(mean.unflatten(-2, steps), self.log_std(params).unsqueeze(-2)), summaries
+
+    def summaries(self, params: Mapping[str, Tensor], episodes: Episodes) -> Tensor:
+        """The summary of the trial at every step of consecutive episodes: (M, E, L, H)."""
+        standard = self.standardised(params, episodes.observations.flatten(-3, -2))
+        return self.memory.summaries(
+            params,
+            episodes.start or self.begin(params, episodes.valid.shape[-2]),
+            standard.unflatten(-2, episodes.valid.shape[-2:]),
+            self.previous(episodes),
+            episodes.valid,
         )
 
-    def standard_observations(self, params: Mapping[str, Tensor], episodes: Episodes) -> Tensor:
-        """Observations as the network reads them: (M, E, L, O)."""
-        flat = self.standardised(params, episodes.observations.flatten(-3, -2))
-        return flat.unflatten(-2, episodes.valid.shape[-2:])
-
-    def summaries(
-        self, params: Mapping[str, Tensor], episodes: Episodes, standard: Tensor
-    ) -> Tensor:
-        """The encoder's summary at every step: (M, E, L, H); finite padding at invalid steps.
-
-        Args:
-            params: (M, ...).
-            episodes: of a trial in order, from the belief that they started from.
-            standard: their `standard_observations`.
-        """
-        begun = episodes.start or self.begin(params, episodes.valid.shape[-2])
-        # Valid steps side by side: what pads an episode never reaches the memory.
-        order = torch.argsort((~episodes.valid).to(torch.uint8), dim=-1, stable=True)
-        ended = (episodes.terminated | episodes.truncated).to(standard.dtype)
-        previous = self._previous(self.sent(episodes.actions), episodes.rewards, ended)
-        previous = torch.cat(
-            [begun[PREVIOUS].unsqueeze(-2), _at(previous, order)[..., :-1, :]], dim=-2
-        )
-        standard = _at(standard, order)
-        inputs = self._inputs(params, standard.flatten(-3, -2), previous.flatten(-3, -2))
-        summaries = self.encoder.scan(params, begun, inputs.unflatten(-2, order.shape[-2:]))
-        return _at(summaries, torch.argsort(order, dim=-1))
+    def previous(self, episodes: Episodes) -> Tensor:
+        """Every step as the next one reads it: (M, E, L, A + 2)."""
+        ended = episodes.terminated | episodes.truncated
+        return self._previous(self.sent(episodes.actions), episodes.rewards, ended)
 
     def latent(self, params: Mapping[str, Tensor], summaries: Tensor) -> Tensor:
-        """The part of the summary (..., S, H) that the head reads: (..., S, Z)."""
+        """The part of the summary that the head reads: (..., S, H) -> (..., S, Z)."""
         if not self.config.latent_size:
             return summaries
-        weight, bias = params[LATENT], params[LATENT_BIAS].unsqueeze(-2)
-        if summaries.dim() > weight.dim():  # steps of episodes
-            weight, bias = weight.unsqueeze(-3), bias.unsqueeze(-3)
-        return summaries @ weight + bias
+        return summaries @ params[LATENT] + params[LATENT_BIAS].unsqueeze(-2)
 
-    def mean_of(self, params: Mapping[str, Tensor], latents: Tensor, standard: Tensor) -> Tensor:
-        """Mean output from latents (..., S, Z) and standardised observations (..., S, O)."""
-        return forward(params, torch.cat([latents, standard], dim=-1), self.config.activation)
-
-    def _inputs(self, params: Mapping[str, Tensor], standard: Tensor, previous: Tensor) -> Tensor:
-        """Inputs of the encoder: (..., S, O), (..., S, A + 2) -> (..., S, H)."""
-        read = torch.cat([standard, previous], dim=-1)
-        return torch.nn.functional.elu(read @ params[EMBED] + params[EMBED_BIAS].unsqueeze(-2))
+    def mean(self, params: Mapping[str, Tensor], standard: Tensor, latents: Tensor) -> Tensor:
+        """Mean output from standardised observations (..., S, O) and latents (..., S, Z)."""
+        return forward(params, torch.cat([standard, latents], dim=-1), self.config.activation)
 
     def _previous(self, sent: Tensor, rewards: Tensor, ended: Tensor) -> Tensor:
         """A step as the next one reads it: (..., A), (...), (...) -> (..., A + 2)."""
@@ -166,8 +202,8 @@ class MemoryPolicy(Policy):
         reward = rewards.sign() * rewards.abs().log1p()
         if not self.config.observe_reward:
             reward = torch.zeros_like(reward)
-        scaled = sent / self.config.action_scale
-        return torch.cat([scaled, reward.unsqueeze(-1), ended.unsqueeze(-1)], dim=-1)
+        flags = torch.stack([reward, ended.to(reward.dtype)], dim=-1)
+        return torch.cat([sent / self.config.action_scale, flags], dim=-1)
 
 
 def _at(values: Tensor, order: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class GaussianMlpPolicy(Policy):
         sizes = (self.observation_size, *self.config.hidden_sizes, self.action_size)
         params = init_layers(sizes, generator) | self.initial_noise()
         if context := self.config.context_size:
-            params["weight_context"] = _xavier(context, sizes[1], generator)
+            params["weight_context"] = xavier_uniform(context, sizes[1], generator)
             params[CONTEXT] = torch.zeros(context)
         return params | self.initial_statistics()
 
@@ -107,22 +107,6 @@ class GaussianMlpPolicy(Policy):
         count = len(self.config.hidden_sizes) + 1
         return [(params[f"weight_{i}"], params[f"bias_{i}"]) for i in range(count)]
 
-    def of_layers(
-        self,
-        layers: Sequence[tuple[Tensor, Tensor]],
-        log_std: Tensor,
-        statistics: Statistics | None,
-    ) -> Params:
-        """The parameters with these linear layers, the inverse of `layers`: copies."""
-        params: Params = {}
-        for i, (weight, bias) in enumerate(layers):
-            params |= {f"weight_{i}": weight, f"bias_{i}": bias}
-        params |= {"log_std": log_std} | (statistics.entries() if statistics else {})
-        return {
-            name: value.detach().clone(memory_format=torch.contiguous_format)
-            for name, value in params.items()
-        }
-
 
 def as_mlp(policy: Policy) -> GaussianMlpPolicy:
     """The policy, for what only a feed-forward one has.
@@ -138,11 +122,25 @@ def as_mlp(policy: Policy) -> GaussianMlpPolicy:
     return policy
 
 
+def of_layers(
+    layers: Sequence[tuple[Tensor, Tensor]], log_std: Tensor, statistics: Statistics | None
+) -> Params:
+    """Parameters with these linear layers, the inverse of `GaussianMlpPolicy.layers`: copies."""
+    params: Params = {}
+    for i, (weight, bias) in enumerate(layers):
+        params |= {f"weight_{i}": weight, f"bias_{i}": bias}
+    params |= {"log_std": log_std} | (statistics.entries() if statistics else {})
+    return {
+        name: value.detach().clone(memory_format=torch.contiguous_format)
+        for name, value in params.items()
+    }
+
+
 def init_layers(sizes: Sequence[int], generator: Generator) -> Params:
     """Xavier-uniform weights (in, out) and zero biases of linear layers between these sizes."""
     params: Params = {}
     for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        params[f"weight_{i}"] = _xavier(fan_in, fan_out, generator)
+        params[f"weight_{i}"] = xavier_uniform(fan_in, fan_out, generator)
         params[f"bias_{i}"] = torch.zeros(fan_out)
     return params
 
@@ -173,6 +171,7 @@ def forward(
     return hidden
 
 
-def _xavier(fan_in: int, fan_out: int, generator: Generator) -> Tensor:
+def xavier_uniform(fan_in: int, fan_out: int, generator: Generator) -> Tensor:
+    """Weights of a linear map, (fan_in, fan_out) (Glorot & Bengio 2010)."""
     bound = math.sqrt(6 / (fan_in + fan_out))
     return (2 * torch.rand((fan_in, fan_out), generator=generator) - 1) * bound

@@ -89,9 +89,11 @@ class StepBuffers:
 
     def _believe(self, belief: Belief) -> None:
         """Update the belief in the worlds whose episode goes on."""
-        if belief:
+        # What a policy hands back as it got it is not copied: a window of steps can be large.
+        changed = {name: v for name, v in belief.items() if v is not self.belief[name]}
+        if changed:
             alive = self.alive.view(self._by_policy)
-            for name, value in where(alive, belief, self.belief).items():
+            for name, value in where(alive, changed, self.belief).items():
                 self.belief[name].copy_(value)
 
 

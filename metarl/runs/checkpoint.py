@@ -22,9 +22,9 @@ from torch import Tensor
 
 from metarl.errors import RunError
 from metarl.methods.config import TrainConfig
-from metarl.methods.setup import family_of, policy_of
+from metarl.methods.setup import family_of, learner_of, policy_of
 from metarl.outer.state import Generators, TrainState
-from metarl.policies.params import Params, learned
+from metarl.policies.params import Params
 from metarl.process import typed
 from metarl.runs.files import publish, read_json, remove_folder, replace_file, temporary_folder
 from metarl.runs.policy_folder import (
@@ -246,8 +246,7 @@ def _newest(run: Path, read: Callable[[Path], T]) -> T:
 
 def _read_checkpoint(folder: Path) -> tuple[TrainConfig, TrainState]:
     def like(saved: SavedPolicy) -> dict[str, Tensor]:
-        optimizer = saved.config.outer.init(learned(saved.params))
-        return training_tensors(TrainState(saved.params, Generators.from_seed(0), optimizer))
+        return training_tensors(learner_of(saved.config).init(seed=0))
 
     saved, counters, tensors = read_training(folder, TRAINING_FORMAT, COUNTERS, like)
     try:

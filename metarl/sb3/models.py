@@ -46,7 +46,8 @@ def from_ppo(
             `PPO.load` restores none: give `VecNormalize.load(...)` here.
 
     Raises:
-        InputError: for a policy of another kind, or spaces that are not the family's.
+        InputError: for a policy of another kind, stacked observations, or spaces that are not the
+            family's.
     """
     task_family = load_family(family)
     sb3_policy = model.policy
@@ -61,6 +62,7 @@ def from_ppo(
             "without gSDE"
         )
     name = task_family.name
+    _check_unstacked(sb3_policy, task_family.observation_size, name)
     check_spaces(Policy.for_family(task_family, MlpConfig()), sb3_policy, f"a policy of {name}")
     normaliser = _normaliser(sb3_policy, normaliser or model.get_vec_normalize_env())
     network = MlpConfig(
@@ -102,7 +104,7 @@ def to_ppo(
 
     Raises:
         InputError: for other spaces, an environment that normalises observations itself, or a
-            policy with action bounds of its own.
+            policy with a memory or with action bounds of its own.
     """
     function = as_mlp(policy.saved.policy)
     check_spaces(function, env)
@@ -130,6 +132,22 @@ def to_ppo(
     with torch.device(model.device):
         put_into(model.policy, function, params)
     return model
+
+
+def _check_unstacked(sb3_policy: ActorCriticPolicy, size: int, family: str) -> None:
+    """Refuse a policy that reads several observations, each of `size` numbers.
+
+    Raises:
+        InputError: naming the baseline that does.
+    """
+    reads = sb3_policy.observation_space.shape
+    if reads is not None and len(reads) == 1 and reads[0] > size and reads[0] % size == 0:
+        raise InputError(
+            f"observation space of shape ({reads[0]},): {reads[0] // size} observations of "
+            f"{family}, as VecFrameStack gives them, but a converted policy reads one; instead "
+            f"train `metarl baseline frame-stack {family}`, which also reads the actions between "
+            "them"
+        )
 
 
 def _normaliser(sb3_policy: ActorCriticPolicy, env: VecNormalize | None) -> VecNormalize | None:

@@ -15,9 +15,10 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 from torch import Tensor
 
+from metarl.sb3.frames import StackedFrames
 from metarl.sb3.vec_env import TaskVecEnv
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -63,6 +64,9 @@ def training_tensors(model: PPO, normaliser: VecNormalize) -> dict[str, Tensor]:
         "torch_generator": torch.random.get_rng_state(),
         "numpy_generator": np.append(keys, position).astype(np.int64),
     }
+    frames = outermost(model)
+    if isinstance(frames, StackedFrames):
+        saved |= {f"frames.{name}": value for name, value in frames.state().items()}
     tensors = {name: torch.as_tensor(value).contiguous() for name, value in saved.items()}
     return {n: t.clone() for n, t in tensors.items()} | {
         f"env.{name}": value.contiguous() for name, value in env.state().items()
@@ -87,17 +91,34 @@ def restore(model: PPO, normaliser: VecNormalize, state: Mapping[str, Tensor]) -
     for label, statistics in _statistics(normaliser).items():
         mean, var, count = (state[f"{label}.{name}"].numpy().copy() for name in STATISTICS)
         statistics.mean, statistics.var, statistics.count = mean, var, float(count)
-    again = env.set_state({n[4:]: value for n, value in state.items() if n.startswith("env.")})
+    again = env.set_state(_named(state, "env."))
     going_on = ~again.numpy()
     normaliser.returns = state["discounted_returns"].numpy() * going_on
     monitor.episode_returns = state["episode_returns"].numpy() * going_on
     monitor.episode_lengths = state["episode_lengths"].numpy() * going_on
-    model._last_obs = normaliser.normalize_obs(env.last_observations)
+    frames = outermost(model)
+    if isinstance(frames, StackedFrames):
+        frames.set_state(_named(state, "frames."), again)
+        model._last_obs = frames.read(env.last_observations)
+    else:
+        model._last_obs = normaliser.normalize_obs(env.last_observations)
     model._last_episode_starts = state["episode_starts"].numpy() | again.numpy()
     torch.random.set_rng_state(state["torch_generator"])
     *keys, position = state["numpy_generator"].tolist()
     np.random.set_state(("MT19937", np.array(keys, np.uint32), position, 0, 0.0))  # noqa: NPY002
     return int(again.sum())
+
+
+def outermost(model: PPO) -> VecEnv:
+    """The worlds as the model sees them."""
+    env = model.get_env()
+    assert env is not None
+    return env
+
+
+def _named(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Entries with a prefix, by their names without it."""
+    return {n.removeprefix(prefix): value for n, value in state.items() if n.startswith(prefix)}
 
 
 def _environments(normaliser: VecNormalize) -> tuple[VecMonitor, TaskVecEnv]:

@@ -19,13 +19,15 @@ from metarl.methods.config import TrainConfig
 from metarl.methods.setup import family_of, policy_of
 from metarl.outer.ppo import Ppo
 from metarl.policies.base import Policy
+from metarl.policies.frame_stack import as_frame_stack
 from metarl.policies.mlp import as_mlp
 from metarl.policies.params import Params
 from metarl.rollouts.threads import torch_threads
 from metarl.runs.checkpoint import load_baseline_checkpoint, save_policy_checkpoint
 from metarl.runs.metrics_log import MetricsLogger
 from metarl.runs.progress import Progress
-from metarl.sb3.state import global_generators_kept, restore, training_tensors
+from metarl.sb3.frames import StackedFrames
+from metarl.sb3.state import global_generators_kept, outermost, restore, training_tensors
 from metarl.sb3.vec_env import TaskVecEnv
 from metarl.sb3.weights import converted, set_initial_actions
 from metarl.training.signals import StopSignals
@@ -100,10 +102,12 @@ def train_baseline(
 def make_ppo(config: TrainConfig, env: TaskVecEnv) -> tuple[PPO, VecNormalize]:
     """SB3's PPO of the configuration, on monitored worlds, and its normaliser.
 
-    Rewards are normalised for the critic; returns in the logs are raw.
+    Rewards are normalised for the critic; returns in the logs are raw. A policy on a stack of
+    frames reads the worlds through `StackedFrames`.
 
     Raises:
-        InputError: if `config.outer` is not PPO, or a minibatch has fewer than two samples.
+        InputError: if `config.outer` is not PPO, a minibatch has fewer than two samples, or the
+            policy has another memory than a stack of frames.
     """
     outer = config.outer
     if not isinstance(outer, Ppo):
@@ -114,13 +118,15 @@ def make_ppo(config: TrainConfig, env: TaskVecEnv) -> tuple[PPO, VecNormalize]:
             f"outer.minibatches = {outer.minibatches}: {env.num_envs} worlds x {config.horizon} "
             f"steps can make at most {samples // 2}"
         )
-    policy = as_mlp(Policy.for_family(env.family, config.policy))
+    policy = Policy.for_family(env.family, config.policy)
     normalize = config.policy.normalize_observations
     normaliser = VecNormalize(VecMonitor(env), norm_obs=normalize, gamma=config.discount)
-    sizes = list(policy.config.hidden_sizes)
+    stack = as_frame_stack(policy)
+    network = (stack or as_mlp(policy)).config
+    sizes = list(network.hidden_sizes)
     model = PPO(
         ActorCriticPolicy,
-        normaliser,
+        normaliser if stack is None else StackedFrames(normaliser, stack),
         n_steps=config.horizon,
         batch_size=-(-samples // outer.minibatches),
         n_epochs=outer.epochs,
@@ -131,7 +137,7 @@ def make_ppo(config: TrainConfig, env: TaskVecEnv) -> tuple[PPO, VecNormalize]:
         gae_lambda=config.gae_lambda,
         policy_kwargs={
             "net_arch": {"pi": sizes, "vf": sizes},
-            "activation_fn": nn.Tanh if policy.config.activation == "tanh" else nn.ReLU,
+            "activation_fn": nn.Tanh if network.activation == "tanh" else nn.ReLU,
         },
         seed=config.seed,
         device="cpu",
@@ -149,7 +155,7 @@ class PpoLearner:
         worlds = config.meta_batch_size * config.episodes_per_task
         self._config = config
         self._samples = worlds * config.horizon
-        self._policy = as_mlp(policy_of(config))
+        self._policy = policy_of(config)
         self._task = {} if task is None else {"task": task.describe(0)}
         env = TaskVecEnv(
             family_of(config),
@@ -161,7 +167,7 @@ class PpoLearner:
         )
         self._model, self._normaliser = make_ppo(config, env)
         self._model.set_logger(Logger(None, []))  # SB3 would make a folder for it
-        self._model._last_obs = self._normaliser.reset()  # pyright: ignore[reportAttributeAccessIssue]
+        self._model._last_obs = outermost(self._model).reset()  # pyright: ignore[reportAttributeAccessIssue]
         self._model._last_episode_starts = np.ones(worlds, dtype=bool)
         self.iteration = 0
         """Iterations finished."""

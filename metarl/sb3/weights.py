@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor, nn
 
 from metarl.policies.base import Policy
-from metarl.policies.mlp import GaussianMlpPolicy
+from metarl.policies.mlp import GaussianMlpPolicy, of_layers
 from metarl.policies.normaliser import VAR_FLOOR, Statistics
 from metarl.policies.params import Params
 
@@ -46,7 +46,7 @@ class ObservationNormaliser(BaseFeaturesExtractor):
 
 @torch.no_grad()
 def converted(
-    sb3_policy: ActorCriticPolicy, normaliser: VecNormalize | None, policy: GaussianMlpPolicy
+    sb3_policy: ActorCriticPolicy, normaliser: VecNormalize | None, policy: Policy
 ) -> Params:
     """Parameters with which `policy` acts as SB3's policy does behind the normaliser.
 
@@ -54,8 +54,9 @@ def converted(
     which `policy.controls` scales around its middle and clips. So the last layer takes the
     inverse of that scaling. The critic is left out.
 
-    `sb3_policy` has a network for the actor alone, shaped as `policy`. Without `normaliser` its
-    observations are not normalised, or by an `ObservationNormaliser` of its own.
+    `sb3_policy` has a network for the actor alone, shaped as that of `policy`, of kind mlp or
+    frame-stack. Without `normaliser` its observations are not normalised, or by an
+    `ObservationNormaliser` of its own.
     """
     middle, scale = output_scaling(policy)
     layers = [(layer.weight.cpu().T, layer.bias.cpu()) for layer in actor_layers(sb3_policy)]
@@ -76,7 +77,7 @@ def converted(
             torch.from_numpy(variance).float(),
             torch.tensor([float(rms.count)]),
         )
-    return policy.of_layers(layers, log_std, statistics)
+    return of_layers(layers, log_std, statistics)
 
 
 @torch.no_grad()

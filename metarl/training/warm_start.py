@@ -12,9 +12,9 @@ from metarl.adaptation.none import Unadapted
 from metarl.methods.config import TrainConfig
 from metarl.methods.meta import METHODS
 from metarl.methods.settings import flag
-from metarl.methods.setup import family_of, policy_of
-from metarl.outer.state import Generators, TrainState, initial_params
-from metarl.policies.params import ADAPTATION, Params, learned
+from metarl.methods.setup import family_of, learner_of, policy_of
+from metarl.outer.state import TrainState
+from metarl.policies.params import ADAPTATION, Params
 from metarl.runs.checkpoint import load_policy
 from metarl.runs.policy_folder import SavedPolicy, check_middle
 from metarl_envs import InputError
@@ -73,8 +73,7 @@ def begun(saved: SavedPolicy, config: TrainConfig) -> tuple[TrainConfig, TrainSt
     network = config.policy.with_network_of(source.policy)
     network = dataclasses.replace(network, action_scale=scale * network.action_scale)
     config = dataclasses.replace(config, policy=network)
-    generators = Generators.from_seed(config.seed)
-    fresh = initial_params(policy_of(config), config.inner, generators.init)
+    state = learner_of(config).init(config.seed)
     same = type(source.inner) is type(config.inner)
     start = {
         name: params[name].clone()
@@ -82,9 +81,9 @@ def begun(saved: SavedPolicy, config: TrainConfig) -> tuple[TrainConfig, TrainSt
         and params[name].shape == value.shape
         and (same or not name.startswith(ADAPTATION))
         else value
-        for name, value in fresh.items()
+        for name, value in state.params.items()
     }
-    return config, TrainState(start, generators, config.outer.init(learned(start)))
+    return config, dataclasses.replace(state, params=start)
 
 
 def load_start(path: Path, config: TrainConfig) -> tuple[SavedPolicy, TrainConfig]:

@@ -263,7 +263,7 @@ def saved(run: Path) -> Values:
 
 def evaluated(run: Path, tasks: int = 6, **how: Any) -> Values:
     """An evaluation's summary and table, as in evaluation.json and evaluation.csv."""
-    found = metarl.evaluate(run, tasks=tasks, episodes=4, seed=2, **HERE, **how)
+    found = metarl.evaluate(run, tasks=tasks, episodes=4, seed=2, **HERE, **{"budgets": ()} | how)
     rows = found.evaluation.records()
     return {
         "summary": dict(numbers(found.summary())),

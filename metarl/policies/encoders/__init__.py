@@ -6,7 +6,11 @@ from collections.abc import Mapping
 
 from metarl.policies.encoders.base import Encoder
 from metarl.policies.encoders.gru import Gru
+from metarl.policies.encoders.lstm import Lstm
+from metarl.policies.encoders.scan import Scan
 
 ENCODERS: Mapping[str, type[Encoder]] = {
     "gru": Gru,
+    "lstm": Lstm,
+    "scan": Scan,
 }

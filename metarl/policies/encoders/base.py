@@ -6,13 +6,14 @@ Axes: M policies, E worlds each, L steps, D inputs, H summary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
 from metarl.policies.belief import Belief
+from metarl.policies.mlp import xavier_uniform
 from metarl.policies.params import Params
 
 PREFIX = "encoder."
@@ -55,6 +56,41 @@ class Encoder(ABC):
         return torch.stack(summaries, dim=-2)
 
 
-def num_policies(params: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, ...]:
-    """(M,), or () for one policy, from an entry that has `dims` axes of its own."""
-    return tuple(params[name].shape[:-dims])
+def xavier(name: str, inputs: int, outputs: Sequence[int], generator: Generator) -> Params:
+    """Weight and zero bias of linear maps side by side, Xavier-uniform each.
+
+    Args:
+        name: of the weight, (inputs, sum of outputs); the bias has "_bias" behind it.
+        inputs: units read by all maps.
+        outputs: units of each map.
+        generator: source of the weights.
+    """
+    parts = [xavier_uniform(inputs, size, generator) for size in outputs]
+    return {name: torch.cat(parts, dim=1), f"{name}_bias": torch.zeros(sum(outputs))}
+
+
+def orthogonal(size: int, count: int, generator: Generator) -> Tensor:
+    """Orthogonal maps side by side, for the recurrent weights of gates: (size, count * size)."""
+    maps = [torch.linalg.qr(torch.randn(size, size, generator=generator))[0] for _ in range(count)]
+    return torch.cat(maps, dim=1)
+
+
+def linear(params: Mapping[str, Tensor], name: str, inputs: Tensor) -> Tensor:
+    """A linear map of S rows with the entries of `xavier`: (M, S, in) -> (M, S, out)."""
+    return inputs @ params[name] + params[f"{name}_bias"].unsqueeze(-2)
+
+
+def of_one_policy(params: Mapping[str, Tensor], matrix: str) -> Params | None:
+    """The encoder's entries without the axis M if all worlds share one policy, else None.
+
+    torch's own sequences take one set of weights.
+
+    Args:
+        params: (M, ...), or of one policy.
+        matrix: name of an entry that is a matrix.
+    """
+    policies = params[matrix].shape[:-2]
+    if policies.numel() != 1:
+        return None
+    entries = {name: value for name, value in params.items() if name.startswith(PREFIX)}
+    return {name: value.squeeze(0) for name, value in entries.items()} if policies else entries

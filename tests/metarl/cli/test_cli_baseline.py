@@ -72,6 +72,26 @@ def test_evaluate_says_how_much_of_the_gap_is_closed(capsys):
     assert list(gap["test"]["closed"]) == ["random"]
 
 
+def test_a_stack_of_frames_is_chosen_compared_by_name_and_not_exported(capsys):
+    pytest.importorskip("stable_baselines3")
+    pytest.importorskip("onnx")
+    given = ["--policy.frames", "3", "--policy.observe-reward", "False"]
+    assert main(["baseline", "frame-stack", "navigation", *SMALL, *given, "--run", "frames"]) == 0
+    assert "it reads the last steps" in capsys.readouterr().out
+    network = load_run_config(Path("frames")).policy
+    assert (network.frames, network.observe_reward) == (3, False)
+    assert load_policy(Path("frames")).params["weight_0"].shape == (2 + 2 * (2 + 2 + 2), 64)
+    assert main(["baseline", "random", "navigation", "--horizon", "8", "--run", "noise"]) == 0
+    assert main(["evaluate", "frames", "noise", *EVALUATE]) == 0
+    capsys.readouterr()
+    written = json.loads(Path("comparison/comparison.json").read_text())
+    assert set(written["methods"]) == {"frame-stack", "random"}
+    assert main(["export", "frames"]) == 2
+    assert "cannot be exported as ONNX; use metarl.load" in capsys.readouterr().err
+    assert main(["baseline", "robust", "navigation", *SMALL, *given]) == 2
+    assert "policy.frames" in capsys.readouterr().err
+
+
 def test_a_stopped_baseline_goes_on_and_a_finished_one_says_how(capsys, monkeypatch):
     pytest.importorskip("stable_baselines3")
     from metarl.sb3 import training

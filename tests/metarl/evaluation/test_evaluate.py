@@ -262,7 +262,7 @@ def test_curves_over_steps_and_episodes_share_what_they_can():
 
 
 def test_adapted_parameters_of_the_first_tasks_are_kept(monkeypatch):
-    monkeypatch.setattr("metarl.evaluation.evaluate.KEPT_TASKS", 3)
+    monkeypatch.setattr("metarl.evaluation.adapting.KEPT_TASKS", 3)
     saved = tiny_policy("navigation")
     (result,) = evaluate(saved, splits=["test"], budgets=(1,), **SIZES).splits
     assert result.adapted is not None

@@ -11,7 +11,7 @@ pytest.importorskip("stable_baselines3")
 from gymnasium.spaces import Box, Discrete
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.torch_layers import FlattenExtractor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 from support.sb3_models import CLOSE, SMALL, VELOCITY, Elsewhere, env_of, observations, ppo
 from torch import nn
 
@@ -153,6 +153,13 @@ def image_policy():
             ),
             "navigation",
             "clip_obs = 5.0: ours clips at 10",
+        ),
+        (
+            lambda: PPO(
+                "MlpPolicy", VecFrameStack(DummyVecEnv([lambda: env_of("navigation")]), 4), **SMALL
+            ),
+            "navigation",
+            r"\(8,\): 4 observations of navigation.* `metarl baseline frame-stack navigation`",
         ),
         (lambda: of("navigation"), "navigatoin", "did you mean navigation"),
     ],

@@ -60,7 +60,7 @@ def assert_same_bits(run, reference):
     assert logged(run) == logged(reference)
 
 
-@pytest.mark.parametrize("name", ["robust", "oracle", "finetuned"])
+@pytest.mark.parametrize("name", ["robust", "frame-stack", "oracle", "finetuned"])
 def test_resumed_is_uninterrupted(tmp_path, name):
     config = tiny(name)
     whole = train(tmp_path / "whole", config)
@@ -77,9 +77,10 @@ def test_a_baseline_of_one_task_goes_on_with_it(tmp_path):
     assert load_policy(tmp_path / "parts").metadata["task"] == {"goal": [0.3, -0.2]}
 
 
-def test_worlds_go_on_in_the_middle_of_their_episodes(tmp_path):
+@pytest.mark.parametrize("name", ["robust", "frame-stack"])
+def test_worlds_go_on_in_the_middle_of_their_episodes(tmp_path, name):
     """Hoppers fall after some 20 steps, so that iterations of 25 end in the middle of episodes."""
-    config = tiny("robust", "hopper-dynamics")
+    config = tiny(name, "hopper-dynamics")
     whole = train(tmp_path / "whole", config)
     lengths = [line["rollout/ep_len_mean"] for line in read_metrics(whole)]
     assert any(length != 25 for length in lengths)
@@ -139,9 +140,10 @@ def test_gymnasium_environments_go_on_from_the_beginning_of_an_episode(tmp_path)
     assert_same_bits(interrupted(tmp_path / "parts", config), train(tmp_path / "whole", config))
 
 
-def test_gymnasium_environments_in_the_middle_of_an_episode_begin_it_again(tmp_path):
+@pytest.mark.parametrize("name", ["robust", "frame-stack"])
+def test_gymnasium_environments_in_the_middle_of_an_episode_begin_it_again(tmp_path, name):
     walking("EndingWalk-v0", EndingWalk, "ending-walk")
-    config = tiny("robust", "ending-walk")
+    config = tiny(name, "ending-walk")
     with pytest.warns(UserWarning, match=r"\d worlds were in the middle of an episode"):
         run = interrupted(tmp_path / "parts", config)
     lengths = [line["rollout/ep_len_mean"] for line in read_metrics(run)]

@@ -20,6 +20,7 @@ from metarl.deploy import MetaPolicy
 from metarl.deploy.limits import Limits
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
+from metarl.policies.frame_stack import FrameStackConfig, FrameStackPolicy
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.policies.params import head
 from metarl.runs.checkpoint import SavedPolicy, create_run
@@ -135,6 +136,15 @@ def test_an_environment_that_does_not_fit_is_refused(env, message):
     with pytest.raises(InputError, match=message) as refused:
         to_ppo(MetaPolicy(tiny_policy("navigation")), env)
     assert "\n" not in str(refused.value)
+
+
+def test_a_policy_with_a_memory_is_refused():
+    saved = tiny_policy("navigation")
+    config = dataclasses.replace(saved.config, policy=FrameStackConfig())
+    policy = FrameStackPolicy.for_family(get_family("navigation"), FrameStackConfig())
+    params = policy.init(torch.Generator().manual_seed(0))
+    with pytest.raises(InputError, match=r"FrameStackPolicy: .* without a memory"):
+        to_ppo(MetaPolicy(SavedPolicy(policy, params, config, {})), env_of("navigation"))
 
 
 def test_action_bounds_that_sb3_would_not_keep_are_refused():

@@ -41,7 +41,7 @@ def trained(folder, config, **options):
     return folder
 
 
-@pytest.mark.parametrize("name", ["robust", "finetuned", "oracle"])
+@pytest.mark.parametrize("name", ["robust", "frame-stack", "finetuned", "oracle"])
 def test_a_trained_baseline_is_a_run_that_can_be_evaluated(tmp_path, name):
     run = trained(tmp_path / "run", tiny(name))
     saved = load_policy(run)

@@ -1,0 +1,74 @@
+"""Trials: episodes in order on one task, through which a policy carries its belief along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
+
+from torch import Generator, Tensor
+
+from metarl.policies.base import Policy
+from metarl.policies.belief import Belief, where
+from metarl.policies.params import expand, to
+from metarl.rollouts.collect import Collector
+from metarl.rollouts.data import Rollouts
+
+
+class Lived(NamedTuple):
+    """Result of living through the first episodes of M x E trials."""
+
+    beliefs: dict[int, Belief]
+    """After n episodes, each (M, E, ...), by n; 0: as a trial begins."""
+    diverged: int
+    """Episodes that diverged."""
+    env_steps: int
+
+
+def remembers(policy: Policy, params: Mapping[str, Tensor]) -> bool:
+    """True for a policy that carries a belief along, and so adapts within an episode."""
+    return bool(policy.begin(params, 1))
+
+
+def live_through(
+    collector: Collector,
+    params: Mapping[str, Tensor],
+    resets: Generator,
+    actions: Generator,
+    points: Collection[int],
+    *,
+    explore: bool = False,
+    lived: Callable[[], None] = lambda: None,
+) -> Lived:
+    """Live through as many episodes as the largest of `points`, E trials of each task.
+
+    Args:
+        collector: with the tasks set.
+        params: of one policy with a belief, (...).
+        resets: source of reset noise, other for each episode.
+        actions: source of action noise.
+        points: the numbers n of episodes after which beliefs are kept.
+        explore: act with noise; False: by the mean action, as when deployed.
+        lived: called after each episode.
+    """
+    env, policy = collector.env, collector.policy
+    belief = policy.begin(expand(to(params, env.device), env.num_tasks), env.episodes_per_task)
+    kept, diverged, env_steps = {0: belief} if 0 in points else {}, 0, 0
+    for n in range(1, max(points, default=0) + 1):
+        shared = expand(params, 1)
+        rollouts = collector.collect(shared, resets, actions, explore=explore, belief=belief)
+        belief = belief_after(rollouts)
+        diverged += int(rollouts.diverged.sum())
+        env_steps += rollouts.num_steps()
+        if n in points:
+            kept[n] = belief
+        lived()
+    return Lived(kept, diverged, env_steps)
+
+
+def belief_after(rollouts: Rollouts) -> Belief:
+    """The belief that trials go on with, (M, E, ...), of rollouts that began with a given one.
+
+    A diverged episode leaves no trace in it, as it counts for no gradient step: the simulation
+    failed, and what a policy would have made of that says nothing about the task.
+    """
+    return where(~rollouts.diverged, rollouts.belief, rollouts.start)

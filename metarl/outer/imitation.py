@@ -1,0 +1,134 @@
+"""Imitation of a teacher on the student's own episodes, from the last few collections.
+
+DAgger (Ross et al. 2011, arXiv:1011.0686), as RMA's second phase (Kumar et al. 2021,
+arXiv:2107.04034): the student acts, the teacher names the action or the latent that it would have
+chosen there. Data of the teacher's own episodes would not hold what the student's mistakes lead to.
+Axes: C collections, N worlds, L steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from metarl.adaptation.adam import adam_step
+from metarl.outer.trial_ppo import clipped_gradient, leaves, prefixed, without_prefix
+from metarl.policies.memory import MemoryPolicy
+from metarl.policies.params import Params, expand, learned
+from metarl.rollouts.trials import Trial
+
+Targets = Literal["actions", "latents", "both"]
+REPLAY, START, COUNT = "replay.", "replay.start.", "replay.count"
+ACTION, LATENT = "target.action", "target.latent"
+ADAM = "imitation_adam."
+
+
+def replay_of(trial: Trial, targets: Mapping[str, Tensor], collections: int) -> Params:
+    """An empty replay for so many collections like this one."""
+    entries = _entries(trial, targets)
+    held = {
+        REPLAY + name: value.new_zeros(collections, *value.shape[1:])
+        for name, value in entries.items()
+    }
+    return held | {COUNT: torch.zeros((), dtype=torch.long)}
+
+
+def with_collection(state: Params, trial: Trial, targets: Mapping[str, Tensor]) -> Params:
+    """The replay with one more collection, in the place of the oldest if it is full."""
+    state = dict(state)
+    count = int(state[COUNT])
+    for name, value in _entries(trial, targets).items():
+        held = state[REPLAY + name].clone()
+        held[count % len(held)] = value[0]
+        state[REPLAY + name] = held
+    return state | {COUNT: torch.tensor(count + 1)}
+
+
+def replayed(state: Mapping[str, Tensor], which: Tensor) -> tuple[Trial, Params]:
+    """Trials of the replay by their numbers (n,), counted over collections and worlds."""
+    held = without_prefix(REPLAY, {n: v for n, v in state.items() if n != COUNT})
+    chosen = {name: value.flatten(0, 1)[which].unsqueeze(0) for name, value in held.items()}
+    start = without_prefix("start.", chosen)
+    own = {f.name: chosen[f.name] for f in fields(Trial) if f.name != "start"}
+    targets = {name: chosen[name] for name in (ACTION, LATENT) if name in chosen}
+    return Trial(**own, start=start), targets
+
+
+def imitate(
+    policy: MemoryPolicy,
+    params: Params,
+    training: Params,
+    *,
+    targets: Targets,
+    passes: int,
+    minibatches: int,
+    learning_rate: float,
+    max_grad_norm: float,
+    generator: Generator,
+) -> tuple[Params, Params, dict[str, float]]:
+    """Adam on the distance from the teacher, over trials drawn from the replay.
+
+    Args:
+        policy: the student.
+        params: of the student, without axis M.
+        training: with the replay and Adam's state.
+        targets: what the student takes over: the teacher's mean actions, its latents, or both.
+        passes: each is over as many trials as one collection holds.
+        minibatches: Adam steps per pass.
+        learning_rate: Adam's step size.
+        max_grad_norm: longest gradient of a step.
+        generator: of the draws.
+
+    Returns:
+        Parameters, training state, metrics.
+    """
+    adam, moving = without_prefix(ADAM, training), learned(params)
+    collections, worlds = training[REPLAY + "valid"].shape[:2]
+    filled = min(int(training[COUNT]), collections) * worlds
+    errors, norms = [], []
+    for _ in range(passes):
+        drawn = torch.randperm(filled, generator=generator)[:worlds]
+        for which in drawn.chunk(minibatches):
+            trial, wanted = replayed(training, which)
+            at = leaves(moving)
+            loss = distance(policy, expand(params | at, 1), trial, wanted, targets)
+            gradient, norm = clipped_gradient(loss, at, max_grad_norm)
+            moving, adam = adam_step(moving, gradient, adam, learning_rate, learning_rate)
+            errors.append(loss.detach())
+            norms.append(norm)
+    metrics = {
+        "train/imitation_loss": float(torch.stack(errors).mean()),
+        "train/grad_norm": float(torch.stack(norms).mean()),
+    }
+    return params | moving, training | prefixed(ADAM, adam), metrics
+
+
+def distance(
+    policy: MemoryPolicy,
+    params: Mapping[str, Tensor],
+    trial: Trial,
+    wanted: Mapping[str, Tensor],
+    targets: Targets,
+) -> Tensor:
+    """Mean squared distance of actions and of latents over valid steps, summed: ()."""
+    dist, summaries = policy.scan(params, trial)
+    weight = trial.valid.unsqueeze(-1) / trial.valid.sum()
+    total = torch.zeros((), device=weight.device)
+    if targets != "latents":
+        error = (dist.mean - wanted[ACTION]) / policy.config.action_scale
+        total = total + (error.square() * weight).sum()
+    if targets != "actions":
+        latents = policy.latent(params, summaries.flatten(1, 2)).unflatten(1, weight.shape[1:3])
+        error = latents - wanted[LATENT].unsqueeze(2)
+        total = total + (error.square() * weight).sum()
+    return total
+
+
+def _entries(trial: Trial, targets: Mapping[str, Tensor]) -> Params:
+    """Tensors of a collection by name, each (1, N, ...)."""
+    own = {name: value for name, value in vars(trial).items() if name != "start"}
+    return own | {"start." + name: value for name, value in trial.start.items()} | dict(targets)

@@ -1,0 +1,139 @@
+"""RL^2: PPO through a memory over whole trials.
+
+Duan et al. 2016, arXiv:1611.02779; Wang et al. 2016, arXiv:1611.05763. The memory reads actions,
+rewards and ends of episodes, and the return of the whole trial is what it is trained for: finding
+out the task becomes part of acting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from metarl.outer.continued import no_trials, trials_after, trials_now
+from metarl.outer.critic import Critic
+from metarl.outer.learner import Learner, LearnerParts, LearnerSettings, Update
+from metarl.outer.meta_gradient import CPU, update_normaliser
+from metarl.outer.state import Generators, TrainState
+from metarl.outer.trial_ppo import Actor, PpoSettings, paced, ppo_update
+from metarl.policies.base import Policy
+from metarl.policies.belief import Belief
+from metarl.policies.memory import MemoryPolicy
+from metarl.policies.params import Params, expand, to
+from metarl.rollouts.collect import Collector
+from metarl.rollouts.trials import TrialExperience, collect_trial
+from metarl_envs import InputError, Tasks
+from metarl_envs.inputs.numbers import Count, Share
+
+
+@dataclass(frozen=True)
+class Rl2(PpoSettings, LearnerSettings):
+    """PPO over trials of a policy with a memory."""
+
+    trial_episodes: Count = 2
+    """Episodes of a trial in an iteration, >= 1; gradients pass through all of them."""
+    goes_on: Share = 0.0
+    """Probability that a trial goes on in the next iteration, in [0, 1]."""
+    critic: Literal["memory", "task"] = "memory"
+    """Knowledge of the critic: a memory of its own, or the true task and the policy's memory."""
+    final_rate: Share = 0.1
+    """Factor on both step sizes at the end of training; until then they follow half a cosine."""
+
+    def learner(self, parts: LearnerParts) -> Learner:
+        return Rl2Learner(self, parts)
+
+
+class Rl2Learner(Learner[TrialExperience]):
+    """Collects a stretch of every task's trial, and takes PPO's steps on it."""
+
+    def __init__(self, settings: Rl2, parts: LearnerParts) -> None:
+        self._settings, self._parts = settings, parts
+        self._actor = Actor(with_memory(parts.policy), critic_of(parts, settings.critic))
+
+    @property
+    def policy(self) -> Policy:
+        return self._parts.policy
+
+    def init(self, seed: int) -> TrainState:
+        generators = Generators.from_seed(seed)
+        params = self.policy.init(generators.init)
+        training = self._actor.init_training(params, generators.init)
+        return TrainState(params, generators, training | fresh_trials(self._parts, params))
+
+    def collect(self, collector: Collector, state: TrainState, tasks: Tasks) -> TrialExperience:
+        return collect_stretch(collector, self._parts, state, tasks, self._settings.trial_episodes)
+
+    def update(self, state: TrainState, experience: TrialExperience) -> Update:
+        parts, settings = self._parts, self._settings
+        params, training, metrics = ppo_update(
+            self._actor,
+            to(state.params, parts.device),
+            to(state.optimizer, parts.device),
+            experience.trial.to(parts.device),
+            settings,
+            state.generators.order,
+            discount=parts.inner.discount,
+            gae_lambda=parts.inner.gae_lambda,
+            pace=paced(state.iteration / parts.iterations, settings.final_rate),
+        )
+        params = update_normaliser(self.policy, params, experience.rollouts)
+        training = to(training, CPU) | trials_after(
+            experience.tasks, experience.belief, settings.goes_on, state.generators.order
+        )
+        return Update(params, training, metrics)
+
+
+def with_memory(policy: Policy) -> MemoryPolicy:
+    """The policy, for learners that need a memory.
+
+    Raises:
+        InputError: for another kind.
+    """
+    if not isinstance(policy, MemoryPolicy):
+        raise InputError(
+            f"policy of type {type(policy).__name__}: adapting within an episode needs a memory; "
+            "use a policy of kind memory"
+        )
+    return policy
+
+
+def critic_of(parts: LearnerParts, knowledge: Literal["memory", "task"]) -> Critic:
+    """The critic of a policy with a memory."""
+    policy = with_memory(parts.policy)
+    if knowledge == "memory":
+        return Critic(policy.observation_size, memory=policy)
+    return Critic(
+        policy.observation_size,
+        features=parts.family.task_features(parts.family.nominal_tasks()).shape[1],
+        summary=policy.config.memory_size,
+    )
+
+
+def fresh_trials(parts: LearnerParts, params: Params) -> Params:
+    """State of trials before the first iteration."""
+    return no_trials(parts.family.nominal_tasks(parts.worlds[0]), begun(parts, params))
+
+
+def begun(parts: LearnerParts, params: Params) -> Belief:
+    """The belief at the start of every trial, each (M, E, ...)."""
+    M, E = parts.worlds
+    fresh = parts.policy.begin(expand(params, 1), M * E)
+    return {name: value.reshape(M, E, *value.shape[2:]) for name, value in fresh.items()}
+
+
+def collect_stretch(
+    collector: Collector, parts: LearnerParts, state: TrainState, fresh: Tasks, num_episodes: int
+) -> TrialExperience:
+    """The next episodes of the trials that go on, and of fresh ones in the other tasks' place."""
+    tasks, belief = trials_now(state.optimizer, fresh, begun(parts, state.params))
+    collector.env.set_tasks(tasks)
+    return collect_trial(
+        collector,
+        state.params,
+        tasks,
+        parts.family.task_features(tasks),
+        num_episodes,
+        state.generators.resets,
+        state.generators.actions,
+        belief,
+    )

@@ -1,0 +1,190 @@
+"""Trials: what one policy lives through on one task, n episodes in order.
+
+Learners of in-episode adaptation train one policy for all tasks, so all worlds are its own: axes
+are 1 policy, N worlds, L = n*T steps, O observation, A action, F task features.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+
+from metarl.policies.belief import Belief
+from metarl.policies.params import expand
+from metarl.rollouts.collect import Collector
+from metarl.rollouts.data import Rollouts
+from metarl_envs import Tasks
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A stretch of n episodes of N trials, joined in time. Padding is where `valid` is false.
+
+    It has the members of `metarl.policies.belief.Episodes`.
+    """
+
+    observations: Tensor  # (1, N, L, O)
+    actions: Tensor  # (1, N, L, A) outputs
+    log_probs: Tensor  # (1, N, L) of the policy that acted
+    rewards: Tensor  # (1, N, L)
+    terminated: Tensor  # (1, N, L)
+    truncated: Tensor  # (1, N, L)
+    valid: Tensor  # (1, N, L)
+    final_observations: Tensor  # (1, N, n, O) after each episode's last step
+    features: Tensor  # (1, N, F) the true task, which no deployed policy observes
+    clock: Tensor  # (1, N, L, 2) share of its episode, and of the stretch's episodes, that is over
+    start: Belief
+    """The belief before the first step, each (1, N, ...)."""
+
+    def some_worlds(self, index: Tensor) -> Trial:
+        """The trials of some worlds, (n,) of N."""
+        tensors = {name: value[:, index] for name, value in vars(self).items() if name != "start"}
+        start = {name: value[:, index] for name, value in self.start.items()}
+        return Trial(**tensors, start=start)
+
+    def to(self, device: torch.device) -> Trial:
+        """The same trials on another device."""
+        tensors = {name: v.to(device) for name, v in vars(self).items() if name != "start"}
+        return Trial(**tensors, start={name: v.to(device) for name, v in self.start.items()})
+
+
+def joined(episodes: Sequence[Rollouts], features: Tensor, start: Belief) -> Trial:
+    """The stretch of a trial that consecutive collections are, each of one episode per world.
+
+    Args:
+        episodes: n collections, (M, E, T, ...), each continuing the trials of the one before.
+        features: of the tasks, (M, F).
+        start: the belief that the first collection began with, each (M, E, ...).
+    """
+    M, E, T = episodes[0].valid.shape
+
+    def over_time(name: str) -> Tensor:
+        return torch.cat([getattr(e, name) for e in episodes], dim=2).flatten(0, 1).unsqueeze(0)
+
+    names = ("observations", "actions", "log_probs", "rewards", "terminated", "truncated", "valid")
+    n = len(episodes)
+    clock = torch.cartesian_prod(torch.arange(n) / n, torch.arange(T) / T).flip(-1)  # (n*T, 2)
+    final = torch.stack([e.final_observations for e in episodes], dim=2)
+    return Trial(
+        **{name: over_time(name) for name in names},
+        final_observations=final.flatten(0, 1).unsqueeze(0),
+        features=features.to(final).repeat_interleave(E, dim=0).unsqueeze(0),
+        clock=clock.to(final).expand(1, M * E, n * T, 2),
+        start={name: v.reshape(1, M * E, *v.shape[2:]) for name, v in start.items()},
+    )
+
+
+@dataclass(frozen=True)
+class TrialExperience:
+    """Episodes of every world's trial in order, as a learner collects them."""
+
+    rollouts: Sequence[Rollouts]
+    """n collections, (M, E, T, ...)."""
+    trial: Trial
+    """The same, joined."""
+    tasks: Tasks
+    """M."""
+    collect_s: float
+    """Wall-clock seconds of the collections."""
+
+    @property
+    def belief(self) -> Belief:
+        """The belief after the last episode, each (M, E, ...)."""
+        return self.rollouts[-1].belief
+
+
+def collect_trial(
+    collector: Collector,
+    params: Mapping[str, Tensor],
+    tasks: Tasks,
+    features: Tensor,
+    num_episodes: int,
+    resets: Generator,
+    actions: Generator,
+    belief: Belief,
+) -> TrialExperience:
+    """n episodes in each world, by one policy with exploration.
+
+    Args:
+        collector: of an environment whose tasks are set.
+        params: of one policy, without axis M.
+        tasks: M.
+        features: of the tasks, (M, F).
+        num_episodes: n.
+        resets, actions: sources of noise.
+        belief: before the first episode, each (M, E, ...).
+    """
+    began, shared = time.perf_counter(), expand(params, 1)
+    episodes: list[Rollouts] = []
+    for _ in range(num_episodes):
+        before = episodes[-1].belief if episodes else belief
+        episodes.append(collector.collect(shared, resets, actions, belief=before))
+    trial = joined(episodes, features, belief)
+    return TrialExperience(episodes, trial, tasks, time.perf_counter() - began)
+
+
+def trial_advantages(
+    rewards: Tensor,
+    values: Tensor,
+    ended: Tensor,
+    valid: Tensor,
+    discount: float,
+    gae_lambda: float,
+    *,
+    across_episodes: bool,
+) -> Tensor:
+    """Generalised advantage estimates over a trial (Schulman et al. 2016, Eq. 16): (..., L).
+
+    The value after the stretch's last step is 0: the objective is the return of so many episodes of
+    so many steps, and the critic sees the clock. For the same reason it does not matter whether an
+    episode terminated or its clock ran out.
+
+    Args:
+        rewards, values, valid: (..., L).
+        ended: (..., L), true at the last valid step of an episode.
+        discount: gamma.
+        gae_lambda: lambda.
+        across_episodes: the step after an episode's last one is the next episode's first, so that
+            finding out early pays later (RL^2); False: every episode for itself.
+    """
+    following, after = torch.zeros_like(values[..., 0]), torch.zeros_like(values[..., 0])
+    advantages = torch.zeros_like(values)
+    for t in reversed(range(values.shape[-1])):
+        goes_on = torch.ones_like(following) if across_episodes else (~ended[..., t]).to(following)
+        delta = rewards[..., t] + discount * goes_on * following - values[..., t]
+        estimate = delta + discount * gae_lambda * goes_on * after
+        after = torch.where(valid[..., t], estimate, after)
+        following = torch.where(valid[..., t], values[..., t], following)
+        advantages[..., t] = torch.where(valid[..., t], estimate, 0.0)
+    return advantages
+
+
+def as_steps(trial: Trial, *others: Tensor) -> tuple[Trial, tuple[Tensor, ...]]:
+    """Every step as a world of its own, for a policy whose acts depend on no earlier step.
+
+    Args:
+        trial: (1, N, L, ...).
+        others: more tensors of its steps, (1, N, L).
+
+    Returns:
+        The same with axes (1, N*L, 1, ...).
+    """
+    L = trial.valid.shape[2]
+
+    def split(value: Tensor) -> Tensor:
+        return value.flatten(1, 2).unsqueeze(2)
+
+    names = ("observations", "actions", "log_probs", "rewards", "terminated", "truncated", "valid")
+    steps = replace(
+        trial,
+        **{name: split(getattr(trial, name)) for name in names},
+        final_observations=trial.final_observations[:, :, -1:].repeat_interleave(L, dim=1),
+        features=trial.features.repeat_interleave(L, dim=1),
+        clock=split(trial.clock),
+        start={name: value.repeat_interleave(L, dim=1) for name, value in trial.start.items()},
+    )
+    return steps, tuple(map(split, others))

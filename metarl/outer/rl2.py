@@ -10,9 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from metarl.adaptation.base import Adaptation
 from metarl.outer.continued import no_trials, trials_after, trials_now
 from metarl.outer.critic import Critic
-from metarl.outer.learner import Learner, LearnerParts, LearnerSettings, Update
+from metarl.outer.learner import (
+    Learner,
+    LearnerParts,
+    LearnerSettings,
+    Phase,
+    Update,
+    check_unadapted,
+)
 from metarl.outer.meta_gradient import CPU, update_normaliser
 from metarl.outer.state import Generators, TrainState
 from metarl.outer.trial_ppo import Actor, PpoSettings, paced, ppo_update
@@ -23,7 +31,7 @@ from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.trials import TrialExperience, collect_trial
 from metarl_envs import InputError, Tasks
-from metarl_envs.inputs.numbers import Count, Share
+from metarl_envs.inputs.numbers import Count, Natural, Share
 
 
 @dataclass(frozen=True)
@@ -38,9 +46,20 @@ class Rl2(PpoSettings, LearnerSettings):
     """Knowledge of the critic: a memory of its own, or the true task and the policy's memory."""
     final_rate: Share = 0.1
     """Factor on both step sizes at the end of training; until then they follow half a cosine."""
+    critic_first: Natural = 0
+    """Iterations in which the critic alone learns, such as before a policy of `--start` moves."""
 
     def learner(self, parts: LearnerParts) -> Learner:
         return Rl2Learner(self, parts)
+
+    def phases(self, iterations: int, adaptation_steps: int) -> list[Phase]:
+        return [Phase("", iterations, self.trial_episodes)]
+
+    def collections_held(self, adaptation_steps: int) -> int:
+        return self.trial_episodes
+
+    def check(self, adaptation: Adaptation) -> None:
+        check_unadapted("RL^2", adaptation)
 
 
 class Rl2Learner(Learner[TrialExperience]):
@@ -75,6 +94,7 @@ class Rl2Learner(Learner[TrialExperience]):
             discount=parts.inner.discount,
             gae_lambda=parts.inner.gae_lambda,
             pace=paced(state.iteration / parts.iterations, settings.final_rate),
+            policy_moves=state.iteration >= settings.critic_first,
         )
         params = update_normaliser(self.policy, params, experience.rollouts)
         training = to(training, CPU) | trials_after(

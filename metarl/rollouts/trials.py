@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from metarl.policies.belief import Belief
+from metarl.policies.belief import Belief, where
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
@@ -94,7 +94,16 @@ class TrialExperience:
     @property
     def belief(self) -> Belief:
         """The belief after the last episode, each (M, E, ...)."""
-        return self.rollouts[-1].belief
+        return belief_after(self.rollouts[-1])
+
+
+def belief_after(rollouts: Rollouts) -> Belief:
+    """The belief that trials go on with, (M, E, ...), of rollouts that began with a given one.
+
+    A diverged episode leaves no trace in it, as it counts for no gradient step: the simulation
+    failed, and what a policy would have made of that says nothing about the task.
+    """
+    return where(~rollouts.diverged, rollouts.belief, rollouts.start)
 
 
 def collect_trial(
@@ -121,7 +130,7 @@ def collect_trial(
     began, shared = time.perf_counter(), expand(params, 1)
     episodes: list[Rollouts] = []
     for _ in range(num_episodes):
-        before = episodes[-1].belief if episodes else belief
+        before = belief_after(episodes[-1]) if episodes else belief
         episodes.append(collector.collect(shared, resets, actions, belief=before))
     trial = joined(episodes, features, belief)
     return TrialExperience(episodes, trial, tasks, time.perf_counter() - began)

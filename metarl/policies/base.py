@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -32,9 +32,28 @@ class Graph(Protocol):
         """Add a constant; returns its name."""
         ...
 
-    def then(self, operator: str, source: str, *operands: str) -> str:
-        """Add an operation on named values; returns the result's name."""
+    def then(self, operator: str, source: str, *operands: str, axis: int | None = None) -> str:
+        """Add an operation on named values, along an axis if it has one; the result's name."""
         ...
+
+
+class GraphStep(NamedTuple):
+    """Values that an exported policy with a belief reads at a step: their names, by robot."""
+
+    observation: str  # (N, O)
+    action: str  # (N, A) sent last, from -1 to 1 over the actuators' range
+    reward: str  # (N, 1) earned by it; "" of a policy that reads none
+    episode_end: str  # (N, 1) 1 if it ended an episode, else 0
+    memory: Mapping[str, str]  # (N, ...) entries of `GraphStart.memory`, by their names there
+
+
+class GraphStart(NamedTuple):
+    """Values of `GraphStep` for one robot that a belief stands for."""
+
+    action: Tensor  # (A,) from -1 to 1
+    reward: Tensor  # (1,)
+    episode_end: Tensor  # (1,)
+    memory: Belief  # (...)
 
 
 @dataclass(frozen=True)
@@ -198,7 +217,37 @@ class Policy(PlainFields, ABC):
             InputError: by default; a policy with a belief needs more inputs than observations.
         """
         del params, graph, observations
-        raise InputError(f"{type(self).__name__}: cannot be exported as ONNX; use metarl.load")
+        raise InputError(self._not_exported)
+
+    def add_step(
+        self, params: Mapping[str, Tensor], graph: Graph, step: GraphStep
+    ) -> tuple[str, dict[str, str]]:
+        """Add `observe` of the last outcome and then `act` of one policy to an ONNX graph.
+
+        Returns:
+            Name of the mean output, and of each entry of the memory after the step.
+
+        Raises:
+            InputError: by default, naming what can be exported.
+        """
+        del params, graph, step
+        raise InputError(self._not_exported)
+
+    def graph_start(self, belief: Belief) -> GraphStart:
+        """Inputs of `add_step` before the first step, from a belief about one robot, each (...).
+
+        Raises:
+            InputError: as of `add_step`.
+        """
+        del belief
+        raise InputError(self._not_exported)
+
+    @property
+    def _not_exported(self) -> str:
+        return (
+            f"{type(self).__name__}: cannot be exported as ONNX; policies of kind mlp and memory "
+            "(gru, lstm, scan) can; use metarl.load"
+        )
 
     @staticmethod
     def for_family(family: TaskFamily, config: PolicyConfig) -> Policy:

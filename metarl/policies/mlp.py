@@ -87,20 +87,9 @@ class GaussianMlpPolicy(Policy):
         return dict(params) | {"bias_0": bias, CONTEXT: torch.zeros_like(params[CONTEXT])}
 
     def add_mean(self, params: Mapping[str, Tensor], graph: Graph, observations: str) -> str:
-        value, params = observations, self.folded(params)
-        if known := self.statistics(params):
-            std = graph.constant("obs_std", (known.variance + VAR_FLOOR).sqrt())
-            value = graph.then("Sub", value, graph.constant("obs_mean", known.mean))
-            value = graph.then("Div", value, std)
-            lowest = graph.constant("lowest", -CLIP_OBSERVATIONS)
-            value = graph.then("Clip", value, lowest, graph.constant("highest", CLIP_OBSERVATIONS))
-        layers = self.layers(params)
-        for i, (weight, bias) in enumerate(layers):
-            names = graph.constant(f"weight_{i}", weight), graph.constant(f"bias_{i}", bias)
-            value = graph.then("Gemm", value, *names)
-            if i < len(layers) - 1:
-                value = graph.then("Tanh" if self.config.activation == "tanh" else "Relu", value)
-        return value
+        params = self.folded(params)
+        value = add_standardised(graph, observations, self.statistics(params))
+        return add_layers(graph, value, params, self.config.activation)
 
     def layers(self, params: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Weight (in, out) and bias (out,) of each linear layer, the last one included."""
@@ -169,6 +158,38 @@ def forward(
             bias = bias + added
         hidden, i = hidden @ params[f"weight_{i}"] + bias, i + 1
     return hidden
+
+
+def add_standardised(graph: Graph, observations: str, known: Statistics | None) -> str:
+    """Add `Statistics.standardised` to an ONNX graph; returns the result's name."""
+    if known is None:
+        return observations
+    std = graph.constant("obs_std", (known.variance + VAR_FLOOR).sqrt())
+    value = graph.then("Sub", observations, graph.constant("obs_mean", known.mean))
+    value = graph.then("Div", value, std)
+    lowest = graph.constant("lowest", -CLIP_OBSERVATIONS)
+    return graph.then("Clip", value, lowest, graph.constant("highest", CLIP_OBSERVATIONS))
+
+
+def add_layers(
+    graph: Graph, value: str, params: Mapping[str, Tensor], activation: Activation
+) -> str:
+    """Add `forward` of one network to an ONNX graph; returns the result's name."""
+    i = 0
+    while f"weight_{i}" in params:
+        if i > 0:
+            value = graph.then("Tanh" if activation == "tanh" else "Relu", value)
+        value = add_linear(graph, value, params, f"weight_{i}", f"bias_{i}")
+        i += 1
+    return value
+
+
+def add_linear(
+    graph: Graph, value: str, params: Mapping[str, Tensor], weight: str, bias: str
+) -> str:
+    """Add value @ weight + bias to an ONNX graph; returns the result's name."""
+    names = (graph.constant(name, params[name]) for name in (weight, bias))
+    return graph.then("Gemm", value, *names)
 
 
 def xavier_uniform(fan_in: int, fan_out: int, generator: Generator) -> Tensor:

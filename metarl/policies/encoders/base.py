@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from metarl.policies.base import Graph
 from metarl.policies.belief import Belief
 from metarl.policies.mlp import xavier_uniform
 from metarl.policies.params import Params
+from metarl_envs import InputError
 
 PREFIX = "encoder."
 """Start of the names of an encoder's parameters."""
@@ -46,6 +48,20 @@ class Encoder(ABC):
         self, params: Mapping[str, Tensor], state: Belief, inputs: Tensor
     ) -> tuple[Tensor, Belief]:
         """Summary (M, E, H) after one more step of inputs (M, E, D), and the state after it."""
+
+    def add_step(
+        self, params: Mapping[str, Tensor], graph: Graph, state: Mapping[str, str], inputs: str
+    ) -> tuple[str, dict[str, str]]:
+        """Add `step` of one encoder to an ONNX graph, with the names of its values.
+
+        Raises:
+            InputError: by default.
+        """
+        del params, graph, state, inputs
+        raise InputError(
+            f"encoder {type(self).__name__}: cannot be exported as ONNX; gru, lstm and scan can; "
+            "use metarl.load"
+        )
 
     def scan(self, params: Mapping[str, Tensor], state: Belief, inputs: Tensor) -> Tensor:
         """Summaries (M, E, L, H) after each of L steps of inputs (M, E, L, D)."""
@@ -94,3 +110,17 @@ def of_one_policy(params: Mapping[str, Tensor], matrix: str) -> Params | None:
         return None
     entries = {name: value for name, value in params.items() if name.startswith(PREFIX)}
     return {name: value.squeeze(0) for name, value in entries.items()} if policies else entries
+
+
+def add_parts(
+    graph: Graph, value: str, params: Mapping[str, Tensor], name: str, count: int
+) -> list[str]:
+    """Add `linear` to an ONNX graph, and cut its result into so many parts; their names."""
+    parts = zip(
+        params[name].chunk(count, dim=-1), params[f"{name}_bias"].chunk(count, dim=-1), strict=True
+    )
+    found = []
+    for i, (weight, bias) in enumerate(parts):
+        names = graph.constant(f"{name}_{i}", weight), graph.constant(f"{name}_bias_{i}", bias)
+        found.append(graph.then("Gemm", value, *names))
+    return found

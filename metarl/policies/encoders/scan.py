@@ -14,8 +14,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import elu
 
+from metarl.policies.base import Graph
 from metarl.policies.belief import Belief
-from metarl.policies.encoders.base import PREFIX, Encoder, linear, xavier
+from metarl.policies.encoders.base import PREFIX, Encoder, add_parts, linear, xavier
 from metarl.policies.params import Params
 
 LAYERS = 2
@@ -62,6 +63,21 @@ class Scan(Encoder):
             hidden = torch.addcmul(added, decay, state[_state(layer)])
             after[_state(layer)] = hidden
             x = self._output(params, layer, x, hidden)
+        return x, after
+
+    def add_step(
+        self, params: Mapping[str, Tensor], graph: Graph, state: Mapping[str, str], inputs: str
+    ) -> tuple[str, dict[str, str]]:
+        then, x, after = graph.then, inputs, {}
+        for layer in range(LAYERS):
+            gates, output = _names(layer)
+            gate, candidate = add_parts(graph, x, params, gates, 2)
+            kept = then("Sub", state[_state(layer)], candidate)
+            hidden = then("Add", candidate, then("Mul", then("Sigmoid", gate), kept))
+            after[_state(layer)] = hidden
+            (added,) = add_parts(graph, hidden, params, output, 1)
+            added = then("Elu", added)
+            x = then("Add", x, added) if layer else added
         return x, after
 
     def scan(self, params: Mapping[str, Tensor], state: Belief, inputs: Tensor) -> Tensor:

@@ -55,9 +55,9 @@ def evaluate(
     differ by the policy alone. Controls of every adapted point: the same tasks with another task's
     adapted parameters, and with the mean of all (see `metarl.evaluation.controls`).
 
-    A policy with a belief lives through five trials of each task by its mean action, and is measured
-    with its beliefs after as many episodes as gradient methods adapt on; its first point is a
-    trial's first episode. Control: the beliefs of another task's trials.
+    A policy with a belief lives through `TRIALS` trials of each task by its mean action, and is
+    measured with its beliefs after as many episodes as gradient methods adapt on; its first point
+    is a trial's first episode. Control: the beliefs of another task's trials.
 
     Args:
         saved: the policy with the configuration it was trained with.

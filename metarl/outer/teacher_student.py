@@ -72,6 +72,9 @@ class TeacherStudent(LearnerSettings):
     goes_on: Share = 0.5
     """Probability that a student's trial goes on in the next iteration, in [0, 1]: the lengths of
     trials are random, so that its belief holds beyond `trial_episodes`."""
+    changes: Share = 0.0
+    """Share of the student's trials whose task changes in an iteration, at a random step, in
+    [0, 1]: for robots that break in mid-life."""
     imitate: Targets = "actions"
     """What the student takes over from the teacher: its mean actions, its latents, or both."""
     teacher_sizes: tuple[Count, ...] = (64, 64)
@@ -200,20 +203,18 @@ class TeacherStudentLearner(Learner[TrialExperience]):
     def collect(self, collector: Collector, state: TrainState, tasks: Tasks) -> TrialExperience:
         phase, _, _ = self._phase(state)
         if phase != "teacher":
-            return collect_stretch(
-                collector, self._parts, state, tasks, self._settings.trial_episodes
-            )
-        features = self._features(tasks)
-        collector.env.set_tasks(tasks)
+            length, changes = self._settings.trial_episodes, self._settings.changes
+            return collect_stretch(collector, self._parts, state, tasks, length, changes)
+        features = self._features(tasks).float().unsqueeze(1)
         return collect_trial(
             self._collector_of_teacher(collector),
             without_prefix(TEACHER, state.optimizer),
             tasks,
-            features,
+            self._features,
             1,
             state.generators.resets,
             state.generators.actions,
-            {TASK_FEATURES: features.float().unsqueeze(1).expand(*self._parts.worlds, -1)},
+            {TASK_FEATURES: features.expand(*self._parts.worlds, -1)},
         )
 
     def update(self, state: TrainState, experience: TrialExperience) -> Update:
@@ -291,9 +292,7 @@ class TeacherStudentLearner(Learner[TrialExperience]):
             gae_lambda=self._parts.inner.gae_lambda,
             pace=paced(progress, 0.1),
         )
-        steps = trial.valid.shape[-1]
-        features = trial.features.unsqueeze(2).expand(-1, -1, steps, -1)
-        observed = torch.cat([trial.observations, features], dim=-1)
+        observed = torch.cat([trial.observations, trial.features], dim=-1)
         teacher = self._teacher.update_statistics(teacher, observed, trial.valid)
         return own | prefixed(TEACHER, teacher) | prefixed(TEACHER_PPO, training), metrics
 
@@ -329,13 +328,14 @@ class TeacherStudentLearner(Learner[TrialExperience]):
 
     @torch.no_grad()
     def _targets(self, own: Params, trial: Trial) -> Params:
-        """The teacher's mean actions (1, N, L, A) and latents (1, N, Z) in a student's trials."""
-        teacher = expand(without_prefix(TEACHER, own), 1)
-        observed = replace(trial, start={TASK_FEATURES: trial.features})
-        actions = self._teacher.sent(self._teacher.distribution(teacher, observed).mean)
-        if not self._student.config.latent_size:
-            return {ACTION: actions}
-        return {ACTION: actions, LATENT: self._teacher.latent(teacher, trial.features)}
+        """The teacher's mean actions (1, N, L, A) and latents (1, N, L, Z) in trials."""
+        teacher, steps = expand(without_prefix(TEACHER, own), 1), trial.valid.shape[1:]
+        features = trial.features.flatten(1, 2)
+        actions = self._teacher.mean(teacher, trial.observations.flatten(1, 2), features)
+        targets = {ACTION: self._teacher.sent(actions).unflatten(1, steps)}
+        if self._student.config.latent_size:
+            targets[LATENT] = self._teacher.latent(teacher, features).unflatten(1, steps)
+        return targets
 
     def _collector_of_teacher(self, collector: Collector) -> Collector:
         """One per environment: on a GPU its first collection captures a time step."""
@@ -367,4 +367,5 @@ class TeacherStudentLearner(Learner[TrialExperience]):
             diverged=torch.zeros(M, E, dtype=torch.bool),
         )
         features = self._features(self._parts.family.nominal_tasks(M))
+        features = features.unsqueeze(1).expand(-1, n * T, -1)
         return joined([empty] * n, features, begun(self._parts, params))

@@ -28,7 +28,7 @@ from torch import Tensor
 from metarl.deploy.policy import MetaPolicy
 from metarl.errors import RunError
 from metarl.methods.setup import family_of
-from metarl.policies.base import GraphStep
+from metarl.policies.graph import GraphStep
 from metarl.runs.files import plain, replace_file
 from metarl.runs.policy_folder import SavedPolicy, describe_family
 from metarl.versions import __version__

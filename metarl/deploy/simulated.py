@@ -104,6 +104,7 @@ def adapt_to_task(
 
     Given the rollouts, the same arithmetic as `MetaPolicy.adapt` without limits. It adapts with
     action noise, and measures as a policy is deployed: by the mean action, on episodes of its own.
+    The episodes of a policy with a memory follow one another in one world, as one trial.
 
     Args:
         saved: the policy.

@@ -11,49 +11,19 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
 from metarl.policies.belief import Belief, Episodes, Outcome, outcomes, where
 from metarl.policies.gaussian import Gaussian
+from metarl.policies.graph import Graph, GraphStart, GraphStep
 from metarl.policies.normaliser import Statistics
 from metarl.policies.params import Params, head
 from metarl_envs import InputError, TaskFamily
 from metarl_envs.inputs.numbers import Positive
 from metarl_envs.inputs.plain import PlainFields
-
-
-class Graph(Protocol):
-    """An ONNX graph that is being built."""
-
-    def constant(self, name: str, value: Tensor | float) -> str:
-        """Add a constant; returns its name."""
-        ...
-
-    def then(self, operator: str, source: str, *operands: str, axis: int | None = None) -> str:
-        """Add an operation on named values, along an axis if it has one; the result's name."""
-        ...
-
-
-class GraphStep(NamedTuple):
-    """Values that an exported policy with a belief reads at a step: their names, by robot."""
-
-    observation: str  # (N, O)
-    action: str  # (N, A) sent last, from -1 to 1 over the actuators' range
-    reward: str  # (N, 1) earned by it; "" of a policy that reads none
-    episode_end: str  # (N, 1) 1 if it ended an episode, else 0
-    memory: Mapping[str, str]  # (N, ...) entries of `GraphStart.memory`, by their names there
-
-
-class GraphStart(NamedTuple):
-    """Values of `GraphStep` for one robot that a belief stands for."""
-
-    action: Tensor  # (A,) from -1 to 1
-    reward: Tensor  # (1,)
-    episode_end: Tensor  # (1,)
-    memory: Belief  # (...)
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,22 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from metarl.policies.base import Graph, GraphStart, GraphStep, Policy, PolicyConfig
+from metarl.policies.base import Policy, PolicyConfig
 from metarl.policies.belief import Belief, Episodes, Outcome
 from metarl.policies.encoders import ENCODERS
 from metarl.policies.encoders.base import Encoder
 from metarl.policies.encoders.window import SHORTEST
 from metarl.policies.gaussian import Gaussian
-from metarl.policies.mlp import (
-    Activation,
+from metarl.policies.graph import (
+    Graph,
+    GraphStart,
+    GraphStep,
     add_layers,
     add_linear,
     add_standardised,
+)
+from metarl.policies.mlp import (
+    Activation,
     forward,
     init_layers,
 )

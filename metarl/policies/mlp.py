@@ -11,10 +11,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from metarl.policies.base import Graph, Policy, PolicyConfig
+from metarl.policies.base import Policy, PolicyConfig
 from metarl.policies.belief import Belief, Episodes
 from metarl.policies.gaussian import Gaussian
-from metarl.policies.normaliser import CLIP_OBSERVATIONS, VAR_FLOOR, Statistics
+from metarl.policies.graph import Graph, add_layers, add_standardised
+from metarl.policies.normaliser import Statistics
 from metarl.policies.params import Params
 from metarl_envs import InputError
 from metarl_envs.inputs.numbers import Count, Natural
@@ -158,38 +159,6 @@ def forward(
             bias = bias + added
         hidden, i = hidden @ params[f"weight_{i}"] + bias, i + 1
     return hidden
-
-
-def add_standardised(graph: Graph, observations: str, known: Statistics | None) -> str:
-    """Add `Statistics.standardised` to an ONNX graph; returns the result's name."""
-    if known is None:
-        return observations
-    std = graph.constant("obs_std", (known.variance + VAR_FLOOR).sqrt())
-    value = graph.then("Sub", observations, graph.constant("obs_mean", known.mean))
-    value = graph.then("Div", value, std)
-    lowest = graph.constant("lowest", -CLIP_OBSERVATIONS)
-    return graph.then("Clip", value, lowest, graph.constant("highest", CLIP_OBSERVATIONS))
-
-
-def add_layers(
-    graph: Graph, value: str, params: Mapping[str, Tensor], activation: Activation
-) -> str:
-    """Add `forward` of one network to an ONNX graph; returns the result's name."""
-    i = 0
-    while f"weight_{i}" in params:
-        if i > 0:
-            value = graph.then("Tanh" if activation == "tanh" else "Relu", value)
-        value = add_linear(graph, value, params, f"weight_{i}", f"bias_{i}")
-        i += 1
-    return value
-
-
-def add_linear(
-    graph: Graph, value: str, params: Mapping[str, Tensor], weight: str, bias: str
-) -> str:
-    """Add value @ weight + bias to an ONNX graph; returns the result's name."""
-    names = (graph.constant(name, params[name]) for name in (weight, bias))
-    return graph.then("Gemm", value, *names)
 
 
 def xavier_uniform(fan_in: int, fan_out: int, generator: Generator) -> Tensor:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from metarl.policies.base import Graph
 from metarl.policies.belief import Belief
+from metarl.policies.graph import Graph
 from metarl.policies.mlp import xavier_uniform
 from metarl.policies.params import Params
 from metarl_envs import InputError
@@ -112,17 +112,3 @@ def of_one_policy(params: Mapping[str, Tensor], matrix: str) -> Params | None:
         return None
     entries = {name: value for name, value in params.items() if name.startswith(PREFIX)}
     return {name: value.squeeze(0) for name, value in entries.items()} if policies else entries
-
-
-def add_parts(
-    graph: Graph, value: str, params: Mapping[str, Tensor], name: str, count: int
-) -> list[str]:
-    """Add `linear` to an ONNX graph, and cut its result into so many parts; their names."""
-    parts = zip(
-        params[name].chunk(count, dim=-1), params[f"{name}_bias"].chunk(count, dim=-1), strict=True
-    )
-    found = []
-    for i, (weight, bias) in enumerate(parts):
-        names = graph.constant(f"{name}_{i}", weight), graph.constant(f"{name}_bias_{i}", bias)
-        found.append(graph.then("Gemm", value, *names))
-    return found

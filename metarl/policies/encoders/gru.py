@@ -8,17 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from metarl.policies.base import Graph
 from metarl.policies.belief import Belief
 from metarl.policies.encoders.base import (
     PREFIX,
     Encoder,
-    add_parts,
     linear,
     of_one_policy,
     orthogonal,
     xavier,
 )
+from metarl.policies.graph import Graph, add_parts
 from metarl.policies.params import Params
 
 INPUT, HIDDEN = PREFIX + "input", PREFIX + "hidden"

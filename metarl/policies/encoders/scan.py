@@ -14,9 +14,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import elu
 
-from metarl.policies.base import Graph
 from metarl.policies.belief import Belief
-from metarl.policies.encoders.base import PREFIX, Encoder, add_parts, linear, xavier
+from metarl.policies.encoders.base import PREFIX, Encoder, linear, xavier
+from metarl.policies.graph import Graph, add_parts
 from metarl.policies.params import Params
 
 LAYERS = 2
@@ -78,9 +78,8 @@ class Scan(Encoder):
             kept = then("Sub", state[_state(layer)], candidate)
             hidden = then("Add", candidate, then("Mul", then("Sigmoid", gate), kept))
             after[_state(layer)] = hidden
-            (added,) = add_parts(graph, hidden, params, output, 1)
-            added = then("Elu", added)
-            x = then("Add", x, added) if layer else added
+            (x,) = add_parts(graph, hidden, params, output, 1)
+            x = then("Elu", x)
         return x, after
 
     def scan(self, params: Mapping[str, Tensor], state: Belief, inputs: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from support.tiny_memory import tiny_memory
 import metarl
 from metarl import Limits, RobotTrial
 from metarl.deploy import MetaPolicy
+from metarl.policies.encoders import ENCODERS
 from metarl_envs import InputError
 
 HERE, THERE = np.array([0.1, -0.2]), np.array([0.3, 0.0])
@@ -72,12 +73,13 @@ def test_what_is_not_finite_leaves_it_as_it_was():
 
 
 def test_limits_hold():
-    free, bounds = lived(SILENT)[1], {"action_low": -0.02, "action_high": (0.05, 0.002)}
-    assert np.abs(free).max() > 0.05
-    _, actions = lived(SILENT, limits=Limits(**bounds))
-    assert actions.min() == np.float32(-0.02)
-    assert (actions[:, 0] == np.float32(-0.02)).all()  # -0.1 without
-    assert actions[:, 1].max() == np.float32(0.002)
+    free = lived(SILENT)[1]
+    low, high = np.quantile(free, [0.4, 0.6], axis=0).astype(np.float32)
+    _, actions = lived(SILENT, limits=Limits(action_low=low, action_high=high))
+    np.testing.assert_allclose(actions[0], free[0].clip(low, high), rtol=0, atol=1e-7)
+    assert (actions >= low).all()
+    assert (actions <= high).all()
+    assert ((actions == low) | (actions == high)).any()
     trial = RobotTrial(SILENT, limits=Limits(unsafe=lambda observation: observation[0] > 0.2))
     trial.act(HERE)
     with pytest.raises(InputError, match=r"limits\.unsafe: the robot is unsafe, so it gets no act"):
@@ -87,7 +89,10 @@ def test_limits_hold():
             RobotTrial(SILENT, limits=Limits(**{name: 2}))
 
 
-@pytest.mark.parametrize("policy", [SILENT, REWARDED])
+ENCODED = [MetaPolicy(tiny_memory(encoder=name, memory_size=8)) for name in ENCODERS]
+
+
+@pytest.mark.parametrize("policy", [SILENT, *ENCODED])
 def test_it_goes_on_in_another_program_from_where_it_was(tmp_path, policy):
     trial, _ = lived(policy)
     assert trial.policy.adapted["trial"] == {"episodes": 2, "steps": 13}

@@ -42,7 +42,7 @@ class Rl2(PpoSettings, LearnerSettings):
     """PPO over trials of a policy with a memory."""
 
     trial_episodes: Count = 2
-    """Episodes of a trial in an iteration, >= 1; gradients pass through all of them."""
+    """Episodes of a trial in an iteration, >= 1. Gradients pass through all of them."""
     goes_on: Share = 0.0
     """Probability that a trial goes on in the next iteration, in [0, 1]."""
     changes: Share = 0.0

@@ -13,7 +13,7 @@ Three phases in one run, each a share of its iterations:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ from metarl.rollouts.data import Rollouts
 from metarl.rollouts.stepping import TaskChange
 from metarl.rollouts.trials import Trial, TrialExperience, collect_trial, joined
 from metarl_envs import InputError, Tasks
-from metarl_envs.inputs.numbers import Count, Natural, Positive, PositiveShare, Share
+from metarl_envs.inputs.numbers import Count, Natural, Positive, Range, Share
 
 TEACHER, TEACHER_PPO, STUDENT_PPO = "teacher.", "teacher_ppo.", "student_ppo."
 PhaseName = Literal["teacher", "imitation", "reinforcement"]
@@ -73,11 +73,11 @@ class TeacherStudent(LearnerSettings):
     """PPO of a teacher, imitation by a student, PPO of the student."""
 
     teacher_share: Share = 0.5
-    """Share of the iterations that train the teacher, in [0, 1]; 0 with a given teacher."""
+    """Teacher's share of iterations, in [0, 1]. They are the first ones; 0 with a given one."""
     reinforcement_share: Share = 0.0
-    """Share of the iterations, the last ones, that are PPO of the student, in [0, 1]."""
+    """PPO's share of iterations, in [0, 1]. They are the last ones, and the student's."""
     trial_episodes: Count = 2
-    """Episodes of a trial in an iteration of the student, >= 1; gradients pass through all."""
+    """Episodes of a trial in an iteration, >= 1. Gradients pass through all of them."""
     goes_on: Share = 0.5
     """Probability that a student's trial goes on in the next iteration, in [0, 1]: the lengths of
     trials are random, so that its belief holds beyond `trial_episodes`."""
@@ -112,8 +112,8 @@ class TeacherStudent(LearnerSettings):
     """Passes of the student's PPO over the data of an iteration, >= 1."""
     critic_first: Natural = 8
     """Iterations of the student's PPO in which its critic alone learns, >= 0."""
-    clip: PositiveShare = 0.2
-    """Bound on |ratio - 1| of likelihood ratios, in (0, 1]."""
+    clip: Annotated[float, Range(gt=0, lt=1)] = 0.2
+    """Bound on |ratio - 1| of likelihood ratios, in (0, 1)."""
 
     def __post_init__(self) -> None:
         if self.teacher_share + self.reinforcement_share >= 1:

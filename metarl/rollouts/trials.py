@@ -183,27 +183,30 @@ def trial_advantages(
 
 
 def as_steps(trial: Trial, *others: Tensor) -> tuple[Trial, tuple[Tensor, ...]]:
-    """Every step as a world of its own, for a policy whose acts depend on no earlier step.
+    """Every valid step as a world of its own, for a policy that acts on no earlier step.
 
     Args:
         trial: (1, N, L, ...).
         others: more tensors of its steps, (1, N, L).
 
     Returns:
-        The same with axes (1, N*L, 1, ...).
+        The same with axes (1, S, 1, ...) for S valid steps, in order.
     """
-    L = trial.valid.shape[2]
+    L, valid = trial.valid.shape[2], trial.valid.flatten()
+
+    def each(value: Tensor) -> Tensor:
+        return value.repeat_interleave(L, dim=1)[:, valid]
 
     def split(value: Tensor) -> Tensor:
-        return value.flatten(1, 2).unsqueeze(2)
+        return value.flatten(1, 2)[:, valid].unsqueeze(2)
 
     names = ("observations", "actions", "log_probs", "rewards", "terminated", "truncated", "valid")
     steps = replace(
         trial,
         **{name: split(getattr(trial, name)) for name in names},
-        final_observations=trial.final_observations[:, :, -1:].repeat_interleave(L, dim=1),
+        final_observations=each(trial.final_observations[:, :, -1:]),
         features=split(trial.features),
         clock=split(trial.clock),
-        start={name: value.repeat_interleave(L, dim=1) for name, value in trial.start.items()},
+        start={name: each(value) for name, value in trial.start.items()},
     )
     return steps, tuple(map(split, others))

@@ -37,6 +37,7 @@ from metarl.outer.promp import ProMp
 from metarl.outer.reptile import Reptile
 from metarl.outer.rl2 import Rl2
 from metarl.outer.teacher_student import TeacherStudent
+from metarl.outer.varibad import Varibad
 from metarl.policies.memory import MemoryConfig
 
 Recipe = Callable[[TrainConfig], TrainConfig]
@@ -232,6 +233,14 @@ def teacher_student(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(base, iterations=150, policy=policy, outer=TeacherStudent())
 
 
+def varibad(config: TrainConfig) -> TrainConfig:
+    """A latent of five numbers, known by mean and deviation; trials of two episodes."""
+    base = in_episode(config)
+    policy = dataclasses.replace(base.policy, latent_size=10)
+    outer = Varibad(kl_weight=1 / (2 * config.horizon))
+    return dataclasses.replace(base, iterations=100, policy=policy, outer=outer)
+
+
 METHODS: Mapping[str, Method] = {
     "maml-trpo": Method(
         "MAML-TRPO", GRADIENT_STEP, "TRPO through the step, second order", MAML_PAPER, maml_trpo
@@ -335,5 +344,12 @@ METHODS: Mapping[str, Method] = {
         "PPO over whole trials",
         "Duan et al. 2016, arXiv:1611.02779",
         rl2,
+    ),
+    "varibad": Method(
+        "VariBAD",
+        "a memory, at every step",
+        "a belief by the evidence lower bound; PPO of what reads it",
+        "Zintgraf et al. 2020, arXiv:1910.08348",
+        varibad,
     ),
 }

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 from metarl.adaptation.base import Adaptation
 from metarl.outer.continued import no_trials, trials_after, trials_now
 from metarl.outer.critic import Critic
@@ -29,7 +31,8 @@ from metarl.policies.belief import Belief
 from metarl.policies.memory import MemoryPolicy
 from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.trials import TrialExperience, collect_trial
+from metarl.rollouts.data import Rollouts
+from metarl.rollouts.trials import Trial, TrialExperience, collect_trial, joined
 from metarl_envs import InputError, Tasks
 from metarl_envs.inputs.numbers import Count, Share
 
@@ -154,3 +157,24 @@ def collect_stretch(
         state.generators.actions,
         belief,
     )
+
+
+def empty_trial(parts: LearnerParts, params: Params, num_episodes: int) -> Trial:
+    """A trial without valid steps, for the shapes of what is kept of trials."""
+    (M, E), T = parts.worlds, parts.horizon
+    O, A = parts.policy.observation_size, parts.policy.action_size
+    steps, flag = (M, E, T), torch.zeros(M, E, T, dtype=torch.bool)
+    empty = Rollouts(
+        observations=torch.zeros(*steps, O),
+        actions=torch.zeros(*steps, A),
+        log_probs=torch.zeros(steps),
+        rewards=torch.zeros(steps),
+        terminated=flag,
+        truncated=flag,
+        valid=flag,
+        final_observations=torch.zeros(M, E, O),
+        quantity=torch.zeros(M, E),
+        diverged=torch.zeros(M, E, dtype=torch.bool),
+    )
+    features = parts.family.task_features(parts.family.nominal_tasks(M))
+    return joined([empty] * num_episodes, features, begun(parts, params))

@@ -119,7 +119,7 @@ class VaribadLearner(Learner[TrialExperience]):
         head, F = head_of(policy), parts.family.task_features(parts.family.nominal_tasks()).shape[1]
         features = F if settings.critic == "task" else 0
         self._actor = Actor(head, Critic(head.observation_size, features=features))
-        self._decoders = Decoders(
+        self.decoders = Decoders(
             policy.config.latent_size // 2,
             policy.observation_size,
             policy.action_size,
@@ -136,7 +136,7 @@ class VaribadLearner(Learner[TrialExperience]):
         generators = Generators.from_seed(seed)
         params = self._policy.init(generators.init)
         head, memory = split(params)
-        decoders = self._decoders.init(generators.init)
+        decoders = self.decoders.init(generators.init)
         own = prefixed(PPO, self._actor.init_training(head, generators.init))
         own |= decoders | prefixed(ELBO_ADAM, init_adam(memory | decoders))
         trials = fresh_trials(self._parts, params)
@@ -185,13 +185,13 @@ class VaribadLearner(Learner[TrialExperience]):
         for _ in range(settings.elbo_steps):
             which = some(count, settings.elbo_trials, generator).to(device)
             trial, others = replayed(own, which)
-            L, Z = trial.valid.shape[-1], self._decoders.latent_size
+            L, Z = trial.valid.shape[-1], self.decoders.latent_size
             prefixes = some(L, settings.prefixes, generator).to(device)
             decoded = some(L, settings.decoded, generator).to(device)
             noise = torch.randn(len(which), len(prefixes), Z, generator=generator).to(device)
             at = leaves(moving)
             loss, means = negative_elbo(
-                self._decoders,
+                self.decoders,
                 at,
                 latents_of(self._policy, params | at, trial)[0],
                 transitions(self._policy, params, trial, scales),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from metarl.api import compare as compare
     from metarl.api import diagnose as diagnose
     from metarl.api import evaluate as evaluate
+    from metarl.api import record as record
     from metarl.api import resume as resume
     from metarl.api import train as train
     from metarl.deploy import load as load
@@ -56,6 +57,7 @@ HOMES = {
     "evaluate": "api",
     "load": "deploy",
     "load_episodes": "deploy.episode_files",
+    "record": "api",
     "resume": "api",
     "save_episodes": "deploy.episode_files",
     "train": "api",

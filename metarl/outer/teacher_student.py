@@ -70,6 +70,9 @@ class TeacherStudent(LearnerSettings):
     goes_on: Share = 0.5
     """Probability that a student's trial goes on in the next iteration, in [0, 1]: the lengths of
     trials are random, so that its belief holds beyond `trial_episodes`."""
+    changes: Share = 0.0
+    """Share of the student's trials whose task changes in an iteration, at a random step, in
+    [0, 1]: for robots that break in mid-life."""
     imitate: Targets = "actions"
     """What the student takes over from the teacher: its mean actions, its latents, or both."""
     teacher_sizes: tuple[Count, ...] = (64, 64)
@@ -198,20 +201,18 @@ class TeacherStudentLearner(Learner[TrialExperience]):
     def collect(self, collector: Collector, state: TrainState, tasks: Tasks) -> TrialExperience:
         phase, _, _ = self._phase(state)
         if phase != "teacher":
-            return collect_stretch(
-                collector, self._parts, state, tasks, self._settings.trial_episodes
-            )
-        features = self._features(tasks)
-        collector.env.set_tasks(tasks)
+            length, changes = self._settings.trial_episodes, self._settings.changes
+            return collect_stretch(collector, self._parts, state, tasks, length, changes)
+        features = self._features(tasks).float().unsqueeze(1)
         return collect_trial(
             self._collector_of_teacher(collector),
             without_prefix(TEACHER, state.optimizer),
             tasks,
-            features,
+            self._features,
             1,
             state.generators.resets,
             state.generators.actions,
-            {TASK_FEATURES: features.float().unsqueeze(1).expand(*self._parts.worlds, -1)},
+            {TASK_FEATURES: features.expand(*self._parts.worlds, -1)},
         )
 
     def update(self, state: TrainState, experience: TrialExperience) -> Update:
@@ -246,8 +247,9 @@ class TeacherStudentLearner(Learner[TrialExperience]):
         return Update(to(params, CPU), own, metrics)
 
     def given_teacher(self, state: TrainState, teacher: Params) -> TrainState:
-        """The state with a trained teacher, whose parameters are those of `teacher`."""
-        own = state.optimizer | prefixed(TEACHER, teacher)
+        """The state with a trained teacher's parameters, by the names of `self.teacher`'s."""
+        own = dict(state.optimizer)
+        own |= {TEACHER + name: teacher[name].clone() for name in without_prefix(TEACHER, own)}
         return replace(state, params=self.taught(state.params, own), optimizer=own)
 
     def taught(self, params: Params, own: Params) -> Params:
@@ -288,9 +290,7 @@ class TeacherStudentLearner(Learner[TrialExperience]):
             gae_lambda=self._parts.inner.gae_lambda,
             pace=paced(progress, 0.1),
         )
-        steps = trial.valid.shape[-1]
-        features = trial.features.unsqueeze(2).expand(-1, -1, steps, -1)
-        observed = torch.cat([trial.observations, features], dim=-1)
+        observed = torch.cat([trial.observations, trial.features], dim=-1)
         teacher = self._teacher.update_statistics(teacher, observed, trial.valid)
         return own | prefixed(TEACHER, teacher) | prefixed(TEACHER_PPO, training), metrics
 
@@ -326,13 +326,14 @@ class TeacherStudentLearner(Learner[TrialExperience]):
 
     @torch.no_grad()
     def _targets(self, own: Params, trial: Trial) -> Params:
-        """The teacher's mean actions (1, N, L, A) and latents (1, N, Z) in a student's trials."""
-        teacher = expand(without_prefix(TEACHER, own), 1)
-        observed = replace(trial, start={TASK_FEATURES: trial.features})
-        actions = self._teacher.sent(self._teacher.distribution(teacher, observed).mean)
-        if not self._student.config.latent_size:
-            return {ACTION: actions}
-        return {ACTION: actions, LATENT: self._teacher.latent(teacher, trial.features)}
+        """The teacher's mean actions (1, N, L, A) and latents (1, N, L, Z) in trials."""
+        teacher, steps = expand(without_prefix(TEACHER, own), 1), trial.valid.shape[1:]
+        features = trial.features.flatten(1, 2)
+        actions = self._teacher.mean(teacher, trial.observations.flatten(1, 2), features)
+        targets = {ACTION: self._teacher.sent(actions).unflatten(1, steps)}
+        if self._student.config.latent_size:
+            targets[LATENT] = self._teacher.latent(teacher, features).unflatten(1, steps)
+        return targets
 
     def _collector_of_teacher(self, collector: Collector) -> Collector:
         """One per environment: on a GPU its first collection captures a time step."""

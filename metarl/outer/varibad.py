@@ -145,7 +145,8 @@ class VaribadLearner(Learner[TrialExperience]):
         return TrainState(params, generators, own | trials)
 
     def collect(self, collector: Collector, state: TrainState, tasks: Tasks) -> TrialExperience:
-        return collect_stretch(collector, self._parts, state, tasks, self._settings.trial_episodes)
+        length = self._settings.trial_episodes
+        return collect_stretch(collector, self._parts, state, tasks, length, changes=0.0)
 
     def update(self, state: TrainState, experience: TrialExperience) -> Update:
         parts, settings = self._parts, self._settings

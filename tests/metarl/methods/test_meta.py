@@ -20,7 +20,6 @@ from metarl.runs.metrics_log import read_metrics
 from metarl.training.trainer import initial_state, train
 from metarl_envs import InputError, get_family
 
-
 BETWEEN_EPISODES = [n for n in METHODS if not isinstance(recipe("navigation", n).inner, Unadapted)]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Generator
 
 from metarl.adaptation.base import Adaptation
 from metarl.outer.continued import no_trials, trials_after, trials_now
@@ -81,7 +82,7 @@ class Rl2Learner(Learner[TrialExperience]):
 
     def init(self, seed: int) -> TrainState:
         generators = Generators.from_seed(seed)
-        params = self.policy.init(generators.init)
+        params = standing_still(self.policy, generators.init)
         training = self._actor.init_training(params, generators.init)
         return TrainState(params, generators, training | fresh_trials(self._parts, params))
 
@@ -108,6 +109,15 @@ class Rl2Learner(Learner[TrialExperience]):
             experience.tasks, experience.belief, settings.goes_on, state.generators.order
         )
         return Update(params, training, metrics)
+
+
+def standing_still(policy: Policy, generator: Generator) -> Params:
+    """Fresh parameters with a mean output of 0.
+
+    A fresh network's mean is nearly the same in all states, and its robots drift: on navigation the
+    first episodes returned -236 and -316 instead of -46 (seed 0).
+    """
+    return policy.without_mean(policy.init(generator))
 
 
 def with_memory(policy: Policy) -> MemoryPolicy:

@@ -29,7 +29,13 @@ from metarl.outer.learner import (
 )
 from metarl.outer.meta_gradient import CPU, update_normaliser
 from metarl.outer.replay import num_replayed, replay_of, replayed, with_collection
-from metarl.outer.rl2 import collect_stretch, empty_trial, fresh_trials, with_memory
+from metarl.outer.rl2 import (
+    collect_stretch,
+    empty_trial,
+    fresh_trials,
+    standing_still,
+    with_memory,
+)
 from metarl.outer.state import Generators, TrainState
 from metarl.outer.trial_ppo import (
     Actor,
@@ -134,7 +140,7 @@ class VaribadLearner(Learner[TrialExperience]):
 
     def init(self, seed: int) -> TrainState:
         generators = Generators.from_seed(seed)
-        params = self._policy.init(generators.init)
+        params = standing_still(self._policy, generators.init)
         head, memory = split(params)
         decoders = self.decoders.init(generators.init)
         own = prefixed(PPO, self._actor.init_training(head, generators.init))

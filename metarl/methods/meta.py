@@ -247,7 +247,7 @@ def teacher_student(config: TrainConfig) -> TrainConfig:
 def varibad(config: TrainConfig) -> TrainConfig:
     """A latent of five numbers, known by mean and deviation; trials of two episodes."""
     base = _near_credit(config)
-    policy = dataclasses.replace(base.policy, latent_size=10)
+    policy = dataclasses.replace(base.policy, latent_size=10, init_std=0.4)
     outer = Varibad(kl_weight=1 / (2 * config.horizon))
     return dataclasses.replace(base, iterations=100, policy=policy, outer=outer)
 

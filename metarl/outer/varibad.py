@@ -67,8 +67,8 @@ class Varibad(PpoSettings, LearnerSettings):
     """PPO on observation and belief; Adam on the evidence lower bound of the belief."""
 
     learning_rate: Positive = 1e-3
-    epochs: Count = 5
-    minibatches: Count = 32
+    epochs: Count = 3
+    minibatches: Count = 16
     trial_episodes: Count = 2
     """Episodes of a trial in an iteration, >= 1; the bound is over all of them."""
     goes_on: Share = 0.0
@@ -82,11 +82,11 @@ class Varibad(PpoSettings, LearnerSettings):
     kl_weight: NotNegative = 0.005
     """Weight of the divergence between the beliefs of two steps, >= 0, against mean squared errors
     of standardised predictions; 1 / (steps of a trial) is that of the bound."""
-    elbo_rate: Positive = 1e-3
+    elbo_rate: Positive = 2e-3
     """Adam's step size for memory and decoders, > 0."""
-    elbo_steps: Count = 8
+    elbo_steps: Count = 24
     """Adam steps of memory and decoders per iteration, >= 1."""
-    elbo_trials: Count = 64
+    elbo_trials: Count = 32
     """Trials of the replay in each of these steps, >= 1."""
     prefixes: Count = 16
     """Steps whose beliefs are decoded, drawn anew for each Adam step, >= 1."""

@@ -208,9 +208,12 @@ def in_episode(config: TrainConfig) -> TrainConfig:
     """One policy with a memory for all tasks: 128 worlds, each with a task of its own.
 
     An output of 1 is the full range of the action, observations are standardised where they mix
-    units, and nothing changes the weights after training.
+    units, and nothing changes the weights after training. The policy reads the reward only where
+    something hidden may show in it alone, since a robot at work often has none.
     """
-    policy = MemoryConfig(action_scale=1.0, init_std=0.5)
+    policy = MemoryConfig(
+        action_scale=1.0, init_std=0.5, observe_reward=family_of(config).reward_may_tell
+    )
     base = dataclasses.replace(
         config,
         meta_batch_size=128,

@@ -50,7 +50,9 @@ def film_methods(study: Study, folder: Path, count: int, sizes: Sizes) -> list[F
     if not chosen:
         return []
     try:
-        groups = sorted(study.adapting, key=lambda group: group is not study.lead)
+        # Films of policies with a memory are other ones: they have no "before" and "after".
+        filmed = [group for group in study.adapting if not group.remembers]
+        groups = sorted(filmed, key=lambda group: group is not study.lead)
         return [film for group in groups for film in _films(group, folder, chosen, sizes)]
     except InputError as error:
         warnings.warn(f"no videos: {error}", stacklevel=2)

@@ -143,7 +143,7 @@ def collect_trial(
     T, at = collector.env.horizon, change.step if change else 0
     episodes: list[Rollouts] = []
     for n in range(num_episodes):
-        before = episodes[-1].belief if episodes else belief
+        before = belief_after(episodes[-1]) if episodes else belief
         changes = {at % T: change.tasks} if change and at // T == n else {}
         episodes.append(collector.collect(shared, resets, actions, belief=before, changes=changes))
     later = torch.arange(num_episodes * T) >= at if change else torch.zeros(num_episodes * T).bool()

@@ -16,6 +16,7 @@ from metarl.outer.reptile import Reptile
 from metarl.outer.rl2 import Rl2
 from metarl.outer.teacher_student import TeacherStudent
 from metarl.outer.trpo import Trpo
+from metarl.outer.varibad import Varibad
 
 OUTER_UPDATES: Mapping[str, type[LearnerSettings]] = {
     "trpo": Trpo,
@@ -29,5 +30,6 @@ OUTER_UPDATES: Mapping[str, type[LearnerSettings]] = {
     "cma-es": CmaEs,
     "rl2": Rl2,
     "teacher-student": TeacherStudent,
+    "varibad": Varibad,
 }
 """Settings by the name that configurations give them; each makes its own learner."""

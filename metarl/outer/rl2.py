@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Generator
 
 from metarl.adaptation.base import Adaptation
 from metarl.outer.continued import no_trials, trials_after, trials_now
@@ -31,8 +32,9 @@ from metarl.policies.belief import Belief, where
 from metarl.policies.memory import MemoryPolicy
 from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import Collector
+from metarl.rollouts.data import Rollouts
 from metarl.rollouts.stepping import TaskChange
-from metarl.rollouts.trials import TrialExperience, collect_trial
+from metarl.rollouts.trials import Trial, TrialExperience, collect_trial, joined
 from metarl_envs import InputError, Tasks
 from metarl_envs.inputs.numbers import Count, Natural, Share
 
@@ -81,7 +83,7 @@ class Rl2Learner(Learner[TrialExperience]):
 
     def init(self, seed: int) -> TrainState:
         generators = Generators.from_seed(seed)
-        params = self.policy.init(generators.init)
+        params = standing_still(self.policy, generators.init)
         training = self._actor.init_training(params, generators.init)
         return TrainState(params, generators, training | fresh_trials(self._parts, params))
 
@@ -108,6 +110,15 @@ class Rl2Learner(Learner[TrialExperience]):
             experience.tasks, experience.belief, settings.goes_on, state.generators.order
         )
         return Update(params, training, metrics)
+
+
+def standing_still(policy: Policy, generator: Generator) -> Params:
+    """Fresh parameters with a mean output of 0.
+
+    A fresh network's mean is nearly the same in all states, and its robots drift: on navigation the
+    first episodes returned -236 and -316 instead of -46 (seed 0).
+    """
+    return policy.without_mean(policy.init(generator))
 
 
 def with_memory(policy: Policy) -> MemoryPolicy:
@@ -201,3 +212,25 @@ def drawn_change(
     others = parts.family.sample_tasks(len(tasks), rng.tasks, "train").values
     changed = torch.rand(len(tasks), generator=rng.order) < changes
     return at, Tasks(where(changed, dict(others), dict(tasks.values)))
+
+
+def empty_trial(parts: LearnerParts, params: Params, num_episodes: int) -> Trial:
+    """A trial without valid steps, for the shapes of what is kept of trials."""
+    (M, E), T = parts.worlds, parts.horizon
+    O, A = parts.policy.observation_size, parts.policy.action_size
+    steps, flag = (M, E, T), torch.zeros(M, E, T, dtype=torch.bool)
+    empty = Rollouts(
+        observations=torch.zeros(*steps, O),
+        actions=torch.zeros(*steps, A),
+        log_probs=torch.zeros(steps),
+        rewards=torch.zeros(steps),
+        terminated=flag,
+        truncated=flag,
+        valid=flag,
+        final_observations=torch.zeros(M, E, O),
+        quantity=torch.zeros(M, E),
+        diverged=torch.zeros(M, E, dtype=torch.bool),
+    )
+    features = parts.family.task_features(parts.family.nominal_tasks(M))
+    features = features.unsqueeze(1).expand(-1, num_episodes * T, -1)
+    return joined([empty] * num_episodes, features, begun(parts, params))

@@ -28,8 +28,6 @@ from metarl.outer.imitation import (
     LATENT,
     Targets,
     imitate,
-    replay_of,
-    with_collection,
 )
 from metarl.outer.learner import (
     Learner,
@@ -40,11 +38,12 @@ from metarl.outer.learner import (
     check_unadapted,
 )
 from metarl.outer.meta_gradient import CPU
+from metarl.outer.replay import replay_of, with_collection
 from metarl.outer.rl2 import (
-    begun,
     collect_stretch,
     critic_of,
     drawn_change,
+    empty_trial,
     fresh_trials,
     with_memory,
 )
@@ -57,9 +56,8 @@ from metarl.policies.normaliser import Statistics
 from metarl.policies.params import Params, expand, learned, to
 from metarl.policies.privileged import TASK_FEATURES, PrivilegedPolicy
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.data import Rollouts
 from metarl.rollouts.stepping import TaskChange
-from metarl.rollouts.trials import Trial, TrialExperience, collect_trial, joined
+from metarl.rollouts.trials import Trial, TrialExperience, collect_trial
 from metarl_envs import InputError, Tasks
 from metarl_envs.inputs.numbers import Count, Natural, Positive, Range, Share
 
@@ -205,7 +203,7 @@ class TeacherStudentLearner(Learner[TrialExperience]):
         own |= prefixed(TEACHER_PPO, self._teacher_actor.init_training(teacher, generators.init))
         own |= prefixed(STUDENT_PPO, self._actor.init_training(params, generators.init))
         own |= prefixed(ADAM, init_adam(learned(params)))
-        trial = self._empty_trial(params)
+        trial = empty_trial(self._parts, params, self._settings.trial_episodes)
         own |= replay_of(trial, self._targets(own, trial), self._settings.collections)
         return TrainState(params, generators, own | fresh_trials(self._parts, params))
 
@@ -365,24 +363,3 @@ class TeacherStudentLearner(Learner[TrialExperience]):
 
     def _features(self, tasks: Tasks) -> Tensor:
         return self._parts.family.task_features(tasks)
-
-    def _empty_trial(self, params: Params) -> Trial:
-        """A trial of the student's shapes, for the shapes of what is kept of it."""
-        (M, E), T, n = self._parts.worlds, self._parts.horizon, self._settings.trial_episodes
-        O, A = self._student.observation_size, self._student.action_size
-        steps, flag = (M, E, T), torch.zeros(M, E, T, dtype=torch.bool)
-        empty = Rollouts(
-            observations=torch.zeros(*steps, O),
-            actions=torch.zeros(*steps, A),
-            log_probs=torch.zeros(steps),
-            rewards=torch.zeros(steps),
-            terminated=flag,
-            truncated=flag,
-            valid=flag,
-            final_observations=torch.zeros(M, E, O),
-            quantity=torch.zeros(M, E),
-            diverged=torch.zeros(M, E, dtype=torch.bool),
-        )
-        features = self._features(self._parts.family.nominal_tasks(M))
-        features = features.unsqueeze(1).expand(-1, n * T, -1)
-        return joined([empty] * n, features, begun(self._parts, params))

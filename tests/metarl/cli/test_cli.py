@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import metarl
+from metarl.adaptation.none import Unadapted
 from metarl.api.training import train_config
 from metarl.cli import main
 from metarl.cli.parser import COMMANDS, parse
@@ -144,7 +145,7 @@ def test_a_method_is_described_with_the_commands_that_train_it_and_show_its_sett
     assert main(settings_of.replace("FAMILY", "navigation").split()) == 0
 
 
-WITHIN_EPISODES = ("teacher-student", "rl2")
+WITHIN_EPISODES = [n for n in METHODS if isinstance(recipe("navigation", n).inner, Unadapted)]
 
 
 def flags_in(shown):

@@ -34,6 +34,7 @@ SIZES = {
     "evaluate_every": 0,
     "policy.memory_size": 4,
     "policy.hidden_sizes": [4],
+    "policy.normalize_observations": True,
 }
 PHASES = {
     "policy.latent_size": 2,

@@ -298,14 +298,12 @@ def sac_losses(
     action, log_prob = acted(policy, params, before, known, batch.action_noise[0])
     values = q_values(detach(critic), before, known, action)
     prior = Gaussian(torch.zeros_like(z), torch.zeros_like(z))
-    halves = [
-        factors.total(trials.valid() & half).posterior().mean
-        for half in (batch.halves, ~batch.halves)
-    ]
+    one = factors.total(trials.valid() & batch.halves).posterior().mean
+    other = factors.total(trials.valid() & ~batch.halves).posterior().mean
     return Losses(
         critic=errors,
         kl=kl_divergence(posterior, prior).mean(),
-        contrast=info_nce(*halves, same_tasks(trials.features), CONTRAST_TEMPERATURE),
+        contrast=info_nce(one, other, same_tasks(trials.features), CONTRAST_TEMPERATURE),
         actor=sac.actor_loss(values, log_prob, temperature),
         temperature=sac.temperature_loss(
             training[TEMPERATURE], log_prob, -float(policy.action_size)

@@ -58,7 +58,7 @@ from metarl_envs.inputs.numbers import Count, NotNegative, Positive, PositiveSha
 
 CRITIC, TARGET, REPLAY, ADAM = "critic.", "target.", "replay.", "adam."
 TEMPERATURE = "log_temperature"
-INITIAL_LOG_TEMPERATURE = -4.0
+INITIAL_LOG_TEMPERATURE = -7.0
 """Natural logarithm, for values of the order of 1."""
 CONTRAST_TEMPERATURE = 0.5
 

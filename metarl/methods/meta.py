@@ -185,6 +185,7 @@ def pearl(config: TrainConfig) -> TrainConfig:
         iterations=100,
         meta_batch_size=64,
         episodes_per_task=1,
+        discount=0.97,
         policy=ContextConfig(normalize_observations=True),
         inner=Unadapted(),
         outer=Pearl(),

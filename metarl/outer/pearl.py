@@ -13,10 +13,12 @@ gradient ends at z. What differs from the paper, and why:
   same trial, from none to all. So no number of transitions is met for the first time when deployed.
 - **Divergence.** A mean over tasks and contexts. In PEARL's code it is a sum over tasks beside
   errors that are means, so that its weight grows with the meta-batch.
-- **Scale.** Rewards are divided by their standard deviation in the replay and multiplied by 1 -
-  gamma, so that values are of the order of 1 in every family and no thousands of steps go by until
-  the critics reach them. The critics' errors count in units of that deviation, so that weights of
-  the other losses have the same meaning in every family.
+- **Scale.** Values are averages: a reward counts as (1 - gamma) (r - mean) / deviation, with mean
+  and deviation of all rewards so far, and the state after a termination as -mean / deviation, which
+  is a return of 0. No policy changes by that, but critics are of the order of 1 in every family and
+  begin near the truth. Else bootstrapping takes 1 / (target_rate (1 - gamma)) steps to find the
+  level of values, and until then states without data look better than all others. The critics'
+  errors count in deviations of a reward, so that other losses' weights mean the same everywhere.
 - **Critics**: two, with the minimum, and no separate state value.
 """
 
@@ -40,6 +42,7 @@ from metarl.policies.base import Policy
 from metarl.policies.context import OFFSET, ContextPolicy, sampled
 from metarl.policies.gaussian import Gaussian, kl_divergence
 from metarl.policies.mlp import forward, init_layers
+from metarl.policies.normaliser import VAR_FLOOR, Statistics
 from metarl.policies.params import Params, detach, learned, to
 from metarl.policies.set_encoders import Evidence
 from metarl.rollouts.collect import Collector, stream_on
@@ -48,7 +51,6 @@ from metarl.rollouts.replay import (
     drawn_steps,
     drawn_trials,
     empty,
-    stored,
     transitions_of,
     with_trials,
 )
@@ -56,10 +58,11 @@ from metarl.rollouts.trials import TrialExperience, collect_trial
 from metarl_envs import InputError, Tasks
 from metarl_envs.inputs.numbers import Count, NotNegative, Positive, PositiveShare
 
-CRITIC, TARGET, REPLAY, ADAM = "critic.", "target.", "replay.", "adam."
+CRITIC, TARGET, ADAM = "critic.", "target.", "adam."
+REPLAY, REWARDS = "replay.", "rewards."
 TEMPERATURE = "log_temperature"
-INITIAL_LOG_TEMPERATURE = -7.0
-"""Natural logarithm, for values of the order of 1."""
+INITIAL_TEMPERATURE = 0.1
+"""Deviations of a reward that one nat of entropy is worth at first."""
 CONTRAST_TEMPERATURE = 0.5
 
 
@@ -71,7 +74,7 @@ class Pearl(LearnerSettings):
     """Episodes of a trial, >= 1."""
     replay_trials: Count = 1000
     """Newest trials that the replay holds, >= 1."""
-    steps: Count = 64
+    steps: Count = 128
     """Gradient steps per iteration, >= 1."""
     tasks_per_step: Count = 16
     """Trials in a gradient step, >= 1."""
@@ -79,11 +82,11 @@ class Pearl(LearnerSettings):
     """Transitions of each trial in a gradient step, >= 1, each with a context of its own."""
     learning_rate: Positive = 1e-3
     """Adam's step size, > 0."""
-    target_rate: PositiveShare = 0.01
+    target_rate: PositiveShare = 0.05
     """Share by which the target critics follow the critics in a step, in (0, 1]."""
     critic_sizes: tuple[Count, ...] = (128, 128)
     """Units of each hidden layer of the critics."""
-    kl_weight: NotNegative = 0.01
+    kl_weight: NotNegative = 1e-3
     """Weight of the posterior's divergence from the prior in the encoder's loss, >= 0."""
     contrast_weight: NotNegative = 0.0
     """Weight of the contrast of tasks (InfoNCE) in the encoder's loss, >= 0; 0: none."""
@@ -96,7 +99,7 @@ class Batch(NamedTuple):
     """Data of a gradient step: G trials, B transitions of each, and noise."""
 
     trials: Transitions  # (G, L, ...) for contexts
-    transitions: Transitions  # (G, B, ...) rewards scaled
+    transitions: Transitions  # (G, B, ...)
     context: Tensor  # (G, B) number of transitions that each one's z is inferred from
     halves: Tensor  # (G, L) one of two halves of a trial, for the contrast
     latent_noise: Tensor  # (G, B, Z)
@@ -138,7 +141,9 @@ class PearlLearner(Learner[TrialExperience]):
     def init(self, seed: int) -> TrainState:
         generators = Generators.from_seed(seed)
         params = self._policy.init(generators.init)
-        training = init_training(self._policy, params, self._settings, generators.init)
+        training = init_training(
+            self._policy, params, self._settings, self._parts.inner.discount, generators.init
+        )
         replay = empty(
             self._settings.replay_trials,
             self._settings.trial_episodes * self._parts.horizon,
@@ -146,7 +151,8 @@ class PearlLearner(Learner[TrialExperience]):
             self._policy.action_size,
             self._parts.family.task_features(self._parts.family.nominal_tasks()).shape[1],
         )
-        return TrainState(params, generators, training | prefixed(REPLAY, replay))
+        rewards = prefixed(REWARDS, Statistics.fresh(1)._asdict())
+        return TrainState(params, generators, training | prefixed(REPLAY, replay) | rewards)
 
     def collect(self, collector: Collector, state: TrainState, tasks: Tasks) -> TrialExperience:
         """One trial in every world, with a z from the prior that follows the posterior."""
@@ -171,22 +177,23 @@ class PearlLearner(Learner[TrialExperience]):
         settings, device = self._settings, self._parts.device
         params = update_normaliser(self._policy, state.params, experience.rollouts)
         params, training = to(params, device), to(state.optimizer, device)
-        replay = without_prefix(REPLAY, training)
-        replay = with_trials(replay, transitions_of(self._policy, experience.trial.to(device)))
+        new = transitions_of(self._policy, experience.trial.to(device))
+        replay = with_trials(without_prefix(REPLAY, training), new)
         rng, discount = stream_on(device, state.generators.order), self._parts.inner.discount
-        scale = (1 - discount) / reward_deviation(stored(replay))
+        rewards = reward_statistics(training, new)
         logged: list[Tensor] = []
         for _ in range(settings.steps):
-            batch = drawn_batch(self._policy, replay, scale, settings, rng)
+            batch = drawn_batch(self._policy, replay, settings, rng)
             params, training, losses = sac_step(
-                self._policy, params, training, batch, settings, discount
+                self._policy, params, training, batch, rewards, settings, discount
             )
             logged.append(torch.stack(losses))
         means = torch.stack(logged).mean(0).tolist()
         metrics = {f"train/{n}_loss": v for n, v in zip(Losses._fields, means, strict=True)}
         metrics["train/temperature"] = float(training[TEMPERATURE].exp())
         metrics["train/std"] = float(self._policy.log_std(params).exp().mean())
-        return Update(to(params, CPU), to(training | prefixed(REPLAY, replay), CPU), metrics)
+        training = training | prefixed(REPLAY, replay) | prefixed(REWARDS, rewards._asdict())
+        return Update(to(params, CPU), to(training, CPU), metrics)
 
 
 def with_context(policy: Policy) -> ContextPolicy:
@@ -204,29 +211,33 @@ def with_context(policy: Policy) -> ContextPolicy:
 
 
 def init_training(
-    policy: ContextPolicy, params: Params, settings: Pearl, generator: Generator
+    policy: ContextPolicy,
+    params: Params,
+    settings: Pearl,
+    discount: float,
+    generator: Generator,
 ) -> Params:
     """Fresh critics (2, ...), their targets, the temperature and Adam's state of all."""
     read = policy.observation_size + policy.config.latent_size + policy.action_size
     sizes = (read, *settings.critic_sizes, 1)
     pair = [init_layers(sizes, generator) for _ in range(2)]
     critic = {name: torch.stack([one[name] for one in pair]) for name in pair[0]}
-    training = prefixed(CRITIC, critic) | {TEMPERATURE: torch.tensor(INITIAL_LOG_TEMPERATURE)}
+    temperature = torch.tensor(INITIAL_TEMPERATURE * (1 - discount))
+    training = prefixed(CRITIC, critic) | {TEMPERATURE: temperature.log()}
     adam = prefixed(ADAM, init_adam(learned(params) | training))
     return training | prefixed(TARGET, critic) | adam
 
 
 def drawn_batch(
-    policy: ContextPolicy, replay: Params, scale: Tensor, settings: Pearl, generator: Generator
+    policy: ContextPolicy, replay: Params, settings: Pearl, generator: Generator
 ) -> Batch:
-    """Random trials and transitions of the replay; rewards are multiplied by the scale."""
+    """Random trials and transitions of the replay."""
     trials = drawn_trials(replay, settings.tasks_per_step, generator)
     (G, L), B = trials.rewards.shape, settings.transitions_per_task
-    transitions = trials.at(drawn_steps(trials.lengths, B, generator))
     like = {"generator": generator, "device": generator.device}
     return Batch(
         trials,
-        transitions._replace(rewards=scale * transitions.rewards),
+        trials.at(drawn_steps(trials.lengths, B, generator)),
         drawn_steps(trials.lengths + 1, B, generator),
         torch.rand((G, L), **like) < 0.5,
         torch.randn((G, B, policy.config.latent_size), **like),
@@ -239,6 +250,7 @@ def sac_step(
     params: Params,
     training: Params,
     batch: Batch,
+    rewards: Statistics,
     settings: Pearl,
     discount: float,
 ) -> tuple[Params, Params, Losses]:
@@ -249,7 +261,7 @@ def sac_step(
         if name.startswith(CRITIC) or name == TEMPERATURE
     }
     free = leaves(moving)
-    losses = sac_losses(policy, params | free, training | free, batch, discount)
+    losses = sac_losses(policy, params | free, training | free, batch, rewards, discount)
     total = (
         losses.critic
         + settings.kl_weight * losses.kl
@@ -272,7 +284,12 @@ def sac_step(
 
 
 def sac_losses(
-    policy: ContextPolicy, params: Params, training: Params, batch: Batch, discount: float
+    policy: ContextPolicy,
+    params: Params,
+    training: Params,
+    batch: Batch,
+    rewards: Statistics,
+    discount: float,
 ) -> Losses:
     """The losses of a gradient step, each of which only reaches the modules that it trains."""
     trials, transitions = batch.trials, batch.transitions
@@ -291,7 +308,10 @@ def sac_losses(
         after = policy.standardised(params, transitions.following)
         action, log_prob = acted(policy, params, after, known, batch.action_noise[1])
         value = sac.soft_value(q_values(target, after, known, action), log_prob, temperature)
-        goal = sac.targets(transitions.rewards, transitions.terminated, value, discount)
+        deviation = (rewards.variance + VAR_FLOOR).sqrt()
+        scaled = (1 - discount) * (transitions.rewards - rewards.mean) / deviation
+        end = -rewards.mean / deviation
+        goal = sac.targets(scaled, transitions.terminated, value, discount, end)
     before = policy.standardised(params, transitions.observations)
     values = q_values(critic, before, z, transitions.actions)
     errors = sac.critic_loss(values, goal) / (1 - discount) ** 2
@@ -329,9 +349,11 @@ def q_values(critic: Mapping[str, Tensor], standard: Tensor, z: Tensor, actions:
     return values.squeeze(-1).unflatten(1, inputs.shape[:2])
 
 
-def reward_deviation(known: Transitions) -> Tensor:
-    """Standard deviation of all rewards in the replay: ()."""
-    return known.rewards[known.valid()].std().clamp(min=1e-8)
+def reward_statistics(training: Params, new: Transitions) -> Statistics:
+    """Statistics of all rewards so far, the new ones included: each (1,)."""
+    known = Statistics(**without_prefix(REWARDS, training))
+    updated = known.updated(new.rewards[new.valid()].unsqueeze(-1))
+    return Statistics(*(value.to(new.rewards) for value in updated))
 
 
 def detached(losses: Losses) -> list[Tensor]:

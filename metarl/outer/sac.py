@@ -33,18 +33,20 @@ def soft_value(values: Tensor, log_probs: Tensor, temperature: Tensor) -> Tensor
     return values.amin(0) - temperature * log_probs
 
 
-def targets(rewards: Tensor, terminated: Tensor, following: Tensor, discount: float) -> Tensor:
+def targets(
+    rewards: Tensor, terminated: Tensor, following: Tensor, discount: float, at_end: Tensor
+) -> Tensor:
     """Targets of the critics, (...): Eq. 5.
 
-    After a termination nothing follows. A clock that ran out ends the data and not the task, so
-    what follows there counts.
+    A clock that ran out ends the data and not the task, so what follows there counts.
 
     Args:
         rewards, terminated: of transitions, (...).
         following: soft value of the states after them, (...).
         discount: gamma.
+        at_end: value of the state after a termination, (): 0, in the scale of the values.
     """
-    return rewards + discount * torch.where(terminated, 0.0, following)
+    return rewards + discount * torch.where(terminated, at_end, following)
 
 
 def critic_loss(values: Tensor, target: Tensor) -> Tensor:

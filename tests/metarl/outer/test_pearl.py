@@ -1,6 +1,7 @@
 """PEARL: the module that each loss trains, scales, replay, and the same bits after a resume."""
 
 import dataclasses
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -13,17 +14,20 @@ from metarl.outer.pearl import (
     ADAM,
     CRITIC,
     REPLAY,
+    REWARDS,
     TARGET,
     TEMPERATURE,
+    Batch,
     Losses,
     drawn_batch,
     sac_losses,
     sac_step,
 )
 from metarl.outer.trial_ppo import leaves, without_prefix
-from metarl.policies.context import OFFSET
+from metarl.policies.context import OFFSET, ContextPolicy
 from metarl.policies.mlp import MlpConfig
-from metarl.policies.params import learned
+from metarl.policies.normaliser import Statistics
+from metarl.policies.params import Params, learned
 from metarl.policies.set_encoders import PREFIX
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.replay import COUNT, stored
@@ -61,16 +65,34 @@ def collected(config, seed=0):
     return learner, state, learner.collect(Collector(env, learner.policy), state, tasks)
 
 
+class Problem(NamedTuple):
+    """Policy, parameters and training state after an update, and a batch of the replay."""
+
+    policy: ContextPolicy
+    params: Params
+    training: Params
+    batch: Batch
+    rewards: Statistics
+
+    def losses(self, **changes):
+        one = self._replace(**changes)
+        return sac_losses(one.policy, one.params, one.training, one.batch, one.rewards, DISCOUNT)
+
+
 @pytest.fixture(scope="module")
 def problem():
-    """Learner, parameters and training state after an update, and a batch of the replay."""
     config = config_of()
     learner, state, experience = collected(config)
     update = learner.update(state, experience)
     replay = without_prefix(REPLAY, update.optimizer)
     rng = torch.Generator().manual_seed(1)
-    batch = drawn_batch(learner.policy, replay, torch.tensor(0.1), config.outer, rng)
-    return learner.policy, update.params, update.optimizer, batch
+    return Problem(
+        learner.policy,
+        update.params,
+        update.optimizer,
+        drawn_batch(learner.policy, replay, config.outer, rng),
+        Statistics(**without_prefix(REWARDS, update.optimizer)),
+    )
 
 
 def modules(names):
@@ -97,28 +119,27 @@ REACHES = {
 
 @pytest.mark.parametrize("loss", Losses._fields)
 def test_the_gradient_of_each_loss_reaches_its_modules_and_no_other(problem, loss):
-    policy, params, training, batch = problem
-    everything = params | training  # targets and statistics too
+    everything = problem.params | problem.training  # targets and statistics too
     free = leaves({n: v for n, v in everything.items() if not n.startswith((REPLAY, ADAM))})
-    losses = sac_losses(policy, params | free, training | free, batch, DISCOUNT)
+    losses = problem.losses(params=problem.params | free, training=problem.training | free)
     gradient = torch.autograd.grad(getattr(losses, loss), list(free.values()), allow_unused=True)
     moved = {n for n, g in zip(free, gradient, strict=True) if g is not None and bool(g.any())}
     statistics = {n for n in moved if n.startswith("obs_")}  # which the update leaves fixed
     found = {kind for kind, own in modules(moved - statistics).items() if own}
     assert found == REACHES[loss]
     assert not any(name.startswith(TARGET) for name in moved)
-    for kind, own in modules(learned(params) | dict.fromkeys([TEMPERATURE])).items():
+    for kind, own in modules(learned(problem.params) | dict.fromkeys([TEMPERATURE])).items():
         if kind in REACHES[loss]:
             assert set(own) <= moved, kind
 
 
 def test_the_weighted_contrast_reaches_a_step_of_the_encoder_alone(problem):
     """In CCM's code its gradient is computed and then overwritten (trap)."""
-    policy, params, training, batch = problem
+    policy, params, training, batch, rewards = problem
     steps = []
     for weight in (0.0, 1.0):
         settings = config_of(outer__contrast_weight=weight).outer
-        moved, trained, _ = sac_step(policy, params, training, batch, settings, DISCOUNT)
+        moved, trained, _ = sac_step(policy, params, training, batch, rewards, settings, DISCOUNT)
         steps.append(moved | trained)
     without, contrasted = steps
     changed = {n for n in without if not torch.equal(without[n], contrasted[n])}
@@ -128,7 +149,7 @@ def test_the_weighted_contrast_reaches_a_step_of_the_encoder_alone(problem):
 
 
 def test_divergence_and_errors_are_means_that_no_number_of_tasks_changes(problem):
-    policy, params, training, batch = problem
+    batch = problem.batch
 
     def twice(value):
         return torch.cat([value, value])
@@ -141,23 +162,22 @@ def test_divergence_and_errors_are_means_that_no_number_of_tasks_changes(problem
         latent_noise=twice(batch.latent_noise),
         action_noise=torch.cat([batch.action_noise] * 2, dim=1),
     )
-    once = sac_losses(policy, params, training, batch, DISCOUNT)
-    again = sac_losses(policy, params, training, doubled, DISCOUNT)
+    once, again = problem.losses(), problem.losses(batch=doubled)
     for name in ("critic", "kl", "actor"):
         torch.testing.assert_close(getattr(again, name), getattr(once, name))
 
 
 def test_a_context_is_what_came_before_the_chosen_step(problem):
-    policy, params, training, batch = problem
+    batch = problem.batch
     nothing = batch._replace(context=torch.zeros_like(batch.context))
-    assert float(sac_losses(policy, params, training, nothing, DISCOUNT).kl) == 0
+    assert float(problem.losses(batch=nothing).kl) == 0
     changed = batch.trials.rewards.clone()
     changed[:, 7:] += 1
     later = batch.trials._replace(rewards=changed)
     for steps, same in ((7, True), (8, False)):
         context = torch.full_like(batch.context, steps)
         one, other = (
-            sac_losses(policy, params, training, b._replace(context=context), DISCOUNT).kl
+            problem.losses(batch=b._replace(context=context)).kl
             for b in (batch, batch._replace(trials=later))
         )
         assert torch.equal(one, other) == same
@@ -181,10 +201,15 @@ def test_an_update_adds_the_trials_and_moves_all_that_learns():
     before, after = state.params | state.optimizer, update.params | update.optimizer
     still = [n for n in before if torch.equal(before[n], after[n]) and not n.startswith(REPLAY)]
     assert still == []
-    # Targets follow the critics slowly: three steps of 1 %.
+    # Targets follow the critics slowly: three steps of 5 %.
     name = "weight_0"
     path = (after[CRITIC + name] - before[CRITIC + name]).abs().mean()
-    assert (after[TARGET + name] - before[TARGET + name]).abs().mean() < 0.03 * path
+    assert (after[TARGET + name] - before[TARGET + name]).abs().mean() < 0.15 * path
+    seen = experience.trial.rewards[experience.trial.valid]
+    assert float(after[REWARDS + "mean"]) == pytest.approx(float(seen.mean()), rel=1e-5)
+    assert float(after[REWARDS + "variance"]) == pytest.approx(
+        float(seen.var(correction=0)), rel=1e-5
+    )
 
 
 def test_a_replay_too_small_for_an_iteration_is_refused():

@@ -40,8 +40,29 @@ def test_targets_bootstrap_at_a_truncation_and_not_at_a_termination():
     following = sac.soft_value(values, torch.tensor([-1.0, 2.0, 0.0]), torch.tensor(0.5))
     assert following.tolist() == [4.5, 2.0, 4.0]
     terminated = torch.tensor([False, False, True])
-    found = sac.targets(torch.tensor([1.0, 1.0, -2.0]), terminated, following, 0.9)
+    rewards = torch.tensor([1.0, 1.0, -2.0])
+    found = sac.targets(rewards, terminated, following, 0.9, torch.tensor(0.0))
     assert found.tolist() == pytest.approx([5.05, 2.8, -2.0])
+
+
+def test_values_measured_from_a_mean_reward_are_the_same_values():
+    """Values ((1 - gamma) V - mean) / deviation, with an end that is worth V = 0."""
+    discount, mean, deviation = 0.9, torch.tensor(-3.0), torch.tensor(2.0)
+    rewards, terminated = torch.tensor([1.0, -2.0]), torch.tensor([False, True])
+    following = torch.tensor([40.0, 50.0])
+
+    def scaled(values):
+        return ((1 - discount) * values - mean) / deviation
+
+    plain = sac.targets(rewards, terminated, following, discount, torch.tensor(0.0))
+    found = sac.targets(
+        (1 - discount) * (rewards - mean) / deviation,
+        terminated,
+        scaled(following),
+        discount,
+        scaled(torch.tensor(0.0)),
+    )
+    torch.testing.assert_close(found, scaled(plain))
 
 
 def test_the_critics_errors_are_means_over_transitions():

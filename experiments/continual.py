@@ -33,7 +33,7 @@ from metarl.deploy import MetaPolicy
 from metarl.deploy.continual import StreamEpisode
 from metarl.deploy.gym_rollouts import run_episode
 from metarl.deploy.limits import NO_LIMITS
-from metarl.deploy.policy import MeanActions
+from metarl.deploy.trial import RobotTrial
 from metarl.evaluation.labels import task_text
 from metarl.methods.setup import env_of, family_of, inner_loop_of
 from metarl.policies.gaussian import log_prob
@@ -114,7 +114,7 @@ def live(policy: MetaPolicy, options: Options) -> Life:
 
 def act(policy: MetaPolicy, env: MetaEnv) -> float:
     """Return of one episode without action noise."""
-    episode = run_episode(env, MeanActions(policy), policy.saved.config.horizon, NO_LIMITS)
+    episode = run_episode(env, RobotTrial(policy), policy.saved.config.horizon, NO_LIMITS)
     return episode.returned
 
 

@@ -29,7 +29,7 @@ from experiments.training_runs import is_trained, metarl_once
 from metarl.deploy import MetaPolicy
 from metarl.deploy.gradient_step import EPISODES, training_step_kl
 from metarl.deploy.gym_rollouts import run_episode
-from metarl.deploy.policy import MeanActions
+from metarl.deploy.trial import RobotTrial
 from metarl.runs.files import plain
 from metarl.versions import git_commit, versions
 from metarl_envs import MetaEnv, get_family
@@ -77,7 +77,7 @@ def measure(
     """Steps survived in the region, share of stops, and raw return, by the mean action."""
     env.reset(seed=1, options={"task": task})
     measured = [
-        run_episode(env, MeanActions(policy), policy.saved.config.horizon, LIMITS)
+        run_episode(env, RobotTrial(policy), policy.saved.config.horizon, LIMITS)
         for _ in range(episodes)
     ]
     return {

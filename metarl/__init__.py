@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from metarl.api import compare as compare
     from metarl.api import diagnose as diagnose
     from metarl.api import evaluate as evaluate
+    from metarl.api import record as record
     from metarl.api import resume as resume
     from metarl.api import train as train
     from metarl.deploy import load as load
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from metarl.deploy.limits import Limits as Limits
     from metarl.deploy.logged import adapt_from as adapt_from
     from metarl.deploy.session import AdaptationSession as AdaptationSession
+    from metarl.deploy.trial import RobotTrial as RobotTrial
     from metarl.video import Camera as Camera
 
 HOMES = {
@@ -46,6 +48,7 @@ HOMES = {
     "Episode": "deploy.episodes",
     "EvaluatedRun": "api",
     "Limits": "deploy.limits",
+    "RobotTrial": "deploy.trial",
     "Run": "api",
     "adapt_from": "deploy.logged",
     "baseline": "api",
@@ -54,6 +57,7 @@ HOMES = {
     "evaluate": "api",
     "load": "deploy",
     "load_episodes": "deploy.episode_files",
+    "record": "api",
     "resume": "api",
     "save_episodes": "deploy.episode_files",
     "train": "api",

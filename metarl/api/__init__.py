@@ -7,6 +7,7 @@ line prints an error.
 from metarl.api.diagnosing import diagnose as diagnose
 from metarl.api.measuring import compare as compare
 from metarl.api.measuring import evaluate as evaluate
+from metarl.api.recording import record as record
 from metarl.api.results import ComparedRuns as ComparedRuns
 from metarl.api.results import DiagnosedFamily as DiagnosedFamily
 from metarl.api.results import EvaluatedRun as EvaluatedRun

@@ -25,6 +25,7 @@ from metarl.runs import wandb_logging
 from metarl.runs.checkpoint import save_checkpoint, save_policy_checkpoint
 from metarl.runs.places import free_folder
 from metarl.runs.run_folder import create_run, locked
+from metarl.training.given_teacher import check_has_teacher, with_teacher
 from metarl.training.trainer import initial_state
 from metarl.training.trainer import train as train_loop
 from metarl.training.warm_start import load_start, state_from, untrained_params
@@ -58,6 +59,7 @@ def train(
     *,
     method: str = "maml-trpo",
     start: RunLike | None = None,
+    teacher: RunLike | None = None,
     settings: Mapping[str, Any] | None = None,
     wandb: str | None = None,
     run: str | Path | None = None,
@@ -74,6 +76,8 @@ def train(
         family: a family's name, FILE.py:NAME (the file is run), or the family itself.
         method: meta-learning method; `metarl methods` lists them.
         start: a run or policy to start from; its network is kept.
+        teacher: a run or policy that observes the task, such as of the baseline oracle, for the
+            method teacher-student; None: the run trains one first.
         settings: by dotted name, such as {"outer.clip": 0.2}; the others come from the recipe.
             `metarl train FAMILY --method METHOD --help-all` lists them.
         wandb: also log to this project of Weights & Biases.
@@ -96,8 +100,12 @@ def train(
         state = initial_state(config)
     else:
         config, state = state_from(folder_of(start), config, chosen)
+    if teacher is None:
+        check_has_teacher(config)
+    else:
+        config, state = with_teacher(folder_of(teacher), config, state, chosen)
     with _new_run(run, config, wandb) as folder:
-        if start is not None:  # so that a run stopped at once resumes from the start policy
+        if start is not None or teacher is not None:  # a run stopped at once resumes from it
             save_checkpoint(folder, config, state)
         return meta_trained(folder, config, state, progress, announce)
 

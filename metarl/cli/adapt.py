@@ -22,6 +22,10 @@ TaskTexts = Annotated[
     UseAppendAction[tuple[tuple[str, ...], ...]],
     arg(name="task", metavar="NAME=VALUE [NAME=VALUE ...]", help_behavior_hint=""),
 ]
+SwitchTexts = Annotated[
+    UseAppendAction[tuple[str, ...]],
+    arg(name="switch", metavar="TIME:NAME=VALUE[,NAME=VALUE...]", help_behavior_hint=""),
+]
 TRAINED = "(default: as trained)"
 
 
@@ -87,6 +91,7 @@ class Adapt(OnTasks):
 class Record(OnTasks):
     """Film a task before and after adaptation, side by side.
 
+    A policy that adapts within the episode is filmed in episodes of a trial, with its belief.
     Without --task, tasks are sampled from a split.
     """
 
@@ -94,6 +99,10 @@ class Record(OnTasks):
     """Split to sample tasks from."""
     tasks: Annotated[int, arg(metavar="N")] = 2
     """Number of tasks to sample."""
+    switch: SwitchTexts = ()
+    """Change the task in mid-episode, such as 2.5s:velocity=-1; may be repeated."""
+    show: Annotated[tuple[int, ...], option("N ...")] = (1, 2)
+    """Episodes of a trial to film, for policies that adapt within the episode."""
     out: Annotated[Path | None, option("DIR", "(default: RUN/videos)")] = None
     """Folder for the videos."""
     camera: Annotated[str | None, option("CAMERA", "(default: beside the robot)")] = None
@@ -104,6 +113,7 @@ class Record(OnTasks):
         from torch import Generator
 
         from metarl.cli.cameras import parse_camera
+        from metarl.cli.tasks import parse_switches
         from metarl.methods.setup import family_of
         from metarl.video import record
         from metarl_envs.inputs.numbers import whole
@@ -122,6 +132,8 @@ class Record(OnTasks):
                 tasks,
                 self.out or output(self.run_folder, "videos"),
                 source=folder_name(texts) if texts else self.split,
+                switches=parse_switches(family, self.switch),
+                show=self.show,
                 camera=camera,
                 **self.adaptation(saved),
             )

@@ -49,19 +49,36 @@ def announcement(beginning: Beginning) -> str:
         f"seed {config.seed}",
         f"{folder}",
     )
-    if config.method in BASELINES:
-        collections, sizes = 1, f"{config.meta_batch_size} worlds x {config.horizon} steps"
-    else:
-        collections = config.adaptation_steps + 1
-        sizes = (
-            f"{config.meta_batch_size} tasks x {config.episodes_per_task} episodes x "
-            f"{config.horizon} steps x {collections} collections"
-        )
+    size = _size(config, done) if iterations else "nothing to train"
+    return f"{' | '.join(header)}\n{size}"
+
+
+def _size(config: TrainConfig, done: int) -> str:
+    """Iterations and environment steps that are left, of each phase and in all."""
     samples = config.meta_batch_size * config.episodes_per_task * config.horizon
     start = f" from iteration {done}" if done else ""
-    steps = samples * collections * iterations
-    size = f"{counted(iterations, 'iteration')}{start} of {sizes} = {steps:,} steps"
-    return f"{' | '.join(header)}\n{size if iterations else 'nothing to train'}"
+    text = f"{counted(config.iterations - done, 'iteration')}{start} of"
+    if config.method in BASELINES:
+        steps = samples * (config.iterations - done)
+        return f"{text} {config.meta_batch_size} worlds x {config.horizon} steps = {steps:,} steps"
+    text += (
+        f" {counted(config.meta_batch_size, 'task')} x "
+        f"{counted(config.episodes_per_task, 'episode')} x {counted(config.horizon, 'step')}"
+    )
+    steps, parts = 0, []
+    for name, length, collections in config.outer.phases(
+        config.iterations, config.adaptation_steps
+    ):
+        left = max(0, length - done)
+        done = max(0, done - length)
+        if not left:
+            continue
+        steps += samples * collections * left
+        each = counted(collections, "collection")
+        parts.append(f"{name}: {left} x {each}" if name else each)
+    if config.outer.phases(config.iterations, config.adaptation_steps)[0].name:
+        return f"{text}; {', '.join(parts)} = {steps:,} steps"
+    return f"{text} x {parts[0]} = {steps:,} steps"
 
 
 def closing(run: Path, config: TrainConfig) -> list[str]:

@@ -39,6 +39,8 @@ class Train:
     """Meta-learning method; `metarl methods` lists them."""
     start: Annotated[Path | None, option("RUN", "(default: fresh weights)")] = None
     """Run or policy to start from; its network is kept."""
+    teacher: Annotated[Path | None, option("RUN", "(default: trained first)")] = None
+    """teacher-student: run or policy that observes the task, such as of metarl baseline oracle."""
     settings: Settings = field(default_factory=dict)
     new: NewRunsOptions = field(default_factory=NewRuns)
 
@@ -58,7 +60,9 @@ class Train:
         from metarl.api import train
         from metarl.cli.closing import each_seed
 
-        begin = partial(train, self.family, method=self.method, start=self.start)
+        begin = partial(
+            train, self.family, method=self.method, start=self.start, teacher=self.teacher
+        )
         return each_seed(begin, self.settings, self.new)
 
 

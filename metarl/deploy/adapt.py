@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,24 @@ import numpy as np
 from torch import Generator
 
 from metarl.deploy.check import check
-from metarl.deploy.collected import Collected, Exploration, collected, with_costs
+from metarl.deploy.collected import (
+    Collected,
+    Exploration,
+    belief_after_episode,
+    collected,
+    with_costs,
+)
 from metarl.deploy.episodes import Episode, EpisodeRecord
-from metarl.deploy.gradient_step import AdaptationNotFiniteError, RobotSteps, Step
+from metarl.deploy.gradient_step import (
+    AdaptationNotFiniteError,
+    RobotSteps,
+    Step,
+    adapts_by_belief_alone,
+)
 from metarl.deploy.limits import Limits, check_limits
 from metarl.deploy.observation_check import warn_of_other_observations
-from metarl.policies.params import Params
+from metarl.policies.belief import Belief
+from metarl.policies.params import Params, expand
 from metarl.rollouts.data import Rollouts
 from metarl.runs.policy_folder import SavedPolicy
 from metarl_envs import InputError
@@ -28,6 +40,11 @@ class RobotAdaptation:
 
     Episodes come from an environment, a control loop of the user's own, or a log. In turn `append`
     an episode and `learn`, until it is `finished`.
+
+    A policy with a belief lives through all episodes, in order, as one trial, and its belief is
+    part of what is adapted; those that diverged are left out. With no other adaptation it acts by
+    the mean action, as it will afterwards. After a gradient step the belief is that of the new
+    parameters about the whole trial.
     """
 
     def __init__(
@@ -69,6 +86,12 @@ class RobotAdaptation:
         self.policy = self._inner.saved.policy
         self.params: Params = self._inner.begin()
         """Of the policy that acts next, (1, ...)."""
+        self._begun: Belief = expand(saved.begin(1), 1)  # (1, 1, ...)
+        self._belief, self._starts = self._begun, list[Belief]()
+        self.acts_by_mean = adapts_by_belief_alone(saved)
+        """No noise: it would teach nothing."""
+        if self.acts_by_mean:
+            self._noise = None
         self._collections: list[Collected] = []
         self._current: list[Episode] = []
         self._exploration: Exploration | None = None
@@ -95,18 +118,27 @@ class RobotAdaptation:
         before = [episode for one in self._before_check() for episode in one.episodes]
         return (*before, *([] if self._checking else self._current))
 
+    def beliefs_before(self, episodes: Sequence[Episode]) -> list[Belief]:
+        """The belief before each of the next episodes, (1, 1, ...); {} of a policy without."""
+        beliefs = [self._belief]
+        for episode in episodes if self._begun else ():
+            beliefs.append(belief_after_episode(self.policy, self.params, beliefs[-1], episode))
+        return beliefs[:-1] if self._begun else [{} for _ in episodes]
+
     def explore(self) -> Exploration:
         """The actor of the next episode, at its start."""
-        if self._exploration is None:
-            self._exploration = Exploration(
-                self.policy, self.params, self.wanted, self.horizon, self._noise
-            )
-        self._exploration.start(len(self._current))
+        number, of = (0, 1) if self._begun else (len(self._current), self.wanted)
+        if self._exploration is None or self._begun:
+            self._exploration = Exploration(self.policy, self.params, of, self.horizon, self._noise)
+        self._exploration.start(number, self._belief)
         return self._exploration
 
     def append(self, episode: Episode) -> None:
         """Keep a whole episode, then print it and call `on_episode`, which may raise an error."""
         self._current.append(episode)
+        self._starts.append(self._belief)
+        if self._begun:
+            self._belief = belief_after_episode(self.policy, self.params, self._belief, episode)
         if self.gathered == 1:
             warn_of_other_observations(self._inner.saved, episode)
         record = EpisodeRecord(
@@ -154,8 +186,11 @@ class RobotAdaptation:
 
     def _close(self, error: BaseException | None) -> None:
         """Learn from the current collection, which the error ended early unless it is None."""
-        self._collections.append(collected(self.policy, self.params, self._current, self.horizon))
-        self._current, self._exploration = [], None
+        starts = self._starts if self._begun else ()
+        self._collections.append(
+            collected(self.policy, self.params, self._current, self.horizon, starts)
+        )
+        self._current, self._starts, self._exploration = [], [], None
         if self._checking:
             counted, unfinished = self._counted(), error is not None
             self._check = check(self._collections, counted, unfinished=unfinished)
@@ -181,6 +216,10 @@ class RobotAdaptation:
             raise AdaptationNotFiniteError(k, self.episodes)
         self.params = step.params
         self._steps.append(step)
+        if self._begun and not self.acts_by_mean:
+            self._belief = self._begun
+            for episode in self.episodes:
+                self._belief = belief_after_episode(self.policy, self.params, self._belief, episode)
         return True
 
     def _counted(self) -> list[Rollouts]:
@@ -202,10 +241,11 @@ class RobotAdaptation:
             "reached_good_return": self._good_enough,
             "step_scale": [step.scale for step in self._steps],
         }
-        params = self.params
+        params, belief = self.params, self._belief
         if self._check is not None:
             limits["check"] = self._check
-            params = self._inner.begin() if self._check["rolled_back"] else params
+            if self._check["rolled_back"]:
+                params, belief = self._inner.begin(), self._begun
         report: dict[str, Any] = {
             "episodes": self._episodes,
             "steps": self._num_steps,
@@ -215,11 +255,18 @@ class RobotAdaptation:
             "step_kl": [step.kl for step in self._steps],
             "limits": limits,
         }
+        if self._begun:
+            lived = [e for one in self._collections for e in one.episodes if not e.diverged]
+            report["trial"] = {
+                "episodes": len(lived),
+                "steps": sum(e.steps for e in lived),
+                "returns": [e.returned for e in lived],
+            }
         if self.error is not None:
             named = type(self.error) is InputError  # an environment's error, which it names
             kind = "" if named else f"{type(self.error).__name__}: "
             report["interrupted"] = f"{kind}{self.error}"
-        return adapted_policy(self._inner.saved, params, report)
+        return adapted_policy(self._inner.saved, params, report, belief)
 
     def interruption(self) -> str:
         """The error that cut it short, and what the policy is adapted from, in a line."""
@@ -243,10 +290,19 @@ def adaptation_generators(seed: int) -> tuple[Generator, Generator]:
     return Generator().manual_seed(int(resets)), Generator().manual_seed(int(actions))
 
 
-def adapted_policy(saved: SavedPolicy, params: Params, report: dict[str, Any]) -> SavedPolicy:
-    """The policy with the parameters, (1, ...), of the only task, without the memory of steps."""
+def adapted_policy(
+    saved: SavedPolicy, params: Params, report: dict[str, Any], belief: Belief | None = None
+) -> SavedPolicy:
+    """The policy with the parameters, (1, ...), of the only task, without the memory of steps.
+
+    Its trials go on from the belief, (1, 1, ...); None: from that of `saved`.
+    """
     only = {name: params[name][0].detach().cpu() for name in saved.params}
-    return replace(saved, params=only, metadata=saved.metadata | {"adapted": report})
+    known = saved.belief
+    if belief is not None:
+        known = {name: value[0, 0].detach().cpu() for name, value in belief.items()}
+    metadata = saved.metadata | {"adapted": report}
+    return replace(saved, params=only, metadata=metadata, belief=known)
 
 
 def plain_sizes(saved: SavedPolicy, episodes: Any, steps: Any) -> tuple[int, int]:  # noqa: ANN401

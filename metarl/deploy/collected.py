@@ -8,23 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from metarl.deploy.episodes import Episode, rows
 from metarl.deploy.limits import Limits, stop_costs
 from metarl.policies.base import Policy
-from metarl.policies.belief import Outcome
+from metarl.policies.belief import Belief, Outcome, outcomes, where
 from metarl.policies.gaussian import log_prob
 from metarl.policies.params import dtype_of
 from metarl.rollouts.data import Rollouts
 
 
 class Exploration:
-    """A policy with its noise, over E episodes of at most T steps, one after another.
-
-    Each episode is a trial of its own, as in `metarl.rollouts.collect.Collector`.
-    """
+    """A policy with its noise, over E episodes of at most T steps, one after another."""
 
     def __init__(
         self,
@@ -32,23 +29,25 @@ class Exploration:
         params: Mapping[str, Tensor],
         episodes: int,
         horizon: int,
-        generator: Generator,
+        generator: Generator | None,
     ) -> None:
         """Draw the noise of all E episodes of T steps: that of a `Collector`.
 
-        `params` are per-task parameters, (1, ...).
+        `params` are per-task parameters, (1, ...). Without a generator there is no noise.
         """
         self._policy, self._params = policy, params
-        shape = (horizon, 1, episodes, policy.action_size)
-        self._noise = torch.randn(shape, generator=generator, dtype=dtype_of(params))
+        shape, dtype = (horizon, 1, episodes, policy.action_size), dtype_of(params)
+        self._noise = torch.zeros(shape, dtype=dtype)
+        if generator is not None:
+            self._noise = torch.randn(shape, generator=generator, dtype=dtype)
         self._std = policy.log_std(params).exp()[0]  # (1, A)
         self.start(0)
 
-    def start(self, episode: int) -> None:
-        """Begin an episode, counted from 0."""
+    def start(self, episode: int, belief: Belief | None = None) -> None:
+        """Begin an episode, counted from 0, with a belief (1, 1, ...); None: that of a trial."""
         self._episode = episode
         self._outputs: list[Tensor] = []
-        self._belief = self._policy.begin(self._params, 1)
+        self._belief = self._policy.begin(self._params, 1) if belief is None else belief
 
     @torch.no_grad()
     def act(self, observation: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -64,34 +63,19 @@ class Exploration:
         self, reward: float, observation: NDArray[np.float64], terminated: bool, truncated: bool
     ) -> None:
         """Take the outcome of the last action."""
-        outcome = one_outcome(
-            self._policy, self._outputs[-1], reward, observation, terminated, truncated
+        number = self._noise.dtype
+        outcome = Outcome(
+            self._policy.sent(self._outputs[-1]).view(1, 1, -1),
+            torch.tensor([[reward]], dtype=number),
+            torch.tensor([[terminated]]),
+            torch.tensor([[truncated]]),
+            torch.as_tensor(observation, dtype=number).view(1, 1, -1),
         )
-        outcome = Outcome(*(value.unsqueeze(0) for value in outcome))
         self._belief = self._policy.observe(self._params, self._belief, outcome)
 
     def outputs(self, steps: int) -> NDArray[np.float64]:
         """Outputs before scaling of the first steps of the episode: (steps, A)."""
         return rows([output.double().numpy() for output in self._outputs[:steps]])
-
-
-def one_outcome(
-    policy: Policy,
-    outputs: Tensor,
-    reward: Any,  # noqa: ANN401 - a number of any type
-    observation: ArrayLike,
-    terminated: bool,
-    truncated: bool,
-) -> Outcome:
-    """Outcome of one step in one world for `Policy.observe`, without axis M."""
-    number = outputs.dtype
-    return Outcome(
-        policy.sent(outputs).view(1, -1),
-        torch.tensor([float(reward)], dtype=number),
-        torch.tensor([bool(terminated)]),
-        torch.tensor([bool(truncated)]),
-        torch.as_tensor(np.asarray(observation), dtype=number).view(1, -1),
-    )
 
 
 @dataclass(frozen=True)
@@ -147,9 +131,16 @@ def collected(
     params: Mapping[str, Tensor],
     episodes: Sequence[Episode],
     horizon: int,
+    starts: Sequence[Belief] = (),
 ) -> Collected:
-    """Episodes as rollouts of the policy that acted, `params` (1, ...), with log-probabilities."""
+    """Episodes as rollouts of the policy that acted, `params` (1, ...), with log-probabilities.
+
+    `starts` are the beliefs before each episode, (1, 1, ...), where all of them are one trial.
+    """
     rollouts = as_rollouts(policy, episodes, horizon, dtype_of(params))
+    if starts:
+        start = {name: torch.cat([one[name] for one in starts], 1) for name in starts[0]}
+        rollouts = replace(rollouts, start=start)
     log_probs = log_prob(policy.distribution(params, rollouts), rollouts.actions)
     return Collected(replace(rollouts, log_probs=log_probs), tuple(episodes))
 
@@ -157,9 +148,10 @@ def collected(
 def as_rollouts(
     policy: Policy, episodes: Sequence[Episode], horizon: int, dtype: torch.dtype
 ) -> Rollouts:
-    """Episodes with `outputs`, of at most T steps, as rollouts of one task.
+    """Episodes of at most T steps as rollouts of one task.
 
-    Log-probabilities are left at zero; `quantity` is NaN: a robot measures none.
+    Without `outputs` those behind the actions as sent take their place. Log-probabilities are left
+    at zero; `quantity` is NaN: a robot measures none.
     """
     E, T = len(episodes), horizon
     observations = torch.zeros((1, E, T, policy.observation_size), dtype=dtype)
@@ -170,11 +162,13 @@ def as_rollouts(
     for e, episode in enumerate(episodes):
         if episode.diverged:
             continue
-        assert episode.outputs is not None
         L = episode.steps
         states = torch.as_tensor(episode.observations, dtype=dtype)
         observations[0, e, :L], final[0, e] = states[:-1], states[-1]
-        outputs[0, e, :L] = torch.as_tensor(episode.outputs, dtype=dtype)
+        sent = episode.outputs
+        if sent is None:
+            sent = policy.outputs(torch.from_numpy(episode.actions))
+        outputs[0, e, :L] = torch.as_tensor(sent, dtype=dtype)
         rewards[0, e, :L] = torch.as_tensor(episode.rewards, dtype=dtype)
         valid[0, e, :L] = True
         terminated[0, e, L - 1] = episode.terminated
@@ -191,6 +185,29 @@ def as_rollouts(
         quantity=torch.full((1, E), torch.nan, dtype=dtype),
         diverged=torch.tensor([[episode.diverged for episode in episodes]], dtype=torch.bool),
     )
+
+
+@torch.no_grad()
+def belief_after(
+    policy: Policy, params: Mapping[str, Tensor], belief: Belief, rollouts: Rollouts
+) -> Belief:
+    """Belief (M, E, ...) of the policy, `params` (M, ...), after E episodes of M tasks.
+
+    It is the one before, `belief`, of episodes that diverged, which are left out.
+    """
+    for t, outcome in enumerate(outcomes(rollouts, policy.sent(rollouts.actions))):
+        _, after = policy.act(params, belief, rollouts.observations[:, :, t])
+        after = policy.observe(params, after, outcome)
+        belief = where(rollouts.valid[:, :, t], after, belief)
+    return belief
+
+
+def belief_after_episode(
+    policy: Policy, params: Mapping[str, Tensor], belief: Belief, episode: Episode
+) -> Belief:
+    """Belief after one episode of a robot: `belief_after` with M = E = 1."""
+    rollouts = as_rollouts(policy, [episode], episode.steps, dtype_of(params))
+    return belief_after(policy, params, belief, rollouts)
 
 
 def with_costs(collections: Sequence[Collected], full: int, limits: Limits) -> list[Rollouts]:

@@ -26,7 +26,8 @@ from metarl.deploy.gradient_step import AdaptationNotFiniteError, RobotSteps
 from metarl.deploy.gym_rollouts import check_env, run_episode, time_limit
 from metarl.deploy.limits import NO_LIMITS, Limits, check_limits, stop_costs
 from metarl.deploy.observation_check import warn_of_other_observations
-from metarl.deploy.policy import MeanActions, MetaPolicy
+from metarl.deploy.policy import MetaPolicy
+from metarl.deploy.trial import RobotTrial
 from metarl.policies.params import Params
 from metarl.rollouts.data import joined_episodes
 from metarl_envs import InputError
@@ -209,7 +210,7 @@ class ContinualAdapter:
         self._params[k + 1 :] = [step.params]
 
     def _act(self, env: gymnasium.Env[Any, Any], full: int) -> StreamEpisode:
-        actor, steps = MeanActions(self.policy), len(self._params) - 1
+        actor, steps = RobotTrial(self.policy), len(self._params) - 1
         episode = run_episode(env, actor, self._saved.config.horizon, self._limits, self._seed)
         self._acted.append(episode)
         self._since_probe += 1

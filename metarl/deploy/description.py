@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from metarl.deploy.gradient_step import adapts_by_belief_alone
 from metarl.methods.baselines import BASELINES, origins
 from metarl.runs.policy_folder import SavedPolicy
 
@@ -21,7 +22,9 @@ def describe_policy(saved: SavedPolicy) -> str:
     if "env_steps" in metadata:
         trained.append(f"{metadata['env_steps']:,} steps")
     adapts = f"acts as it is (adapts {origin.adapts})"
-    if not origin.adapts.startswith("nothing"):
+    if adapts_by_belief_alone(saved):
+        adapts = "adapts while it acts"
+    elif not origin.adapts.startswith("nothing"):
         steps = _count(config.adaptation_steps, "gradient step")
         adapts = f"adapts by {steps} on {_count(config.episodes_per_task, 'episode')} each"
     return (
@@ -35,8 +38,13 @@ def describe_policy(saved: SavedPolicy) -> str:
 def _adaptation(report: Any) -> str:  # noqa: ANN401 - as it was saved
     if not isinstance(report, dict):
         return "not adapted"
-    line = f"adapted by {_count(report.get('steps', 0), 'gradient step')}"
-    line += f" on {_count(report.get('episodes', 0), 'episode')} each"
+    trial = report.get("trial")
+    if isinstance(trial, dict):
+        line = f"adapted in a trial of {_count(trial.get('episodes', 0), 'episode')}"
+        line += f", {_count(trial.get('steps', 0), 'step')}"
+    else:
+        line = f"adapted by {_count(report.get('steps', 0), 'gradient step')}"
+        line += f" on {_count(report.get('episodes', 0), 'episode')} each"
     if returns := report.get("returns"):
         line += f": return {', then '.join(f'{value:.1f}' for value in returns)}"
     limits = report.get("limits", {})

@@ -105,7 +105,8 @@ class EpisodeInProgress:
         diverged = fault or not (np.isfinite(observation).all() and math.isfinite(reward))
         unsafe = not (diverged or terminated) and self._limits.is_unsafe(observation)
         truncated = truncated or len(self._rewards) + 1 == self._max_steps
-        self._actor.observe(reward, observation, terminated, truncated)
+        if not diverged:
+            self._actor.observe(reward, observation, terminated, truncated)
         action, self._action = self._action, None
         if diverged:
             return self.end(diverged=True)

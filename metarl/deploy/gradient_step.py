@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,6 +11,7 @@ import torch
 
 from metarl.adaptation.inner_loop import InnerLoopConfig, inner_step, run_inner_loop
 from metarl.adaptation.losses import mean_kl
+from metarl.adaptation.none import Unadapted
 from metarl.deploy.episodes import Episode
 from metarl.deploy.limits import Limits
 from metarl.errors import NonFiniteUpdateError
@@ -75,6 +77,8 @@ class RobotSteps:
         """
         saved = replace(saved, policy=limits.applied_to(saved.policy))
         cap = limits.max_step_kl
+        if cap is None and adapts_by_belief_alone(saved):
+            cap = math.inf
         if cap is None:
             try:
                 cap = training_step_kl(saved, min(episodes, EPISODES), steps)
@@ -125,6 +129,11 @@ class RobotSteps:
             middle = (low + high) / 2
             low, high = (middle, high) if size(part(middle)) <= self.max_kl else (low, middle)
         return Step(part(low), size(part(low)), low)
+
+
+def adapts_by_belief_alone(saved: SavedPolicy) -> bool:
+    """True of a policy with a belief whose parameters no adaptation changes."""
+    return isinstance(saved.config.inner, Unadapted) and bool(saved.begin(1))
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from metarl.deploy.episodes import Episode, read_episodes
 from metarl.deploy.limits import NO_LIMITS, Limits, check_limits
 from metarl.deploy.policy import MetaPolicy, load
 from metarl.policies.base import Policy
+from metarl.policies.belief import Belief
 from metarl.policies.gaussian import LOG_2PI, Gaussian
 from metarl.policies.params import Params, dtype_of
 from metarl_envs import InputError
@@ -52,6 +53,8 @@ def adapt_from(
     deterministic=False)` or `metarl.AdaptationSession`. Adaptation learns which of the random
     deviations did well; mean actions hold none and are refused, and those of another controller are
     warned of. An action at a bound was cut there, and counts as the policy's mean choice beyond it.
+    A policy that adapts by its memory alone reads what was sent, whoever sent it; its episodes are
+    one trial, in this order.
 
     Args:
         policy: that acted in the episodes, meta-trained, or its folder.
@@ -93,8 +96,11 @@ def adapt_from(
         if adapting.finished:
             break
         part = [e.first_steps(adapting.horizon) for e in log[start : start + size]]
-        part = [with_outputs(function, adapting.params, episode) for episode in part]
-        check_noise(function, adapting.params, part, first=start == 0)
+        if not adapting.acts_by_mean:
+            params, beliefs = adapting.params, adapting.beliefs_before(part)
+            acted = zip(part, beliefs, strict=True)
+            part = [with_outputs(function, params, *episode) for episode in acted]
+            check_noise(function, params, part, beliefs, first=start == 0)
         for episode in part:
             adapting.append(episode)
         adapting.learn(early=True)
@@ -120,18 +126,18 @@ def _part_size(count: int, steps: int, per_step: int | None) -> int:
 
 
 @torch.no_grad()
-def with_outputs(policy: Policy, params: Params, episode: Episode) -> Episode:
+def with_outputs(policy: Policy, params: Params, episode: Episode, belief: Belief) -> Episode:
     """The episode with the policy's outputs before scaling.
 
     Scaling is undone. An action at a bound was cut there, so its output lies beyond: it counts as
     the mean of the policy's own outputs beyond the bound, for which the gradient of the policy's
     mean is that of the probability of the cut action (Fisher's identity).
 
-    `params` are those that acted, (1, ...).
+    `params` are those that acted, (1, ...), from the belief, (1, 1, ...); {}: a trial began.
     """
     if episode.outputs is not None or episode.steps == 0:
         return episode
-    dist = _acted(policy, params, episode)
+    dist = _acted(policy, params, episode, belief)
     mean, std = dist.mean, dist.log_std.exp()
     low, high = policy.output_bounds()
     outputs = policy.outputs(torch.from_numpy(episode.actions))
@@ -145,7 +151,12 @@ def with_outputs(policy: Policy, params: Params, episode: Episode) -> Episode:
 
 @torch.no_grad()
 def check_noise(
-    policy: Policy, params: Params, episodes: Sequence[Episode], *, first: bool
+    policy: Policy,
+    params: Params,
+    episodes: Sequence[Episode],
+    beliefs: Sequence[Belief],
+    *,
+    first: bool,
 ) -> None:
     """Refuse actions without noise; warn of those that another policy must have chosen.
 
@@ -155,6 +166,7 @@ def check_noise(
         policy: the policy function.
         params: that should have acted, (1, ...).
         episodes: with outputs.
+        beliefs: before each of them, as of `with_outputs`.
         first: True if they are for the first gradient step.
 
     Raises:
@@ -163,10 +175,10 @@ def check_noise(
     expected = torch.zeros(policy.action_size, dtype=torch.float64)
     squares, from_mean = torch.zeros_like(expected), torch.zeros_like(expected)
     bounds = policy.output_bounds()
-    for episode in episodes:
+    for episode, belief in zip(episodes, beliefs, strict=True):
         if episode.diverged or episode.outputs is None:
             continue
-        dist = _acted(policy, params, episode)
+        dist = _acted(policy, params, episode, belief)
         std = dist.log_std.exp()
         low, high = ((bound - dist.mean) / std for bound in bounds)
         noise = ((torch.from_numpy(episode.outputs) - dist.mean) / std).clamp(low, high)
@@ -205,14 +217,11 @@ def cut_moments(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (square - mean.square()).clamp(min=0)
 
 
-def _acted(policy: Policy, params: Params, episode: Episode) -> Gaussian:
+def _acted(policy: Policy, params: Params, episode: Episode, belief: Belief) -> Gaussian:
     """Distribution of the policy's outputs in an episode, (T, A) and (1, A), double precision."""
-    outputs = episode.outputs
-    if outputs is None:
-        outputs = policy.outputs(torch.from_numpy(episode.actions)).numpy()
-    episode = replace(episode, outputs=outputs, diverged=False)
+    episode = replace(episode, diverged=False)
     rollouts = as_rollouts(policy, [episode], episode.steps, dtype_of(params))
-    dist = policy.distribution(params, rollouts)
+    dist = policy.distribution(params, replace(rollouts, start=belief))
     return Gaussian(dist.mean[0, 0].double(), dist.log_std[0, 0].double())
 
 

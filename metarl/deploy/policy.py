@@ -15,18 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Generator
 
 from metarl.deploy.adapt import RobotAdaptation
-from metarl.deploy.collected import one_outcome
 from metarl.deploy.description import describe_policy
 from metarl.deploy.episode_in_progress import UnsafeStartError
 from metarl.deploy.episodes import Episode, EpisodeRecord
 from metarl.deploy.gradient_step import AdaptationNotFiniteError
 from metarl.deploy.gym_rollouts import check_env, run_episode, time_limit
 from metarl.deploy.limits import NO_LIMITS, Limits
-from metarl.policies.belief import Belief, where
+from metarl.deploy.state import TrialState, belief_to_act, finite_rows, observed
 from metarl.runs.checkpoint import SavedPolicy, load_policy, save_policy
 from metarl_envs import InputError
-from metarl_envs.gym_worlds.calls import plain_array
-from metarl_envs.inputs.numbers import shown, whole
+from metarl_envs.inputs.numbers import whole
 
 
 def load(path: str | Path) -> MetaPolicy:
@@ -135,10 +133,10 @@ class MetaPolicy:
     def predict(
         self,
         observation: ArrayLike,
-        state: Belief | None = None,
+        state: TrialState | None = None,
         episode_start: ArrayLike | None = None,
         deterministic: bool = True,
-    ) -> tuple[NDArray[np.float32], Belief | None]:
+    ) -> tuple[NDArray[np.float32], TrialState | None]:
         """Actions for observations: (O,) -> (A,) or (N, O) -> (N, A), within the action space.
 
         They keep to the action bounds of the limits that it was adapted with.
@@ -146,36 +144,28 @@ class MetaPolicy:
         The signature is Stable-Baselines3's, so that its tools take this object. Unlike there, the
         mean is the default: after adaptation one wants to act, not to explore.
 
+        **A policy with a memory** hands its state on, as in SB3-Contrib's RecurrentPPO: None begins
+        a trial, and `episode_start` begins one for some of N robots, which forgets what was learned
+        of them. A trial that goes on through an episode's end is told of it by `observe` instead.
+        A policy that reads rewards needs `observe` after every step; one that reads none, only at
+        such an end. `metarl.RobotTrial` keeps the state of one robot itself.
+
         Args:
             observation: of one robot, or of N.
-            state: what a policy with a memory remembers, as this or `observe` returned it; None: a
-                trial begins. Policies without one neither need nor return it.
-            episode_start: (N,), where it begins again.
+            state: as this or `observe` returned it; None: a trial begins, from the belief that the
+                policy was adapted to, if any. Policies without a memory neither need nor return it.
+            episode_start: (N,), where a trial begins.
             deterministic: the mean action; False: with the policy's noise.
 
         Raises:
-            InputError: for another shape, or a number that is not finite.
+            InputError: for another shape, a number that is not finite, another state, or one that
+                lacks a reward.
         """
         policy = self.saved.policy
-        try:
-            observations = torch.from_numpy(plain_array(observation).astype(np.float32))
-        except (TypeError, ValueError):
-            raise InputError(f"observation = {shown(observation)}: must be numbers") from None
-        size = policy.observation_size
-        if observations.dim() not in (1, 2) or observations.shape[-1] != size:
-            raise InputError(
-                f"observation of shape {tuple(observations.shape)}: the policy reads ({size},) or "
-                f"(N, {size})"
-            )
-        rows = observations.view(-1, size)
-        if not bool(torch.isfinite(rows).all()):
-            row, i = torch.nonzero(~torch.isfinite(rows))[0].tolist()
-            raise InputError(
-                f"observation[{i}] = {float(rows[row, i])}: must be finite; no action follows from "
-                "it"
-            )
+        observations = finite_rows(self.saved, "observation", observation)
+        rows = observations.view(-1, policy.observation_size)
         with torch.no_grad():
-            belief = self._belief(len(rows), state, episode_start)
+            belief = belief_to_act(self.saved, rows, state, episode_start)
             dist, belief = policy.act(self.saved.params, belief, rows)
             outputs = dist.mean
             if not deterministic:
@@ -184,52 +174,43 @@ class MetaPolicy:
         # Scaling may leave the range by rounding, where its middle is not zero.
         low, high = (np.array(b, np.float32) for b in (policy.action_low, policy.action_high))
         actions = np.clip(policy.controls(outputs).numpy(), low, high)
-        return (actions[0] if observations.dim() == 1 else actions), belief or None
+        after = TrialState(belief, policy.sent(outputs)) if belief else None
+        return (actions[0] if observations.dim() == 1 else actions), after
 
     def observe(
         self,
-        state: Belief | None,
+        state: TrialState | None,
         action: ArrayLike,
-        reward: float,
+        reward: ArrayLike,
         observation: ArrayLike,
-        terminated: bool = False,
-        truncated: bool = False,
-    ) -> Belief | None:
-        """The state of one robot after a step, for the next `predict`.
+        terminated: ArrayLike = False,
+        truncated: ArrayLike = False,
+    ) -> TrialState | None:
+        """The state after a step, for the next `predict`; an episode's last step counts too.
 
-        A policy with a memory gets rewards and ends here, those of an episode's last step too. A
-        policy without one needs none of it.
+        A policy without a memory needs none of it.
 
         Args:
             state: as `predict` returned it with the action.
-            action: (A,), as sent.
-            reward: earned by it.
-            observation: after it, (O,).
-            terminated, truncated: True if the episode ended so.
-        """
-        if state is None:
-            return None
-        policy = self.saved.policy
-        outputs = policy.outputs(torch.as_tensor(np.asarray(action), dtype=torch.float32))
-        outcome = one_outcome(policy, outputs, reward, observation, terminated, truncated)
-        with torch.no_grad():
-            return policy.observe(self.saved.params, state, outcome)
+            action: as sent, (A,), or (N, A) of N robots.
+            reward: earned by it, one number or (N,); any where the policy reads none.
+            observation: after it, (O,) or (N, O); at an episode's end the last one of the episode.
+            terminated, truncated: true if the episode ended so, one or (N,).
 
-    def _belief(self, num_worlds: int, state: Belief | None, started: ArrayLike | None) -> Belief:
-        """Belief of N robots before they act: (N, ...)."""
-        fresh = self.saved.policy.begin(self.saved.params, num_worlds)
-        if state is None or not fresh:
-            return fresh
-        shapes = {name: value.shape for name, value in fresh.items()}
-        if shapes != {name: value.shape for name, value in state.items()}:
-            raise InputError(
-                f"state of another policy, or of other than {num_worlds} robots: must be what "
-                "`predict` returned last"
-            )
-        if started is None:
-            return state
-        begins = torch.as_tensor(np.asarray(started, dtype=bool)).view(num_worlds)
-        return where(begins, fresh, state)
+        Raises:
+            InputError: for a state whose step was observed already, another shape, or a number that
+                is not finite.
+        """
+        if not self.saved.begin(1):
+            return None
+        if state is None:
+            raise InputError("state = None: must be what `predict` returned with the action")
+        return observed(self.saved, state, action, reward, observation, terminated, truncated)
+
+    @property
+    def reads_rewards(self) -> bool:
+        """True if it has a memory of rewards, so that it needs `observe` after every step."""
+        return bool(self.saved.begin(1)) and self.saved.policy.reads_rewards
 
     @property
     def adapted(self) -> dict[str, Any] | None:
@@ -260,28 +241,3 @@ class AdaptationCancelled(_CutShort, KeyboardInterrupt):
 
 class AdaptationExit(_CutShort, SystemExit):
     """`sys.exit` during an adaptation, such as by a signal's handler; its `code` is kept."""
-
-
-class MeanActions:
-    """A policy that drives one robot by its mean action, from the start of a trial."""
-
-    def __init__(self, policy: MetaPolicy) -> None:
-        self._policy = policy
-        self._state: Belief | None = None
-        self._action = np.zeros(0, np.float32)
-
-    def act(self, observation: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The action to send: (O,) -> (A,)."""
-        self._action, self._state = self._policy.predict(observation, self._state)
-        return self._action
-
-    def observe(
-        self, reward: float, observation: NDArray[np.float64], terminated: bool, truncated: bool
-    ) -> None:
-        """Take the outcome of the last action."""
-        self._state = self._policy.observe(
-            self._state, self._action, reward, observation, terminated, truncated
-        )
-
-    def outputs(self, steps: int) -> None:
-        """None: nothing is learned from mean actions."""

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from metarl.adaptation.inner_loop import run_inner_loop
-from metarl.deploy.adapt import adaptation_generators, adapted_policy, plain_sizes
-from metarl.deploy.gradient_step import NOT_FINITE
+from metarl.deploy.adapt import (
+    adaptation_generators,
+    adapted_policy,
+    plain_sizes,
+)
+from metarl.deploy.collected import belief_after
+from metarl.deploy.gradient_step import NOT_FINITE, adapts_by_belief_alone
 from metarl.errors import NonFiniteUpdateError
 from metarl.evaluation.evaluate import CPU, mean_quantity, mean_returns
 from metarl.evaluation.labels import quantity_label, task_text
 from metarl.methods.setup import env_of, family_of, inner_loop_of
+from metarl.policies.belief import Belief, where
 from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import Collector
+from metarl.rollouts.data import Rollouts, joined_episodes
 from metarl.runs.policy_folder import SavedPolicy, save_policy
 from metarl_envs import EngineName, TaskFamily, Tasks
 from metarl_envs.inputs.numbers import whole
@@ -33,9 +42,10 @@ class Adaptation:
     family: TaskFamily
     task: Tasks  # M = 1
     episodes: int
-    """Per gradient step."""
+    """Per gradient step; of a policy that adapts by its memory alone, K times as many in a row."""
     returns: NDArray[np.float64]  # (K+1,) of the mean action, before and after each step
-    """Means over as many fresh episodes, which start the same for every step."""
+    """Means over as many fresh episodes, which start the same for every step, each from the belief
+    of that step."""
     quantity: NDArray[np.float64]  # (K+1,)
     faulted_episodes: int
     """Of those adapted from, and those measured on."""
@@ -53,17 +63,22 @@ class Adaptation:
     def summary(self) -> str:
         """Return and physical quantity of the mean action after each step, as plain text."""
         name, unit = quantity_label(self.family.quantity)
+        by_mean = adapts_by_belief_alone(self.saved)
+        steps = "" if by_mean else f"{'gradient steps':>16}"
         lines = [
             f"{self.family.name}: {task_text(self.family, self.task, 0)}",
-            f"  {'gradient steps':>14}  {'episodes used':>13}  {'return':>8}  "
-            f"{name}{f', {unit}' if unit else ''}",
+            f"{steps}  {'episodes used':>13}  {'return':>8}  {name}{f', {unit}' if unit else ''}",
         ]
-        lines += [
-            f"  {k:>14}  {k * self.episodes:>13}  {r:>z8.1f}  {q:>z{len(name)}.2f}"
-            for k, (r, q) in enumerate(zip(self.returns, self.quantity, strict=True))
-        ]
+        for k, (r, q) in enumerate(zip(self.returns, self.quantity, strict=True)):
+            steps = "" if by_mean else f"{k:>16}"
+            row = f"{steps}  {k * self.episodes:>13}  {r:>z8.1f}  {q:>z{len(name)}.2f}"
+            lines.append(row)
         lines.append(f"  gain from adaptation {self.gain:+z.1f}")
-        lines.append("  measured by the mean action, on fresh episodes; adapted with action noise")
+        adapted = "by it, in one trial" if by_mean else "with action noise"
+        lines.append(f"  measured by the mean action, on fresh episodes; adapted {adapted}")
+        if trial := self.saved.metadata["adapted"].get("trial"):
+            shown = ", ".join(f"{value:z.1f}" for value in trial["returns"])
+            lines.append(f"  returns of the trial's episodes: {shown}")
         if self.faulted_episodes:
             lines.append(f"  left out: {self.faulted_episodes} episodes that diverged")
         return "\n".join(lines)
@@ -105,20 +120,32 @@ def adapt_to_task(
     """
     episodes, steps = plain_sizes(saved, episodes, steps)
     seed, sim_threads = whole("seed", seed, 0), whole("sim_threads", sim_threads, 1)
-    family = family_of(saved.config)
-    env = env_of(saved.config, 1, episodes, sim_threads=sim_threads, engine=engine, device=device)
-    env.set_tasks(task)
-    collector = Collector(env, saved.policy)
-    resets, actions = adaptation_generators(seed)
+    family, (resets, actions) = family_of(saved.config), adaptation_generators(seed)
+
+    def collector(num_worlds: int) -> Callable[..., Rollouts]:
+        env = env_of(
+            saved.config, 1, num_worlds, sim_threads=sim_threads, engine=engine, device=device
+        )
+        env.set_tasks(task)
+        return partial(Collector(env, saved.policy).collect, resets=resets, actions=actions)
+
     start, inner_config = to(expand(saved.params, 1), device), inner_loop_of(saved.config, 1.0)
-    collect_episodes = partial(collector.collect, resets=resets, actions=actions)
-    inner = run_inner_loop(saved.policy, inner_config, start, steps, collect_episodes)
-    if bool(inner.failed.any()) or any(bool(r.diverged.all()) for r in inner.rollouts[:-1]):
+    collect_episodes, trial = collector(episodes), None
+    if begun := to(expand(saved.begin(1), 1), device):
+        trial = SimulatedTrial(saved, begun, collector(1), episodes)
+    inner = run_inner_loop(
+        saved.policy, inner_config, start, steps, trial or collect_episodes, collect_last=not trial
+    )
+    adapted_from = inner.rollouts[:steps]
+    if bool(inner.failed.any()) or any(bool(r.diverged.all()) for r in adapted_from):
         raise NonFiniteUpdateError(NOT_FINITE.format(step=f"of {steps}"))
-    measured, same_starts = [], resets.get_state()
-    for params in inner.policies:
+    measured, same_starts, belief = [], resets.get_state(), None
+    for k, params in enumerate(inner.policies):
         resets.set_state(same_starts)
-        measured.append(collect_episodes(params, explore=False))
+        if trial is not None:
+            belief = trial.belief(params, k)
+        known = belief and {n: v.expand(1, episodes, *v.shape[2:]) for n, v in belief.items()}
+        measured.append(collect_episodes(params, explore=False, belief=known))
     returns = np.array([mean_returns(rollouts)[0] for rollouts in measured])
     report = {
         "task": task.describe(0),
@@ -127,12 +154,59 @@ def adapt_to_task(
         "seed": seed,
         "returns": returns.tolist(),
     }
+    if trial is not None:
+        report["trial"] = trial.describe()
     return Adaptation(
-        saved=adapted_policy(saved, inner.adapted, report),
+        saved=adapted_policy(saved, inner.adapted, report, belief),
         family=family,
         task=task,
         episodes=episodes,
         returns=returns,
         quantity=np.array([mean_quantity(rollouts)[0] for rollouts in measured]),
-        faulted_episodes=int(sum(r.diverged.sum() for r in [*inner.rollouts[:-1], *measured])),
+        faulted_episodes=int(sum(r.diverged.sum() for r in [*adapted_from, *measured])),
     )
+
+
+class SimulatedTrial:
+    """A trial of one policy in one simulated world: the episodes of all steps, in order."""
+
+    def __init__(
+        self, saved: SavedPolicy, begun: Belief, collect: Callable[..., Rollouts], episodes: int
+    ) -> None:
+        """Start without an episode.
+
+        Args:
+            saved: the policy.
+            begun: its belief at the start, (1, 1, ...).
+            collect: `Collector.collect` in one world, with its random streams.
+            episodes: per step.
+        """
+        self._saved, self._begun, self._collect, self._episodes = saved, begun, collect, episodes
+        self._lived: list[Rollouts] = []
+        self._device = next(iter(begun.values())).device
+
+    def __call__(self, params: Params) -> Rollouts:
+        """The next episodes, by parameters (1, ...): (1, E, ...)."""
+        belief = self.belief(params, len(self._lived) // self._episodes)
+        explore = not adapts_by_belief_alone(self._saved)
+        for _ in range(self._episodes):
+            one = self._collect(params, explore=explore, belief=belief).to(self._device)
+            belief = where(~one.diverged, one.belief, belief)
+            self._lived.append(one)
+        return joined_episodes(self._lived[-self._episodes :])
+
+    def belief(self, params: Params, steps: int) -> Belief:
+        """Belief of parameters (1, ...) about the episodes of the first steps, (1, 1, ...)."""
+        belief = self._begun
+        for one in self._lived[: steps * self._episodes]:
+            belief = belief_after(self._saved.policy, params, belief, one)
+        return belief
+
+    def describe(self) -> dict[str, Any]:
+        """Numbers of episodes and steps, and returns, of what did not diverge, as JSON values."""
+        lived = [one for one in self._lived if not bool(one.diverged.any())]
+        return {
+            "episodes": len(lived),
+            "steps": int(sum(one.valid.sum() for one in lived)),
+            "returns": [float(one.task_returns()) for one in lived],
+        }

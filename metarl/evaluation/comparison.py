@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metarl.evaluation.budgets import env_steps, steps_text, unequal
 from metarl.evaluation.intervals import crossed_interval, improvement_interval
-from metarl.evaluation.labels import verdict
+from metarl.evaluation.method_runs import MethodPoint, MethodRuns
 from metarl.evaluation.results import Evaluation, SplitEvaluation
 from metarl.evaluation.statistics import (
     Interval,
@@ -29,63 +29,6 @@ from metarl.runs.files import plain
 from metarl_envs import SPLITS, InputError, Split
 
 STATISTICS = {"iqm": interquartile_mean, "mean": mean_score, "worst_fifth": worst_tasks}
-
-
-@dataclass(frozen=True)
-class MethodRuns:
-    """All runs of one method, of different seeds."""
-
-    label: str
-    runs: tuple[Evaluation, ...]
-    method: str = ""
-    """The name it is registered by, where it is a registered one."""
-
-    @property
-    def adapts(self) -> bool:
-        """False for policies that stay as they are."""
-        return any(run.adapts for run in self.runs)
-
-    @property
-    def remembers(self) -> bool:
-        """True for policies with a belief, which adapt in the first episode of a trial."""
-        return any(run.remembers for run in self.runs)
-
-    @property
-    def controlled(self) -> bool:
-        """True if every run was also measured with another task's parameters or belief."""
-        return all(result.controls is not None for run in self.runs for result in run.splits)
-
-
-class MethodPoint(NamedTuple):
-    """Returns of a method on a split at one point of its curve, with 95 % intervals."""
-
-    method: MethodRuns
-    split: Split
-    gradient_steps: int
-    adaptation_episodes: int
-    mean: Interval
-    iqm: Interval
-    worst_fifth: Interval
-    gain: Interval | None
-    """Over the return before adaptation, or in the first episode of a policy with a belief; None
-    for a method that does not adapt."""
-    other: Interval | None
-    """With another task's adapted parameters or belief; None before adaptation and without
-    controls."""
-    gain_over_other: Interval | None
-    averaged: Interval | None
-    """With the mean of all tasks' adapted parameters; None for beliefs, which have none."""
-    gain_over_averaged: Interval | None
-    closed: Interval | None = None
-    """Share of the gap between robust policy and oracle, where `gap.Gap` reports one."""
-    closed_by_other: Interval | None = None
-    """The share that another task's adapted parameters close."""
-
-    @property
-    def verdict(self) -> str:
-        """Judgement in words: is the gain of a method that adapts adaptation to the task?"""
-        assert self.gain is not None  # it adapts
-        return verdict(self.gain, self.gain_over_other, remembers=self.method.remembers)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.evaluation.budgets import steps_text
-from metarl.evaluation.comparison import Comparison, MethodPoint
+from metarl.evaluation.comparison import Comparison
 from metarl.evaluation.gap import Gap, percent
 from metarl.evaluation.labels import DOES_NOT_ADAPT, NO_CONTROL, quantity_label, task_text
+from metarl.evaluation.method_runs import MethodPoint
 from metarl.evaluation.results import Array, Evaluation, Point, SplitEvaluation
 from metarl.evaluation.statistics import Interval, each_run, interquartile_mean, numbers_text
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from metarl.evaluation.comparison import Comparison, MethodRuns
+from metarl.evaluation.comparison import Comparison
 from metarl.evaluation.curve_table import paragraph
 from metarl.evaluation.gap import ORACLE, ROBUST, Gap
 from metarl.evaluation.labels import ONE_SEED
+from metarl.evaluation.method_runs import MethodRuns
 from metarl.evaluation.results import Evaluation
 from metarl.evaluation.statistics import (
     Interval,

@@ -26,6 +26,8 @@ from metarl.runs.progress import Bar
 from metarl_envs import EngineName, InputError, Split, TaskFamily
 from metarl_envs.inputs.numbers import whole, wholes
 
+TRIALS = 5
+"""Trials of each task, at most, that a policy with a belief is measured in."""
 CPU = torch.device("cpu")
 BUDGETS = (1, 2, 5)
 """Numbers of adaptation episodes that commands measure after, besides none and all."""
@@ -53,9 +55,9 @@ def evaluate(
     differ by the policy alone. Controls of every adapted point: the same tasks with another task's
     adapted parameters, and with the mean of all (see `metarl.evaluation.controls`).
 
-    A policy with a belief lives through E trials of each task by its mean action, and is measured
-    with its beliefs after as many episodes as gradient methods adapt on; its first point is a
-    trial's first episode. Control: the beliefs of another task's trials.
+    A policy with a belief lives through `TRIALS` trials of each task by its mean action, and is
+    measured with its beliefs after as many episodes as gradient methods adapt on; its first point
+    is a trial's first episode. Control: the beliefs of another task's trials.
 
     Args:
         saved: the policy with the configuration it was trained with.
@@ -91,17 +93,19 @@ def evaluate(
         chosen = ["train" if split == "test" else split for split in chosen]
     chosen = tuple(dict.fromkeys(chosen))
     _check_choice(saved, family, chosen)
+    trials = min(episodes_per_step, TRIALS)
     env = env_of(
         saved.config,
         num_tasks,
-        episodes_per_step,
+        trials if remembers(saved.policy, saved.params) else episodes_per_step,
         sim_threads=sim_threads,
         engine=engine,
         device=device,
     )
     explore = explore or saved.config.method == RANDOM
     collector = Collector(env, saved.policy)
-    measuring = _Measuring(saved, family, collector, steps, tuple(budgets), explore, seed, device)
+    numbers = (steps, episodes_per_step, tuple(budgets))
+    measuring = _Measuring(saved, family, collector, *numbers, explore, seed, device)
     with Bar(progress or "", len(chosen) * measuring.parts, quiet=progress is None) as bar:
         results = tuple(measuring.split(split, bar) for split in chosen)
     return Evaluation(
@@ -156,6 +160,7 @@ class _Measuring:
     family: TaskFamily
     collector: Collector
     steps: int
+    episodes: int
     budgets: tuple[int, ...]
     explore: bool
     seed: int
@@ -172,8 +177,7 @@ class _Measuring:
 
         A policy with a belief takes no steps: it is measured after the same numbers of episodes.
         """
-        episodes = self.collector.env.episodes_per_task
-        points = {(k, k * episodes) for k in range(self.steps + 1)}
+        points = {(k, k * self.episodes) for k in range(self.steps + 1)}
         points |= {(self.steps, self.steps * budget) for budget in self.budgets}
         if self.remembers:
             points = {(0, number) for _, number in points}

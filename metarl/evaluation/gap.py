@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from metarl.evaluation.comparison import Comparison, MethodPoint, MethodRuns
+from metarl.evaluation.comparison import Comparison
+from metarl.evaluation.method_runs import MethodPoint, MethodRuns
 from metarl.evaluation.statistics import Interval, Scores, gap_closed, paired_difference
 from metarl.runs.files import plain
 from metarl_envs import Split

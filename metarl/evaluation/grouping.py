@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from metarl.evaluation.comparison import Comparison, MethodRuns
+from metarl.evaluation.comparison import Comparison
+from metarl.evaluation.method_runs import MethodRuns
 from metarl.evaluation.results import Evaluation
 from metarl.runs.policy_folder import CONFIG, SavedPolicy, is_policy
 from metarl_envs import InputError

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from torch import Generator, Tensor
 
 from metarl.policies.base import Policy
-from metarl.policies.belief import Belief, where
+from metarl.policies.belief import Belief
 from metarl.policies.params import expand, to
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.data import Rollouts
+from metarl.rollouts.trials import belief_after
 
 
 class Lived(NamedTuple):
@@ -63,12 +63,3 @@ def live_through(
             kept[n] = belief
         lived()
     return Lived(kept, diverged, env_steps)
-
-
-def belief_after(rollouts: Rollouts) -> Belief:
-    """The belief that trials go on with, (M, E, ...), of rollouts that began with a given one.
-
-    A diverged episode leaves no trace in it, as it counts for no gradient step: the simulation
-    failed, and what a policy would have made of that says nothing about the task.
-    """
-    return where(~rollouts.diverged, rollouts.belief, rollouts.start)

@@ -91,14 +91,15 @@ def check_machine(config: TrainConfig) -> None:
     family = family_of(config)
     numbers_per_step = 2 * family.observation_size + len(family.action_bounds()[0]) + 8  # or more
     samples = config.meta_batch_size * config.episodes_per_task * config.horizon
-    needed = 4 * numbers_per_step * samples * (config.adaptation_steps + 1)
+    collections = config.outer.collections_held(config.adaptation_steps)
+    needed = 4 * numbers_per_step * samples * collections
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise InputError(
             f"{config.meta_batch_size} tasks x {config.episodes_per_task} episodes x "
-            f"{config.horizon} steps need more than {needed / 1e9:.0f} GB, this machine has "
-            f"{memory / 1e9:.0f} GB; use a smaller --meta-batch-size, --episodes-per-task or "
-            "--horizon"
+            f"{config.horizon} steps x {collections} collections need more than "
+            f"{needed / 1e9:.0f} GB, this machine has {memory / 1e9:.0f} GB; use a smaller "
+            "--meta-batch-size, --episodes-per-task or --horizon"
         )
 
 

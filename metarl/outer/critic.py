@@ -59,10 +59,9 @@ class Critic:
             standard: its observations as the policy standardises them, (1, N, L, O).
             summaries: the policy's, (1, N, L, H); read if `summary`.
         """
-        steps = trial.valid.shape[-1]
         read = [standard, trial.clock]
         if self.features:
-            read.append(trial.features.unsqueeze(2).expand(-1, -1, steps, -1))
+            read.append(trial.features)
         if self.summary:
             assert summaries is not None
             read.append(summaries.detach())

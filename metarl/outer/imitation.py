@@ -123,7 +123,7 @@ def distance(
         total = total + (error.square() * weight).sum()
     if targets != "actions":
         latents = policy.latent(params, summaries.flatten(1, 2)).unflatten(1, weight.shape[1:3])
-        error = latents - wanted[LATENT].unsqueeze(2)
+        error = latents - wanted[LATENT]
         total = total + (error.square() * weight).sum()
     return total
 

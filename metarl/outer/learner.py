@@ -11,12 +11,13 @@ import torch
 
 from metarl.adaptation.base import Adaptation
 from metarl.adaptation.inner_loop import InnerLoopConfig
+from metarl.adaptation.none import Unadapted
 from metarl.outer.state import TrainState
 from metarl.policies.base import Policy
 from metarl.policies.params import Params
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
-from metarl_envs import TaskFamily, Tasks
+from metarl_envs import InputError, TaskFamily, Tasks
 from metarl_envs.inputs.plain import PlainFields
 
 
@@ -78,6 +79,16 @@ class LearnerParts:
     device: torch.device  # of updates
 
 
+class Phase(NamedTuple):
+    """Iterations of a training that do the same."""
+
+    name: str
+    """In words, such as "teacher"; "" for the only one."""
+    iterations: int
+    collections: int
+    """Episodes of every world in an iteration."""
+
+
 @dataclass(frozen=True)
 class LearnerSettings(PlainFields, ABC):
     """Settings of the outer loop, which make its learner. Frozen, without tensors."""
@@ -101,6 +112,14 @@ class LearnerSettings(PlainFields, ABC):
         """
         return meta_batch_size
 
+    def phases(self, iterations: int, adaptation_steps: int) -> list[Phase]:
+        """Phases of a training of so many iterations, in order."""
+        return [Phase("", iterations, adaptation_steps + 1)]
+
+    def collections_held(self, adaptation_steps: int) -> int:
+        """Largest number of collections in memory at once."""
+        return adaptation_steps + 1
+
     def check(self, adaptation: Adaptation) -> None:
         """Refuse an adaptation that the learner cannot work with.
 
@@ -108,3 +127,17 @@ class LearnerSettings(PlainFields, ABC):
             InputError: with both names and an alternative.
         """
         del adaptation
+
+
+def check_unadapted(outer: str, adaptation: Adaptation) -> None:
+    """Refuse an adaptation, for a learner of policies that find out their task as they act.
+
+    Raises:
+        InputError: naming it.
+    """
+    if not isinstance(adaptation, Unadapted):
+        raise InputError(
+            f"outer = {outer} with inner = {type(adaptation).__name__}: its policy adapts by its "
+            "memory, in training by no gradient step; use Unadapted (inner.kind none), or another "
+            "outer"
+        )

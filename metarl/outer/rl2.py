@@ -10,20 +10,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
+from metarl.adaptation.base import Adaptation
 from metarl.outer.continued import no_trials, trials_after, trials_now
 from metarl.outer.critic import Critic
-from metarl.outer.learner import Learner, LearnerParts, LearnerSettings, Update
+from metarl.outer.learner import (
+    Learner,
+    LearnerParts,
+    LearnerSettings,
+    Phase,
+    Update,
+    check_unadapted,
+)
 from metarl.outer.meta_gradient import CPU, update_normaliser
 from metarl.outer.state import Generators, TrainState
 from metarl.outer.trial_ppo import Actor, PpoSettings, paced, ppo_update
 from metarl.policies.base import Policy
-from metarl.policies.belief import Belief
+from metarl.policies.belief import Belief, where
 from metarl.policies.memory import MemoryPolicy
 from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.trials import TrialExperience, collect_trial
+from metarl.rollouts.trials import Change, TrialExperience, collect_trial
 from metarl_envs import InputError, Tasks
-from metarl_envs.inputs.numbers import Count, Share
+from metarl_envs.inputs.numbers import Count, Natural, Share
 
 
 @dataclass(frozen=True)
@@ -34,13 +44,27 @@ class Rl2(PpoSettings, LearnerSettings):
     """Episodes of a trial in an iteration, >= 1; gradients pass through all of them."""
     goes_on: Share = 0.0
     """Probability that a trial goes on in the next iteration, in [0, 1]."""
+    changes: Share = 0.0
+    """Share of the trials whose task changes in an iteration, at a random step, in [0, 1]: for
+    robots that break in mid-life."""
     critic: Literal["memory", "task"] = "memory"
     """Knowledge of the critic: a memory of its own, or the true task and the policy's memory."""
     final_rate: Share = 0.1
     """Factor on both step sizes at the end of training; until then they follow half a cosine."""
+    critic_first: Natural = 0
+    """Iterations in which the critic alone learns, such as before a policy of `--start` moves."""
 
     def learner(self, parts: LearnerParts) -> Learner:
         return Rl2Learner(self, parts)
+
+    def phases(self, iterations: int, adaptation_steps: int) -> list[Phase]:
+        return [Phase("", iterations, self.trial_episodes)]
+
+    def collections_held(self, adaptation_steps: int) -> int:
+        return self.trial_episodes
+
+    def check(self, adaptation: Adaptation) -> None:
+        check_unadapted("RL^2", adaptation)
 
 
 class Rl2Learner(Learner[TrialExperience]):
@@ -61,7 +85,8 @@ class Rl2Learner(Learner[TrialExperience]):
         return TrainState(params, generators, training | fresh_trials(self._parts, params))
 
     def collect(self, collector: Collector, state: TrainState, tasks: Tasks) -> TrialExperience:
-        return collect_stretch(collector, self._parts, state, tasks, self._settings.trial_episodes)
+        length, changes = self._settings.trial_episodes, self._settings.changes
+        return collect_stretch(collector, self._parts, state, tasks, length, changes)
 
     def update(self, state: TrainState, experience: TrialExperience) -> Update:
         parts, settings = self._parts, self._settings
@@ -75,6 +100,7 @@ class Rl2Learner(Learner[TrialExperience]):
             discount=parts.inner.discount,
             gae_lambda=parts.inner.gae_lambda,
             pace=paced(state.iteration / parts.iterations, settings.final_rate),
+            policy_moves=state.iteration >= settings.critic_first,
         )
         params = update_normaliser(self.policy, params, experience.rollouts)
         training = to(training, CPU) | trials_after(
@@ -122,18 +148,40 @@ def begun(parts: LearnerParts, params: Params) -> Belief:
 
 
 def collect_stretch(
-    collector: Collector, parts: LearnerParts, state: TrainState, fresh: Tasks, num_episodes: int
+    collector: Collector,
+    parts: LearnerParts,
+    state: TrainState,
+    fresh: Tasks,
+    num_episodes: int,
+    changes: float,
 ) -> TrialExperience:
-    """The next episodes of the trials that go on, and of fresh ones in the other tasks' place."""
+    """The next episodes of the trials that go on, and of fresh ones in the other tasks' place.
+
+    Args:
+        collector: of the environment.
+        parts: of the learner.
+        state: of training.
+        fresh: M tasks.
+        num_episodes: n.
+        changes: share of the trials whose task changes, all at the same random step.
+    """
+    rng = state.generators
     tasks, belief = trials_now(state.optimizer, fresh, begun(parts, state.params))
-    collector.env.set_tasks(tasks)
+    change = None
+    if changes:
+        M = parts.worlds[0]
+        at = int(torch.randint(1, num_episodes * parts.horizon, (), generator=rng.order))
+        others = parts.family.sample_tasks(M, rng.tasks, "train").values
+        changed = torch.rand(M, generator=rng.order) < changes
+        change = Change(at, Tasks(where(changed, dict(others), dict(tasks.values))))
     return collect_trial(
         collector,
         state.params,
         tasks,
-        parts.family.task_features(tasks),
+        parts.family.task_features,
         num_episodes,
-        state.generators.resets,
-        state.generators.actions,
+        rng.resets,
+        rng.actions,
         belief,
+        change,
     )

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from metarl.adaptation.adam import init_adam
+from metarl.adaptation.base import Adaptation
 from metarl.outer.continued import trials_after
 from metarl.outer.critic import Critic
 from metarl.outer.imitation import (
@@ -30,14 +31,22 @@ from metarl.outer.imitation import (
     replay_of,
     with_collection,
 )
-from metarl.outer.learner import Learner, LearnerParts, LearnerSettings, Update
+from metarl.outer.learner import (
+    Learner,
+    LearnerParts,
+    LearnerSettings,
+    Phase,
+    Update,
+    check_unadapted,
+)
 from metarl.outer.meta_gradient import CPU
 from metarl.outer.rl2 import begun, collect_stretch, critic_of, fresh_trials, with_memory
 from metarl.outer.state import Generators, TrainState
 from metarl.outer.trial_ppo import Actor, PpoSettings, paced, ppo_update, prefixed, without_prefix
 from metarl.policies.base import Policy
-from metarl.policies.mlp import MlpConfig
-from metarl.policies.params import Params, expand, learned, statistics, to
+from metarl.policies.mlp import Activation, MlpConfig
+from metarl.policies.normaliser import Statistics
+from metarl.policies.params import Params, expand, learned, to
 from metarl.policies.privileged import TASK_FEATURES, PrivilegedPolicy
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
@@ -46,8 +55,8 @@ from metarl_envs import InputError, Tasks
 from metarl_envs.inputs.numbers import Count, Natural, Positive, PositiveShare, Share
 
 TEACHER, TEACHER_PPO, STUDENT_PPO = "teacher.", "teacher_ppo.", "student_ppo."
-Phase = Literal["teacher", "imitation", "reinforcement"]
-PHASES: tuple[Phase, ...] = ("teacher", "imitation", "reinforcement")
+PhaseName = Literal["teacher", "imitation", "reinforcement"]
+PHASES: tuple[PhaseName, ...] = ("teacher", "imitation", "reinforcement")
 
 
 @dataclass(frozen=True)
@@ -63,10 +72,15 @@ class TeacherStudent(LearnerSettings):
     goes_on: Share = 0.5
     """Probability that a student's trial goes on in the next iteration, in [0, 1]: the lengths of
     trials are random, so that its belief holds beyond `trial_episodes`."""
+    changes: Share = 0.0
+    """Share of the student's trials whose task changes in an iteration, at a random step, in
+    [0, 1]: for robots that break in mid-life."""
     imitate: Targets = "actions"
     """What the student takes over from the teacher: its mean actions, its latents, or both."""
     teacher_sizes: tuple[Count, ...] = (64, 64)
     """Units of each hidden layer of the teacher."""
+    teacher_activation: Activation = "tanh"
+    """Nonlinearity between the teacher's layers."""
     teacher_rate: Positive = 1e-3
     """Adam's step size of the teacher, > 0."""
     teacher_epochs: Count = 5
@@ -103,7 +117,21 @@ class TeacherStudent(LearnerSettings):
     def learner(self, parts: LearnerParts) -> Learner:
         return TeacherStudentLearner(self, parts)
 
-    def phase(self, iteration: int, iterations: int) -> tuple[Phase, int, int]:
+    def check(self, adaptation: Adaptation) -> None:
+        check_unadapted("teacher-student", adaptation)
+
+    def phases(self, iterations: int, adaptation_steps: int) -> list[Phase]:
+        found = [self.phase(iteration, iterations)[0] for iteration in range(iterations)]
+        return [
+            Phase(name, found.count(name), 1 if name == "teacher" else self.trial_episodes)
+            for name in PHASES
+            if name in found
+        ]
+
+    def collections_held(self, adaptation_steps: int) -> int:
+        return (self.collections + 1) * self.trial_episodes
+
+    def phase(self, iteration: int, iterations: int) -> tuple[PhaseName, int, int]:
         """The phase of an iteration, the iterations of the phase before it, and their number."""
         teacher = round(self.teacher_share * iterations)
         last = round((1 - self.reinforcement_share) * iterations)
@@ -130,7 +158,9 @@ class TeacherStudentLearner(Learner[TrialExperience]):
             hidden_sizes=student.config.hidden_sizes
             if student.config.latent_size
             else settings.teacher_sizes,
-            activation=student.config.activation,
+            activation=student.config.activation
+            if student.config.latent_size
+            else settings.teacher_activation,
             action_scale=student.config.action_scale,
             init_std=settings.teacher_std,
             normalize_observations=student.config.normalize_observations,
@@ -147,6 +177,7 @@ class TeacherStudentLearner(Learner[TrialExperience]):
         teacher_critic = Critic(student.observation_size, features=features)
         self._teacher_actor = Actor(self._teacher, teacher_critic)
         self._student, self._actor = student, Actor(student, critic_of(parts, "task"))
+        self._teacher_acts: Collector | None = None
 
     @property
     def policy(self) -> Policy:
@@ -172,20 +203,18 @@ class TeacherStudentLearner(Learner[TrialExperience]):
     def collect(self, collector: Collector, state: TrainState, tasks: Tasks) -> TrialExperience:
         phase, _, _ = self._phase(state)
         if phase != "teacher":
-            return collect_stretch(
-                collector, self._parts, state, tasks, self._settings.trial_episodes
-            )
-        features = self._features(tasks)
-        collector.env.set_tasks(tasks)
+            length, changes = self._settings.trial_episodes, self._settings.changes
+            return collect_stretch(collector, self._parts, state, tasks, length, changes)
+        features = self._features(tasks).float().unsqueeze(1)
         return collect_trial(
-            Collector(collector.env, self._teacher),
+            self._collector_of_teacher(collector),
             without_prefix(TEACHER, state.optimizer),
             tasks,
-            features,
+            self._features,
             1,
             state.generators.resets,
             state.generators.actions,
-            {TASK_FEATURES: features.float().unsqueeze(1).expand(*self._parts.worlds, -1)},
+            {TASK_FEATURES: features.expand(*self._parts.worlds, -1)},
         )
 
     def update(self, state: TrainState, experience: TrialExperience) -> Update:
@@ -219,17 +248,25 @@ class TeacherStudentLearner(Learner[TrialExperience]):
         metrics["train/phase"] = float(PHASES.index(phase))
         return Update(to(params, CPU), own, metrics)
 
+    def given_teacher(self, state: TrainState, teacher: Params) -> TrainState:
+        """The state with a trained teacher's parameters, by the names of `self.teacher`'s."""
+        own = dict(state.optimizer)
+        own |= {TEACHER + name: teacher[name].clone() for name in without_prefix(TEACHER, own)}
+        return replace(state, params=self.taught(state.params, own), optimizer=own)
+
     def taught(self, params: Params, own: Params) -> Params:
-        """The student's parameters with the teacher's normaliser and, with a latent, its head."""
+        """The student's parameters with the teacher's normaliser and, with a latent, its head.
+
+        A student that has a normaliser already, such as one from `--start`, keeps it, unless its
+        head becomes the teacher's, which reads the teacher's.
+        """
         teacher, O = without_prefix(TEACHER, own), self._student.observation_size
-        known = statistics(teacher)
-        params = dict(params)
-        for name in ("obs_mean", "obs_var"):
-            if name in known:
-                params[name] = known[name][:O].clone()
-        if known:
-            params["obs_count"] = known["obs_count"].clone()
-        if self._student.config.latent_size:
+        known, params = self._teacher.statistics(teacher), dict(params)
+        latent = self._student.config.latent_size > 0
+        if known is not None and (latent or not params["obs_count"].any()):
+            mean, variance, samples = known
+            params |= Statistics(mean[:O].clone(), variance[:O].clone(), samples.clone()).entries()
+        if latent:
             head = {n: v.clone() for n, v in teacher.items() if n.startswith(("weight_", "bias_"))}
             params |= head
         return params
@@ -255,9 +292,7 @@ class TeacherStudentLearner(Learner[TrialExperience]):
             gae_lambda=self._parts.inner.gae_lambda,
             pace=paced(progress, 0.1),
         )
-        steps = trial.valid.shape[-1]
-        features = trial.features.unsqueeze(2).expand(-1, -1, steps, -1)
-        observed = torch.cat([trial.observations, features], dim=-1)
+        observed = torch.cat([trial.observations, trial.features], dim=-1)
         teacher = self._teacher.update_statistics(teacher, observed, trial.valid)
         return own | prefixed(TEACHER, teacher) | prefixed(TEACHER_PPO, training), metrics
 
@@ -293,15 +328,22 @@ class TeacherStudentLearner(Learner[TrialExperience]):
 
     @torch.no_grad()
     def _targets(self, own: Params, trial: Trial) -> Params:
-        """The teacher's mean actions (1, N, L, A) and latents (1, N, Z) in a student's trials."""
-        teacher = expand(without_prefix(TEACHER, own), 1)
-        observed = replace(trial, start={TASK_FEATURES: trial.features})
-        actions = self._teacher.sent(self._teacher.distribution(teacher, observed).mean)
-        if not self._student.config.latent_size:
-            return {ACTION: actions}
-        return {ACTION: actions, LATENT: self._teacher.latent(teacher, trial.features)}
+        """The teacher's mean actions (1, N, L, A) and latents (1, N, L, Z) in trials."""
+        teacher, steps = expand(without_prefix(TEACHER, own), 1), trial.valid.shape[1:]
+        features = trial.features.flatten(1, 2)
+        actions = self._teacher.mean(teacher, trial.observations.flatten(1, 2), features)
+        targets = {ACTION: self._teacher.sent(actions).unflatten(1, steps)}
+        if self._student.config.latent_size:
+            targets[LATENT] = self._teacher.latent(teacher, features).unflatten(1, steps)
+        return targets
 
-    def _phase(self, state: TrainState) -> tuple[Phase, int, int]:
+    def _collector_of_teacher(self, collector: Collector) -> Collector:
+        """One per environment: on a GPU its first collection captures a time step."""
+        if self._teacher_acts is None or self._teacher_acts.env is not collector.env:
+            self._teacher_acts = Collector(collector.env, self._teacher)
+        return self._teacher_acts
+
+    def _phase(self, state: TrainState) -> tuple[PhaseName, int, int]:
         return self._settings.phase(state.iteration, self._parts.iterations)
 
     def _features(self, tasks: Tasks) -> Tensor:
@@ -325,4 +367,5 @@ class TeacherStudentLearner(Learner[TrialExperience]):
             diverged=torch.zeros(M, E, dtype=torch.bool),
         )
         features = self._features(self._parts.family.nominal_tasks(M))
+        features = features.unsqueeze(1).expand(-1, n * T, -1)
         return joined([empty] * n, features, begun(self._parts, params))

@@ -145,6 +145,14 @@ class Policy(PlainFields, ABC):
         del params, outcome
         return belief
 
+    @property
+    def reads_rewards(self) -> bool:
+        """True if `observe` reads rewards, which a deployed policy then needs after every step.
+
+        Everything else in an outcome but an episode's end a policy knows itself.
+        """
+        return True
+
     def distribution(
         self,
         params: Mapping[str, Tensor],

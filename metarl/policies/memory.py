@@ -18,9 +18,11 @@ from metarl.policies.base import Policy, PolicyConfig
 from metarl.policies.belief import Belief, Episodes, Outcome
 from metarl.policies.encoders import ENCODERS
 from metarl.policies.encoders.base import Encoder
+from metarl.policies.encoders.window import SHORTEST
 from metarl.policies.gaussian import Gaussian
 from metarl.policies.mlp import Activation, forward, init_layers
 from metarl.policies.params import Params
+from metarl_envs import InputError
 from metarl_envs.inputs.numbers import Count, Natural
 
 PREVIOUS = "previous"
@@ -33,10 +35,13 @@ LATENT, LATENT_BIAS = "latent", "latent_bias"
 class MemoryConfig(PolicyConfig):
     """Shape and scales of a Gaussian policy with a memory."""
 
-    encoder: Literal["gru", "lstm", "scan"] = "gru"
+    encoder: Literal["gru", "lstm", "scan", "transformer", "window"] = "gru"
     """Sequence encoder."""
     memory_size: Count = 64
     """Units of the memory."""
+    memory_length: Count = 48
+    """Steps that the memory looks back: all of a window, and each of a Transformer's two layers.
+    The other encoders have no such end and ignore it."""
     hidden_sizes: tuple[Count, ...] = (64,)
     """Units of each hidden layer of the head."""
     activation: Activation = "tanh"
@@ -46,6 +51,14 @@ class MemoryConfig(PolicyConfig):
     motion."""
     latent_size: Natural = 0
     """Units of a bottleneck between memory and head, for a latent that a teacher gives; 0: none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.encoder == "window" and self.memory_length < SHORTEST:
+            raise InputError(
+                f"memory_length = {self.memory_length}: a window must have at least {SHORTEST} "
+                "steps, which its three convolutions read"
+            )
 
     def policy_type(self) -> type[Policy]:
         return MemoryPolicy
@@ -126,7 +139,10 @@ class MemoryPolicy(Policy):
     @property
     def memory(self) -> TrialMemory:
         """The sequence encoder with its inputs."""
-        encoder = ENCODERS[self.config.encoder](self.config.memory_size, self.config.memory_size)
+        config = self.config
+        encoder = ENCODERS[config.encoder](
+            config.memory_size, config.memory_size, config.memory_length
+        )
         return TrialMemory(encoder, self.observation_size, self.action_size)
 
     def init(self, generator: Generator) -> Params:
@@ -154,6 +170,10 @@ class MemoryPolicy(Policy):
         del params
         ended = outcome.terminated | outcome.truncated
         return belief | {PREVIOUS: self._previous(outcome.actions, outcome.rewards, ended)}
+
+    @property
+    def reads_rewards(self) -> bool:
+        return self.config.observe_reward
 
     def distribution(self, params: Mapping[str, Tensor], episodes: Episodes) -> Gaussian:
         """As in `Policy`, by one scan of the encoder."""

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from metarl.evaluation.budgets import steps_text
-from metarl.evaluation.comparison import MethodPoint
 from metarl.evaluation.gap import percent
+from metarl.evaluation.method_runs import MethodPoint
 from metarl.report.curves import column, smooth
 from metarl.report.line_labels import episode_axis, thin_ticks
 from metarl.report.measured_run import Subject

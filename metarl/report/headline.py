@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from metarl.evaluation.comparison import MethodPoint
+from metarl.evaluation.method_runs import MethodPoint
 from metarl.evaluation.statistics import Interval
 from metarl_envs import Split
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from metarl.evaluation.comparison import MethodPoint
 from metarl.evaluation.gap import ORACLE, ROBUST
+from metarl.evaluation.method_runs import MethodPoint
 from metarl.report.headline import met, returns_text
 from metarl.report.line_labels import LineLabel, episode_axis, label_ends, thin_ticks
 from metarl.report.studies import Group, Study

@@ -8,9 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from metarl.evaluation.comparison import Comparison, MethodPoint, MethodRuns
+from metarl.evaluation.comparison import Comparison
 from metarl.evaluation.gap import Gap, with_shares
 from metarl.evaluation.grouping import compare
+from metarl.evaluation.method_runs import MethodPoint, MethodRuns
 from metarl.evaluation.results import SplitEvaluation
 from metarl.report.measured_run import Subject, slug
 from metarl.report.style import Style, method_styles

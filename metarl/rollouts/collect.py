@@ -28,6 +28,7 @@ from metarl.rollouts.stepping import (
 )
 from metarl.rollouts.task_env import TaskEnv
 from metarl.rollouts.threads import torch_threads
+from metarl_envs import Tasks
 
 
 def stream_on(device: torch.device, generator: Generator) -> Generator:
@@ -76,6 +77,7 @@ class Collector:
         *,
         explore: bool = True,
         belief: Belief | None = None,
+        changes: Mapping[int, Tasks] | None = None,
     ) -> Rollouts:
         """One episode in each of the M x E worlds, task m acting with the m-th parameters.
 
@@ -91,6 +93,7 @@ class Collector:
             explore: add noise to the mean action, as adaptation needs; False: act as when deployed,
                 drawing nothing from `actions`.
             belief: of an earlier collection whose trial goes on; None: a new trial begins.
+            changes: M other tasks from a step on, by its number; they stay set.
         """
         env, policy, device = self.env, self.policy, self.env.device
         M, E, T = env.num_tasks, env.episodes_per_task, env.horizon
@@ -112,7 +115,7 @@ class Collector:
             if self._capture is None:
                 buffers = StepBuffers(policy, params, noise, belief)
                 buffers.observations[0] = env.reset(resets)
-                length = run_while_alive(env, buffers)
+                length = run_while_alive(env, buffers, changes or {})
             else:
                 form = tuple((name, value.shape, value.dtype) for name, value in params.items())
                 if form not in self._captured:
@@ -120,7 +123,7 @@ class Collector:
                         env, policy, params, noise, belief, self._capture
                     )
                 captured = self._captured[form]
-                captured.run(params, noise, belief, env.reset(resets))
+                captured.run(params, noise, belief, env.reset(resets), changes or {})
                 buffers, length = captured.buffers, T
             rollouts = _rollouts(buffers, length, noise, log_std, (M, E), start)
             message = env.overflow_message()

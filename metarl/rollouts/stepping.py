@@ -14,6 +14,7 @@ from metarl.policies.base import Policy
 from metarl.policies.belief import Belief, Outcome, where
 from metarl.policies.params import Params
 from metarl.rollouts.task_env import EnvStep, TaskEnv
+from metarl_envs import Tasks
 
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
 """Captures a function over fixed tensors and returns its replay, such as a CUDA graph's launch."""
@@ -110,13 +111,20 @@ def _write(buffer: Tensor, t: int | Tensor, value: Tensor) -> None:
         buffer.index_copy_(0, t, value.to(buffer.dtype).unsqueeze(0))
 
 
-def run_while_alive(env: TaskEnv, buffers: StepBuffers) -> int:
+def run_while_alive(env: TaskEnv, buffers: StepBuffers, changes: Mapping[int, Tasks]) -> int:
     """Step from the first observations until no world is alive; returns the number of steps.
 
     For engines on a CPU, where reading `alive` costs nothing.
+
+    Args:
+        env: reset.
+        buffers: with the first observations.
+        changes: of the tasks, by the step before which they are set.
     """
     mask = None
     for t in range(env.horizon):
+        if t in changes:
+            env.set_tasks(changes[t])
         step = env.step(buffers.act(t), mask)
         buffers.store(t, step, step.observations)
         if not bool(buffers.alive.all()):
@@ -173,7 +181,12 @@ class CapturedSteps:
         self._act, self._store = capture(act), capture(store)
 
     def run(
-        self, params: Mapping[str, Tensor], noise: Tensor, belief: Belief, observations: Tensor
+        self,
+        params: Mapping[str, Tensor],
+        noise: Tensor,
+        belief: Belief,
+        observations: Tensor,
+        changes: Mapping[int, Tasks],
     ) -> None:
         """T steps from the first observations, (N, O), without waiting for the device.
 
@@ -182,6 +195,7 @@ class CapturedSteps:
             noise: of the policies' outputs, (T, N, A).
             belief: at the start, (M, E, ...).
             observations: as the reset gave them.
+            changes: of the tasks, by the step before which they are set.
         """
         for name, value in self._params.items():
             value.copy_(params[name])
@@ -191,7 +205,9 @@ class CapturedSteps:
         self._t.zero_()
         self.buffers.alive.fill_(True)
         self.buffers.observations[0] = observations
-        for _ in range(self._env.horizon):
+        for t in range(self._env.horizon):
+            if t in changes:
+                self._env.set_tasks(changes[t])
             self._act()
             self._env.simulate()
             self._store()

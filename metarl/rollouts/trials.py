@@ -7,13 +7,14 @@ are 1 policy, N worlds, L = n*T steps, O observation, A action, F task features.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from metarl.policies.belief import Belief
+from metarl.policies.belief import Belief, where
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
@@ -35,7 +36,7 @@ class Trial:
     truncated: Tensor  # (1, N, L)
     valid: Tensor  # (1, N, L)
     final_observations: Tensor  # (1, N, n, O) after each episode's last step
-    features: Tensor  # (1, N, F) the true task, which no deployed policy observes
+    features: Tensor  # (1, N, L, F) the true task, which no deployed policy observes
     clock: Tensor  # (1, N, L, 2) share of its episode, and of the stretch's episodes, that is over
     start: Belief
     """The belief before the first step, each (1, N, ...)."""
@@ -57,7 +58,7 @@ def joined(episodes: Sequence[Rollouts], features: Tensor, start: Belief) -> Tri
 
     Args:
         episodes: n collections, (M, E, T, ...), each continuing the trials of the one before.
-        features: of the tasks, (M, F).
+        features: of the task at every step, (M, L, F).
         start: the belief that the first collection began with, each (M, E, ...).
     """
     M, E, T = episodes[0].valid.shape
@@ -78,6 +79,14 @@ def joined(episodes: Sequence[Rollouts], features: Tensor, start: Belief) -> Tri
     )
 
 
+class Change(NamedTuple):
+    """A change of tasks in the midst of a stretch, as when a motor breaks."""
+
+    step: int
+    """Of the stretch's L, from which on they are others; > 0."""
+    tasks: Tasks  # M
+
+
 @dataclass(frozen=True)
 class TrialExperience:
     """Episodes of every world's trial in order, as a learner collects them."""
@@ -87,44 +96,63 @@ class TrialExperience:
     trial: Trial
     """The same, joined."""
     tasks: Tasks
-    """M."""
+    """M, as they are after the last step."""
     collect_s: float
     """Wall-clock seconds of the collections."""
 
     @property
     def belief(self) -> Belief:
         """The belief after the last episode, each (M, E, ...)."""
-        return self.rollouts[-1].belief
+        return belief_after(self.rollouts[-1])
+
+
+def belief_after(rollouts: Rollouts) -> Belief:
+    """The belief that trials go on with, (M, E, ...), of rollouts that began with a given one.
+
+    A diverged episode leaves no trace in it, as it counts for no gradient step: the simulation
+    failed, and what a policy would have made of that says nothing about the task.
+    """
+    return where(~rollouts.diverged, rollouts.belief, rollouts.start)
 
 
 def collect_trial(
     collector: Collector,
     params: Mapping[str, Tensor],
     tasks: Tasks,
-    features: Tensor,
+    features: Callable[[Tasks], Tensor],
     num_episodes: int,
     resets: Generator,
     actions: Generator,
     belief: Belief,
+    change: Change | None = None,
 ) -> TrialExperience:
     """n episodes in each world, by one policy with exploration.
 
     Args:
-        collector: of an environment whose tasks are set.
+        collector: of the environment.
         params: of one policy, without axis M.
-        tasks: M.
-        features: of the tasks, (M, F).
+        tasks: M, from the first step on.
+        features: of tasks, (M, F).
         num_episodes: n.
         resets, actions: sources of noise.
         belief: before the first episode, each (M, E, ...).
+        change: of the tasks; None: they stay.
     """
     began, shared = time.perf_counter(), expand(params, 1)
+    collector.env.set_tasks(tasks)
+    T, at = collector.env.horizon, change.step if change else 0
     episodes: list[Rollouts] = []
-    for _ in range(num_episodes):
+    for n in range(num_episodes):
         before = episodes[-1].belief if episodes else belief
-        episodes.append(collector.collect(shared, resets, actions, belief=before))
-    trial = joined(episodes, features, belief)
-    return TrialExperience(episodes, trial, tasks, time.perf_counter() - began)
+        changes = {at % T: change.tasks} if change and at // T == n else {}
+        episodes.append(collector.collect(shared, resets, actions, belief=before, changes=changes))
+    later = torch.arange(num_episodes * T) >= at if change else torch.zeros(num_episodes * T).bool()
+    after = change.tasks if change else tasks
+    over_time = torch.where(
+        later[:, None], features(after).unsqueeze(1), features(tasks).unsqueeze(1)
+    )
+    trial = joined(episodes, over_time, belief)
+    return TrialExperience(episodes, trial, after, time.perf_counter() - began)
 
 
 def trial_advantages(
@@ -183,7 +211,7 @@ def as_steps(trial: Trial, *others: Tensor) -> tuple[Trial, tuple[Tensor, ...]]:
         trial,
         **{name: split(getattr(trial, name)) for name in names},
         final_observations=trial.final_observations[:, :, -1:].repeat_interleave(L, dim=1),
-        features=trial.features.repeat_interleave(L, dim=1),
+        features=split(trial.features),
         clock=split(trial.clock),
         start={name: value.repeat_interleave(L, dim=1) for name, value in trial.start.items()},
     )

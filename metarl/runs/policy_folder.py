@@ -17,7 +17,8 @@ from metarl.methods.config import TrainConfig, from_json, to_json
 from metarl.methods.setup import family_of, policy_of
 from metarl.outer.state import initial_params
 from metarl.policies.base import Policy
-from metarl.policies.params import Params
+from metarl.policies.belief import Belief
+from metarl.policies.params import Params, expand
 from metarl.runs.files import (
     json_bytes,
     plain,
@@ -38,6 +39,8 @@ SCHEMA = 2
 """Version of every file that this module and `metarl.runs.checkpoint` write."""
 FORMAT = "metarl-policy"
 WEIGHTS = "model.safetensors"
+BELIEF = "belief.safetensors"
+"""Only where a policy goes on from a belief."""
 CONFIG = "config.json"
 CARD = "README.md"
 
@@ -56,6 +59,13 @@ class SavedPolicy:
     `commit` and the weights' `sha256`."""
     family: dict[str, Any] = field(default_factory=dict)
     """Its family as `describe_family` gives it, whether or not the family itself is at hand."""
+    belief: Belief = field(default_factory=dict)
+    """Belief about one robot, each entry without axes M and E, from which its trials go on; {}:
+    they begin."""
+
+    def begin(self, num_robots: int) -> Belief:
+        """The belief of N robots at the start, each (N, ...); {} of a policy without."""
+        return expand(self.belief, num_robots) or self.policy.begin(self.params, num_robots)
 
 
 def save_policy(folder: Path, saved: SavedPolicy) -> Path:
@@ -65,7 +75,8 @@ def save_policy(folder: Path, saved: SavedPolicy) -> Path:
         RunError: if `folder` is there and holds anything but a policy's files.
     """
     # What replaces a folder deletes what is in it.
-    if folder.exists() and not (folder.is_dir() and _names(folder) <= {WEIGHTS, CONFIG, CARD}):
+    ours = {WEIGHTS, BELIEF, CONFIG, CARD}
+    if folder.exists() and not (folder.is_dir() and _names(folder) <= ours):
         raise RunError(f"{folder}: exists and holds other files; choose another folder")
     temporary = temporary_folder(folder)
     try:
@@ -83,6 +94,8 @@ def write_policy(folder: Path, saved: SavedPolicy) -> str:
     tensors = {name: value.detach().cpu().contiguous() for name, value in saved.params.items()}
     content = safetensors.torch.save(tensors)
     digest, metadata = sha256(content), plain(metadata)
+    belief = {name: value.detach().cpu().contiguous() for name, value in saved.belief.items()}
+    believed = safetensors.torch.save(belief) if belief else b""
     if not family or config.family in FAMILIES:
         family = describe_family(family_of(config))
     data = {
@@ -91,6 +104,7 @@ def write_policy(folder: Path, saved: SavedPolicy) -> str:
         "versions": versions(),
         "commit": git_commit(),
         "sha256": digest,
+        "belief_sha256": sha256(believed) if belief else None,
         "config": to_json(config),
         "spaces": {
             "observation_size": policy.observation_size,
@@ -103,6 +117,8 @@ def write_policy(folder: Path, saved: SavedPolicy) -> str:
         "metadata": metadata,
     }
     write_synced(folder / WEIGHTS, content)
+    if belief:
+        write_synced(folder / BELIEF, believed)
     write_synced(folder / CONFIG, json_bytes(data))
     write_synced(folder / CARD, model_card(config, family, metadata).encode())
     return digest
@@ -122,14 +138,20 @@ def read_policy(folder: Path) -> SavedPolicy:
     try:
         with torch.device("meta"):  # names, shapes and dtypes without memory
             like = initial_params(policy, config.inner, Generator("cpu"))
+            begun = policy.begin(like, 1)
     except (RuntimeError, OverflowError) as error:
         raise RunError(f"{path}: impossible network ({str(error).splitlines()[0]})") from None
     params = read_tensors(folder / WEIGHTS, like, str(data.get("sha256")))
+    belief: Belief = {}
+    if (digest := data.get("belief_sha256")) is not None:
+        one = {name: value[0] for name, value in begun.items()}
+        belief = read_tensors(folder / BELIEF, one, str(digest))
     noted = data.get("metadata")
     metadata = dict(noted) if isinstance(noted, dict) else {}
     metadata |= {key: data.get(key) for key in ("versions", "commit", "sha256")}
     family = data.get("family")
-    return SavedPolicy(policy, params, config, metadata, family if _is_described(family) else {})
+    family = family if _is_described(family) else {}
+    return SavedPolicy(policy, params, config, metadata, family, belief)
 
 
 def check_middle(saved: SavedPolicy, family: TaskFamily) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tqdm import tqdm
 
@@ -108,16 +108,29 @@ class Progress:
         initial: int = 0,
         *,
         adapts: bool = True,
+        phases: Sequence[str] = (),
         quiet: bool = False,
         interval_s: float = 10.0,
     ) -> None:
+        """Show an empty bar, if there is a terminal.
+
+        Args:
+            total: number of iterations.
+            initial: iterations done before.
+            adapts: False: there is one return, and no gain.
+            phases: of each iteration, in words; "" or none: not shown.
+            quiet, interval_s: as in `Bar`.
+        """
         self._shown = SHOWN if adapts else SHOWN_UNADAPTED
+        self._phases, self._done = phases, initial
         self._bar = Bar("iteration", total, initial, quiet=quiet, interval_s=interval_s)
         self._validation: dict[str, str] = {}
 
     def update(self, metrics: Mapping[str, float]) -> None:
         """Count one finished iteration."""
-        shown = {
+        phase = self._phases[self._done] if self._done < len(self._phases) else ""
+        self._done += 1
+        shown = ({"phase": phase} if phase else {}) | {
             label: form.format(metrics[name])
             for label, (name, form) in self._shown.items()
             if name in metrics

@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ class Row:
     collect_over_physics: float
     """Seconds of a collection over seconds of its physics alone."""
     iteration_s: float
-    """A whole meta-iteration: its K + 1 collections, adaptation and update."""
+    """A whole meta-iteration, of several phases the first: collections, adaptation and update."""
     tasks_s: float
     """Drawing tasks, writing them into the models, refreshing derived constants."""
     collect_s: float
@@ -131,7 +131,9 @@ def device_name(device: torch.device) -> str:
 
 
 def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
-    M, K, device = config.meta_batch_size, config.adaptation_steps, device_of(config)
+    M, device = config.meta_batch_size, device_of(config)
+    config = replace(config, episodes_per_task=worlds // M)
+    phase = config.outer.phases(config.iterations, config.adaptation_steps)[0]
     began = time.perf_counter()
     family = family_of(config)
     env = training_env(config, M, worlds // M)
@@ -194,7 +196,7 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
         collect_s=inner_s,
         adapt_s=adapt_s,
         update_s=update_s,
-        train_env_steps_per_s=(K + 1) * steps / iteration_s,
+        train_env_steps_per_s=phase.collections * steps / iteration_s,
         warm_up_s=warm_up_s,
         memory_gb=_memory_gb(device),
     )

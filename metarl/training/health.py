@@ -24,7 +24,13 @@ STANDARD_ERRORS = 2.0
 INNER_WEIGHTS = {"outer.inner_kl_penalty": (10, 5e-3), "inner.strength": (3, 0.0)}
 """Settings whose larger values make inner steps smaller: the advised factor and least value."""
 INNER_RATES = ("inner.inner_lr", "inner.init_rate")
-OUTER_RATES = ("outer.learning_rate", "outer.outer_lr", "outer.max_kl", "outer.sigma")
+OUTER_RATES = (
+    "outer.learning_rate",
+    "outer.outer_lr",
+    "outer.max_kl",
+    "outer.sigma",
+    "outer.student_rate",
+)
 """Settings that make outer steps smaller; the first that a method has is named."""
 
 
@@ -81,12 +87,14 @@ class Watch:
                 f"{metrics['rollout/return_pre']:.1f} before; {self._advice(inner=True)}"
             )
         if worse_before < WORSE_IN_A_ROW <= self._worse:
+            kl = metrics.get("inner/kl", 0.0)
+            moved = f"inner steps move it by {kl:.1f} nats; " if "inner/kl" in metrics else ""
             lines.append(
                 f"iteration {iteration}: training gets worse: on validation tasks the "
                 f"policy returns {metrics['eval/return_post']:.1f} after adaptation, that of "
                 f"iteration {metrics['eval/best_iteration']:.0f} (kept in best/) "
-                f"{metrics['eval/best_return_post']:.1f}; inner steps move it by "
-                f"{metrics['inner/kl']:.1f} nats; {self._advice(inner=is_far(metrics['inner/kl']))}"
+                f"{metrics['eval/best_return_post']:.1f}; {moved}"
+                f"{self._advice(inner=is_far(kl))}"
             )
         return lines
 

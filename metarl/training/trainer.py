@@ -49,7 +49,9 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
     with (
         StopSignals() as stop,
         MetricsLogger(run, config, iteration=state.iteration, env_steps=state.env_steps) as logger,
-        Progress(config.iterations, state.iteration, quiet=quiet) as progress,
+        Progress(
+            config.iterations, state.iteration, phases=phase_names(config), quiet=quiet
+        ) as progress,
     ):
         while state.iteration < config.iterations:
             start_s = time.perf_counter()
@@ -80,6 +82,12 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
                 if stopping:
                     raise Interrupted(f"{stop.requested}: stopped after saving {saved}")
     return state
+
+
+def phase_names(config: TrainConfig) -> list[str]:
+    """Phase of each iteration in words; all "" where there is one phase."""
+    phases = config.outer.phases(config.iterations, config.adaptation_steps)
+    return [phase.name for phase in phases for _ in range(phase.iterations)]
 
 
 def next_state(state: TrainState, update: Update, experience: Experience) -> TrainState:

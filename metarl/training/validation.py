@@ -12,7 +12,9 @@ import torch
 from torch import Generator
 
 from metarl.adaptation.inner_loop import run_inner_loop
-from metarl.evaluation.controls import exchanged, other_tasks
+from metarl.evaluation.adapting import Acting
+from metarl.evaluation.controls import other_tasks
+from metarl.evaluation.trials import live_through, remembers
 from metarl.methods.config import TrainConfig
 from metarl.methods.setup import device_of, family_of, inner_loop_of, training_env
 from metarl.outer.state import TrainState
@@ -23,6 +25,13 @@ from metarl.runs.checkpoint import drop_best_after, save_best
 from metarl.runs.metrics_log import read_metrics
 
 NO_BEST = {"eval/best_return_post": -math.inf, "eval/best_iteration": 0.0}
+
+
+LIVED = 1
+"""Episodes of a trial before the last one that is measured."""
+TRIALS = 5
+"""Fewest trials of each task that a policy with a belief is measured in. It trains with one; its
+choice by ten episodes would be one by chance."""
 
 
 class Validation:
@@ -38,6 +47,7 @@ class Validation:
     def __init__(self, run: Path, config: TrainConfig, policy: Policy, state: TrainState) -> None:
         """Continue after `state.iteration` iterations of the run."""
         self._run, self._config, self._policy = run, config, policy
+        self._remembers = remembers(policy, state.params)
         stream = Generator()
         stream.set_state(state.generators.evaluation.get_state())
         family = family_of(config)
@@ -70,31 +80,25 @@ class Validation:
         """Adapt as in training, then measure by the mean action, from the same initial states.
 
         Returns are means over the tasks, before and after adaptation and with the parameters
-        adapted to another task: NaN if a task has no valid episode, or there is no other task.
+        adapted to another task: NaN if a task has no valid episode, or there is no other task. Of a
+        policy with a belief: in the first episode of a trial, in the one after `LIVED`, and in that
+        one begun with the belief of another task's trial.
         """
         began = time.perf_counter()
-        config, collector = self._config, self._collector
-        start = to(expand(params, config.evaluation_tasks), device_of(config))
-        resets, actions, starts = self._seeds
-        collect_episodes = partial(
-            collector.collect,
-            resets=Generator().manual_seed(resets),
-            actions=Generator().manual_seed(actions),
-        )
-        inner = run_inner_loop(
-            collector.policy,
-            inner_loop_of(config, 1.0),
-            start,
-            config.adaptation_steps,
-            collect_episodes,
-            collect_last=False,
-        )
-        policies = [start, inner.adapted]
+        collector, (_, _, starts) = self._collector, self._seeds
+        policies, env_steps = (self._lived if self._remembers else self._adapted)(params)
         if self._others is not None:
-            policies.append(exchanged(inner.adapted, self._others))
+            policies.append(policies[-1].of_other_tasks(self._others))
+        nothing = Generator()  # no noise is drawn
         measured = [
-            collect_episodes(params, resets=Generator().manual_seed(starts), explore=False)
-            for params in policies
+            collector.collect(
+                acting.params,
+                Generator().manual_seed(starts),
+                nothing,
+                explore=False,
+                belief=acting.belief,
+            )
+            for acting in policies
         ]
         pre, post, *others = (rollouts.task_returns().double() for rollouts in measured)
         other = others[0] if others else torch.full_like(post, torch.nan)
@@ -107,14 +111,44 @@ class Validation:
             "eval/standard_error": float(post.std()) / math.sqrt(len(post))
             if len(post) > 1
             else math.nan,
-            "eval/env_steps": float(sum(r.num_steps() for r in [*inner.rollouts, *measured])),
+            "eval/env_steps": float(env_steps + sum(r.num_steps() for r in measured)),
             "time/eval_s": time.perf_counter() - began,
         }
+
+    def _adapted(self, params: Params) -> tuple[list[Acting], int]:
+        """The policies before and after gradient steps, and the environment steps they took."""
+        config, (resets, actions, _) = self._config, self._seeds
+        start = to(expand(params, config.evaluation_tasks), device_of(config))
+        collect_episodes = partial(
+            self._collector.collect,
+            resets=Generator().manual_seed(resets),
+            actions=Generator().manual_seed(actions),
+        )
+        inner = run_inner_loop(
+            self._policy,
+            inner_loop_of(config, 1.0),
+            start,
+            config.adaptation_steps,
+            collect_episodes,
+            collect_last=False,
+        )
+        env_steps = sum(rollouts.num_steps() for rollouts in inner.rollouts)
+        return [Acting(start, {}), Acting(inner.adapted, {})], env_steps
+
+    def _lived(self, params: Params) -> tuple[list[Acting], int]:
+        """The policy as trials begin and later in them, and the environment steps they took."""
+        resets, actions = (Generator().manual_seed(seed) for seed in self._seeds[:2])
+        lived = live_through(self._collector, params, resets, actions, (0, LIVED))
+        shared = expand(params, 1)
+        return [Acting(shared, lived.beliefs[n]) for n in (0, LIVED)], lived.env_steps
 
     @cached_property
     def _collector(self) -> Collector:
         """Worlds apart from those of training; made when first needed."""
         config = self._config
-        env = training_env(config, config.evaluation_tasks, config.episodes_per_task)
+        episodes = config.episodes_per_task
+        if self._remembers:
+            episodes = max(episodes, TRIALS)
+        env = training_env(config, config.evaluation_tasks, episodes)
         env.set_tasks(self._tasks)
         return Collector(env, self._policy)

@@ -63,7 +63,7 @@ def begun(saved: SavedPolicy, config: TrainConfig) -> tuple[TrainConfig, TrainSt
     source = saved.config
     if source.observe_task:
         raise InputError("the policy to start from observes the task; start from one that is not")
-    _check_spaces(saved, config)
+    check_spaces(saved, config, "the policy to start from")
     params = saved.policy.folded(saved.params)
     scale = 1.0
     if source.method not in METHODS:
@@ -116,7 +116,12 @@ def untrained_params(config: TrainConfig) -> Params:
     return policy.without_mean(policy.init(Generator().manual_seed(config.seed)))
 
 
-def _check_spaces(saved: SavedPolicy, config: TrainConfig) -> None:
+def check_spaces(saved: SavedPolicy, config: TrainConfig, name: str) -> None:
+    """Refuse a policy that does not fit the family.
+
+    Raises:
+        InputError: with the policy's name, and the sizes and bounds of both.
+    """
     expected = policy_of(dataclasses.replace(config, policy=saved.config.policy))
     if expected != dataclasses.replace(saved.policy, action_middle=expected.action_middle):
         theirs, ours = (
@@ -125,7 +130,6 @@ def _check_spaces(saved: SavedPolicy, config: TrainConfig) -> None:
             for p in (saved.policy, expected)
         )
         raise InputError(
-            f"the policy to start from has {theirs}; {config.family} has {ours}: start from a "
-            "policy of this robot"
+            f"{name} has {theirs}; {config.family} has {ours}: give a policy of this robot"
         )
     check_middle(saved, family_of(config))

@@ -1,4 +1,4 @@
-"""Before/after videos: the same task from the same start, without and with adaptation."""
+"""Films of adaptation: the same task from the same start, before it and after, or within it."""
 
 from __future__ import annotations
 

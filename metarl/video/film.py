@@ -1,28 +1,30 @@
-"""Before/after videos: the same task from the same reset, without and with adaptation."""
+"""Films of adaptation: the same task from the same reset, side by side."""
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 
-from metarl.deploy import Adaptation, adapt_to_task
+from metarl.deploy import adapt_to_task
 from metarl.evaluation.evaluate import CPU
-from metarl.evaluation.labels import quantity_label, task_text
 from metarl.methods.setup import family_of
-from metarl.policies.base import Policy
 from metarl.policies.params import Params
 from metarl.runs.checkpoint import SavedPolicy
 from metarl.runs.files import sha256, write_json
 from metarl.runs.places import free_stem
 from metarl.versions import git_commit, versions
+from metarl.video.captions import composer_of
 from metarl.video.encode import Frame, Pace, choose_pace, ffmpeg_is_missing, video_writers
-from metarl.video.episode import Episode, before_and_after, follow, play, reset_alike
-from metarl.video.panels import AFTER, BEFORE, Composer, Side
+from metarl.video.episode import Episode, follow, play
+from metarl.video.panels import Composer, column_width
+from metarl.video.shots import Shot, gradient_shot, has_belief, shown_episodes, trial_shot
+from metarl.video.switches import Switches, changed_tasks
 from metarl_envs import BatchEnv, Camera, EngineName, Tasks
 from metarl_envs.inputs.numbers import whole
 from metarl_envs.rendering.renderer import WorldRenderer, check_camera, make_renderer, picture_size
@@ -36,8 +38,10 @@ def record(
     tasks: Tasks,
     folder: Path,
     *,
-    steps: int = 1,
+    steps: int | None = None,
     episodes: int = 20,
+    switches: Switches | None = None,
+    show: Sequence[int] = (1, 2),
     seed: int = 0,
     source: str = "given",
     width: int = 480,
@@ -48,10 +52,14 @@ def record(
     engine: EngineName = "cpu",
     camera: Camera | None = None,
 ) -> list[Path]:
-    """Adapt to each task, then film it before and after, side by side.
+    """Film each task before and after adaptation, side by side.
 
-    Both worlds start from the same state and take the policy's mean action, so that all that
-    differs is the adaptation. Adaptation itself explores, as `adapt_to_task` with this seed does.
+    A policy that adapts by gradient steps is filmed before and after them. Adaptation itself
+    explores, as `adapt_to_task` with this seed does. A policy that adapts within the episode is
+    filmed in some episodes of a trial, with its belief as it moves.
+
+    All worlds start from the same state and take the policy's mean action, so that all that
+    differs is what the policy has learnt about the task.
     Writes for each task an mp4 (with the `video` extra), a GIF (if asked for, or without the extra)
     and a JSON file with the provenance, numbered where that name is taken. Without mp4 it warns.
 
@@ -59,11 +67,16 @@ def record(
         saved: the policy before adaptation.
         tasks: any number of tasks.
         folder: made if it is not there.
-        steps: K, gradient steps.
+        steps: K, gradient steps; None: as many as the policy was trained for, and none for a
+            policy that adapts within the episode.
         episodes: per gradient step.
+        switches: changes of the task in mid-episode, in every world of the film: seconds -> new
+            values, such as {2.5: {"back_leg": -1}}.
+        show: episodes of a trial, from 1 on, for policies that adapt within the episode.
         seed: fixes adaptation and resets.
         source: of the tasks, for file names: a split, or a task as it was typed.
-        width, height: of one world's picture in pixels, multiples of 8; a video is twice as wide.
+        width, height: of a world's picture in pixels, multiples of 8; a world alone is twice as
+            wide.
         gif: also write a GIF.
         sim_threads: simulator threads.
         device: where gradients are computed.
@@ -74,152 +87,136 @@ def record(
         The files written, task by task.
 
     Raises:
-        InputError: for a task out of range, sizes that are not allowed, no OpenGL library, or a
-            camera on something that the robot does not have.
+        InputError: for a task out of range, a switch that cannot be, sizes that are not allowed, no
+            OpenGL library, or a camera on something that the robot does not have.
     """
-    steps, episodes = whole("steps", steps, least=1), whole("episodes", episodes, least=1)
-    seed, size = whole("seed", seed, least=0), picture_size(width, height)
+    steps = saved.config.adaptation_steps if steps is None else whole("steps", steps, least=1)
+    episodes = whole("episodes", episodes, least=1)
+    seed, size, show = (
+        whole("seed", seed, least=0),
+        picture_size(width, height),
+        shown_episodes(show),
+    )
+    family = family_of(saved.config)
     if camera is not None:
-        check_camera(family_of(saved.config).robot, camera)  # before minutes of adaptation
+        check_camera(family.robot, camera)  # before minutes of adaptation
+    horizon = saved.config.horizon
+    changes = [changed_tasks(family, task, switches or {}, horizon) for task in tasks]
     folder.mkdir(parents=True, exist_ok=True)
     if reason := ffmpeg_is_missing():
         warnings.warn(reason, stacklevel=1)
     written = []
-    for index in range(len(tasks)):
-        adaptation = adapt_to_task(
-            saved,
-            tasks[index],
-            episodes=episodes,
-            steps=steps,
-            seed=seed,
-            sim_threads=sim_threads,
-            device=device,
-            engine=engine,
-        )
-        name = f"{adaptation.family.name}__{source}__task{index:02d}__k{steps}__seed{seed}"
-        stem = free_stem(folder / name, ".json")
-        written += film(saved, adaptation, stem, seed=seed, size=size, gif=gif, camera=camera)
+    for index, task in enumerate(tasks):
+        if has_belief(saved):
+            shot = trial_shot(saved, family, task, changes[index], show, seed)
+            kind = f"episode{'-'.join(map(str, show))}"
+        else:
+            adaptation = adapt_to_task(
+                saved,
+                task,
+                episodes=episodes,
+                steps=steps,
+                seed=seed,
+                sim_threads=sim_threads,
+                device=device,
+                engine=engine,
+            )
+            shot = gradient_shot(saved, adaptation, changes[index], seed)
+            kind = f"k{steps}"
+        about = (source, f"task{index:02d}", *_words(switches or {}), kind, f"seed{seed}")
+        stem = free_stem(folder / "__".join([family.name, *about]), ".json")
+        written += film(saved, shot, stem, size=size, gif=gif, camera=camera)
     return written
 
 
 def film(
     saved: SavedPolicy,
-    adaptation: Adaptation,
+    shot: Shot,
     stem: Path,
     *,
-    seed: int,
     size: tuple[int, int] = (480, 360),
     gif: bool = True,
     camera: Camera | None = None,
 ) -> list[Path]:
-    """Film one task before and after an adaptation into `stem`.mp4, .gif and .json."""
-    family, task = adaptation.family, adaptation.task
-    # Two, since a map draws its own trail.
-    renderers = [make_renderer(family, *size, camera) for _ in range(2)]
+    """Film a shot into `stem`.mp4, .gif and .json."""
+    family, worlds = shot.family, len(shot.titles)
+    column = column_width(size[0], worlds)
+    # One for each, since a map draws its own trail.
+    renderers = [make_renderer(family, column, size[1], camera) for _ in shot.titles]
     try:
-        env = BatchEnv(family, 2, 1, horizon=saved.config.horizon)
-        env.set_tasks(Tasks.concatenate([task, task]))
-        policies = before_and_after(saved.params, adaptation.params)
-        episode = follow(env, saved.policy, policies, seed)
+        env = BatchEnv(family, worlds, 1, horizon=saved.config.horizon)
+        episode = follow(env, shot.script)
         pace = choose_pace(family.dt_s, max(episode.lengths))
-        composer = _composer(adaptation, episode, pace, size)
+        composer = composer_of(shot, episode, pace, size)
         with video_writers(stem, *composer.size, pace.fps, gif=gif) as writers:
-            for frame in _frames(env, saved.policy, policies, seed, composer, pace, renderers):
+            for frame in _frames(env, shot, composer, pace, renderers):
                 for writer in writers:
                     writer.add(frame)
             paths = [writer.path for writer in writers]
     finally:
         for renderer in renderers:
             renderer.close()
-    provenance = _provenance(saved, adaptation, episode, pace, seed)
+    provenance = _provenance(saved, shot, episode, pace)
     return [*paths, write_json(stem.with_name(f"{stem.name}.json"), provenance)]
 
 
 def _frames(
-    env: BatchEnv,
-    policy: Policy,
-    params: Params,
-    seed: int,
-    composer: Composer,
-    pace: Pace,
-    renderers: list[WorldRenderer],
+    env: BatchEnv, shot: Shot, composer: Composer, pace: Pace, renderers: list[WorldRenderer]
 ) -> Iterator[Frame]:
     """Play the episode again, the same bit by bit, and draw it."""
-    task = env.tasks.describe(0)
 
     def draw(step: int) -> Frame:
-        left, right = (r.frame(env.engine, i, task) for i, r in enumerate(renderers))
-        return composer.frame(left, right, step)
+        task = env.tasks.describe(0)
+        worlds = [r.frame(env.engine, i, task) for i, r in enumerate(renderers)]
+        return composer.frame(worlds, step)
 
-    observation, step = reset_alike(env, seed), 0
-    frame = draw(0)
-    yield frame
-    for step, _ in enumerate(play(env, policy, params, observation), start=1):
+    step, frame = 0, None
+    for step, _ in enumerate(play(env, shot.script)):
+        frame = None
         if step % pace.stride == 0:
             frame = draw(step)
             yield frame
-    if step % pace.stride:
-        frame = draw(step)
+    last = draw(step) if frame is None else frame
     for _ in range(max(1, round(HOLD_S * pace.fps))):
-        yield frame
+        yield last
 
 
-def _composer(
-    adaptation: Adaptation, episode: Episode, pace: Pace, size: tuple[int, int]
-) -> Composer:
-    steps = len(adaptation.returns) - 1
-    gradient_steps = f"{steps} gradient step{'s' if steps > 1 else ''}"
-    after = f"{steps * adaptation.episodes} adaptation episodes, {gradient_steps}"
-    titles = (("BEFORE", "0 adaptation episodes", BEFORE), ("AFTER", after, AFTER))
-    worlds = zip(episode.returns, episode.quantity, episode.lengths, episode.endings, strict=True)
-    before, adapted = (Side(*t, *world) for t, world in zip(titles, worlds, strict=True))
-    quantity, unit = quantity_label(adaptation.family.quantity)
-    parameters = adaptation.family.parameters
-    return Composer(
-        *size,
-        family=adaptation.family.name,
-        task=task_text(adaptation.family, adaptation.task, 0),
-        meaning=parameters[0].description if len(parameters) == 1 else "",
-        pace=pace.text,
-        quantity=quantity,
-        unit=unit,
-        dt_s=adaptation.family.dt_s,
-        before=before,
-        after=adapted,
-    )
+def _words(switches: Switches) -> list[str]:
+    """Switches as parts of a file name: {2.5: {"leg": -1}} -> ["2.5s-leg=-1"]."""
+    texts = [
+        f"{time:g}s-" + ",".join(f"{name}={value}" for name, value in values.items())
+        for time, values in switches.items()
+    ]
+    return [re.sub(r"[^\w=.,+-]", "", text) for text in texts]
 
 
-def _provenance(
-    saved: SavedPolicy, adaptation: Adaptation, episode: Episode, pace: Pace, seed: int
-) -> dict[str, Any]:
+def _provenance(saved: SavedPolicy, shot: Shot, episode: Episode, pace: Pace) -> dict[str, Any]:
     """All that is needed to make the video again, and its numbers."""
-    family, episodes = adaptation.family, adaptation.episodes
+    family, script = shot.family, shot.script
+    means = episode.means()[:, -1]
+    shown = [
+        dict(label)
+        | {
+            "return": float(episode.returns[world, -1]),
+            family.quantity: float(means[world]),
+            "steps": episode.lengths[world],
+            "ending": episode.endings[world] or "time was up",
+        }
+        for world, label in enumerate(shot.labels)
+    ]
     return {
         "format": "metarl-video",
         "family": family.name,
-        "task": adaptation.task.describe(0),
+        "task": script.task.describe(0),
         "units": {parameter.name: parameter.unit for parameter in family.parameters},
-        "seed": seed,
+        "switches": [
+            {"step": step, "time_s": step * family.dt_s, "task": task.describe(0)}
+            for step, task in script.changes.items()
+        ],
+        "seed": script.seed,
         "weights_sha256": weights_sha256(saved.params),
-        "adaptation": [
-            {
-                "gradient_steps": k,
-                "adaptation_episodes": k * episodes,
-                "return": float(adaptation.returns[k]),
-                family.quantity: float(adaptation.quantity[k]),
-            }
-            for k in range(len(adaptation.returns))
-        ],
-        "shown": [
-            {
-                "gradient_steps": k,
-                "return": float(episode.returns[world, -1]),
-                family.quantity: float(episode.quantity[world, -1]),
-                "steps": episode.lengths[world],
-                "ending": episode.endings[world] or "time was up",
-            }
-            for world, k in enumerate((0, len(adaptation.returns) - 1))
-        ],
+        **shot.about,
+        "shown": shown,
         "actions": "mean of the policy",
         "horizon": saved.config.horizon,
         "dt_s": family.dt_s,

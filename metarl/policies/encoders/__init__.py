@@ -8,9 +8,13 @@ from metarl.policies.encoders.base import Encoder
 from metarl.policies.encoders.gru import Gru
 from metarl.policies.encoders.lstm import Lstm
 from metarl.policies.encoders.scan import Scan
+from metarl.policies.encoders.transformer import Transformer
+from metarl.policies.encoders.window import Window
 
 ENCODERS: Mapping[str, type[Encoder]] = {
     "gru": Gru,
     "lstm": Lstm,
     "scan": Scan,
+    "transformer": Transformer,
+    "window": Window,
 }

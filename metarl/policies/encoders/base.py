@@ -32,6 +32,8 @@ class Encoder(ABC):
     """D, numbers read at every step."""
     size: int
     """H, numbers of the summary."""
+    length: int
+    """W, steps that a window or a Transformer's layer looks back; recurrences have no such end."""
 
     @abstractmethod
     def init(self, generator: Generator) -> Params:

@@ -19,6 +19,9 @@ from metarl.policies.encoders.base import PREFIX, Encoder, linear, xavier
 from metarl.policies.params import Params
 
 LAYERS = 2
+"""One cannot relate a step to the one before it. Mean squared error of a mass's gain and friction,
+identified from 100 noisy steps (variance 1; 400 updates, one seed): a bare recurrence 0.46, with a
+nonlinear layer 0.42, two of these 0.17; two that add to their input 0.21; a GRU 0.13."""
 SLOWEST = 500
 """Steps that the slowest unit remembers at first; the fastest 2 (Tallec & Ollivier 2018,
 arXiv:1804.11188)."""
@@ -35,7 +38,7 @@ def _state(layer: int) -> str:
 
 @dataclass(frozen=True)
 class Scan(Encoder):
-    """Two recurrences, each followed by a nonlinear layer; the second adds to the first."""
+    """Two recurrences, each followed by a nonlinear layer."""
 
     def init(self, generator: Generator) -> Params:
         """Xavier-uniform weights; decays from fast to slow, other biases zero."""
@@ -61,7 +64,7 @@ class Scan(Encoder):
             decay, added = self._terms(params, layer, x)
             hidden = torch.addcmul(added, decay, state[_state(layer)])
             after[_state(layer)] = hidden
-            x = self._output(params, layer, x, hidden)
+            x = elu(linear(params, _names(layer)[1], hidden))
         return x, after
 
     def scan(self, params: Mapping[str, Tensor], state: Belief, inputs: Tensor) -> Tensor:
@@ -73,7 +76,7 @@ class Scan(Encoder):
             hidden = recurrence(
                 decay.unflatten(-2, steps), added.unflatten(-2, steps), state[_state(layer)]
             )
-            x = self._output(params, layer, x, hidden.flatten(-3, -2))
+            x = elu(linear(params, _names(layer)[1], hidden.flatten(-3, -2)))
         return x.unflatten(-2, steps).transpose(-3, -2)
 
     def _terms(
@@ -84,18 +87,12 @@ class Scan(Encoder):
         decay = torch.sigmoid(gate)
         return decay, (1 - decay) * candidate
 
-    def _output(
-        self, params: Mapping[str, Tensor], layer: int, inputs: Tensor, hidden: Tensor
-    ) -> Tensor:
-        added = elu(linear(params, _names(layer)[1], hidden))
-        return inputs + added if layer else added
-
 
 def recurrence(decay: Tensor, added: Tensor, start: Tensor) -> Tensor:
     """h_t = decay_t * h_(t-1) + added_t at each of L steps.
 
-    A loop of one operation per step. The parallel forms pay on a GPU at best: doubling, log2(L)
-    passes over all steps, takes 14 times as long on a CPU, and the logarithmic form loses digits.
+    A loop of one operation per step. Forward and backward over 128 worlds, 400 steps and 64 units
+    take 0.03 s of a CPU's thread so, and 0.41 s by doubling (log2(L) passes over all steps).
 
     Args:
         decay, added: (M, L, E, H).

@@ -46,8 +46,8 @@ FLAGS = {
     "adapt": "--task --episodes --steps --seed --family --out --device --engine --sim-threads",
     "export": "--out",
     "record": (
-        "--task --episodes --steps --seed --family --split --tasks --out --camera --device "
-        "--engine --sim-threads"
+        "--task --episodes --steps --seed --family --split --tasks --switch --show --out "
+        "--camera --device --engine --sim-threads"
     ),
     "report": (
         "--tasks --episodes --steps --budgets --videos --seed --sim-threads --out --quiet --family"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metarl.cli.tasks import example_task, folder_name, parse_task
+from metarl.cli.tasks import example_task, folder_name, parse_switches, parse_task
 from metarl_envs import FAMILIES, InputError, get_family
 
 
@@ -51,3 +51,30 @@ def test_a_task_makes_a_folder_name():
     assert folder_name(["goal=0.3,-0.2", "a=1"]) == "goal=0.3,-0.2_a=1"
     assert folder_name(["../../x=1"]) == "..__..__x=1".replace("__", "_")
     assert folder_name([]) == "nominal"
+
+
+def test_switches_are_typed_as_a_time_and_what_changes_then():
+    navigation = get_family("navigation")
+    typed = ["2.5s:goal=0.3,-0.2,mass_scale=2", "1:mass_scale=1.5"]
+    assert parse_switches(navigation, typed) == {
+        2.5: {"goal": [0.3, -0.2], "mass_scale": 2.0},
+        1.0: {"mass_scale": 1.5},
+    }
+
+
+@pytest.mark.parametrize(
+    ("texts", "complaint"),
+    [
+        (["goal=0.1,0.1"], "expected TIME:NAME=VALUE, such as 2.5s:goal="),
+        (["2.5s"], "expected TIME:NAME=VALUE"),
+        (["2.5s:goal"], "expected TIME:NAME=VALUE"),
+        (["2.5s:goal=left"], "expected TIME:NAME=VALUE"),
+        (["soon:goal=0.1,0.1"], "expected TIME:NAME=VALUE"),
+        (["2.5s:goal=0.1,0.1,goal=0,0"], "a parameter is given twice"),
+        (["2.5s:goal=0,0", "2.5:goal=0.1,0.1"], "2.5 s is given twice"),
+    ],
+)
+def test_switches_of_another_form_are_refused(texts, complaint):
+    with pytest.raises(InputError, match=complaint) as caught:
+        parse_switches(get_family("navigation"), texts)
+    assert "\n" not in str(caught.value)

@@ -199,7 +199,7 @@ def test_an_action_that_was_cut_counts_as_the_mean_of_what_lies_beyond():
     drawn = mean + np.random.default_rng(0).normal(size=(4000, 2))
     controls = policy.controls(torch.tensor(drawn)).numpy()
     episode = Episode(np.zeros((4001, 2)), controls, np.zeros(4000))
-    found = with_outputs(policy, expand(saved.params, 1), episode).outputs
+    found = with_outputs(policy, expand(saved.params, 1), episode, {}).outputs
     (low, _), (high, _) = policy.output_bounds()
     assert (float(low), float(high)) == pytest.approx((-1.0, 0.5))
     above, below = drawn[:, 0] > 0.5, drawn[:, 0] < -1

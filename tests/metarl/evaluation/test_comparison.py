@@ -10,11 +10,12 @@ import pytest
 import torch
 from support.tiny import tiny_policy
 
-from metarl.evaluation.comparison import Comparison, MethodRuns
+from metarl.evaluation.comparison import Comparison
 from metarl.evaluation.curve_table import aligned, comparison_table
 from metarl.evaluation.evaluate import evaluate
 from metarl.evaluation.intervals import t_quantile
 from metarl.evaluation.labels import ANY_TASK
+from metarl.evaluation.method_runs import MethodRuns
 from metarl.evaluation.results import Controls, Evaluation, SplitEvaluation
 from metarl.evaluation.statistics import mean_score
 from metarl_envs import InputError, Tasks, get_family

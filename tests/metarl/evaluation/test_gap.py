@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.evaluation.comparison import Comparison, MethodRuns
+from metarl.evaluation.comparison import Comparison
 from metarl.evaluation.curve_table import NO_SHARE, gap_table
 from metarl.evaluation.gap import Gap, percent, with_shares
+from metarl.evaluation.method_runs import MethodRuns
 from metarl.evaluation.results import Controls, Evaluation, SplitEvaluation
 from metarl.evaluation.statistics import Interval, gap_closed
 from metarl.report.curves import write_comparison

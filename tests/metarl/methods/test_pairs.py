@@ -1,4 +1,4 @@
-"""Every pair of an adaptation and an outer update learns, or is refused by name."""
+"""Every pair of an adaptation and an outer loop learns, or is refused by name."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from metarl.adaptation.subset import ContextStep
 from metarl.methods.config import TrainConfig
 from metarl.outer import OUTER_UPDATES
 from metarl.outer.cma_es import CmaEs
+from metarl.outer.meta_gradient import OuterUpdate
 from metarl.outer.reptile import Reptile
 from metarl.policies.mlp import MlpConfig
 from metarl.policies.params import learned
@@ -30,6 +31,10 @@ REFUSED = {
 }
 SMALL = {"learned-optimizer": {"hidden_size": 4}, "adam": {"epochs": 2}}
 """CMA-ES searches few entries; derivatives of 20 Adam steps take their time."""
+
+
+BETWEEN_EPISODES = [n for n, cls in OUTER_UPDATES.items() if issubclass(cls, OuterUpdate)]
+WITHIN_EPISODES = [name for name in OUTER_UPDATES if name not in BETWEEN_EPISODES]
 
 
 def pair(inner, outer, **changes):
@@ -53,7 +58,7 @@ def pair(inner, outer, **changes):
     )
 
 
-@pytest.mark.parametrize(("inner", "outer"), itertools.product(ADAPTATIONS, OUTER_UPDATES))
+@pytest.mark.parametrize(("inner", "outer"), itertools.product(ADAPTATIONS, BETWEEN_EPISODES))
 def test_a_pair_moves_every_learned_tensor_or_is_refused(inner, outer, tmp_path):
     objective = CmaEs(population=4) if outer == "cma-es" else OUTER_UPDATES[outer]()
     if (inner, outer) in REFUSED:
@@ -67,6 +72,16 @@ def test_a_pair_moves_every_learned_tensor_or_is_refused(inner, outer, tmp_path)
     assert end.refused == 0
     unchanged = [n for n, v in learned(start.params).items() if torch.equal(v, end.params[n])]
     assert not unchanged
+
+
+@pytest.mark.parametrize(("inner", "outer"), itertools.product(ADAPTATIONS, WITHIN_EPISODES))
+def test_a_learner_of_adaptation_within_the_episode_takes_no_other(inner, outer):
+    if inner == "none":
+        pair(ADAPTATIONS[inner](), OUTER_UPDATES[outer]())
+        return
+    name = ADAPTATIONS[inner].__name__
+    with pytest.raises(InputError, match=rf"outer = .* with inner = {name}: .*use Unadapted"):
+        pair(ADAPTATIONS[inner](), OUTER_UPDATES[outer]())
 
 
 def test_the_refusal_names_what_fits():

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from metarl.evaluation.comparison import MethodPoint, MethodRuns
 from metarl.evaluation.labels import verdict
+from metarl.evaluation.method_runs import MethodPoint, MethodRuns
 from metarl.evaluation.statistics import Interval
 from metarl.report.headline import adapted_sentence, fixed_sentence, fraction, returns_text
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from support.signs import SignWorlds, sign_policy
 from support.tiny_runs import TINY
 
 from metarl.adaptation.inner_loop import InnerLoop
@@ -286,3 +288,34 @@ def test_results_of_the_best_lie_beside_it_where_the_next_best_leaves_them(tmp_p
     resumed(run, dataclasses.replace(EVALUATED, iterations=6))
     assert load_policy(run / "best").metadata["iteration"] == 6
     assert (run / "evaluation-best" / "evaluation.json").is_file()
+
+
+# ---- policies with a belief ----------------------------------------------------------------------
+
+
+def test_a_memory_is_measured_in_its_first_and_second_episode(tmp_path, monkeypatch):
+    """Worlds of signs: +-4 in the first episode, 4 in the second, -4 with the other's belief."""
+    saved = sign_policy()
+    config = dataclasses.replace(
+        saved.config, evaluation_tasks=4, episodes_per_task=1, device="cpu", sim_threads=1
+    )
+    given = []
+
+    def env_of(config, num_tasks, episodes):
+        given.append((num_tasks, episodes))
+        return SignWorlds(num_tasks, episodes)
+
+    monkeypatch.setattr(validation, "training_env", env_of)
+    state = SimpleNamespace(
+        params=saved.params, iteration=0, generators=Generators.from_seed(config.seed)
+    )
+    found = Validation(tmp_path, config, saved.policy, state)
+    measured = found.measure(saved.params)
+    assert measured["eval/return_pre"] == 0.0  # of two tasks of either sign
+    assert measured["eval/return_post"] == 4.0
+    assert measured["eval/return_other"] == -4.0
+    assert measured["eval/gain"] == 4.0
+    assert measured["eval/gain_over_other"] == 8.0
+    assert given == [(4, 5)]
+    # One episode lived through, and three that are measured, of four steps in 4 x 5 worlds.
+    assert measured["eval/env_steps"] == 4 * 4 * 4 * 5

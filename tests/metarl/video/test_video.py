@@ -11,7 +11,8 @@ import metarl
 from metarl.cli.cameras import parse_camera
 from metarl.runs.checkpoint import load_policy, save_policy
 from metarl.video import film, record, weights_sha256
-from metarl.video.panels import AFTER, BEFORE, Composer, Side
+from metarl.video.charts import AFTER, BEFORE, Chart, span
+from metarl.video.panels import Composer, Side, Stage
 from metarl_envs import Camera, InputError, Tasks, get_family
 
 SMALL = {"episodes": 2, "width": 96, "height": 72}
@@ -33,21 +34,30 @@ def decoded(path) -> tuple[dict, np.ndarray]:
 
 def composer(**changes) -> Composer:
     sides = [
-        Side(title, "", colour, np.array([0.0, 1.0, 3.0]), np.zeros(3), 2, "")
+        Side(
+            title,
+            "",
+            colour,
+            returns=np.array([0.0, 1.0, 3.0]),
+            quantity=np.zeros(3),
+            way=np.zeros(3),
+            trace=np.zeros(3),
+            length=2,
+            ending="",
+        )
         for title, colour in (("BEFORE", BEFORE), ("AFTER", AFTER))
     ]
     given = {
         "width": 96,
         "height": 72,
         "family": "half-cheetah-direction",
-        "task": "direction = -1",
+        "stages": (Stage(0, "direction = -1"),),
         "meaning": "",
         "pace": "real time",
         "quantity": "forward velocity",
         "unit": "m/s",
         "dt_s": 0.05,
-        "before": sides[0],
-        "after": sides[1],
+        "sides": tuple(sides),
     }
     return Composer(**(given | changes))
 
@@ -57,8 +67,8 @@ def composer(**changes) -> Composer:
     [(421.0, 0), (-56.0, 0), (5.0, 1), (0.4, 2), (-0.03, 3), (0.0, 0)],
 )
 def test_small_returns_are_written_with_more_places(returned, places):
-    side = Side("", "", BEFORE, np.array([0.0, returned]), np.zeros(2), 1, "")
-    assert composer(before=side, after=side)._decimals == places
+    chart = Chart("return", (), span([np.array([0.0, returned])]))
+    assert chart.decimals == places
 
 
 def test_files_are_named_after_family_split_task_steps_and_seed(tmp_path):
@@ -158,7 +168,7 @@ def panels(frames, width=96, height=72, top=17, edge=5) -> tuple[np.ndarray, np.
 
 
 def test_top_of_the_worlds_is_where_the_next_tests_look():
-    frame = composer().frame(*(np.full((72, 96, 3), v, np.uint8) for v in (77, 99)), 0)
+    frame = composer().frame([np.full((72, 96, 3), v, np.uint8) for v in (77, 99)], 0)
     left, right = panels(frame[None])
     assert (left == 77).all() and (right == 99).all()
 
@@ -197,7 +207,7 @@ def test_frames_have_sizes_that_h264_takes(width):
     height = 3 * width // 4 // 8 * 8
     made = composer(width=width, height=height)
     worlds = np.zeros((height, width, 3), np.uint8)
-    frame = made.frame(worlds, worlds, 1)
+    frame = made.frame([worlds, worlds], 1)
     assert frame.shape == (made.size[1], 2 * width, 3)
     assert made.size[0] % 16 == made.size[1] % 16 == 0
     assert frame.dtype == np.uint8
@@ -212,20 +222,20 @@ def test_panel_sizes_that_do_not_fit_are_refused(size):
 def test_captions_follow_the_episode():
     worlds = np.zeros((72, 96, 3), np.uint8)
     made = composer()
-    assert not np.array_equal(made.frame(worlds, worlds, 0), made.frame(worlds, worlds, 2))
-    ended = replace(made.before, length=1, ending="terminated")
-    after_end = composer(before=ended)
+    assert not np.array_equal(made.frame([worlds, worlds], 0), made.frame([worlds, worlds], 2))
+    ended = replace(made.sides[0], length=1, ending="terminated")
+    after_end = composer(sides=(ended, made.sides[1]))
     # Once a world has ended its half of the picture stays; time and chart go on.
-    halves = [after_end.frame(worlds, worlds, step)[9:110, :95] for step in (1, 2)]
+    halves = [after_end.frame([worlds, worlds], step)[9:110, :95] for step in (1, 2)]
     assert np.array_equal(*halves)
 
 
 def test_long_captions_shrink_instead_of_running_over():
     worlds = np.zeros((360, 480, 3), np.uint8)
-    long = composer(width=480, height=360, task="mass_scale = 0.123, " * 8)
-    short = composer(width=480, height=360, task="")
+    long = composer(width=480, height=360, stages=(Stage(0, "mass_scale = 0.123, " * 8),))
+    short = composer(width=480, height=360, stages=(Stage(0, ""),))
     right = np.s_[:48, 745:]
-    frames = [made.frame(worlds, worlds, 0)[right] for made in (long, short)]
+    frames = [made.frame([worlds, worlds], 0)[right] for made in (long, short)]
     assert np.array_equal(*frames)
 
 

@@ -11,12 +11,12 @@ from metarl.policies.encoders import ENCODERS
 from metarl.policies.encoders.scan import recurrence
 
 DOUBLE = torch.float64
-D, H = 5, 8
+D, H, LENGTH = 5, 8, 25
 ALL = pytest.mark.parametrize("name", ENCODERS)
 
 
 def made(name, inputs=D, size=H):
-    return ENCODERS[name](inputs, size)
+    return ENCODERS[name](inputs, size, length=LENGTH)
 
 
 def random(seed, *shape):
@@ -51,7 +51,7 @@ def stepped(encoder, params, state, inputs):
 
 @ALL
 @pytest.mark.parametrize("policies", [(), (1,), (3,)])
-@pytest.mark.parametrize("steps", [1, 30])
+@pytest.mark.parametrize("steps", [1, 60])
 def test_a_scan_is_the_loop_of_steps(name, policies, steps):
     encoder = made(name)
     params = weights(encoder, policies)
@@ -149,3 +149,20 @@ def test_a_linear_recurrence_by_hand():
     added = torch.tensor([1.0, 2.0, 7.0]).view(1, 3, 1, 1)
     found = recurrence(decay, added, torch.full((1, 1, 1), 4.0))
     assert found.flatten().tolist() == [3.0, 3.5, 7.0]
+
+
+def test_a_window_looks_back_its_length_and_no_further():
+    encoder = made("window")
+    params = weights(encoder, ())
+    start, inputs = encoder.begin(params, 1), random(50, 1, 60, D).requires_grad_()
+    summary = encoder.scan(params, start, inputs)[0, -1].sum()
+    (slope,) = torch.autograd.grad(summary, inputs)
+    read = slope[0].abs().sum(-1) > 0
+    assert read.tolist() == [False] * (60 - LENGTH) + [True] * LENGTH
+
+
+def test_a_windows_kernels_are_those_of_rma():
+    params = ENCODERS["window"](64, 64, 48).init(Generator().manual_seed(0))
+    shapes = [params[f"encoder.convolution_{layer}"].shape for layer in range(3)]
+    assert shapes == [(32, 32, 8), (32, 32, 5), (32, 32, 5)]
+    assert params["encoder.summary"].shape == (3 * 32, 64)

@@ -32,10 +32,19 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.adaptation.adam import adam_step, init_adam
+from metarl.adaptation.base import Adaptation
 from metarl.outer import sac
 from metarl.outer.contrast import info_nce, same_tasks
-from metarl.outer.learner import Learner, LearnerParts, LearnerSettings, Update
+from metarl.outer.learner import (
+    Learner,
+    LearnerParts,
+    LearnerSettings,
+    Phase,
+    Update,
+    check_unadapted,
+)
 from metarl.outer.meta_gradient import CPU, update_normaliser
+from metarl.outer.rl2 import begun
 from metarl.outer.state import Generators, TrainState
 from metarl.outer.trial_ppo import leaves, prefixed, without_prefix
 from metarl.policies.base import Policy
@@ -93,6 +102,15 @@ class Pearl(LearnerSettings):
 
     def learner(self, parts: LearnerParts) -> Learner:
         return PearlLearner(self, parts)
+
+    def phases(self, iterations: int, adaptation_steps: int) -> list[Phase]:
+        return [Phase("", iterations, self.trial_episodes)]
+
+    def collections_held(self, adaptation_steps: int) -> int:
+        return self.trial_episodes
+
+    def check(self, adaptation: Adaptation) -> None:
+        check_unadapted("PEARL", adaptation)
 
 
 class Batch(NamedTuple):
@@ -156,17 +174,13 @@ class PearlLearner(Learner[TrialExperience]):
 
     def collect(self, collector: Collector, state: TrainState, tasks: Tasks) -> TrialExperience:
         """One trial in every world, with a z from the prior that follows the posterior."""
-        collector.env.set_tasks(tasks)
-        rng, Z = state.generators, self._policy.config.latent_size
-        one = {name: value.unsqueeze(0) for name, value in state.params.items()}
-        (M, E), begun = self._parts.worlds, self._policy.begin(one, 1)
-        belief = {n: v.expand(M, E, *v.shape[2:]) for n, v in begun.items()}
-        belief[OFFSET] = torch.randn((M, E, Z), generator=rng.actions)
+        rng, belief = state.generators, begun(self._parts, state.params)
+        belief |= {OFFSET: torch.randn(belief[OFFSET].shape, generator=rng.actions)}
         return collect_trial(
             collector,
             state.params,
             tasks,
-            self._parts.family.task_features(tasks),
+            self._parts.family.task_features,
             self._settings.trial_episodes,
             rng.resets,
             rng.actions,

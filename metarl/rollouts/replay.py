@@ -55,7 +55,8 @@ def transitions_of(policy: Policy, trial: Trial) -> Transitions:
     )
     order = torch.argsort((~trial.valid[0]).to(torch.uint8), dim=1, stable=True)
     sorted_steps = (value[0].gather(1, _like(order, value[0])) for value in steps)
-    return Transitions(*sorted_steps, lengths=trial.valid[0].sum(1), features=trial.features[0])
+    features = trial.features[0, :, 0]  # one task per trial
+    return Transitions(*sorted_steps, lengths=trial.valid[0].sum(1), features=features)
 
 
 def empty(capacity: int, steps: int, observation: int, action: int, features: int) -> Params:

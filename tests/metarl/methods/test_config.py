@@ -39,7 +39,7 @@ def test_json_round_trip_is_exact():
 def test_json_round_trip_of_everything_registered(registry):
     place = "inner" if registry is ADAPTATIONS else "outer"
     for kind, cls in registry.items():
-        within = kind in ("rl2", "teacher-student")  # these take no adaptation
+        within = kind in ("rl2", "teacher-student", "pearl")  # these take no adaptation
         config = make(**{place: cls()} | ({"inner": Unadapted()} if within else {}))
         data = json.loads(json.dumps(to_json(config)))
         assert data[place]["kind"] == kind

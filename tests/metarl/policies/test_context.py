@@ -84,7 +84,7 @@ def test_distributions_are_those_of_the_step_loop(kind):
     noise = torch.randn((2, 2, 2), generator=torch.Generator().manual_seed(5)).double()
     begun = policy.begin(expand(params, 2), 2) | {OFFSET: noise}
     first, second = episodes_of(policy, params, begun)
-    trial = joined([first, second], torch.zeros(2, 1), begun)
+    trial = joined([first, second], torch.zeros(2, 2 * HORIZON, 1), begun)
     shared, own = expand(params, 1), expand(params, 2)
     for episodes, of in ((first, own), (second, own), (trial, shared)):
         found, expected = (

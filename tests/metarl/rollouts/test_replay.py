@@ -40,7 +40,7 @@ def episode(first, valid, terminated=None, diverged=False):
 
 
 def test_transitions_of_a_trial_with_one_termination_and_one_truncation():
-    trial = joined([episode(1, 2, terminated=True), episode(5, 3)], torch.tensor([[7.0]]), {})
+    trial = joined([episode(1, 2, terminated=True), episode(5, 3)], torch.full((1, 6, 1), 7.0), {})
     known = transitions_of(POLICY, trial)
     assert known.lengths.tolist() == [5]
     assert known.valid().tolist() == [[True] * 5 + [False]]
@@ -54,7 +54,7 @@ def test_transitions_of_a_trial_with_one_termination_and_one_truncation():
 
 
 def test_an_episode_that_diverged_leaves_no_transition():
-    trial = joined([episode(1, 3, diverged=True), episode(5, 3)], torch.zeros(1, 1), {})
+    trial = joined([episode(1, 3, diverged=True), episode(5, 3)], torch.zeros(1, 6, 1), {})
     assert transitions_of(POLICY, trial).observations[0, :3, 0].tolist() == [5, 6, 7]
 
 

@@ -11,10 +11,11 @@ from torch import Generator, Tensor
 
 from metarl_envs.distributions import Choice, within_any
 from metarl_envs.errors import InputError, unknown_name
+from metarl_envs.gym_worlds.worlds import ATTRIBUTE
 from metarl_envs.inputs.naming import check_family_name
 from metarl_envs.inputs.numbers import INT64, shown, tensor, whole
 from metarl_envs.inputs.plain import PlainFields
-from metarl_envs.parameters import ModelEffect, Parameter
+from metarl_envs.parameters import ModelEffect, Parameter, varied_fields
 from metarl_envs.robots.base import Transition
 from metarl_envs.robots.kinds import Robot, check_robot
 from metarl_envs.scene.markers import Marker
@@ -22,6 +23,8 @@ from metarl_envs.tasks import Tasks
 
 Split = Literal["train", "test", "extrapolation"]
 SPLITS: tuple[Split, ...] = ("train", "test", "extrapolation")
+PLACES = ("body_pos", "geom_pos", "site_pos")
+"""Model fields that say where something is, such as a target."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,17 @@ class TaskFamily(PlainFields):
     def is_finite(self) -> bool:
         """True if training has finitely many tasks, so that `test` holds nothing out."""
         return all(isinstance(parameter.train, Choice) for parameter in self.parameters)
+
+    @property
+    def reward_may_tell(self) -> bool:
+        """True if the reward may show a hidden parameter that the robot's motion does not.
+
+        A goal, and what the reward alone may be about: an attribute of a Gymnasium environment, or
+        the place of something. Any other change of the robot shows in its motion.
+        """
+        fields = varied_fields([p for p in self.parameters if not p.observed])
+        goals = any(p.effect is None and not p.observed for p in self.parameters)
+        return goals or any(name.startswith(ATTRIBUTE) or name in PLACES for name in fields)
 
     @property
     def splits(self) -> tuple[Split, ...]:

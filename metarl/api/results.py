@@ -14,7 +14,7 @@ from metarl.evaluation.gap import Gap
 from metarl.evaluation.grouping import compare
 from metarl.evaluation.results import Evaluation
 from metarl.process import command_line
-from metarl.report.curves import write_comparison, write_evaluation
+from metarl.report.curves import first_episodes, write_comparison, write_evaluation
 from metarl.runs.checkpoint import SavedPolicy
 from metarl.runs.files import write_json
 from metarl.runs.places import free_folder, output
@@ -79,7 +79,7 @@ class ComparedRuns:
         return self.comparison.summary() | {"gap": self.gap.summary() if self.gap else None}
 
     def save(self, folder: Path | str | None = None) -> list[Path]:
-        """Write comparison.json.
+        """Write comparison.json; with policies that adapt within an episode, its figure by time.
 
         Args:
             folder: None: `comparison` beside the first run, or the first free comparison-2, ...
@@ -88,7 +88,11 @@ class ComparedRuns:
             The files.
         """
         wanted = self.runs[0].folder.parent / "comparison"
-        return [write_comparison(self.comparison, Path(folder) if folder else free_folder(wanted))]
+        chosen = Path(folder) if folder else free_folder(wanted)
+        return [
+            write_comparison(self.comparison, chosen),
+            *first_episodes(self.comparison, chosen),
+        ]
 
 
 @dataclass(frozen=True)

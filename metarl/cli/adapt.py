@@ -52,10 +52,9 @@ class OnTasks:
         (saved,) = policies_of([self.run_folder], self.family)
         return saved
 
-    def adaptation(self, saved: SavedPolicy) -> dict[str, Any]:
+    def adaptation(self) -> dict[str, Any]:
         """Keywords of the functions that adapt."""
-        steps = saved.config.adaptation_steps if self.steps is None else self.steps
-        sizes = {"episodes": self.episodes, "steps": steps, "seed": self.seed}
+        sizes = {"episodes": self.episodes, "steps": self.steps, "seed": self.seed}
         return sizes | self.compute.machine()
 
 
@@ -79,7 +78,7 @@ class Adapt(OnTasks):
             raise InputError(
                 f"--task is missing; for {family.name} such as: --task {example_task(family)}"
             )
-        adapted = adapt_to_task(saved, parse_task(family, texts), **self.adaptation(saved))
+        adapted = adapt_to_task(saved, parse_task(family, texts), **self.adaptation())
         print(adapted.summary())
         out = self.out or free_folder(output(self.run_folder, "adapted") / folder_name(texts))
         adapted.save(out)
@@ -135,7 +134,7 @@ class Record(OnTasks):
                 switches=parse_switches(family, self.switch),
                 show=self.show,
                 camera=camera,
-                **self.adaptation(saved),
+                **self.adaptation(),
             )
         )
         return 0

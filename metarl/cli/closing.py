@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metarl.adaptation.none import Unadapted
 from metarl.api.families import family_words
 from metarl.api.run import results
 from metarl.cli.tasks import example_task
@@ -92,7 +93,7 @@ def closing(run: Path, config: TrainConfig) -> list[str]:
         task = example_task(family_of(config))
         return [
             *lines,
-            *_validation(run, family),
+            *_validation(run, family, adapts=not isinstance(config.inner, Unadapted)),
             "next:",
             f"  {typed('metarl', 'evaluate', run, *family)}",
             f"  {typed('metarl', 'adapt', run, *family, '--task', task)}",
@@ -172,7 +173,7 @@ def each_seed(begin: Callable[..., Run], settings: Mapping[str, Any], options: N
     return 0
 
 
-def _validation(run: Path, family: Sequence[str]) -> list[str]:
+def _validation(run: Path, family: Sequence[str], *, adapts: bool) -> list[str]:
     """The last evaluation on validation tasks, and the best policy if the last is clearly worse.
 
     Returns are of the mean action; a non-finite value is null in the log.
@@ -185,10 +186,13 @@ def _validation(run: Path, family: Sequence[str]) -> list[str]:
         "none" if last[f"eval/return_{name}"] is None else f"{last[f'eval/return_{name}']:.1f}"
         for name in ("pre", "post", "other")
     )
-    lines = [
-        f"  validation, iteration {last['iteration']}: return {before} before adaptation, {after} "
-        f"after, {other} adapted to another task"
-    ]
+    words = (
+        f"return {before} before adaptation, {after} after, {other} adapted to another task"
+        if adapts
+        else f"return {before} in a trial's first episode, {after} in its second, {other} there "
+        "with the memory of another task"
+    )
+    lines = [f"  validation, iteration {last['iteration']}: {words}"]
     if last["health/worse"] and (run / BEST).is_dir():
         lines.append(
             f"  iteration {last['eval/best_iteration']:.0f} was better, with return "

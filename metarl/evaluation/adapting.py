@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +16,12 @@ from metarl.adaptation.inner_loop import InnerLoop, run_inner_loop
 from metarl.adaptation.none import Unadapted
 from metarl.evaluation.controls import exchanged
 from metarl.evaluation.results import Adapted
-from metarl.evaluation.trials import live_through
+from metarl.evaluation.trials import belief_after, live_through
 from metarl.methods.setup import inner_loop_of
 from metarl.policies.belief import Belief
 from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.data import Rollouts
+from metarl.rollouts.data import Rollouts, joined_episodes
 from metarl.runs.checkpoint import SavedPolicy
 from metarl_envs import Tasks
 
@@ -53,7 +54,7 @@ class Adaptation(NamedTuple):
     """Of every point of the schedule."""
     examples: Adapted | None = None
     failed: int = 0
-    """Tasks whose gradient step was not finite."""
+    """Tasks, or trials with parameters of their own, whose gradient step was not finite."""
     diverged: int = 0
     """Adaptation episodes that diverged."""
 
@@ -85,6 +86,44 @@ class Adapting:
         shared = expand(self.saved.params, 1)
         points = [Acting(shared, lived.beliefs[number]) for number in episodes]
         return Adaptation(points, diverged=lived.diverged)
+
+    def by_both(self, schedule: Schedule, device: torch.device) -> Adaptation:
+        """Gradient steps and beliefs of M x E trials, each with parameters of its own.
+
+        A step is taken on n episodes of a trial, which then goes on with the adapted parameters and
+        its belief. Beliefs are data of the step: its gradient ends where an episode begins. All
+        points begin with the same episodes.
+
+        Args:
+            schedule: of the points; all but the first take all K steps.
+            device: of the inner gradients.
+        """
+        saved, env = self.saved, self.collector.env
+        shared, start = expand(saved.params, 1), to(expand(saved.params, env.num_tasks), device)
+        fresh = saved.policy.begin(to(start, env.device), env.episodes_per_task)
+        config, points, diverged = inner_loop_of(saved.config, 1.0), [Acting(shared, fresh)], 0
+        failed = torch.zeros(env.num_tasks, dtype=torch.bool, device=device)
+        streams = self.resets.get_state(), self.actions.get_state()
+        for steps, episodes in schedule[1:]:
+            self.resets.set_state(streams[0])
+            self.actions.set_state(streams[1])
+            trial = [fresh]  # its belief after each episode
+            lived = partial(self._next_episodes, trial=trial, number=episodes // steps)
+            loop = run_inner_loop(saved.policy, config, start, steps, lived, collect_last=False)
+            diverged += sum(int(rollouts.diverged.sum()) for rollouts in loop.rollouts)
+            failed = failed | loop.failed
+            points.append(Acting(loop.adapted, trial[-1]))
+        return Adaptation(points, None, int(failed.sum()), diverged)
+
+    def _next_episodes(self, params: Params, trial: list[Belief], number: int) -> Rollouts:
+        """The next episodes of every trial, joined; appends the beliefs after each to `trial`."""
+        parts = []
+        for _ in range(number):
+            rollouts = self.collector.collect(params, self.resets, self.actions, belief=trial[-1])
+            trial.append(belief_after(rollouts))
+            parts.append(rollouts)
+            self.advance()
+        return joined_episodes(parts)
 
     def by_gradient(self, schedule: Schedule, tasks: Tasks, device: torch.device) -> Adaptation:
         """Adapted parameters of every point, all from one collection before adaptation.

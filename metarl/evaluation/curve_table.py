@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from metarl.evaluation.budgets import steps_text
 from metarl.evaluation.comparison import Comparison
+from metarl.evaluation.first_episode import definition, seconds_text
 from metarl.evaluation.gap import Gap, percent
 from metarl.evaluation.labels import DOES_NOT_ADAPT, NO_CONTROL, quantity_label, task_text
 from metarl.evaluation.method_runs import MethodPoint
@@ -94,10 +95,16 @@ def gap_table(gap: Gap) -> str:
     comparison = gap.comparison
     lines = [
         "share of the gap between robust policy and oracle that is closed, and that by another",
-        "task's adaptation; each seed's own share in the end",
+        "task's adaptation or belief; each seed's own share in the end",
         *paragraph(f"[{comparison.intervals}]", indent=""),
         *paragraph(comparison.budgets),
     ]
+    if any(method.remembers for method in gap.others):
+        first = comparison.first
+        lines += [
+            *paragraph("0 episodes: the first of a trial, in which a policy with a belief adapts"),
+            *paragraph(definition(first.horizon, first.family.dt_s)),
+        ]
     for split in comparison.splits:
         size = gap.size(split)
         lines += ["", f"{split}: the oracle returns {size.text('+')} over the robust policy"]
@@ -115,6 +122,9 @@ def gap_table(gap: Gap) -> str:
                 for point in gap.points(method)
             ]
             rows += _under((method.label, steps_text(comparison.env_steps(method))), shares)
+            seconds = gap.seconds_to_oracle(method, split)
+            if seconds is not None:
+                rows.append(f"acts like the oracle in its first episode: {seconds_text(seconds)}")
             seeds = gap.by_run(method, split, -1) or []
             if len(seeds) > 1:
                 rows.append(f"seeds in the end: {', '.join(f'{100 * s:z.0f} %' for s in seeds)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -57,7 +57,9 @@ def evaluate(
 
     A policy with a belief lives through `TRIALS` trials of each task by its mean action, and is
     measured with its beliefs after as many episodes as gradient methods adapt on; its first point
-    is a trial's first episode. Control: the beliefs of another task's trials.
+    is a trial's first episode. Control: the beliefs of another task's trials. With an adaptation
+    besides its belief, every trial also takes gradient steps of its own, on its own episodes alone,
+    which then have action noise.
 
     Args:
         saved: the policy with the configuration it was trained with.
@@ -93,19 +95,26 @@ def evaluate(
         chosen = ["train" if split == "test" else split for split in chosen]
     chosen = tuple(dict.fromkeys(chosen))
     _check_choice(saved, family, chosen)
-    trials = min(episodes_per_step, TRIALS)
+    worlds = episodes_per_step
+    if remembers(saved.policy, saved.params):
+        worlds = min(episodes_per_step, TRIALS)
+    # A policy that adapts in both ways has parameters of its own in every trial.
+    both = takes_steps(saved) and remembers(saved.policy, saved.params)
+    trials = worlds if both else 1
     env = env_of(
         saved.config,
-        num_tasks,
-        trials if remembers(saved.policy, saved.params) else episodes_per_step,
+        num_tasks * trials,
+        worlds // trials,
         sim_threads=sim_threads,
         engine=engine,
         device=device,
     )
     explore = explore or saved.config.method == RANDOM
     collector = Collector(env, saved.policy)
-    numbers = (steps, episodes_per_step, tuple(budgets))
-    measuring = _Measuring(saved, family, collector, *numbers, explore, seed, device)
+    sizes = num_tasks, episodes_per_step
+    measuring = _Measuring(
+        saved, family, collector, sizes, steps, tuple(budgets), explore, seed, device
+    )
     with Bar(progress or "", len(chosen) * measuring.parts, quiet=progress is None) as bar:
         results = tuple(measuring.split(split, bar) for split in chosen)
     return Evaluation(
@@ -159,8 +168,9 @@ class _Measuring:
     saved: SavedPolicy
     family: TaskFamily
     collector: Collector
+    """Of M tasks in some worlds each, or one world of each trial that takes steps of its own."""
+    sizes: tuple[int, int]  # M, and episodes of a gradient step
     steps: int
-    episodes: int
     budgets: tuple[int, ...]
     explore: bool
     seed: int
@@ -175,11 +185,15 @@ class _Measuring:
     def schedule(self) -> list[tuple[int, int]]:
         """(gradient steps, adaptation episodes) of every point, each once, by rising episodes.
 
-        A policy with a belief takes no steps: it is measured after the same numbers of episodes.
+        A policy with a belief alone takes no steps: it is measured after the same numbers of
+        episodes. One that adapts in both ways takes all K steps at every point but the first.
         """
-        points = {(k, k * self.episodes) for k in range(self.steps + 1)}
+        _, episodes = self.sizes
+        points = {(k, k * episodes) for k in range(self.steps + 1)}
         points |= {(self.steps, self.steps * budget) for budget in self.budgets}
-        if self.remembers:
+        if self.remembers and takes_steps(self.saved):
+            points = {point for point in points if point[0] in (0, self.steps)}
+        elif self.remembers:
             points = {(0, number) for _, number in points}
         return sorted(points, key=lambda point: (point[1], point[0]))
 
@@ -188,7 +202,9 @@ class _Measuring:
         """Adaptations and measurements of a split, each of all tasks and episodes."""
         points = len(self.schedule)
         if self.remembers:
-            return self.schedule[-1][1] + points + (points - 1)
+            lived = [number for _, number in self.schedule]
+            episodes = sum(lived) if takes_steps(self.saved) else max(lived)
+            return episodes + points + (points - 1)
         if not takes_steps(self.saved):
             return 1
         budgets = points - (self.steps + 1)
@@ -196,10 +212,10 @@ class _Measuring:
 
     def split(self, split: Split, bar: Bar) -> SplitEvaluation:
         """Adapt to tasks of a split, then measure every point and its controls."""
-        num_tasks = self.collector.env.num_tasks
+        (num_tasks, _), env = self.sizes, self.collector.env
         stream, resets, actions = evaluation_generators(self.seed, split)
         tasks = self.family.sample_tasks(num_tasks, stream, split)
-        self.collector.env.set_tasks(tasks)
+        env.set_tasks(tasks[np.repeat(np.arange(num_tasks), env.num_tasks // num_tasks).tolist()])
 
         def adapted() -> None:
             bar.advance({"adapted": split})
@@ -212,11 +228,14 @@ class _Measuring:
                 acting.params, *streams, explore=self.explore, belief=acting.belief
             )
             bar.advance({"measured": split})
+            rollouts = _by_task(rollouts, num_tasks)
             diverged = int(rollouts.diverged.sum())
             quantity, rewards = mean_quantity(rollouts), mean_rewards(rollouts)
             return _Measured(mean_returns(rollouts), quantity, rewards, diverged)
 
-        if self.remembers:
+        if self.remembers and takes_steps(self.saved):
+            adaptation = adapting.by_both(self.schedule, self.device)
+        elif self.remembers:
             adaptation = adapting.by_belief(self.schedule, explore=self.explore)
         elif takes_steps(self.saved):
             adaptation = adapting.by_gradient(self.schedule, tasks, self.device)
@@ -230,7 +249,10 @@ class _Measuring:
             bar.advance({"measured": split}, (1 if self.remembers else 2) * len(later))
         elif later:
             unknown = np.full(num_tasks, np.nan)
-            rows = [measured(acting.of_other_tasks(others)).returns for acting in later]
+            # In the worlds of a task stand those of another one, each in its place.
+            trials = env.num_tasks // num_tasks
+            worlds = (others[:, None] * trials + np.arange(trials)).reshape(-1)
+            rows = [measured(acting.of_other_tasks(worlds)).returns for acting in later]
             means = None
             if not self.remembers:  # beliefs have no mean: half-way between two is no belief
                 means = [measured(Acting(averaged(params), {})).returns for params, _ in later]
@@ -259,6 +281,18 @@ class _Measured(NamedTuple):
     quantity: NDArray[np.float64]  # (M,)
     rewards: NDArray[np.float64]  # (M, T)
     diverged: int
+
+
+def _by_task(rollouts: Rollouts, num_tasks: int) -> Rollouts:
+    """Rollouts whose returns and quantities have the axes (M, E), whatever worlds they are of."""
+    if len(rollouts.diverged) == num_tasks:
+        return rollouts
+    return replace(
+        rollouts,
+        rewards=rollouts.rewards.reshape(num_tasks, -1, rollouts.rewards.shape[-1]),
+        quantity=rollouts.quantity.reshape(num_tasks, -1),
+        diverged=rollouts.diverged.reshape(num_tasks, -1),
+    )
 
 
 def mean_returns(rollouts: Rollouts) -> NDArray[np.float64]:

@@ -34,7 +34,8 @@ def seconds_to_oracle(own: Array, robust: Array, oracle: Array, dt_s: float) -> 
 
     The first time from which on no window's mean reward falls short of the oracle's by more than
     `CLOSE` of the gap, the mean over the episode of the oracle's reward less the robust policy's.
-    Where that begins within a window, the time is early by at most `CLOSE` of the window.
+    The time is early by at most a window: by `CLOSE` of one, where a policy that was worse becomes
+    as good; by more, where it becomes better than the oracle.
 
     Returns:
         0: from the first step on; infinity: not within the episode, or there is no gap.
@@ -61,5 +62,5 @@ def definition(horizon: int, dt_s: float) -> str:
     return (
         f"like the oracle: from when on the mean reward of no window of {window_steps(horizon)} "
         f"steps ({window_steps(horizon) * dt_s:.2g} s) is below the oracle's by more than "
-        f"{CLOSE:.0%} of the gap"
+        f"{100 * CLOSE:.0f} % of the gap"
     )

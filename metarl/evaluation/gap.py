@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from metarl.evaluation.comparison import Comparison
+from metarl.evaluation.first_episode import seconds_to_oracle
 from metarl.evaluation.method_runs import MethodPoint, MethodRuns
 from metarl.evaluation.statistics import Interval, Scores, gap_closed, paired_difference
 from metarl.runs.files import plain
@@ -86,6 +87,23 @@ class Gap:
         reached = self.comparison.scores(method, split, point)
         return [float(gap_closed(run[None], *self._ends(split))) for run in reached]
 
+    def seconds_to_oracle(self, method: MethodRuns, split: Split) -> float | None:
+        """Time in a trial's first episode from when on a method acts like the oracle, in s.
+
+        Of the mean rewards over its runs; see `first_episode.seconds_to_oracle`. None for methods
+        that do not adapt within an episode, and where the gap is not significantly above zero.
+        """
+        found = [
+            self.comparison.first_rewards(runs, split)
+            for runs in (method, self.robust, self.oracle)
+        ]
+        if not method.remembers or not self.size(split).low > 0:
+            return None
+        own, robust, oracle = (None if rows is None else rows.mean(0) for rows in found)
+        if own is None or robust is None or oracle is None:
+            return None
+        return seconds_to_oracle(own, robust, oracle, self.comparison.first.family.dt_s)
+
     def _share(self, reached: Scores, split: Split) -> Interval | None:
         if not self.size(split).low > 0:
             return None
@@ -101,6 +119,11 @@ class Gap:
         summary = {
             split: {
                 "gap": self.size(split),
+                "seconds_to_oracle": {
+                    method.label: self.seconds_to_oracle(method, split)
+                    for method in self.others
+                    if method.remembers
+                },
                 "closed": {
                     method.label: [
                         self._point_summary(method, split, point) for point in self.points(method)

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_type_hints
 
+from metarl.adaptation.none import Unadapted
 from metarl.methods.config import PARTS, TrainConfig, settings
 
 COMMON = (
@@ -24,6 +25,13 @@ COMMON = (
     "outer.sigma",
     "outer.max_kl",
     "outer.clip",
+    "outer.trial_episodes",
+    "outer.teacher_share",
+    "outer.reinforcement_share",
+    "outer.student_rate",
+    "policy.encoder",
+    "policy.memory_size",
+    "policy.observe_reward",
     "policy.frames",
     "policy.hidden_sizes",
     "seed",
@@ -55,6 +63,8 @@ BASELINE_SETTINGS = (
     "outer.max_kl",
 )
 """Settings of `metarl baseline`: those of Stable-Baselines3's PPO and of fine-tuning."""
+INNER_LOOP = ("adaptation_steps", "inner_loss")
+"""Settings that only a training with an inner loop reads."""
 RESUMABLE = ("iterations", "device", "engine", "sim_threads")
 """Settings that `metarl resume` can change."""
 
@@ -78,13 +88,21 @@ class Setting(NamedTuple):
 
 
 def described(config: TrainConfig) -> dict[str, Setting]:
-    """Every setting of a configuration by its dotted name, such as `outer.clip`."""
+    """Every setting of a configuration by its dotted name, such as `outer.clip`.
+
+    Those of an inner loop are left out where there is none.
+    """
+    unread = INNER_LOOP if isinstance(config.inner, Unadapted) else ()
     fields = {}
     for part in ("", *PARTS):
         cls = type(getattr(config, part) if part else config)
         texts, types = field_texts(cls), get_type_hints(cls)
         fields |= {f"{part}.{name}".lstrip("."): (types[name], texts[name]) for name in texts}
-    return {name: Setting(value, *fields[name]) for name, value in settings(config).items()}
+    return {
+        name: Setting(value, *fields[name])
+        for name, value in settings(config).items()
+        if name not in unread
+    }
 
 
 @functools.cache

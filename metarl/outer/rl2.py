@@ -31,7 +31,8 @@ from metarl.policies.belief import Belief, where
 from metarl.policies.memory import MemoryPolicy
 from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.trials import Change, TrialExperience, collect_trial
+from metarl.rollouts.stepping import TaskChange
+from metarl.rollouts.trials import TrialExperience, collect_trial
 from metarl_envs import InputError, Tasks
 from metarl_envs.inputs.numbers import Count, Natural, Share
 
@@ -167,13 +168,7 @@ def collect_stretch(
     """
     rng = state.generators
     tasks, belief = trials_now(state.optimizer, fresh, begun(parts, state.params))
-    change = None
-    if changes:
-        M = parts.worlds[0]
-        at = int(torch.randint(1, num_episodes * parts.horizon, (), generator=rng.order))
-        others = parts.family.sample_tasks(M, rng.tasks, "train").values
-        changed = torch.rand(M, generator=rng.order) < changes
-        change = Change(at, Tasks(where(changed, dict(others), dict(tasks.values))))
+    change = drawn_change(parts, state, tasks, num_episodes * parts.horizon, changes)
     return collect_trial(
         collector,
         state.params,
@@ -183,5 +178,26 @@ def collect_stretch(
         rng.resets,
         rng.actions,
         belief,
-        change,
+        change and (change[0], TaskChange(change[1])),
     )
+
+
+def drawn_change(
+    parts: LearnerParts, state: TrainState, tasks: Tasks, length: int, changes: float
+) -> tuple[int, Tasks] | None:
+    """A random step in a stretch of `length`, and the M tasks from then on; None: they stay.
+
+    Args:
+        parts: of the learner.
+        state: of training, for its random streams.
+        tasks: M, until then.
+        length: L.
+        changes: share of the tasks that change.
+    """
+    if not changes:
+        return None
+    rng = state.generators
+    at = int(torch.randint(1, length, (), generator=rng.order))
+    others = parts.family.sample_tasks(len(tasks), rng.tasks, "train").values
+    changed = torch.rand(len(tasks), generator=rng.order) < changes
+    return at, Tasks(where(changed, dict(others), dict(tasks.values)))

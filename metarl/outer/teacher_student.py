@@ -40,16 +40,25 @@ from metarl.outer.learner import (
     check_unadapted,
 )
 from metarl.outer.meta_gradient import CPU
-from metarl.outer.rl2 import begun, collect_stretch, critic_of, fresh_trials, with_memory
+from metarl.outer.rl2 import (
+    begun,
+    collect_stretch,
+    critic_of,
+    drawn_change,
+    fresh_trials,
+    with_memory,
+)
 from metarl.outer.state import Generators, TrainState
 from metarl.outer.trial_ppo import Actor, PpoSettings, paced, ppo_update, prefixed, without_prefix
 from metarl.policies.base import Policy
+from metarl.policies.belief import Belief
 from metarl.policies.mlp import Activation, MlpConfig
 from metarl.policies.normaliser import Statistics
 from metarl.policies.params import Params, expand, learned, to
 from metarl.policies.privileged import TASK_FEATURES, PrivilegedPolicy
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
+from metarl.rollouts.stepping import TaskChange
 from metarl.rollouts.trials import Trial, TrialExperience, collect_trial, joined
 from metarl_envs import InputError, Tasks
 from metarl_envs.inputs.numbers import Count, Natural, Positive, PositiveShare, Share
@@ -73,8 +82,8 @@ class TeacherStudent(LearnerSettings):
     """Probability that a student's trial goes on in the next iteration, in [0, 1]: the lengths of
     trials are random, so that its belief holds beyond `trial_episodes`."""
     changes: Share = 0.0
-    """Share of the student's trials whose task changes in an iteration, at a random step, in
-    [0, 1]: for robots that break in mid-life."""
+    """Share of the trials, the teacher's too, whose task changes in an iteration, at a random step,
+    in [0, 1]: for robots that break in mid-life."""
     imitate: Targets = "actions"
     """What the student takes over from the teacher: its mean actions, its latents, or both."""
     teacher_sizes: tuple[Count, ...] = (64, 64)
@@ -205,16 +214,18 @@ class TeacherStudentLearner(Learner[TrialExperience]):
         if phase != "teacher":
             length, changes = self._settings.trial_episodes, self._settings.changes
             return collect_stretch(collector, self._parts, state, tasks, length, changes)
-        features = self._features(tasks).float().unsqueeze(1)
+        rng, (M, E), length = state.generators, self._parts.worlds, self._parts.horizon
+        change = drawn_change(self._parts, state, tasks, length, self._settings.changes)
         return collect_trial(
             self._collector_of_teacher(collector),
             without_prefix(TEACHER, state.optimizer),
             tasks,
             self._features,
             1,
-            state.generators.resets,
-            state.generators.actions,
-            {TASK_FEATURES: features.expand(*self._parts.worlds, -1)},
+            rng.resets,
+            rng.actions,
+            self._task_belief(tasks, (M, E)),
+            change and (change[0], TaskChange(change[1], self._task_belief(change[1], (1, M * E)))),
         )
 
     def update(self, state: TrainState, experience: TrialExperience) -> Update:
@@ -345,6 +356,12 @@ class TeacherStudentLearner(Learner[TrialExperience]):
 
     def _phase(self, state: TrainState) -> tuple[PhaseName, int, int]:
         return self._settings.phase(state.iteration, self._parts.iterations)
+
+    def _task_belief(self, tasks: Tasks, worlds: tuple[int, int]) -> Belief:
+        """The teacher's belief: the features of the true task in every world."""
+        features = self._features(tasks).float()
+        times = worlds[0] * worlds[1] // len(tasks)
+        return {TASK_FEATURES: features.repeat_interleave(times, dim=0).reshape(*worlds, -1)}
 
     def _features(self, tasks: Tasks) -> Tensor:
         return self._parts.family.task_features(tasks)

@@ -50,7 +50,9 @@ def film_methods(study: Study, folder: Path, count: int, sizes: Sizes) -> list[F
     if not chosen:
         return []
     try:
-        groups = sorted(study.adapting, key=lambda group: group is not study.lead)
+        # Films of policies with a memory are other ones: they have no "before" and "after".
+        filmed = [group for group in study.adapting if not group.remembers]
+        groups = sorted(filmed, key=lambda group: group is not study.lead)
         return [film for group in groups for film in _films(group, folder, chosen, sizes)]
     except InputError as error:
         warnings.warn(f"no videos: {error}", stacklevel=2)
@@ -81,12 +83,12 @@ def _films(group: Group, folder: Path, chosen: list[int], sizes: Sizes) -> list[
 
     subject = group.representative
     result = held_out(subject)
-    tasks = result.tasks[chosen]
+    tasks, (steps, _) = result.tasks[chosen], subject.evaluation.schedule[-1]
     paths = record(
         subject.saved,
         tasks,
         folder / group.slug,
-        steps=subject.evaluation.schedule[-1][0],
+        steps=steps or None,
         episodes=sizes.episodes,
         seed=sizes.seed,
         source=result.split,
@@ -97,8 +99,9 @@ def _films(group: Group, folder: Path, chosen: list[int], sizes: Sizes) -> list[
     )
     videos = [path for path in paths if path.suffix in (".mp4", ".gif")]
     seed = f", seed {subject.saved.config.seed}" if len(group.subjects) > 1 else ""
+    shown = "before, after" if steps else "first, second episode of a trial"
     return [
-        Film(path, f"{group.label}{seed}, {task_text(subject.family, tasks, i)}: before, after", i)
+        Film(path, f"{group.label}{seed}, {task_text(subject.family, tasks, i)}: {shown}", i)
         for i, path in enumerate(videos)
     ]
 

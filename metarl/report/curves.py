@@ -65,6 +65,27 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
     return write_json(folder / "comparison.json", summary)
 
 
+def first_episodes(comparison: Comparison, folder: Path) -> list[Path]:
+    """Draw the reward within the first episode by time, per split, as PNG and SVG into `folder`.
+
+    Returns:
+        The files; none where no policy adapts within an episode.
+
+    Raises:
+        InputError: without matplotlib.
+    """
+    if not any(method.remembers for method in comparison.methods):
+        return []
+    _figure()  # refuses where nothing can be drawn
+    from metarl.report.style import method_styles
+    from metarl.report.svg import write_picture
+    from metarl.report.within_episode import within_episode
+
+    styles = method_styles([(method.method, method.adapts) for method in comparison.methods])
+    found = [within_episode(comparison, styles, split) for split in comparison.splits]
+    return [path for picture in found if picture for path in write_picture(picture, folder)]
+
+
 def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
     """Draw return against adaptation episodes, one line with its 95 % band per split, as a PNG.
 
@@ -97,7 +118,8 @@ def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
     if evaluation.family.is_finite:
         note += "; nothing held out"
     if any(result.controls for result in evaluation.splits):
-        note += "\ndotted: with another task's adaptation"
+        carried = "belief" if evaluation.remembers else "adaptation"
+        note += f"\ndotted: with another task's {carried}"
     if not evaluation.adapts:
         note += f"\nthe policy {DOES_NOT_ADAPT}: it is measured once"
     _footnote(axes, note)
@@ -214,6 +236,8 @@ def _mark_steps(axes: Axes, evaluation: Evaluation) -> SecondaryAxis | None:
     if len({steps for steps, _ in after}) == 1 or not evaluation.adapts:
         steps = after[0][0] if after else 0
         used = f", {steps} gradient step{'s' * (steps > 1)} on them" if evaluation.adapts else ""
+        if evaluation.remembers and not steps:
+            used = ": those of the trial before the one measured"
         axes.set_xlabel(f"adaptation episodes{used}")
         return None
     axes.set_xlabel("adaptation episodes")

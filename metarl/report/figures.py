@@ -29,14 +29,23 @@ from metarl.report.style import (
     footnote,
     legend,
 )
+from metarl.report.within_episode import BY_TIME, within_episode
 from metarl_envs import Split
 
-DOTTED = "; dotted: with another task's adapted parameters"
+DOTTED = "; dotted: with another task's adapted parameters, or belief"
 SHARE_LIMITS = (-100.0, 200.0)
 """Of the axis of shares, in %; values beyond are clipped."""
 GRID = 400
 BAND, FAINT_BAND, THIN = 0.2, 0.08, 0.35
 """Opacities."""
+
+
+def first_episode(study: Study) -> Plate | None:
+    """Reward by time within the first episode; None without policies that adapt in it."""
+    styles = [group.style for group in study.groups]
+    found = [within_episode(study.comparison, styles, split) for split in study.splits]
+    pictures = [picture for picture in found if picture]
+    return Plate(BY_TIME, pictures) if pictures else None
 
 
 def adaptation(study: Study) -> list[Plate]:
@@ -56,13 +65,15 @@ def adaptation(study: Study) -> list[Plate]:
 
 def _adaptation(study: Study, split: Split, *, over_steps: bool) -> Picture:
     figure, axes = canvas(
-        [group.label for group in study.groups],
+        [group.label for group in study.groups if not (over_steps and group.remembers)],
         title=split,
         x="gradient steps" if over_steps else "adaptation episodes",
         y="return",
     )
     words, ticks = [], {0}
     for group in study.groups:
+        if over_steps and group.remembers:
+            continue
         if not group.adapts:
             words.append(_level(axes, group, study.curve(group, split)[0]))
             continue
@@ -93,11 +104,13 @@ def _curve(axes: Axes, group: Group, rows: Sequence[MethodPoint], places: Sequen
         places, mean, color=colour, ls=line, marker=marker, lw=2, ms=6, mew=0, label=group.label
     )
     used = rows[-1].adaptation_episodes
-    words = f"{group.label}: {mean[0]:.1f} before, {mean[-1]:.1f} after {used} episodes"
+    before = "in the first episode" if group.remembers else "before"
+    words = f"{group.label}: {mean[0]:.1f} {before}, {mean[-1]:.1f} after {used} episodes"
     after = [(p, row.other.estimate) for p, row in zip(places, rows, strict=True) if row.other]
     if after:
         axes.plot(*zip((places[0], mean[0]), *after, strict=True), ":", color=colour, lw=1.4)
-        words += f", {after[-1][1]:.1f} with another task's adapted parameters"
+        carried = "belief" if group.remembers else "adapted parameters"
+        words += f", {after[-1][1]:.1f} with another task's {carried}"
     return words
 
 

@@ -94,6 +94,48 @@ def adapted_sentence(first: MethodPoint, last: MethodPoint, gap: Interval | None
     )
 
 
+def remembered_sentence(first: MethodPoint, last: MethodPoint, gap: Interval | None) -> str:
+    """The benefit of a method that adapts within an episode, by its memory.
+
+    Args:
+        first: its first episode of a trial.
+        last: the episode after all others.
+        gap: return of the oracle less that of the robust policy; None without both.
+    """
+    name, over = last.method.label, last.gain_over_other
+    if not math.isfinite(last.mean.estimate):
+        return f"{name} diverged on every task, so nothing can be said about it."
+    early, late = returns_text(first.mean.estimate, last.mean.estimate)
+    text = f"In its first episode on a task {met(last.split)}, {name}"
+    then = f"after {episodes_text(last.adaptation_episodes)}"
+    if gap is None or first.closed is None or last.closed is None or math.isnan(first.closed.low):
+        text += f" returns {early}, and {late} {then}"
+    else:
+        text += f" {_reached(first.closed)}; {then} it {_reached(last.closed)}"
+    if over is None or last.other is None or math.isnan(over.low):
+        return f"{text}."
+    late, other = returns_text(last.mean.estimate, last.other.estimate)
+    if over.low > 0:
+        return (
+            f"{text}. Begun with another task's belief, that episode returns {other}, not {late}."
+        )
+    return (
+        f"{text}. Begun with another task's belief, that episode returns no less: the belief need "
+        "not outlast an episode."
+    )
+
+
+def _reached(share: Interval) -> str:
+    """The position of a policy with a memory between the robust policy and the oracle."""
+    if share.high < 0:
+        return "is worse than a policy that never adapts"
+    if share.low <= 0:
+        return "is not significantly better than a policy that never adapts"
+    if share.low > 1:
+        return "returns more than a policy that observes the task"
+    return _way(share)
+
+
 def _way(share: Interval) -> str:
     """The position of an adapted policy between the robust policy and the oracle."""
     if share.high < 0:

@@ -37,7 +37,8 @@ def opening(study: Study) -> Plate | None:
         fixed_words.append(f"; {fixed.label}, which {kind}: {returns_text(level)[0]}")
     rows = study.over_episodes(group, study.held_out)
     labels += _curve(axes, study, group, rows)
-    axes.set_xlabel("episodes that it has adapted on", fontsize=FONT)
+    before = "episodes of the task before it" if group.remembers else None
+    axes.set_xlabel(before or "episodes that it has adapted on", fontsize=FONT)
     axes.set_ylabel("return (higher is better)", fontsize=FONT)
     episode_axis(axes, [row.adaptation_episodes for row in rows])
     label_ends(axes, labels, FONT)
@@ -54,8 +55,8 @@ def _curve(axes: Axes, study: Study, group: Group, rows: list[MethodPoint]) -> l
     places = [row.adaptation_episodes for row in rows]
     means = [row.mean.estimate for row in rows]
     if len(group.subjects) > 1:
-        schedule = study.comparison.schedule
-        points = [schedule.index((row.gradient_steps, row.adaptation_episodes)) for row in rows]
+        every = study.curve(group, study.held_out)
+        points = [i for i, row in enumerate(every) if any(row is kept for kept in rows)]
         by_run = [study.comparison.by_run(group.runs, study.held_out, point) for point in points]
         axes.plot(places, by_run, color=colour, lw=0.9, alpha=THIN)
     axes.plot(places, means, color=colour, marker=marker, lw=2.4, ms=6, mew=0)
@@ -63,7 +64,8 @@ def _curve(axes: Axes, study: Study, group: Group, rows: list[MethodPoint]) -> l
     others = [(row.adaptation_episodes, row.other.estimate) for row in rows if row.other]
     if others:
         axes.plot(*zip((places[0], means[0]), *others, strict=True), ":", color=colour, lw=1.6)
-        labels.append(LineLabel(others[-1][1], "with another\ntask's adaptation", INK))
+        carried = "belief" if group.remembers else "adaptation"
+        labels.append(LineLabel(others[-1][1], f"with another\ntask's {carried}", INK))
     return labels
 
 
@@ -74,8 +76,10 @@ def _words(group: Group, rows: list[MethodPoint]) -> str:
         f"{level} after {row.adaptation_episodes}"
         for level, row in zip(after, rows[1:], strict=True)
     ]
-    text = f"Adaptation curve. {group.label} returns {before} before adapting"
+    when = "in its first episode" if group.remembers else "before adapting"
+    text = f"Adaptation curve. {group.label} returns {before} {when}"
     text += f", {', '.join(reached)} episodes"
     if other := rows[-1].other:
-        text += f", and {returns_text(other.estimate)[0]} with another task's adaptation"
+        text += f", and {returns_text(other.estimate)[0]} with another task's "
+        text += "belief" if group.remembers else "adaptation"
     return text

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from metarl.evaluation.curve_table import NO_SHARE
+from metarl.evaluation.first_episode import definition, seconds_text
 from metarl.evaluation.gap import percent
 from metarl.evaluation.labels import ANY_TASK, ONE_SEED
 from metarl.methods.baselines import RANDOM
-from metarl.report.headline import adapted_sentence, fixed_sentence
+from metarl.report.headline import adapted_sentence, fixed_sentence, remembered_sentence
 from metarl.report.studies import Group, Study
 from metarl_envs import Split
 
@@ -40,6 +41,11 @@ def introduction(study: Study) -> str:
     steps, episodes = study.comparison.schedule[-1]
     after = f"{steps} gradient step{'s' if steps > 1 else ''} on {episodes} episodes of the task"
     when = f": mean return before adapting and after {after}, which the policy does not observe"
+    if all(group.remembers for group in study.adapting):
+        when = (
+            f": mean return of the first episode of a trial and of that after {episodes} others, "
+            "on a task that the policy does not observe"
+        )
     return f"Measured on {counted(study, study.held_out)}{when if study.adapting else ''}."
 
 
@@ -58,7 +64,8 @@ def other_sentences(study: Study) -> list[str]:
 
 def _adapted(study: Study, group: Group) -> str:
     first, *_, last = study.curve(group, study.held_out)
-    return adapted_sentence(first, last, study.gap and study.gap.size(study.held_out))
+    sentence = remembered_sentence if group.remembers else adapted_sentence
+    return sentence(first, last, study.gap and study.gap.size(study.held_out))
 
 
 def basis(study: Study) -> str:
@@ -92,8 +99,14 @@ def headline(study: Study, group: Group) -> str:
         f"{last.gain.text('+')}"
     )
     if last.gain_over_other is not None:
-        text += f", {last.gain_over_other.text('+')} over another task's adaptation"
+        carried = "belief" if group.remembers else "adaptation"
+        text += f", {last.gain_over_other.text('+')} over another task's {carried}"
     text += f": {last.verdict}"
+    if group.remembers and first.closed:
+        text += f"; its first episode closes {percent(first.closed)} of the gap"
+        seconds = study.gap and study.gap.seconds_to_oracle(group.runs, study.held_out)
+        if seconds is not None:
+            text += f" and is like the oracle's {seconds_text(seconds)}"
     if last.closed:
         text += f"; closes {percent(last.closed)} of the gap between robust policy and oracle"
         if last.closed_by_other:
@@ -141,6 +154,16 @@ def notes(study: Study) -> list[str]:
             "Intervals over seeds are for their mean: a single new seed scatters as those in the "
             "tables do."
         )
+    if any(group.remembers for group in study.adapting):
+        first = compared.first
+        texts.append(
+            "Policies with a memory adapt within each episode, by their mean action: their point "
+            "after n episodes is the episode that follows n others of the same trial, and before "
+            "adaptation stands the first. Another task's belief: that episode begun with what the "
+            "memory holds of another task's trial. A diverged episode leaves no trace in it."
+        )
+        if study.gap:
+            texts.append(f"{_capital(definition(first.horizon, first.family.dt_s))}.")
     if study.adapting:
         texts.append(
             "Another task's: the same episodes with the parameters that another task adapted to. "

@@ -42,6 +42,11 @@ class Group:
         return self.runs.adapts
 
     @property
+    def remembers(self) -> bool:
+        """True if its policies carry a belief, and so adapt within an episode."""
+        return self.runs.remembers
+
+    @property
     def representative(self) -> Subject:
         """The run with the median return in the end; the lower of the two in the middle."""
         scores = [np.nanmean(held_out(subject).returns[-1]) for subject in self.subjects]

@@ -26,7 +26,10 @@ class Table(NamedTuple):
 def return_table(study: Study, split: Split) -> Table:
     """Returns before and after, robust means and comparisons: one row per method."""
     reference = reference_of(study)
-    head = ["method", "seeds", "env steps", "before", "after", "each seed", "IQM", "worst fifth"]
+    before = "before"
+    if any(group.remembers for group in study.groups):
+        before = "before, or first episode"
+    head = ["method", "seeds", "env steps", before, "after", "each seed", "IQM", "worst fifth"]
     head += [f"beats {reference.label}"] if reference else []
     rows = []
     for group in study.groups:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from metarl.report.clips import Film
 from metarl.report.csv_files import write_tables
-from metarl.report.figures import adaptation, learning, shares
+from metarl.report.figures import adaptation, first_episode, learning, shares
 from metarl.report.opening import opening
 from metarl.report.page import page
 from metarl.report.studies import Study
@@ -49,7 +49,8 @@ def write_report(study: Study, folder: Path, films: Sequence[Film] = ()) -> list
 
 def draw(study: Study) -> list[Plate]:
     """All figures, in the order of the page."""
-    plates = [opening(study), *adaptation(study), shares(study), learning(study)]
+    plates = [opening(study), *adaptation(study), first_episode(study)]
+    plates += [shares(study), learning(study)]
     for group in study.adapting:
         plates += [gain(group), changes(group)]
     return [plate for plate in plates if plate is not None]

@@ -18,6 +18,8 @@ SHOWN = {
 """Label -> (metric, format)."""
 SHOWN_UNADAPTED = {"return": SHOWN["pre"], "fps": SHOWN["fps"]}
 """Labels for a training without adaptation."""
+SHOWN_IN_TRIALS = {"first": SHOWN["pre"], "last": SHOWN["post"], "fps": SHOWN["fps"]}
+"""Labels where an iteration's collections are a trial's episodes in order."""
 VALIDATED, OTHER = "eval/return_post", "eval/return_other"
 
 
@@ -107,7 +109,7 @@ class Progress:
         total: int,
         initial: int = 0,
         *,
-        adapts: bool = True,
+        shown: Mapping[str, tuple[str, str]] = SHOWN,
         phases: Sequence[str] = (),
         quiet: bool = False,
         interval_s: float = 10.0,
@@ -117,11 +119,11 @@ class Progress:
         Args:
             total: number of iterations.
             initial: iterations done before.
-            adapts: False: there is one return, and no gain.
+            shown: label -> (metric, format).
             phases: of each iteration, in words; "" or none: not shown.
             quiet, interval_s: as in `Bar`.
         """
-        self._shown = SHOWN if adapts else SHOWN_UNADAPTED
+        self._shown = shown
         self._phases, self._done = phases, initial
         self._bar = Bar("iteration", total, initial, quiet=quiet, interval_s=interval_s)
         self._validation: dict[str, str] = {}

@@ -25,7 +25,7 @@ from metarl.policies.params import Params
 from metarl.rollouts.threads import torch_threads
 from metarl.runs.checkpoint import load_baseline_checkpoint, save_policy_checkpoint
 from metarl.runs.metrics_log import MetricsLogger
-from metarl.runs.progress import Progress
+from metarl.runs.progress import SHOWN_UNADAPTED, Progress
 from metarl.sb3.frames import StackedFrames
 from metarl.sb3.state import global_generators_kept, outermost, restore, training_tensors
 from metarl.sb3.vec_env import TaskVecEnv
@@ -82,7 +82,7 @@ def train_baseline(
         began = learner.iteration
         with (
             MetricsLogger(run, config, iteration=began, env_steps=learner.env_steps) as logger,
-            Progress(config.iterations, began, adapts=False, quiet=quiet) as progress,
+            Progress(config.iterations, began, shown=SHOWN_UNADAPTED, quiet=quiet) as progress,
         ):
             while learner.iteration < config.iterations:
                 metrics = learner.iterate()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from metarl.adaptation.none import Unadapted
 from metarl.distributed import any_rank
 from metarl.errors import FaultError, Interrupted, NonFiniteUpdateError
 from metarl.methods.config import TrainConfig
@@ -18,7 +19,7 @@ from metarl.policies.params import is_finite
 from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import save_checkpoint
 from metarl.runs.metrics_log import MetricsLogger, read_metrics
-from metarl.runs.progress import Progress
+from metarl.runs.progress import SHOWN, SHOWN_IN_TRIALS, Progress
 from metarl.training.health import Watch, health_metrics
 from metarl.training.metrics import observation_statistics, rollout_metrics, time_metrics
 from metarl.training.signals import StopSignals
@@ -50,7 +51,11 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
         StopSignals() as stop,
         MetricsLogger(run, config, iteration=state.iteration, env_steps=state.env_steps) as logger,
         Progress(
-            config.iterations, state.iteration, phases=phase_names(config), quiet=quiet
+            config.iterations,
+            state.iteration,
+            shown=SHOWN_IN_TRIALS if isinstance(config.inner, Unadapted) else SHOWN,
+            phases=phase_names(config),
+            quiet=quiet,
         ) as progress,
     ):
         while state.iteration < config.iterations:

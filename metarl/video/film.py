@@ -12,7 +12,9 @@ import safetensors.torch
 import torch
 
 from metarl.deploy import adapt_to_task
+from metarl.evaluation.adapting import takes_steps
 from metarl.evaluation.evaluate import CPU
+from metarl.evaluation.trials import remembers
 from metarl.methods.setup import family_of
 from metarl.policies.params import Params
 from metarl.runs.checkpoint import SavedPolicy
@@ -23,7 +25,7 @@ from metarl.video.captions import composer_of
 from metarl.video.encode import Frame, Pace, choose_pace, ffmpeg_is_missing, video_writers
 from metarl.video.episode import Episode, follow, play
 from metarl.video.panels import Composer, column_width
-from metarl.video.shots import Shot, gradient_shot, has_belief, shown_episodes, trial_shot
+from metarl.video.shots import Shot, gradient_shot, shown_episodes, trial_shot
 from metarl.video.switches import Switches, changed_tasks
 from metarl_envs import BatchEnv, Camera, EngineName, Tasks
 from metarl_envs.inputs.numbers import whole
@@ -67,8 +69,8 @@ def record(
         saved: the policy before adaptation.
         tasks: any number of tasks.
         folder: made if it is not there.
-        steps: K, gradient steps; None: as many as the policy was trained for, and none for a
-            policy that adapts within the episode.
+        steps: K, gradient steps; None: as many as the policy was trained for, or none if it adapts
+            within the episode.
         episodes: per gradient step.
         switches: changes of the task in mid-episode, in every world of the film: seconds -> new
             values, such as {2.5: {"back_leg": -1}}.
@@ -90,13 +92,11 @@ def record(
         InputError: for a task out of range, a switch that cannot be, sizes that are not allowed, no
             OpenGL library, or a camera on something that the robot does not have.
     """
+    within = remembers(saved.policy, saved.params) and (steps is None or not takes_steps(saved))
     steps = saved.config.adaptation_steps if steps is None else whole("steps", steps, least=1)
     episodes = whole("episodes", episodes, least=1)
-    seed, size, show = (
-        whole("seed", seed, least=0),
-        picture_size(width, height),
-        shown_episodes(show),
-    )
+    seed, size = whole("seed", seed, least=0), picture_size(width, height)
+    show = shown_episodes(show)
     family = family_of(saved.config)
     if camera is not None:
         check_camera(family.robot, camera)  # before minutes of adaptation
@@ -107,7 +107,7 @@ def record(
         warnings.warn(reason, stacklevel=1)
     written = []
     for index, task in enumerate(tasks):
-        if has_belief(saved):
+        if within:
             shot = trial_shot(saved, family, task, changes[index], show, seed)
             kind = f"episode{'-'.join(map(str, show))}"
         else:

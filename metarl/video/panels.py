@@ -289,7 +289,13 @@ class Composer:
         self, draw: ImageDraw.ImageDraw, side: tuple[int, str], text: str, colour: Colour
     ) -> None:
         """A note in an upper corner of a picture, from its left or right edge on."""
-        (edge, anchor), font, pad = side, self._font(16), self._px(8)
+        (edge, anchor), pad = side, self._px(8)
+        room, size = self.column - 2 * pad - 2 * self._px(12), 16.0
+        while draw.textlength(text, self._font(size)) > room and size > 11:
+            size -= 1
+        font = self._font(size)
+        while draw.textlength(text, font) > room and len(text) > 3:
+            text = f"{text[:-4]}..."
         top, width = self._pictures[0] + self._px(12), draw.textlength(text, font) + 2 * pad
         left = edge if anchor == "l" else edge - width
         ends = (left, top, left + width, top + self._px(28))

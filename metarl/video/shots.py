@@ -37,11 +37,6 @@ class Shot:
     """Further entries of the film's JSON."""
 
 
-def has_belief(saved: SavedPolicy) -> bool:
-    """True for a policy that adapts within the episode."""
-    return bool(saved.policy.begin(expand(saved.params, 1), 1))
-
-
 def gradient_shot(
     saved: SavedPolicy, adaptation: Adaptation, changes: Mapping[int, Tasks], seed: int
 ) -> Shot:

@@ -9,8 +9,18 @@ import pytest
 import torch
 from torch import Generator
 
-from metarl_envs import FAMILIES, BatchEnv, InputError, Tasks, get_family, vary
-from metarl_envs.distributions import Choice
+from metarl_envs import (
+    FAMILIES,
+    BatchEnv,
+    InputError,
+    Tasks,
+    family_from_gym,
+    get_family,
+    gym_robot,
+    vary,
+)
+from metarl_envs.distributions import Choice, interval
+from metarl_envs.parameters import ModelEffect, Parameter
 
 ALL = list(FAMILIES.values())
 ALL_IDS = list(FAMILIES)
@@ -254,3 +264,47 @@ def test_features_of_training_tasks_lie_within_one_and_tell_tasks_apart(name):
     assert features.abs().max() <= 1 + 1e-6
     rows = torch.cat([v.reshape(20, -1) for v in tasks.values.values()], dim=1)
     assert len(features.unique(dim=0)) == len(rows.unique(dim=0))
+
+
+GOALS = {
+    "navigation", "half-cheetah-direction", "half-cheetah-velocity",
+    "half-cheetah-payload-velocity", "ant-direction", "ant-velocity", "ant-goal",
+}  # fmt: skip
+CHEETAH = get_family("half-cheetah-dynamics").robot
+
+
+PENDULUM = gym_robot("Pendulum-v1")
+MASS = vary.mass(CHEETAH, "torso", (0.5, 2.0))
+
+
+def moved(field: str) -> Parameter:
+    """A parameter of the user's own that changes this field."""
+    effect = ModelEffect((field,), lambda fields, value: fields)
+    return Parameter("own", "1", "", 1.0, interval(0.5, 2.0), effect=effect)
+
+
+@every_family
+def test_the_reward_tells_of_a_hidden_goal_and_motion_of_the_rest(family):
+    assert family.reward_may_tell == (family.name in GOALS)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ([MASS, vary.action_delay(2)], False),
+        ([MASS, vary.goal("speed", (0.0, 2.0), 1.0)], True),
+        ([MASS, vary.goal("speed", (0.0, 2.0), 1.0, observed=True)], False),
+        ([moved("body_pos")], True),
+        ([moved("body_inertia")], False),
+    ],
+)
+def test_what_the_reward_may_tell_of_an_own_family(parameters, expected):
+    family = dataclasses.replace(
+        get_family("half-cheetah-dynamics"), name="own", parameters=tuple(parameters)
+    )
+    assert family.reward_may_tell is expected
+
+
+def test_the_reward_may_be_about_an_attribute():
+    gravity = vary.attribute(PENDULUM, "g", (0.5, 2.0))
+    assert family_from_gym("Pendulum-v1", [gravity], name="own").reward_may_tell

@@ -54,6 +54,31 @@ def adapting(
     return found
 
 
+def remembering(
+    method: str, first: float, *after: float, other: float | None = None, late: int = 0
+) -> list[Subject]:
+    """A run of a method with a memory: the return of its first episode, and after EPISODES.
+
+    Its reward is nothing in the first `late` steps, and then the same at each.
+    """
+    (subject,) = adapting(method, first, *after, other=other)
+    evaluation = subject.evaluation
+    (result,) = evaluation.splits
+    controls = result.controls and result.controls._replace(averaged=None)
+    rewards = by_step(result.returns[0], late)
+    points = tuple((0, number) for _, number in evaluation.points)
+    result = replace(result, controls=controls, first_rewards=rewards)
+    evaluation = replace(evaluation, splits=(result,), points=points, remembers=True)
+    return [replace(subject, evaluation=evaluation)]
+
+
+def by_step(returns: np.ndarray, late: int = 0) -> np.ndarray:
+    """Rewards that make returns (M,), nothing in the first `late` of 100 steps: (M, 100)."""
+    rewards = np.zeros((len(returns), 100))
+    rewards[:, late:] = returns[:, None] / (100 - late)
+    return rewards
+
+
 def fixed(method: str, level: float, seeds: int = 1) -> list[Subject]:
     """Seeds of a method that does not adapt; its points are those of EPISODES."""
     returns = np.array([level + SPREAD] * (1 + len(EPISODES)))
@@ -78,7 +103,9 @@ def _subject(
     inner = saved.config.inner if adapts else Unadapted()
     saved = replace(saved, config=replace(saved.config, method=method, seed=seed, inner=inner))
     tasks = Tasks({"velocity": torch.linspace(0.1, 1.9, len(SPREAD))})
-    result = SplitEvaluation("test", tasks, returns, returns, 0, 0, controls)
+    result = SplitEvaluation(
+        "test", tasks, returns, returns, 0, 0, controls, first_rewards=by_step(returns[0])
+    )
     evaluation = Evaluation(
         get_family(FAMILY), (result,), 100, 20, 0, {"env_steps": 4_000_000}, adapts,
         ((0, 0), *((1, number) for number in episodes)),

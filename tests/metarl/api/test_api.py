@@ -166,6 +166,19 @@ def test_evaluate_measures_what_the_command_measures_and_writes_on_request(tmp_p
     assert found.save("here")[0].parent == Path("here")
 
 
+def test_points_of_few_episodes_are_added_and_leave_the_others_as_they_are(tmp_path):
+    run = run_with(tmp_path / "run", 1)
+    sizes = MEASURING | {"episodes": 6, "splits": ["test"]}
+    found = metarl.evaluate(run, **sizes).evaluation
+    assert found.schedule == [(0, 0), (1, 1), (1, 2), (1, 5), (1, 6)]
+    without = metarl.evaluate(run, budgets=(), **sizes).evaluation
+    assert without.schedule == [(0, 0), (1, 6)]
+    ends = found.splits[0].returns[[0, 4]]
+    assert ends.tolist() == without.splits[0].returns.tolist()
+    steps = metarl.evaluate(run, steps=2, **sizes).evaluation
+    assert steps.schedule == [(0, 0), (1, 6), (2, 12)]
+
+
 def test_several_runs_are_evaluated_in_order_and_compared(tmp_path):
     runs = [run_with(tmp_path / name, 1) for name in ("a", "b")]
     runs.append(run_with(tmp_path / "c", 1, config=dataclasses.replace(TINY, discount=0.5)))

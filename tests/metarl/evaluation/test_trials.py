@@ -11,14 +11,17 @@ from support.remembering import RememberingConfig
 from support.signs import HORIZON, SignWorlds, sign_policy
 from support.tiny import tiny_policy
 
+from metarl.adaptation.gradient import GradientStep
+from metarl.adaptation.inner_loop import inner_step
 from metarl.evaluation.controls import other_tasks
 from metarl.evaluation.curve_table import curve_table
 from metarl.evaluation.evaluate import evaluate
 from metarl.evaluation.streams import evaluation_generators, measuring_generators
 from metarl.evaluation.trials import live_through, remembers
-from metarl.methods.setup import policy_of
+from metarl.methods.setup import inner_loop_of, policy_of
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
+from metarl.rollouts.data import joined_episodes
 from metarl.runs.checkpoint import SavedPolicy
 from metarl_envs import BatchEnv, get_family
 
@@ -187,3 +190,58 @@ def test_a_policy_without_a_belief_is_no_policy_that_remembers():
     assert remembers(remembering().policy, remembering().params)
     saved = tiny_policy("navigation")
     assert not remembers(saved.policy, saved.params)
+
+
+# ---- both kinds together -------------------------------------------------------------------------
+
+
+def with_steps(inner_lr):
+    saved = remembering()
+    config = dataclasses.replace(saved.config, inner=GradientStep(inner_lr=inner_lr))
+    return dataclasses.replace(saved, config=config)
+
+
+def both_by_hand(saved, episodes, tasks_seed=5):
+    """Parameters and belief of 4 x 3 trials after a step on so many episodes each."""
+    stream, resets, actions = evaluation_generators(tasks_seed, "test")
+    env = BatchEnv(get_family("half-cheetah-velocity"), 12, 1, horizon=12)
+    env.set_tasks(env.family.sample_tasks(4, stream, "test")[[m for m in range(4) for _ in "abc"]])
+    collector, start = Collector(env, saved.policy), expand(saved.params, 12)
+    belief, parts = saved.policy.begin(start, 1), []
+    for _ in range(episodes):
+        parts.append(collector.collect(start, resets, actions, belief=belief))
+        belief = parts[-1].belief
+    if not parts:
+        return collector, start, belief
+    config = inner_loop_of(saved.config, 1.0)
+    batch = config.batch(joined_episodes(parts))
+    params, failed = inner_step(saved.policy, config, start, batch, 0)
+    assert not failed.any()
+    return collector, params, belief
+
+
+def test_every_trial_takes_a_step_of_its_own_and_goes_on_with_its_belief():
+    saved = with_steps(0.5)
+    sizes = {"num_tasks": 4, "episodes_per_step": 3, "budgets": (2,)}
+    evaluation = evaluate(saved, splits=["test"], seed=5, **sizes)
+    (result,) = evaluation.splits
+    assert evaluation.schedule == [(0, 0), (1, 2), (1, 3)]
+    assert evaluation.carries == "belief and adapted parameters"
+    assert len(result.tasks) == 4 and result.first_rewards.shape == (4, 12)
+
+    def returned(episodes, other=0):
+        collector, params, belief = both_by_hand(saved, episodes)
+        rows = {name: value.roll(-other * 3, 0) for name, value in params.items()}
+        belief = {name: value.roll(-other * 3, 0) for name, value in belief.items()}
+        streams = measuring_generators(5, "test")
+        rollouts = collector.collect(rows, *streams, explore=False, belief=belief)
+        return rollouts.returns().view(4, 3).mean(1).double().numpy()
+
+    for point, episodes in enumerate((0, 2, 3)):
+        np.testing.assert_allclose(result.returns[point], returned(episodes), rtol=1e-3)
+    np.testing.assert_allclose(result.controls.other[1], returned(2, other=1), rtol=1e-3)
+    _, params, _ = both_by_hand(saved, 2)
+    heads = params["weight_0"]
+    assert not torch.equal(heads[0], heads[1])  # of one task
+    still = evaluate(with_steps(1e-30), splits=["test"], seed=5, **sizes).splits[0]
+    assert np.abs(still.returns[1:] / result.returns[1:] - 1).max() > 0.01

@@ -107,3 +107,9 @@ def test_families_on_which_a_method_learns_nothing_are_named_and_exist(capsys):
 def test_an_unknown_method_is_refused_with_the_nearest_name():
     with pytest.raises(InputError, match="unknown method 'prom': did you mean promp"):
         recipe("navigation", "prom")
+
+
+@pytest.mark.parametrize("method", ["teacher-student", "rl2"])
+def test_a_memory_reads_the_reward_only_where_something_hidden_may_show_in_it_alone(method):
+    for family, expected in (("navigation", True), ("hopper-dynamics", False)):
+        assert recipe(family, method).policy.observe_reward is expected

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from metarl.runs.progress import Bar, Progress
+from metarl.runs.progress import SHOWN_IN_TRIALS, SHOWN_UNADAPTED, Bar, Progress
 
 METRICS = {
     "rollout/return_pre": -9.04,
@@ -76,7 +76,7 @@ def test_missing_metrics_and_controls_are_left_out(capsys):
 
 
 def test_what_does_not_adapt_shows_one_return(capsys):
-    with Progress(1, adapts=False) as progress:
+    with Progress(1, shown=SHOWN_UNADAPTED) as progress:
         progress.update(METRICS)
     assert capsys.readouterr().err == "iteration 1/1  return -9.0  fps 12,346  left 0:00\n"
 
@@ -96,3 +96,15 @@ def test_a_bar_counts_parts_of_anything(capsys, monkeypatch):
         bar.advance({"measured": "test"})
     shown = capsys.readouterr().err
     assert "evaluate runs/x" in shown and "1/2" in shown and "measured=test" in shown
+
+
+def test_phases_are_words_and_go_on_after_a_resumption(capsys):
+    phases = ["teacher", "teacher", "imitation"]
+    with Progress(3, 1, shown=SHOWN_IN_TRIALS, phases=phases, interval_s=0) as progress:
+        progress.update(METRICS)
+        progress.update(METRICS)
+    second, third = capsys.readouterr().err.splitlines()
+    assert second.startswith(
+        "iteration 2/3  phase teacher  first -9.0  last -7.7  fps 12,346  left"
+    )
+    assert third.startswith("iteration 3/3  phase imitation  first -9.0")

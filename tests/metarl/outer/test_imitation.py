@@ -1,0 +1,139 @@
+"""Imitation: its distance by hand, the parameters that it reaches, and the ring of collections."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from support.trials import NUM_WORLDS, A, double, memory_policy, random, some_trial
+from torch import Generator
+
+from metarl.adaptation.adam import init_adam
+from metarl.outer.imitation import (
+    ACTION,
+    ADAM,
+    COUNT,
+    LATENT,
+    REPLAY,
+    distance,
+    imitate,
+    replay_of,
+    replayed,
+    with_collection,
+)
+from metarl.outer.trial_ppo import leaves, prefixed
+from metarl.policies.params import expand, learned
+
+Z = 2
+POLICY = memory_policy(latent_size=Z)
+PARAMS = double(POLICY.init(Generator().manual_seed(1)))
+HEAD = {"weight_0", "bias_0", "weight_1", "bias_1"}
+MEMORY = {n for n in learned(PARAMS) if n.startswith(("encoder.", "embed", "latent"))}
+
+
+def collection(seed: int = 0):
+    """A trial of the student, and what a teacher would have done there."""
+    trial = some_trial(POLICY, PARAMS, seed)
+    wanted = {
+        ACTION: random(seed + 50, *trial.valid.shape, A),
+        LATENT: random(seed + 60, *trial.valid.shape, Z),
+    }
+    return trial, wanted
+
+
+def reached(targets):
+    trial, wanted = collection()
+    at = leaves(learned(PARAMS))
+    loss = distance(POLICY, expand(PARAMS | at, 1), trial, wanted, targets)
+    found = torch.autograd.grad(loss, list(at.values()), allow_unused=True)
+    return {n for n, g in zip(at, found, strict=True) if g is not None and g.any()}
+
+
+def test_the_parameters_that_each_target_reaches():
+    """Latents leave the head alone; the noise is never learned from a mean."""
+    assert MEMORY | HEAD | {"log_std"} == set(learned(PARAMS))
+    assert reached("latents") == MEMORY
+    assert reached("actions") == reached("both") == MEMORY | HEAD
+
+
+@pytest.mark.parametrize("targets", ["actions", "latents", "both"])
+def test_the_distance_is_the_mean_over_valid_steps(targets):
+    trial, wanted = collection()
+    dist, summaries = POLICY.scan(expand(PARAMS, 1), trial)
+    expected, count = 0.0, 0
+    for world, step in trial.valid[0].nonzero().tolist():
+        count += 1
+        if targets != "latents":
+            error = dist.mean[0, world, step] - wanted[ACTION][0, world, step]
+            expected += float(error.square().sum())
+        if targets != "actions":
+            latent = summaries[0, world, step] @ PARAMS["latent"] + PARAMS["latent_bias"]
+            expected += float((latent - wanted[LATENT][0, world, step]).square().sum())
+    found = distance(POLICY, expand(PARAMS, 1), trial, wanted, targets)
+    assert float(found) == pytest.approx(expected / count)
+
+
+def test_actions_count_in_half_ranges():
+    """Outputs ten times as large mean the same actions, and the same distance."""
+    trial, wanted = collection()
+    config = dataclasses.replace(POLICY.config, action_scale=10.0)
+    wide = dataclasses.replace(POLICY, config=config)
+    params = wide.rescaled(PARAMS, 10.0)
+    scaled = dataclasses.replace(trial, actions=10 * trial.actions)
+    expected = distance(POLICY, expand(PARAMS, 1), trial, wanted, "actions")
+    found = distance(
+        wide, expand(params, 1), scaled, wanted | {ACTION: 10 * wanted[ACTION]}, "actions"
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_ring_keeps_the_last_collections_whole():
+    trials = [collection(seed) for seed in range(0, 400, 100)]
+    state = replay_of(*trials[0], 3)
+    assert int(state[COUNT]) == 0 and not state[f"{REPLAY}valid"].any()
+    for kept in trials:
+        before = dict(state)
+        state = with_collection(state, *kept)
+        assert before is not state and int(state[COUNT]) == int(before[COUNT]) + 1
+    # The fourth is in the place of the first.
+    for place, (trial, wanted) in enumerate([trials[3], trials[1], trials[2]]):
+        worlds = torch.arange(NUM_WORLDS)
+        found, targets = replayed(state, place * NUM_WORLDS + worlds)
+        for name, value in vars(trial).items():
+            if name != "start":
+                assert torch.equal(getattr(found, name), value), name
+        for name, value in trial.start.items():
+            assert torch.equal(found.start[name], value), name
+        assert targets.keys() == wanted.keys()
+        assert all(torch.equal(targets[name], value) for name, value in wanted.items())
+    mixed, targets = replayed(state, torch.tensor([NUM_WORLDS + 2, 1]))
+    assert torch.equal(mixed.rewards[0, 0], trials[1][0].rewards[0, 2])
+    assert torch.equal(mixed.start["hidden"][0, 1], trials[3][0].start["hidden"][0, 1])
+    assert torch.equal(targets[LATENT][0], torch.stack([trials[1][1][LATENT][0, 2],
+                                                        trials[3][1][LATENT][0, 1]]))  # fmt: skip
+
+
+def test_adam_follows_the_distance_and_draws_from_what_is_there():
+    """One collection of three: one pass of one minibatch is a step on that collection."""
+    trial, wanted = collection()
+    state = replay_of(trial, wanted, 3) | prefixed(ADAM, init_adam(learned(PARAMS)))
+    state = with_collection(state, trial, wanted)
+    at = leaves(learned(PARAMS))
+    loss = distance(POLICY, expand(PARAMS | at, 1), trial, wanted, "both")
+    gradient = torch.autograd.grad(loss, list(at.values()), materialize_grads=True)
+    settings = {"passes": 1, "minibatches": 1, "learning_rate": 1e-3, "max_grad_norm": 1e6}
+    stream = Generator().manual_seed(0)
+    moved, after, metrics = imitate(
+        POLICY, PARAMS, state, targets="both", generator=stream, **settings
+    )
+    assert metrics["train/imitation_loss"] == pytest.approx(float(loss.detach()))
+    for name, value in zip(at, gradient, strict=True):
+        torch.testing.assert_close(after[f"{ADAM}adam.first.{name}"], 0.1 * value, msg=name)
+    assert torch.equal(moved["log_std"], PARAMS["log_std"])
+    assert all(torch.equal(moved[name], PARAMS[name]) for name in PARAMS if name.startswith("obs_"))
+    for _ in range(60):
+        moved, after, metrics = imitate(
+            POLICY, moved, after, targets="both", generator=stream, **settings | {"passes": 4}
+        )
+    assert metrics["train/imitation_loss"] < 0.8 * float(loss.detach())

@@ -1,0 +1,164 @@
+"""Teacher-student in its phases: what each moves, what is saved, and resuming in any of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from support.tiny_runs import assert_same_state
+
+from metarl.api.training import Beginning
+from metarl.cli.closing import announcement
+from metarl.methods.config import with_settings
+from metarl.methods.families import recipe
+from metarl.methods.setup import learner_of, policy_of
+from metarl.outer.trial_ppo import without_prefix
+from metarl.policies.params import fixed
+from metarl.runs.checkpoint import create_run, load_checkpoint, save_checkpoint
+from metarl.runs.metrics_log import read_metrics
+from metarl.training import trainer
+from metarl.training.trainer import initial_state, train
+from metarl_envs import InputError
+
+SIZES = {
+    "iterations": 6,
+    "meta_batch_size": 6,
+    "horizon": 5,
+    "sim_threads": 1,
+    "device": "cpu",
+    "checkpoint_every": 1,
+    "evaluate_every": 0,
+    "policy.memory_size": 4,
+    "policy.hidden_sizes": [4],
+}
+PHASES = {
+    "policy.latent_size": 2,
+    "outer.imitate": "latents",
+    "outer.teacher_share": 1 / 3,
+    "outer.reinforcement_share": 1 / 3,
+    "outer.critic_first": 1,
+    "outer.collections": 2,
+}
+CONFIG = with_settings(recipe("navigation", "teacher-student"), SIZES | PHASES)
+HEAD = {"weight_0", "bias_0", "weight_1", "bias_1"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of two iterations in each phase, with the checkpoint of every iteration."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    create_run(folder, CONFIG, ["metarl", "train"])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(trainer, "save_checkpoint", partial(save_checkpoint, keep=10))
+        train(CONFIG, initial_state(CONFIG), folder, quiet=True)
+    return folder
+
+
+def changed(first, second):
+    return {name for name, value in first.items() if not torch.equal(value, second[name])}
+
+
+@pytest.mark.parametrize("iteration", [1, 2, 3, 4, 5])
+def test_it_resumes_to_the_same_bits_in_every_phase_and_between_them(iteration, whole, tmp_path):
+    create_run(tmp_path / "again", CONFIG, ["metarl", "train"])
+    _, state = load_checkpoint(whole, iteration)
+    resumed = train(CONFIG, state, tmp_path / "again", quiet=True)
+    assert_same_state(resumed, load_checkpoint(whole, 6)[1])
+
+    def untimed(line):
+        return {name: value for name, value in line.items() if not name.startswith("time/")}
+
+    lines = [untimed(line) for line in read_metrics(whole)[iteration:]]
+    assert [untimed(line) for line in read_metrics(tmp_path / "again")] == lines
+
+
+def test_each_phase_moves_what_it_trains(whole):
+    states = [initial_state(CONFIG), *(load_checkpoint(whole, i)[1] for i in range(1, 7))]
+    teachers = [without_prefix("teacher.", state.optimizer) for state in states]
+    students = [state.params for state in states]
+    # The teacher learns in the first two iterations, then never again.
+    assert changed(teachers[0], teachers[1]) == set(teachers[0])
+    assert changed(teachers[1], teachers[2]) == set(teachers[0])
+    assert [changed(teachers[2], later) for later in teachers[3:]] == [set()] * 4
+    # The student waits, takes over head and normaliser, finds the latent, then learns all by RL.
+    assert changed(students[0], students[1]) == set()
+    assert changed(students[1], students[2]) == HEAD | {"obs_mean", "obs_var", "obs_count"}
+    for name in HEAD:
+        assert torch.equal(students[2][name], teachers[2][name])
+    assert torch.equal(students[2]["obs_mean"], teachers[2]["obs_mean"][:2])
+    memory = {n for n in students[0] if n.startswith(("encoder.", "embed", "latent"))}
+    assert changed(students[2], students[3]) == changed(students[3], students[4]) == memory
+    assert changed(students[4], students[5]) == set()  # the critic first
+    assert changed(students[5], students[6]) == memory | HEAD | {"log_std"}
+    assert [line["train/phase"] for line in read_metrics(whole)] == [0, 0, 1, 1, 2, 2]
+
+
+def test_the_steps_announced_are_those_simulated(whole):
+    text = announcement(Beginning(whole, CONFIG, 0))
+    assert text.splitlines()[-1] == (
+        "6 iterations of 6 tasks x 1 episode x 5 steps; teacher: 2 x 1 collection, imitation: "
+        "2 x 2 collections, reinforcement: 2 x 2 collections = 300 steps"
+    )
+    assert read_metrics(whole)[-1]["rollout/env_steps"] == 300
+    left = announcement(Beginning(whole, CONFIG, 3)).splitlines()[-1]
+    assert left.endswith("n: 1 x 2 collections, reinforcement: 2 x 2 collections = 180 steps")
+    assert left.startswith("3 iterations from iteration 3 of")
+
+
+@pytest.mark.parametrize("method", ["teacher-student", "rl2"])
+def test_nothing_privileged_is_in_the_policy_file(method, tmp_path):
+    knows = {"outer.critic": "task"} if method == "rl2" else {"outer.reinforcement_share": 0.4}
+    config = with_settings(recipe("navigation", method), SIZES | knows | {"iterations": 1})
+    create_run(tmp_path / "run", config, ["metarl", "train"])
+    state = train(config, initial_state(config), tmp_path / "run", quiet=True)
+    critic = without_prefix("critic.", state.optimizer) or without_prefix(
+        "student_ppo.critic.", state.optimizer
+    )
+    policy, features = policy_of(config), 2
+    read = policy.observation_size + 2 + features + config.policy.memory_size
+    assert critic["weight_0"].shape[0] == read
+    saved = load_file(tmp_path / "run" / "checkpoints" / "000001" / "model.safetensors")
+    fresh = policy.init(torch.Generator())
+    assert {n: v.shape for n, v in saved.items()} == {n: v.shape for n, v in fresh.items()}
+    assert policy.observation_size == 2  # no task features
+
+
+def test_the_teacher_is_collected_by_one_collector_per_environment(whole, monkeypatch):
+    made = []
+    learner = learner_of(CONFIG)
+    original = learner._teacher  # pyright: ignore
+
+    class Counted(trainer.Collector):
+        def __init__(self, env, policy, capture=None):
+            made.append(policy)
+            super().__init__(env, policy, capture)
+
+    monkeypatch.setattr("metarl.outer.teacher_student.Collector", Counted)
+    monkeypatch.setattr(trainer, "learner_of", lambda config: learner)
+    monkeypatch.setattr(trainer, "save_checkpoint", lambda *_: "nowhere")
+    train(CONFIG, initial_state(CONFIG), whole.parent, quiet=True)
+    assert made == [original]
+
+
+def test_a_student_without_imitation_or_latent_is_refused():
+    shares = {"outer.teacher_share": 0.6, "outer.reinforcement_share": 0.4}
+    with pytest.raises(InputError, match="must be below 1, so that some iterations imitate"):
+        with_settings(CONFIG, shares)
+    with pytest.raises(InputError, match="latent_size = 0: the teacher has no latent"):
+        learner_of(with_settings(CONFIG, {"policy.latent_size": 0}))
+
+
+def test_a_started_student_keeps_its_normaliser_and_a_fresh_one_takes_the_teachers():
+    config = with_settings(CONFIG, {"policy.latent_size": 0, "outer.imitate": "actions"})
+    learner, state = learner_of(config), initial_state(config)
+    teacher = {"teacher.obs_mean": torch.arange(4.0), "teacher.obs_count": torch.ones(1)}
+    own = state.optimizer | teacher
+    taught = learner.taught(state.params, own)  # pyright: ignore
+    assert torch.equal(taught["obs_mean"], torch.arange(2.0))
+    started = state.params | {"obs_count": torch.full((1,), 50.0)}
+    assert changed(learner.taught(started, own), started) == set()  # pyright: ignore
+    assert set(fixed(started)) == {"obs_mean", "obs_var", "obs_count"}
+    assert dataclasses.replace(state, params=taught).params["weight_0"] is state.params["weight_0"]

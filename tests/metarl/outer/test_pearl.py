@@ -10,11 +10,9 @@ from metarl.cli import main
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
 from metarl.methods.setup import family_of, learner_of, training_env
-from metarl.outer.pearl import (
+from metarl.outer.context_sac import (
     ADAM,
     CRITIC,
-    REPLAY,
-    REWARDS,
     TARGET,
     TEMPERATURE,
     Batch,
@@ -23,6 +21,7 @@ from metarl.outer.pearl import (
     sac_losses,
     sac_step,
 )
+from metarl.outer.pearl import REPLAY, REWARDS
 from metarl.outer.trial_ppo import leaves, without_prefix
 from metarl.policies.context import OFFSET, ContextPolicy
 from metarl.policies.mlp import MlpConfig

@@ -91,7 +91,8 @@ def init_training(
     temperature = torch.tensor(INITIAL_TEMPERATURE * (1 - discount))
     training = prefixed(CRITIC, critic) | {TEMPERATURE: temperature.log()}
     adam = prefixed(ADAM, init_adam(learned(params) | training))
-    return training | prefixed(TARGET, critic) | adam
+    target = {TARGET + name: value.clone() for name, value in critic.items()}
+    return training | target | adam
 
 
 def drawn_batch(

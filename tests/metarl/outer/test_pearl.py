@@ -4,6 +4,7 @@ import dataclasses
 from typing import NamedTuple
 
 import pytest
+import safetensors.torch
 import torch
 
 from metarl.cli import main
@@ -30,7 +31,7 @@ from metarl.policies.params import Params, learned
 from metarl.policies.set_encoders import PREFIX
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.replay import COUNT, stored
-from metarl.runs.checkpoint import checkpoints
+from metarl.runs.checkpoint import checkpoints, training_tensors
 from metarl_envs import InputError
 
 SMALL = {
@@ -209,6 +210,13 @@ def test_an_update_adds_the_trials_and_moves_all_that_learns():
     assert float(after[REWARDS + "variance"]) == pytest.approx(
         float(seen.var(correction=0)), rel=1e-5
     )
+
+
+def test_a_fresh_state_can_be_saved_and_its_targets_are_the_critics():
+    state = learner_of(config_of()).init(0)
+    safetensors.torch.save(training_tensors(state))  # which refuses tensors that share memory
+    for name, value in without_prefix(CRITIC, state.optimizer).items():
+        assert torch.equal(state.optimizer[TARGET + name], value)
 
 
 def test_a_replay_too_small_for_an_iteration_is_refused():

@@ -39,7 +39,8 @@ from metarl.outer.learner import (
 )
 from metarl.outer.meta_gradient import CPU
 from metarl.outer.replay import replay_of, with_collection
-from metarl.outer.rl2 import (
+from metarl.outer.state import Generators, TrainState
+from metarl.outer.stretches import (
     collect_stretch,
     critic_of,
     drawn_change,
@@ -47,7 +48,6 @@ from metarl.outer.rl2 import (
     fresh_trials,
     with_memory,
 )
-from metarl.outer.state import Generators, TrainState
 from metarl.outer.trial_ppo import Actor, PpoSettings, paced, ppo_update, prefixed, without_prefix
 from metarl.policies.base import Policy
 from metarl.policies.belief import Belief

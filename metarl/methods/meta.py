@@ -180,7 +180,15 @@ def cma_es(config: TrainConfig) -> TrainConfig:
 
 
 def pearl(config: TrainConfig) -> TrainConfig:
-    """Soft actor-critic on trials of two episodes, in 64 worlds with a task of its own each."""
+    """Soft actor-critic on trials of two episodes, in 64 worlds with a task of its own each.
+
+    On half-cheetah-payload-velocity, after 80 iterations (1.02 million steps, 10 240 gradient
+    steps, seed 0), the first, second and sixth episode of a trial on 100 held-out tasks returned
+    -62, -60 and -59; robust PPO returns -156 and an oracle -8 there. In extrapolation nothing was
+    gained after 60 iterations: -649, -647. Navigation returned -38 after 20 iterations with
+    a contrast of tasks (`--outer.contrast-weight 0.3`), as standing still does: the latent held the
+    goal's distance and not its direction, which no single transition shows.
+    """
     return dataclasses.replace(
         config,
         iterations=100,

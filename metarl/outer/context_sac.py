@@ -101,14 +101,14 @@ def drawn_batch(
     """Random trials and transitions of the replay."""
     trials = drawn_trials(replay, settings.tasks_per_step, generator)
     (G, L), B = trials.rewards.shape, settings.transitions_per_task
-    like = {"generator": generator, "device": generator.device}
+    device = generator.device
     return Batch(
         trials,
         trials.at(drawn_steps(trials.lengths, B, generator)),
         drawn_steps(trials.lengths + 1, B, generator),
-        torch.rand((G, L), **like) < 0.5,
-        torch.randn((G, B, policy.config.latent_size), **like),
-        torch.randn((2, G, B, policy.action_size), **like),
+        torch.rand((G, L), generator=generator, device=device) < 0.5,
+        torch.randn((G, B, policy.config.latent_size), generator=generator, device=device),
+        torch.randn((2, G, B, policy.action_size), generator=generator, device=device),
     )
 
 

@@ -39,7 +39,8 @@ from metarl.outer.learner import (
 )
 from metarl.outer.meta_gradient import CPU
 from metarl.outer.replay import replay_of, with_collection
-from metarl.outer.rl2 import (
+from metarl.outer.state import Generators, TrainState
+from metarl.outer.stretches import (
     collect_stretch,
     critic_of,
     drawn_change,
@@ -47,13 +48,12 @@ from metarl.outer.rl2 import (
     fresh_trials,
     with_memory,
 )
-from metarl.outer.state import Generators, TrainState
 from metarl.outer.trial_ppo import Actor, PpoSettings, paced, ppo_update, prefixed, without_prefix
 from metarl.policies.base import Policy
 from metarl.policies.belief import Belief
 from metarl.policies.mlp import Activation, MlpConfig
 from metarl.policies.normaliser import Statistics
-from metarl.policies.params import Params, expand, learned, to
+from metarl.policies.params import Params, expand, layers, learned, to
 from metarl.policies.privileged import TASK_FEATURES, PrivilegedPolicy
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.stepping import TaskChange
@@ -83,7 +83,7 @@ class TeacherStudent(LearnerSettings):
     """Share of the trials, the teacher's too, whose task changes in an iteration, at a random step,
     in [0, 1]: for robots that break in mid-life."""
     imitate: Targets = "actions"
-    """What the student takes over from the teacher: its mean actions, its latents, or both."""
+    """Targets of the student: the teacher's mean actions, its latents, or both."""
     teacher_sizes: tuple[Count, ...] = (64, 64)
     """Units of each hidden layer of the teacher."""
     teacher_activation: Activation = "tanh"
@@ -272,12 +272,12 @@ class TeacherStudentLearner(Learner[TrialExperience]):
         teacher, O = without_prefix(TEACHER, own), self._student.observation_size
         known, params = self._teacher.statistics(teacher), dict(params)
         latent = self._student.config.latent_size > 0
-        if known is not None and (latent or not params["obs_count"].any()):
+        own_known = self._student.statistics(params)
+        if known and (latent or (own_known and not own_known.samples.any())):
             mean, variance, samples = known
             params |= Statistics(mean[:O].clone(), variance[:O].clone(), samples.clone()).entries()
         if latent:
-            head = {n: v.clone() for n, v in teacher.items() if n.startswith(("weight_", "bias_"))}
-            params |= head
+            params |= {name: value.clone() for name, value in layers(teacher).items()}
         return params
 
     def _teach(

@@ -29,14 +29,14 @@ from metarl.outer.learner import (
 )
 from metarl.outer.meta_gradient import CPU, update_normaliser
 from metarl.outer.replay import num_replayed, replay_of, replayed, with_collection
-from metarl.outer.rl2 import (
+from metarl.outer.state import Generators, TrainState
+from metarl.outer.stretches import (
     collect_stretch,
     empty_trial,
     fresh_trials,
     standing_still,
     with_memory,
 )
-from metarl.outer.state import Generators, TrainState
 from metarl.outer.trial_ppo import (
     Actor,
     PpoSettings,
@@ -51,7 +51,8 @@ from metarl.policies.base import Policy
 from metarl.policies.belief import next_observations
 from metarl.policies.memory import MemoryPolicy
 from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
-from metarl.policies.params import Params, expand, learned, to
+from metarl.policies.params import Params, expand, layers, learned, to
+from metarl.policies.params import head as head_names
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.trials import Trial, TrialExperience
 from metarl_envs import InputError, Tasks
@@ -78,7 +79,7 @@ class Varibad(PpoSettings, LearnerSettings):
     final_rate: Share = 0.1
     """Factor on all step sizes at the end of training; until then they follow half a cosine."""
     decode: Literal["reward", "state", "both"] = "both"
-    """What the belief has to predict: rewards, changes of the observation, or both."""
+    """Targets of the belief: rewards, changes of the observation, or both."""
     kl_weight: NotNegative = 0.005
     """Weight of the divergence between the beliefs of two steps, >= 0, against mean squared errors
     of standardised predictions; 1 / (steps of a trial) is that of the bound."""
@@ -228,9 +229,7 @@ class VaribadLearner(Learner[TrialExperience]):
 def split(params: Params) -> tuple[Params, Params]:
     """Learned entries: those of the head, which PPO trains, and the memory's, which it does not."""
     entries = learned(params)
-    head = {
-        n: v for n, v in entries.items() if n.startswith(("weight_", "bias_")) or n == "log_std"
-    }
+    head = layers(params) | {name: params[name] for name in head_names(params)}
     return head, {n: v for n, v in entries.items() if n not in head}
 
 

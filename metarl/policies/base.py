@@ -309,7 +309,7 @@ class Policy(PlainFields, ABC):
     def controls(self, outputs: Tensor) -> Tensor:
         """Outputs (..., A) -> actuator controls: scaled, then clipped to range and limits."""
         middle, half = self.action_range(outputs)
-        controls = middle + half * (outputs / self.config.action_scale).clamp(-1, 1)
+        controls = middle + half * self.squashed(outputs)
         if self.control_limits is None and self.action_middle is None:
             return controls
         limits = self.control_limits or (self.action_low, self.action_high)
@@ -319,7 +319,15 @@ class Policy(PlainFields, ABC):
     def outputs(self, controls: Tensor) -> Tensor:
         """Controls (..., A) -> the outputs behind them, where they were not clipped."""
         middle, half = self.action_range(controls)
-        return (controls - middle) / half * self.config.action_scale
+        return self.unsquashed((controls - middle) / half)
+
+    def squashed(self, outputs: Tensor) -> Tensor:
+        """Outputs (..., A) as shares of half the action range, in [-1, 1]: by default clipped."""
+        return (outputs / self.config.action_scale).clamp(-1, 1)
+
+    def unsquashed(self, shares: Tensor) -> Tensor:
+        """Shares (..., A) of half the action range -> the outputs behind them."""
+        return shares * self.config.action_scale
 
     def sent(self, outputs: Tensor) -> Tensor:
         """Outputs (..., A) after clipping of their controls, as they follow from a robot's log."""

@@ -161,6 +161,18 @@ def test_only_trials_that_begin_diverge_from_the_standard_normal(goes_on, begun)
     assert others[BEGAN][0].tolist() == begun
 
 
+@pytest.mark.parametrize("method", ["rl2", "varibad"])
+def test_the_mean_output_is_0_at_the_start_and_has_a_gradient(method):
+    config = with_settings(recipe("navigation", method), {"meta_batch_size": 4, "device": "cpu"})
+    learner = learner_of(config)
+    params = differentiable(learner.init(0).params)
+    belief = learner.policy.begin(expand(params, 1), 4)
+    dist, _ = learner.policy.act(expand(params, 1), belief, torch.ones(1, 4, 2))
+    assert not dist.mean.any()
+    (gradient,) = torch.autograd.grad(dist.mean.sum(), [params["weight_1"]])
+    assert bool(gradient.any())
+
+
 def test_a_latent_that_is_no_mean_and_deviation_is_refused():
     for size in (0, 5):
         with pytest.raises(InputError, match=rf"policy.latent_size = {size}: .*latent-size 10"):

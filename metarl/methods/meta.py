@@ -33,11 +33,13 @@ from metarl.outer.cma_es import CmaEs
 from metarl.outer.e_maml import EMaml
 from metarl.outer.es import EvolutionStrategy
 from metarl.outer.maml_pp import MamlPlusPlus
+from metarl.outer.pearl import Pearl
 from metarl.outer.promp import ProMp
 from metarl.outer.reptile import Reptile
 from metarl.outer.rl2 import Rl2
 from metarl.outer.teacher_student import TeacherStudent
 from metarl.outer.varibad import Varibad
+from metarl.policies.context import ContextConfig
 from metarl.policies.memory import MemoryConfig
 
 Recipe = Callable[[TrainConfig], TrainConfig]
@@ -175,6 +177,20 @@ def es_maml(config: TrainConfig) -> TrainConfig:
 def cma_es(config: TrainConfig) -> TrainConfig:
     """ES-MAML's policy and inner step; 10 candidates on the same eight tasks."""
     return dataclasses.replace(_linear(config, 80, 5), outer=CmaEs())
+
+
+def pearl(config: TrainConfig) -> TrainConfig:
+    """Soft actor-critic on trials of two episodes, in 64 worlds with a task of its own each."""
+    return dataclasses.replace(
+        config,
+        iterations=100,
+        meta_batch_size=64,
+        episodes_per_task=1,
+        discount=0.97,
+        policy=ContextConfig(normalize_observations=True),
+        inner=Unadapted(),
+        outer=Pearl(),
+    )
 
 
 def _standardised(config: TrainConfig) -> TrainConfig:
@@ -365,5 +381,12 @@ METHODS: Mapping[str, Method] = {
         "a belief by the evidence lower bound; PPO of what reads it",
         "Zintgraf et al. 2020, arXiv:1910.08348",
         varibad,
+    ),
+    "pearl": Method(
+        "PEARL",
+        "a latent context, at every step",
+        "soft actor-critic, from a replay by task",
+        "Rakelly et al. 2019, arXiv:1903.08254",
+        pearl,
     ),
 }

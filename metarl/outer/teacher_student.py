@@ -13,7 +13,7 @@ Three phases in one run, each a share of its iterations:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -39,18 +39,27 @@ from metarl.outer.learner import (
 )
 from metarl.outer.meta_gradient import CPU
 from metarl.outer.replay import replay_of, with_collection
-from metarl.outer.rl2 import collect_stretch, critic_of, empty_trial, fresh_trials, with_memory
 from metarl.outer.state import Generators, TrainState
+from metarl.outer.stretches import (
+    collect_stretch,
+    critic_of,
+    drawn_change,
+    empty_trial,
+    fresh_trials,
+    with_memory,
+)
 from metarl.outer.trial_ppo import Actor, PpoSettings, paced, ppo_update, prefixed, without_prefix
 from metarl.policies.base import Policy
+from metarl.policies.belief import Belief
 from metarl.policies.mlp import Activation, MlpConfig
 from metarl.policies.normaliser import Statistics
 from metarl.policies.params import Params, expand, learned, to
 from metarl.policies.privileged import TASK_FEATURES, PrivilegedPolicy
 from metarl.rollouts.collect import Collector
+from metarl.rollouts.stepping import TaskChange
 from metarl.rollouts.trials import Trial, TrialExperience, collect_trial
 from metarl_envs import InputError, Tasks
-from metarl_envs.inputs.numbers import Count, Natural, Positive, PositiveShare, Share
+from metarl_envs.inputs.numbers import Count, Natural, Positive, Range, Share
 
 TEACHER, TEACHER_PPO, STUDENT_PPO = "teacher.", "teacher_ppo.", "student_ppo."
 PhaseName = Literal["teacher", "imitation", "reinforcement"]
@@ -62,17 +71,17 @@ class TeacherStudent(LearnerSettings):
     """PPO of a teacher, imitation by a student, PPO of the student."""
 
     teacher_share: Share = 0.5
-    """Share of the iterations that train the teacher, in [0, 1]; 0 with a given teacher."""
+    """Teacher's share of iterations, in [0, 1]. They are the first ones; 0 with a given one."""
     reinforcement_share: Share = 0.0
-    """Share of the iterations, the last ones, that are PPO of the student, in [0, 1]."""
+    """PPO's share of iterations, in [0, 1]. They are the last ones, and the student's."""
     trial_episodes: Count = 2
-    """Episodes of a trial in an iteration of the student, >= 1; gradients pass through all."""
+    """Episodes of a trial in an iteration, >= 1. Gradients pass through all of them."""
     goes_on: Share = 0.5
     """Probability that a student's trial goes on in the next iteration, in [0, 1]: the lengths of
     trials are random, so that its belief holds beyond `trial_episodes`."""
     changes: Share = 0.0
-    """Share of the student's trials whose task changes in an iteration, at a random step, in
-    [0, 1]: for robots that break in mid-life."""
+    """Share of the trials, the teacher's too, whose task changes in an iteration, at a random step,
+    in [0, 1]: for robots that break in mid-life."""
     imitate: Targets = "actions"
     """What the student takes over from the teacher: its mean actions, its latents, or both."""
     teacher_sizes: tuple[Count, ...] = (64, 64)
@@ -101,8 +110,8 @@ class TeacherStudent(LearnerSettings):
     """Passes of the student's PPO over the data of an iteration, >= 1."""
     critic_first: Natural = 8
     """Iterations of the student's PPO in which its critic alone learns, >= 0."""
-    clip: PositiveShare = 0.2
-    """Bound on |ratio - 1| of likelihood ratios, in (0, 1]."""
+    clip: Annotated[float, Range(gt=0, lt=1)] = 0.2
+    """Bound on |ratio - 1| of likelihood ratios, in (0, 1)."""
 
     def __post_init__(self) -> None:
         if self.teacher_share + self.reinforcement_share >= 1:
@@ -203,16 +212,18 @@ class TeacherStudentLearner(Learner[TrialExperience]):
         if phase != "teacher":
             length, changes = self._settings.trial_episodes, self._settings.changes
             return collect_stretch(collector, self._parts, state, tasks, length, changes)
-        features = self._features(tasks).float().unsqueeze(1)
+        rng, (M, E), length = state.generators, self._parts.worlds, self._parts.horizon
+        change = drawn_change(self._parts, state, tasks, length, self._settings.changes)
         return collect_trial(
             self._collector_of_teacher(collector),
             without_prefix(TEACHER, state.optimizer),
             tasks,
             self._features,
             1,
-            state.generators.resets,
-            state.generators.actions,
-            {TASK_FEATURES: features.expand(*self._parts.worlds, -1)},
+            rng.resets,
+            rng.actions,
+            self._task_belief(tasks, (M, E)),
+            change and (change[0], TaskChange(change[1], self._task_belief(change[1], (1, M * E)))),
         )
 
     def update(self, state: TrainState, experience: TrialExperience) -> Update:
@@ -343,6 +354,12 @@ class TeacherStudentLearner(Learner[TrialExperience]):
 
     def _phase(self, state: TrainState) -> tuple[PhaseName, int, int]:
         return self._settings.phase(state.iteration, self._parts.iterations)
+
+    def _task_belief(self, tasks: Tasks, worlds: tuple[int, int]) -> Belief:
+        """The teacher's belief: the features of the true task in every world."""
+        features = self._features(tasks).float()
+        times = worlds[0] * worlds[1] // len(tasks)
+        return {TASK_FEATURES: features.repeat_interleave(times, dim=0).reshape(*worlds, -1)}
 
     def _features(self, tasks: Tasks) -> Tensor:
         return self._parts.family.task_features(tasks)

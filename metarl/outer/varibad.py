@@ -29,14 +29,14 @@ from metarl.outer.learner import (
 )
 from metarl.outer.meta_gradient import CPU, update_normaliser
 from metarl.outer.replay import num_replayed, replay_of, replayed, with_collection
-from metarl.outer.rl2 import (
+from metarl.outer.state import Generators, TrainState
+from metarl.outer.stretches import (
     collect_stretch,
     empty_trial,
     fresh_trials,
     standing_still,
     with_memory,
 )
-from metarl.outer.state import Generators, TrainState
 from metarl.outer.trial_ppo import (
     Actor,
     PpoSettings,

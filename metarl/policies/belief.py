@@ -43,6 +43,8 @@ class Episodes(Protocol):
     @property
     def final_observations(self) -> Tensor: ...  # (M, E, O) or (M, E, n, O)
     @property
+    def features(self) -> Tensor | None: ...  # (M, E, T, F) the true task; None: not known
+    @property
     def start(self) -> Belief: ...  # (M, E, ...) where a trial went on; {}: it began
 
 

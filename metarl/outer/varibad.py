@@ -51,6 +51,7 @@ from metarl.policies.base import Policy
 from metarl.policies.belief import next_observations
 from metarl.policies.memory import MemoryPolicy
 from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
+from metarl.policies.normaliser import CLIP_OBSERVATIONS
 from metarl.policies.params import Params, expand, layers, learned, to
 from metarl.policies.params import head as head_names
 from metarl.rollouts.collect import Collector
@@ -202,7 +203,7 @@ class VaribadLearner(Learner[TrialExperience]):
                 self.decoders,
                 at,
                 latents_of(self._policy, params | at, trial)[0],
-                transitions(self._policy, params, trial, scales),
+                transitions(self._policy, trial, scales),
                 others[BEGAN].squeeze(0),
                 prefixes,
                 decoded,
@@ -258,7 +259,8 @@ def with_belief(policy: MemoryPolicy, params: Params, trial: Trial) -> Trial:
 
     Data, without a gradient: PPO's does not reach the memory.
     """
-    standard = standardised(policy, params, trial.observations)
+    flat = trial.observations.flatten(1, 2)
+    standard = policy.standardised(expand(params, 1), flat).unflatten(1, trial.valid.shape[1:])
     read = torch.cat([standard, latents_of(policy, params, trial)], dim=-1)
     return replace(trial, observations=read)
 
@@ -270,39 +272,40 @@ def latents_of(policy: MemoryPolicy, params: Params, trial: Trial) -> Tensor:
     return latents.unflatten(1, trial.valid.shape[1:])
 
 
-def standardised(policy: MemoryPolicy, params: Params, observations: Tensor) -> Tensor:
-    """Observations (1, N, L, O) as the policy reads them."""
-    standard = policy.standardised(expand(params, 1), observations.flatten(1, 2))
-    return standard.unflatten(1, observations.shape[1:3])
-
-
 class Scales(NamedTuple):
-    """Means and standard deviations of what is decoded, over a replay."""
+    """Means and standard deviations of what decoders read and predict, over a replay.
 
-    reward_mean: Tensor  # ()
-    reward_std: Tensor  # ()
-    change_mean: Tensor  # (O,)
-    change_std: Tensor  # (O,)
+    The policy's normaliser remembers the first iterations, whose observations may lie far away.
+    """
+
+    observation: tuple[Tensor, Tensor]  # each (O,)
+    change: tuple[Tensor, Tensor]  # each (O,)
+    reward: tuple[Tensor, Tensor]  # each ()
 
 
 def scales_of(trial: Trial) -> Scales:
     """Scales over all valid steps."""
-    rewards = trial.rewards[trial.valid]
-    changes = (next_observations(trial) - trial.observations)[trial.valid]
-    spread = rewards.std(unbiased=False), changes.std(0, unbiased=False)
-    reward_std, change_std = (value.clamp(min=1e-6) for value in spread)
-    return Scales(rewards.mean(), reward_std, changes.mean(0), change_std)
+    changes = next_observations(trial) - trial.observations
+
+    def scale(values: Tensor) -> tuple[Tensor, Tensor]:
+        chosen = values[trial.valid]
+        return chosen.mean(0), chosen.std(0, unbiased=False).clamp(min=1e-6)
+
+    return Scales(scale(trial.observations), scale(changes), scale(trial.rewards))
 
 
-def transitions(policy: MemoryPolicy, params: Params, trial: Trial, scales: Scales) -> Transitions:
+def transitions(policy: MemoryPolicy, trial: Trial, scales: Scales) -> Transitions:
     """The steps of trials as decoders read and predict them."""
     following = next_observations(trial)
-    changes = (following - trial.observations - scales.change_mean) / scales.change_std
+
+    def standard(values: Tensor, scale: tuple[Tensor, Tensor]) -> Tensor:
+        return ((values - scale[0]) / scale[1]).clamp(-CLIP_OBSERVATIONS, CLIP_OBSERVATIONS)[0]
+
     return Transitions(
-        observations=standardised(policy, params, trial.observations)[0],
+        observations=standard(trial.observations, scales.observation),
         actions=(policy.sent(trial.actions) / policy.config.action_scale)[0],
-        following=standardised(policy, params, following)[0],
-        rewards=((trial.rewards - scales.reward_mean) / scales.reward_std)[0],
-        changes=changes[0],
+        following=standard(following, scales.observation),
+        rewards=standard(trial.rewards, scales.reward),
+        changes=standard(following - trial.observations, scales.change),
         valid=trial.valid[0],
     )

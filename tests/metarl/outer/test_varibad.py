@@ -116,7 +116,7 @@ def test_the_gradient_of_the_bound_moves_memory_and_decoders_but_not_the_head(tr
         learner.decoders,
         at,
         latents_of(policy, trained.state.params | at, trial)[0],
-        transitions(policy, trained.state.params, trial, scales_of(trial)),
+        transitions(policy, trial, scales_of(trial)),
         torch.ones(6, dtype=torch.bool),
         torch.arange(14),
         torch.arange(14),
@@ -131,24 +131,25 @@ def test_the_gradient_of_the_bound_moves_memory_and_decoders_but_not_the_head(tr
 
 
 def test_decoders_read_actions_as_sent_and_predict_standardised_changes(trained):
-    policy, params = trained.learner.policy, trained.state.params
-    trial = trained.collect().trial
+    policy, trial = trained.learner.policy, trained.collect().trial
     trial = dataclasses.replace(trial, actions=trial.actions.clone())
     trial.actions[0, 0, 0] = torch.tensor([3.0, -0.5])
-    read = transitions(policy, params, trial, scales_of(trial))
+    read = transitions(policy, trial, scales_of(trial))
     assert read.actions[0, 0].tolist() == [1.0, -0.5]
     # The point moves by a tenth of what is sent, and stays where an episode ends.
     moved = trial.observations[0, :, 1:7] - trial.observations[0, :, :6]
     scales = scales_of(trial)
-    wanted = (moved - scales.change_mean) / scales.change_std
+    mean, std = scales.change
+    wanted = (moved - mean) / std
     torch.testing.assert_close(read.changes[:, :6], wanted)
     valid = trial.valid[0]
     assert read.rewards[valid].mean().abs() < 1e-5
     assert read.rewards[valid].std(unbiased=False).item() == pytest.approx(1, abs=1e-4)
     first_final = trial.final_observations[0, :, 0] - trial.observations[0, :, 6]
-    torch.testing.assert_close(
-        read.changes[:, 6], (first_final - scales.change_mean) / scales.change_std
-    )
+    torch.testing.assert_close(read.changes[:, 6], (first_final - mean) / std)
+    # What follows a step is where the next one starts.
+    torch.testing.assert_close(read.following[:, :6], read.observations[:, 1:7])
+    assert read.observations[valid].std(0, unbiased=False).tolist() == pytest.approx([1, 1], 1e-4)
 
 
 @pytest.mark.parametrize(("goes_on", "begun"), [(1.0, [True, False]), (0.0, [True, True])])
@@ -158,6 +159,18 @@ def test_only_trials_that_begin_diverge_from_the_standard_normal(goes_on, begun)
     run.step()
     _, others = replayed(run.state.optimizer, torch.tensor([0, 6]))  # a world of either collection
     assert others[BEGAN][0].tolist() == begun
+
+
+@pytest.mark.parametrize("method", ["rl2", "varibad"])
+def test_the_mean_output_is_0_at_the_start_and_has_a_gradient(method):
+    config = with_settings(recipe("navigation", method), {"meta_batch_size": 4, "device": "cpu"})
+    learner = learner_of(config)
+    params = differentiable(learner.init(0).params)
+    belief = learner.policy.begin(expand(params, 1), 4)
+    dist, _ = learner.policy.act(expand(params, 1), belief, torch.ones(1, 4, 2))
+    assert not dist.mean.any()
+    (gradient,) = torch.autograd.grad(dist.mean.sum(), [params["weight_1"]])
+    assert bool(gradient.any())
 
 
 def test_a_latent_that_is_no_mean_and_deviation_is_refused():

@@ -108,7 +108,8 @@ def main(options: Options) -> None:
             f"  {result['run']}: {result['steps_until_back']}; reward per step in tens from "
             f"{at - 10} on: {', '.join(f'{part:.2f}' for part in parts)}"
         )
-    document = {"options": vars(options) | {"runs": len(results)}, "results": results}
+    sizes = {name: getattr(options, name) for name in ("tasks", "trials", "at", "window", "seed")}
+    document: dict[str, Any] = {"sizes": sizes, "results": results}
     document |= {"commit": git_commit(), "versions": versions()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(plain(document), indent=1) + "\n")

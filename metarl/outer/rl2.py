@@ -29,7 +29,7 @@ from metarl.outer.stretches import (
     standing_still,
     with_memory,
 )
-from metarl.outer.trial_ppo import Actor, PpoSettings, paced, ppo_update
+from metarl.outer.trial_ppo import Actor, PpoSettings, largest_std, paced, ppo_update
 from metarl.policies.base import Policy
 from metarl.policies.params import to
 from metarl.rollouts.collect import Collector
@@ -92,6 +92,7 @@ class Rl2Learner(Learner[TrialExperience]):
 
     def update(self, state: TrainState, experience: TrialExperience) -> Update:
         parts, settings = self._parts, self._settings
+        progress = state.iteration / parts.iterations
         params, training, metrics = ppo_update(
             self._actor,
             to(state.params, parts.device),
@@ -101,9 +102,10 @@ class Rl2Learner(Learner[TrialExperience]):
             state.generators.order,
             discount=parts.inner.discount,
             gae_lambda=parts.inner.gae_lambda,
-            pace=paced(state.iteration / parts.iterations, settings.final_rate),
+            pace=paced(progress, settings.final_rate),
             policy_moves=state.iteration >= settings.critic_first,
         )
+        params = self.policy.quieter(params, largest_std(self.policy, settings.final_std, progress))
         params = update_normaliser(self.policy, params, experience.rollouts)
         training = to(training, CPU) | trials_after(
             experience.tasks, experience.belief, settings.goes_on, state.generators.order

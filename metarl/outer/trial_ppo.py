@@ -44,6 +44,9 @@ class PpoSettings(PlainFields):
     """Weight of the policy's entropy, >= 0."""
     max_grad_norm: Positive = 0.5
     """Longest gradient of a step, > 0."""
+    final_std: Positive = 0.05
+    """Largest standard deviation of the policy at the end of training, > 0; until then the bound
+    falls geometrically from the initial one. A policy that probes by its noise is lost without."""
     across_episodes: bool = True
     """Count the returns of a trial's later episodes too, so that finding out early pays."""
 
@@ -170,6 +173,12 @@ def ppo_update(
     training = training | prefixed(CRITIC, critic)
     training |= prefixed(POLICY_ADAM, adams[0]) | prefixed(CRITIC_ADAM, adams[1])
     return params, training, metrics
+
+
+def largest_std(policy: Policy, final_std: float, progress: float) -> float:
+    """Bound on the policy's standard deviation at this share of training, in [0, 1]."""
+    first = policy.config.init_std
+    return first * (min(final_std, first) / first) ** progress
 
 
 def paced(progress: float, final_rate: float) -> float:

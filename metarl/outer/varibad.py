@@ -41,6 +41,7 @@ from metarl.outer.trial_ppo import (
     Actor,
     PpoSettings,
     clipped_gradient,
+    largest_std,
     leaves,
     paced,
     ppo_update,
@@ -176,6 +177,8 @@ class VaribadLearner(Learner[TrialExperience]):
         )
         params, own = params | head, own | prefixed(PPO, training)
         params, own, explained = self._explain(params, own, pace, order)
+        std = largest_std(self._policy, settings.final_std, state.iteration / parts.iterations)
+        params = self._policy.quieter(params, std)
         params = update_normaliser(self._policy, params, experience.rollouts)
         own = to(own, CPU)
         own |= trials_after(experience.tasks, experience.belief, settings.goes_on, order)

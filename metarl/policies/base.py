@@ -246,6 +246,10 @@ class Policy(PlainFields, ABC):
         """Logarithm of the standard deviation, floored: (..., 1, A)."""
         return params["log_std"].clamp(min=math.log(self.config.min_std)).unsqueeze(-2)
 
+    def quieter(self, params: Mapping[str, Tensor], std: float) -> Params:
+        """Parameters with a standard deviation of at most `std`."""
+        return dict(params) | {"log_std": params["log_std"].clamp(max=math.log(std))}
+
     @torch.no_grad()
     def rescaled(self, params: Mapping[str, Tensor], factor: float) -> Params:
         """Parameters with mean outputs and noise times `factor`."""

@@ -16,6 +16,7 @@ from metarl.outer.trial_ppo import (
     POLICY_ADAM,
     Actor,
     PpoSettings,
+    largest_std,
     leaves,
     paced,
     ppo_update,
@@ -228,3 +229,15 @@ def test_minibatches_cover_everything_once_per_epoch_in_another_order():
 
 def test_rates_follow_half_a_cosine():
     assert [paced(x, 0.1) for x in (0, 0.5, 1, 2)] == pytest.approx([1, 0.55, 0.1, 0.1])
+
+
+def test_the_bound_on_noise_falls_geometrically_and_leaves_smaller_noise_alone():
+    first = POLICY.config.init_std
+    assert largest_std(POLICY, first / 16, 0.0) == first
+    assert largest_std(POLICY, first / 16, 0.5) == pytest.approx(first / 4)
+    assert largest_std(POLICY, first / 16, 1.0) == pytest.approx(first / 16)
+    assert largest_std(POLICY, 10 * first, 1.0) == first
+    noise = torch.tensor([0.1, 0.5]).log()
+    quiet = POLICY.quieter({"log_std": noise, "weight_0": torch.ones(1)}, 0.2)
+    torch.testing.assert_close(quiet["log_std"].exp(), torch.tensor([0.1, 0.2]))
+    assert quiet["weight_0"] == 1

@@ -64,7 +64,9 @@ def test_without_opengl_the_rest_is_shown(policy, tmp_path, no_films, capsys):
     last = "\n".join(printed.splitlines()[-10:])
     curve = tmp_path / "out" / "between-episodes" / "evaluation" / "adaptation_curve.png"
     assert str(curve) in last
-    assert metarl.load(shown.adapted).adapted["task"] == {"direction": -1.0}
+    adapted = metarl.load(shown.adapted).adapted
+    assert adapted is not None
+    assert adapted["task"] == {"direction": -1.0}
 
 
 def test_both_kinds_of_adaptation_end_the_demo_in_short(

@@ -30,9 +30,9 @@ from metarl.adaptation.base import adapt
 from metarl.adaptation.losses import inner_batches
 from metarl.cli.tasks import parse_task
 from metarl.deploy import MetaPolicy
-from metarl.deploy.continual import StreamEpisode
 from metarl.deploy.gym_rollouts import run_episode
 from metarl.deploy.limits import NO_LIMITS
+from metarl.deploy.live import StreamEpisode
 from metarl.deploy.trial import RobotTrial
 from metarl.evaluation.labels import task_text
 from metarl.methods.setup import env_of, family_of, inner_loop_of

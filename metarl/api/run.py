@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metarl.adaptation.none import Unadapted
 from metarl.deploy import MetaPolicy
 from metarl.methods.baselines import origins
 from metarl.methods.config import TrainConfig
@@ -59,29 +60,33 @@ class Run:
 def results(run: Path, config: TrainConfig) -> list[str]:
     """First and last returns of a run, as lines; none if nothing was trained.
 
-    Means over the iterations' training episodes, with action noise.
+    Means over the iterations' training episodes, with action noise; the last of the same phase.
     """
     lines = read_metrics(run)
     if not lines:
         return []
     adapts = config.method not in NOT_ADAPTING
+    phase = lines[-1].get("train/phase")
+    last = [line for line in lines[-LAST:] if line.get("train/phase") == phase]
     return [
         f"{counted(len(lines), 'iteration')}, {lines[-1]['rollout/env_steps']:,} environment steps",
-        f"  first iteration:     {_returns(lines[:1], adapts)}",
-        f"  mean of the last {len(lines[-LAST:]):>2}: {_returns(lines[-LAST:], adapts)}",
+        f"  first iteration:     {_returns(lines[:1], config)}",
+        f"  mean of the last {len(last):>2}: {_returns(last, config)}",
         *([] if adapts else [f"  {NOT_ADAPTING[config.method]}"]),
     ]
 
 
-def _returns(lines: list[dict[str, Any]], adapts: bool) -> str:
+def _returns(lines: list[dict[str, Any]], config: TrainConfig) -> str:
     def mean(name: str) -> float:
         values = [line[name] for line in lines if line.get(name) is not None]
         return sum(values) / len(values) if values else float("nan")
 
     before = f"return {mean('rollout/return_pre'):.1f}"
-    if not adapts:
+    if config.method in NOT_ADAPTING:
         return before
     after, gain = mean("rollout/return_post"), mean("rollout/adaptation_gain")
+    if isinstance(config.inner, Unadapted):
+        return f"{before} in the first episode of an iteration, {after:.1f} in the last"
     return f"{before} before adaptation, {after:.1f} after, gain {gain:+.1f}"
 
 

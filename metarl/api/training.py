@@ -96,14 +96,14 @@ def train(
     config = train_config(family, method, chosen)
     if wandb is not None:
         wandb_logging.check(wandb)
-    if start is None:
-        state = initial_state(config)
-    else:
+    state = None
+    if start is not None:
         config, state = state_from(folder_of(start), config, chosen)
     if teacher is None:
         check_has_teacher(config)
     else:
         config, state = with_teacher(folder_of(teacher), config, state, chosen)
+    state = initial_state(config) if state is None else state
     with _new_run(run, config, wandb) as folder:
         if start is not None or teacher is not None:  # a run stopped at once resumes from it
             save_checkpoint(folder, config, state)

@@ -38,7 +38,7 @@ class OnTasks:
     task: TaskTexts = ()
     """Task, such as velocity=1.5 or goal=0.3,-0.2; parameters left out are nominal."""
     episodes: Annotated[int, arg(metavar="E")] = 20
-    """Adaptation episodes per gradient step."""
+    """Adaptation episodes per gradient step; of a policy with a memory, of its trial."""
     steps: Annotated[int | None, option("K", TRAINED)] = None
     """Gradient steps."""
     seed: Seed = 0

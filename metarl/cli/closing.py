@@ -56,30 +56,28 @@ def announcement(beginning: Beginning) -> str:
 
 def _size(config: TrainConfig, done: int) -> str:
     """Iterations and environment steps that are left, of each phase and in all."""
-    samples = config.meta_batch_size * config.episodes_per_task * config.horizon
+    left, samples = [], config.meta_batch_size * config.episodes_per_task * config.horizon
     start = f" from iteration {done}" if done else ""
     text = f"{counted(config.iterations - done, 'iteration')}{start} of"
     if config.method in BASELINES:
         steps = samples * (config.iterations - done)
         return f"{text} {config.meta_batch_size} worlds x {config.horizon} steps = {steps:,} steps"
-    text += (
-        f" {counted(config.meta_batch_size, 'task')} x "
+    for phase in config.outer.phases(config.iterations, config.adaptation_steps):
+        count = max(0, phase.iterations - done)
+        done = max(0, done - phase.iterations)
+        left += [phase._replace(iterations=count)] if count else []
+    steps = samples * sum(phase.iterations * phase.collections for phase in left)
+    each = (
+        f"{counted(config.meta_batch_size, 'task')} x "
         f"{counted(config.episodes_per_task, 'episode')} x {counted(config.horizon, 'step')}"
     )
-    steps, parts = 0, []
-    for name, length, collections in config.outer.phases(
-        config.iterations, config.adaptation_steps
-    ):
-        left = max(0, length - done)
-        done = max(0, done - length)
-        if not left:
-            continue
-        steps += samples * collections * left
-        each = counted(collections, "collection")
-        parts.append(f"{name}: {left} x {each}" if name else each)
-    if config.outer.phases(config.iterations, config.adaptation_steps)[0].name:
-        return f"{text}; {', '.join(parts)} = {steps:,} steps"
-    return f"{text} x {parts[0]} = {steps:,} steps"
+    if not left[0].name:
+        return f"{text} {each} x {counted(left[0].collections, 'collection')} = {steps:,} steps"
+    phases = ", ".join(
+        f"{phase.name}: {phase.iterations} x {counted(phase.collections, 'collection')}"
+        for phase in left
+    )
+    return f"{text} {each}; {phases} = {steps:,} steps"
 
 
 def closing(run: Path, config: TrainConfig) -> list[str]:

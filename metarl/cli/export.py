@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,14 +26,18 @@ class Export:
         import metarl
         from metarl.deploy.onnx import export_onnx
 
-        policy = metarl.load(self.run_folder)
-        done = export_onnx(policy, self.out)
-        sizes = policy.saved.policy
+        done = export_onnx(metarl.load(self.run_folder), self.out)
         print(
             f"wrote {done.path}\n"
-            f"  observation (N, {sizes.observation_size}) float32 -> "
-            f"action (N, {sizes.action_size}) float32\n"
+            f"  {_values(done.inputs)} float32 -> {_values(done.outputs)} float32\n"
             f"  largest difference from the policy's actions: {done.largest_difference:.1g} of an "
             "actuator's range"
         )
         return 0
+
+
+def _values(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Names with shapes, for N robots."""
+    return ", ".join(
+        f"{name} ({', '.join(map(str, ('N', *shape)))})" for name, shape in shapes.items()
+    )

@@ -40,7 +40,7 @@ class Train:
     start: Annotated[Path | None, option("RUN", "(default: fresh weights)")] = None
     """Run or policy to start from; its network is kept."""
     teacher: Annotated[Path | None, option("RUN", "(default: trained first)")] = None
-    """teacher-student: run or policy that observes the task, such as of metarl baseline oracle."""
+    """teacher-student: an oracle, to be taught by."""
     settings: Settings = field(default_factory=dict)
     new: NewRunsOptions = field(default_factory=NewRuns)
 

@@ -188,7 +188,7 @@ def as_rollouts(
 
 
 @torch.no_grad()
-def belief_after(
+def replayed_belief(
     policy: Policy, params: Mapping[str, Tensor], belief: Belief, rollouts: Rollouts
 ) -> Belief:
     """Belief (M, E, ...) of the policy, `params` (M, ...), after E episodes of M tasks.
@@ -205,9 +205,11 @@ def belief_after(
 def belief_after_episode(
     policy: Policy, params: Mapping[str, Tensor], belief: Belief, episode: Episode
 ) -> Belief:
-    """Belief after one episode of a robot: `belief_after` with M = E = 1."""
+    """Belief after one episode of a robot: `replayed_belief` with M = E = 1."""
+    if episode.diverged:  # maybe before its first step
+        return belief
     rollouts = as_rollouts(policy, [episode], episode.steps, dtype_of(params))
-    return belief_after(policy, params, belief, rollouts)
+    return replayed_belief(policy, params, belief, rollouts)
 
 
 def with_costs(collections: Sequence[Collected], full: int, limits: Limits) -> list[Rollouts]:

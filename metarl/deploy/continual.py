@@ -6,14 +6,16 @@ ratios. So the stream has two kinds of episodes: *probes*, by the meta-policy wi
 from which every adaptation starts anew, without a trace of an earlier robot; and *acting*, by the
 adapted policy without noise. It probes at the start and whenever the return of acting shows a
 change of the robot.
+
+A policy that adapts by its memory alone needs no probes: see `metarl.deploy.live`.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -22,9 +24,14 @@ from metarl.deploy.adapt import adaptation_generators, adapted_policy, plain_siz
 from metarl.deploy.check import REFERENCE, off_usual, worse_than_probing
 from metarl.deploy.collected import Collected, Exploration, collected, with_costs
 from metarl.deploy.episodes import Episode
-from metarl.deploy.gradient_step import AdaptationNotFiniteError, RobotSteps
+from metarl.deploy.gradient_step import (
+    AdaptationNotFiniteError,
+    RobotSteps,
+    adapts_by_belief_alone,
+)
 from metarl.deploy.gym_rollouts import check_env, run_episode, time_limit
 from metarl.deploy.limits import NO_LIMITS, Limits, check_limits, stop_costs
+from metarl.deploy.live import LiveTrial, StreamEpisode
 from metarl.deploy.observation_check import warn_of_other_observations
 from metarl.deploy.policy import MetaPolicy
 from metarl.deploy.trial import RobotTrial
@@ -33,38 +40,14 @@ from metarl.rollouts.data import joined_episodes
 from metarl_envs import InputError
 from metarl_envs.inputs.numbers import real, whole
 
+WINDOW = 5
+"""Probes of each gradient step, unless given."""
 REMEMBERED = 20
 """Acting episodes that the next one is compared with."""
 IN_A_ROW = 2
 """Bad acting episodes that make a change: a robot that stumbles now and then is the same robot."""
 FAILURES = 2
 """Adaptations in a row that leave acting worse than probing, after which the stream settles."""
-
-
-@dataclass(frozen=True)
-class StreamEpisode:
-    """One episode of a stream."""
-
-    index: int
-    """From 0."""
-    kind: Literal["probe", "act"]
-    step: int
-    """Gradient steps behind the policy that acted."""
-    returned: float
-    """As earned; NaN if it diverged."""
-    episode: Episode = field(repr=False)
-    """Its data."""
-    adapted: bool = False
-    """The policy was adapted anew after it."""
-    change: str = ""
-    """Sign that the robot has changed; "" without."""
-    settled: bool = False
-    """Adapting has not paid: the meta-policy acts from here on, until the robot changes."""
-
-    @property
-    def stopped(self) -> bool:
-        """True if a limit stopped it."""
-        return bool(self.episode.stopped)
 
 
 class ContinualAdapter:
@@ -78,13 +61,15 @@ class ContinualAdapter:
 
     Returns are compared with the cost of stops (`metarl.deploy.limits.stop_costs`). An error of the
     environment leaves the stream as it was, with all of its episodes.
+
+    With a policy that adapts by its memory alone all episodes are acting ones of a single trial.
     """
 
     def __init__(
         self,
         policy: MetaPolicy,
         *,
-        window: int = 5,
+        window: int | None = None,
         steps: int | None = None,
         probe_every: int = 0,
         alarm: float = 8.0,
@@ -94,8 +79,8 @@ class ContinualAdapter:
         """Start with no episode.
 
         Args:
-            policy: meta-trained, and not adapted.
-            window: number of last episodes for each gradient step, >= 2.
+            policy: meta-trained, and not adapted, unless by its memory alone.
+            window: number of last episodes for each gradient step, >= 2; None: 5.
             steps: gradient steps, >= 1; None: as many as the policy was trained for.
             probe_every: acting episodes after which one probe for each step replaces the oldest of
                 its window, and the policy is adapted anew: for changes that the return does not
@@ -106,9 +91,19 @@ class ContinualAdapter:
             seed: fixes the action noise, and is given to the environment's first reset.
 
         Raises:
-            InputError: for a value out of its range, or a policy that is already adapted.
+            InputError: for a value out of its range, a policy that is already adapted, or settings
+                of probes for a policy that needs none.
         """
-        window, steps = plain_sizes(policy.saved, whole("window", window, 2), steps)
+        live = adapts_by_belief_alone(policy.saved)
+        given = {"window": window, "steps": steps, "probe_every": probe_every or None}
+        if live and (named := [name for name, value in given.items() if value is not None]):
+            raise InputError(
+                f"{named[0]} = {given[named[0]]}: this policy adapts at every step, by its memory, "
+                "so a stream needs no probes; leave it out"
+            )
+        window, steps = plain_sizes(
+            policy.saved, whole("window", WINDOW if window is None else window, 2), steps
+        )
         self._probe_every, self._alarm = whole("probe_every", probe_every, 0), real("alarm", alarm)
         if not self._alarm > 0:
             raise InputError(f"alarm = {alarm}: must be greater than 0")
@@ -118,12 +113,13 @@ class ContinualAdapter:
                 "limits.good_return and limits.check_episodes are for a single adaptation; leave "
                 "them out: a stream judges its returns itself"
             )
-        if policy.adapted is not None:
+        if policy.adapted is not None and not live:
             raise InputError("the policy is adapted already: a stream starts from a meta-policy")
         self._limits, self._inner = limits, RobotSteps.within(limits, policy.saved, window, steps)
         self._saved = self._inner.saved
         self._seed: int | None = whole("seed", seed, 0)
         _, self._noise = adaptation_generators(self._seed)
+        self._trial = LiveTrial(self._saved, limits) if live else None
         self._count = self._diverged = self._failures = 0
         self._settled = False
         self._windows: list[deque[Collected]] = [deque(maxlen=window) for _ in range(steps)]
@@ -151,6 +147,8 @@ class ContinualAdapter:
             "stream_episodes": self._count,
             "limits": {"given": self._limits.describe()},
         }
+        if self._trial is not None:
+            return MetaPolicy(self._trial.adapted(report))
         return MetaPolicy(adapted_policy(self._saved, self._params[-1], report))
 
     def episode(self, env: gymnasium.Env[Any, Any]) -> StreamEpisode:
@@ -162,7 +160,12 @@ class ContinualAdapter:
         """
         check_env(self._saved.policy, env)
         full = time_limit(env, self._saved.config.horizon)
-        record = self._probe(env, self._missing[0], full) if self._missing else self._act(env, full)
+        if self._trial is not None:
+            record = self._trial.episode(env, self._count, self._seed)
+        elif self._missing:
+            record = self._probe(env, self._missing[0], full)
+        else:
+            record = self._act(env, full)
         self._count += 1
         self._seed = None
         return record

@@ -62,7 +62,8 @@ class MetaPolicy:
         """Adapt to the task of `env`, with `episodes` episodes before each gradient step.
 
         Runs `episodes * steps` episodes, each to its end or to the training horizon. Resets name no
-        task.
+        task. For a policy with a memory they are one trial, in order, and the result goes on from
+        what it knows then; where nothing else adapts, there is no step and no action noise.
 
         Args:
             env: any environment with the policy's spaces.

@@ -24,7 +24,7 @@ class AdaptationSession:
 
     In turn `act` and `observe`, from the start of each episode until `observe` returns True; then
     the robot goes back to its start. Once the session is `ready`, `adapt` gives the policy. All
-    limits hold as in `MetaPolicy.adapt`.
+    limits hold as in `MetaPolicy.adapt`. Without an end: `metarl.RobotTrial`.
     """
 
     def __init__(

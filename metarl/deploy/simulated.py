@@ -18,13 +18,14 @@ from metarl.deploy.adapt import (
     adapted_policy,
     plain_sizes,
 )
-from metarl.deploy.collected import belief_after
+from metarl.deploy.collected import replayed_belief
 from metarl.deploy.gradient_step import NOT_FINITE, adapts_by_belief_alone
 from metarl.errors import NonFiniteUpdateError
 from metarl.evaluation.evaluate import CPU, mean_quantity, mean_returns
 from metarl.evaluation.labels import quantity_label, task_text
+from metarl.evaluation.trials import belief_after
 from metarl.methods.setup import env_of, family_of, inner_loop_of
-from metarl.policies.belief import Belief, where
+from metarl.policies.belief import Belief
 from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts, joined_episodes
@@ -103,6 +104,7 @@ def adapt_to_task(
 
     Given the rollouts, the same arithmetic as `MetaPolicy.adapt` without limits. It adapts with
     action noise, and measures as a policy is deployed: by the mean action, on episodes of its own.
+    The episodes of a policy with a memory follow one another in one world, as one trial.
 
     Args:
         saved: the policy.
@@ -191,7 +193,7 @@ class SimulatedTrial:
         explore = not adapts_by_belief_alone(self._saved)
         for _ in range(self._episodes):
             one = self._collect(params, explore=explore, belief=belief).to(self._device)
-            belief = where(~one.diverged, one.belief, belief)
+            belief = belief_after(one)
             self._lived.append(one)
         return joined_episodes(self._lived[-self._episodes :])
 
@@ -199,7 +201,7 @@ class SimulatedTrial:
         """Belief of parameters (1, ...) about the episodes of the first steps, (1, 1, ...)."""
         belief = self._begun
         for one in self._lived[: steps * self._episodes]:
-            belief = belief_after(self._saved.policy, params, belief, one)
+            belief = replayed_belief(self._saved.policy, params, belief, one)
         return belief
 
     def describe(self) -> dict[str, Any]:

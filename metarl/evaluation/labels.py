@@ -70,7 +70,7 @@ NO_CONTROL = "no control: every task needs another one to take adapted parameter
 
 
 def carried(gradient_steps: int, *, remembers: bool) -> str:
-    """What a policy carries from one episode of a trial to the next, in words."""
+    """Parts of a policy that go from one episode of a trial to the next, in words."""
     if remembers:
         return "belief and adapted parameters" if gradient_steps else "belief"
     return "adapted parameters" if gradient_steps else "nothing"

@@ -162,7 +162,7 @@ class Evaluation:
 
     @property
     def carries(self) -> str:
-        """What the policy carries from one episode to the next, in words."""
+        """Parts of the policy that go from one episode to the next, in words."""
         return carried(self.schedule[-1][0] if self.adapts else 0, remembers=self.remembers)
 
     def over_episodes(self) -> Evaluation:

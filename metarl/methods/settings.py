@@ -28,7 +28,6 @@ COMMON = (
     "outer.trial_episodes",
     "outer.teacher_share",
     "outer.reinforcement_share",
-    "outer.student_rate",
     "policy.encoder",
     "policy.memory_size",
     "policy.observe_reward",

@@ -9,53 +9,21 @@ Axes: C collections, N worlds, L steps.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
 from metarl.adaptation.adam import adam_step
+from metarl.outer.replay import num_replayed, replayed
 from metarl.outer.trial_ppo import clipped_gradient, leaves, prefixed, without_prefix
 from metarl.policies.memory import MemoryPolicy
 from metarl.policies.params import Params, expand, learned
 from metarl.rollouts.trials import Trial
 
 Targets = Literal["actions", "latents", "both"]
-REPLAY, START, COUNT = "replay.", "replay.start.", "replay.count"
 ACTION, LATENT = "target.action", "target.latent"
 ADAM = "imitation_adam."
-
-
-def replay_of(trial: Trial, targets: Mapping[str, Tensor], collections: int) -> Params:
-    """An empty replay for so many collections like this one."""
-    entries = _entries(trial, targets)
-    held = {
-        REPLAY + name: value.new_zeros(collections, *value.shape[1:])
-        for name, value in entries.items()
-    }
-    return held | {COUNT: torch.zeros((), dtype=torch.long)}
-
-
-def with_collection(state: Params, trial: Trial, targets: Mapping[str, Tensor]) -> Params:
-    """The replay with one more collection, in the place of the oldest if it is full."""
-    state = dict(state)
-    count = int(state[COUNT])
-    for name, value in _entries(trial, targets).items():
-        held = state[REPLAY + name].clone()
-        held[count % len(held)] = value[0]
-        state[REPLAY + name] = held
-    return state | {COUNT: torch.tensor(count + 1)}
-
-
-def replayed(state: Mapping[str, Tensor], which: Tensor) -> tuple[Trial, Params]:
-    """Trials of the replay by their numbers (n,), counted over collections and worlds."""
-    held = without_prefix(REPLAY, {n: v for n, v in state.items() if n != COUNT})
-    chosen = {name: value.flatten(0, 1)[which].unsqueeze(0) for name, value in held.items()}
-    start = without_prefix("start.", chosen)
-    own = {f.name: chosen[f.name] for f in fields(Trial) if f.name != "start"}
-    targets = {name: chosen[name] for name in (ACTION, LATENT) if name in chosen}
-    return Trial(**own, start=start), targets
 
 
 def imitate(
@@ -87,8 +55,7 @@ def imitate(
         Parameters, training state, metrics.
     """
     adam, moving = without_prefix(ADAM, training), learned(params)
-    collections, worlds = training[REPLAY + "valid"].shape[:2]
-    filled = min(int(training[COUNT]), collections) * worlds
+    filled, worlds = num_replayed(training)
     errors, norms = [], []
     for _ in range(passes):
         drawn = torch.randperm(filled, generator=generator)[:worlds]
@@ -126,9 +93,3 @@ def distance(
         error = latents - wanted[LATENT]
         total = total + (error.square() * weight).sum()
     return total
-
-
-def _entries(trial: Trial, targets: Mapping[str, Tensor]) -> Params:
-    """Tensors of a collection by name, each (1, N, ...)."""
-    own = {name: value for name, value in vars(trial).items() if name != "start"}
-    return own | {"start." + name: value for name, value in trial.start.items()} | dict(targets)

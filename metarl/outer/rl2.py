@@ -10,11 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from metarl.adaptation.base import Adaptation
-from metarl.outer.continued import no_trials, trials_after, trials_now
-from metarl.outer.critic import Critic
+from metarl.outer.continued import trials_after
 from metarl.outer.learner import (
     Learner,
     LearnerParts,
@@ -25,14 +22,19 @@ from metarl.outer.learner import (
 )
 from metarl.outer.meta_gradient import CPU, update_normaliser
 from metarl.outer.state import Generators, TrainState
+from metarl.outer.stretches import (
+    collect_stretch,
+    critic_of,
+    fresh_trials,
+    standing_still,
+    with_memory,
+)
 from metarl.outer.trial_ppo import Actor, PpoSettings, paced, ppo_update
 from metarl.policies.base import Policy
-from metarl.policies.belief import Belief, where
-from metarl.policies.memory import MemoryPolicy
-from metarl.policies.params import Params, expand, to
+from metarl.policies.params import to
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.trials import Change, TrialExperience, collect_trial
-from metarl_envs import InputError, Tasks
+from metarl.rollouts.trials import TrialExperience
+from metarl_envs import Tasks
 from metarl_envs.inputs.numbers import Count, Natural, Share
 
 
@@ -41,7 +43,7 @@ class Rl2(PpoSettings, LearnerSettings):
     """PPO over trials of a policy with a memory."""
 
     trial_episodes: Count = 2
-    """Episodes of a trial in an iteration, >= 1; gradients pass through all of them."""
+    """Episodes of a trial in an iteration, >= 1. Gradients pass through all of them."""
     goes_on: Share = 0.0
     """Probability that a trial goes on in the next iteration, in [0, 1]."""
     changes: Share = 0.0
@@ -80,7 +82,7 @@ class Rl2Learner(Learner[TrialExperience]):
 
     def init(self, seed: int) -> TrainState:
         generators = Generators.from_seed(seed)
-        params = self.policy.init(generators.init)
+        params = standing_still(self.policy, generators.init)
         training = self._actor.init_training(params, generators.init)
         return TrainState(params, generators, training | fresh_trials(self._parts, params))
 
@@ -107,81 +109,3 @@ class Rl2Learner(Learner[TrialExperience]):
             experience.tasks, experience.belief, settings.goes_on, state.generators.order
         )
         return Update(params, training, metrics)
-
-
-def with_memory(policy: Policy) -> MemoryPolicy:
-    """The policy, for learners that need a memory.
-
-    Raises:
-        InputError: for another kind.
-    """
-    if not isinstance(policy, MemoryPolicy):
-        raise InputError(
-            f"policy of type {type(policy).__name__}: adapting within an episode needs a memory; "
-            "use a policy of kind memory"
-        )
-    return policy
-
-
-def critic_of(parts: LearnerParts, knowledge: Literal["memory", "task"]) -> Critic:
-    """The critic of a policy with a memory."""
-    policy = with_memory(parts.policy)
-    if knowledge == "memory":
-        return Critic(policy.observation_size, memory=policy)
-    return Critic(
-        policy.observation_size,
-        features=parts.family.task_features(parts.family.nominal_tasks()).shape[1],
-        summary=policy.config.memory_size,
-    )
-
-
-def fresh_trials(parts: LearnerParts, params: Params) -> Params:
-    """State of trials before the first iteration."""
-    return no_trials(parts.family.nominal_tasks(parts.worlds[0]), begun(parts, params))
-
-
-def begun(parts: LearnerParts, params: Params) -> Belief:
-    """The belief at the start of every trial, each (M, E, ...)."""
-    M, E = parts.worlds
-    fresh = parts.policy.begin(expand(params, 1), M * E)
-    return {name: value.reshape(M, E, *value.shape[2:]) for name, value in fresh.items()}
-
-
-def collect_stretch(
-    collector: Collector,
-    parts: LearnerParts,
-    state: TrainState,
-    fresh: Tasks,
-    num_episodes: int,
-    changes: float,
-) -> TrialExperience:
-    """The next episodes of the trials that go on, and of fresh ones in the other tasks' place.
-
-    Args:
-        collector: of the environment.
-        parts: of the learner.
-        state: of training.
-        fresh: M tasks.
-        num_episodes: n.
-        changes: share of the trials whose task changes, all at the same random step.
-    """
-    rng = state.generators
-    tasks, belief = trials_now(state.optimizer, fresh, begun(parts, state.params))
-    change = None
-    if changes:
-        M = parts.worlds[0]
-        at = int(torch.randint(1, num_episodes * parts.horizon, (), generator=rng.order))
-        others = parts.family.sample_tasks(M, rng.tasks, "train").values
-        changed = torch.rand(M, generator=rng.order) < changes
-        change = Change(at, Tasks(where(changed, dict(others), dict(tasks.values))))
-    return collect_trial(
-        collector,
-        state.params,
-        tasks,
-        parts.family.task_features,
-        num_episodes,
-        rng.resets,
-        rng.actions,
-        belief,
-        change,
-    )

@@ -13,7 +13,7 @@ Three phases in one run, each a share of its iterations:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -28,8 +28,6 @@ from metarl.outer.imitation import (
     LATENT,
     Targets,
     imitate,
-    replay_of,
-    with_collection,
 )
 from metarl.outer.learner import (
     Learner,
@@ -40,19 +38,28 @@ from metarl.outer.learner import (
     check_unadapted,
 )
 from metarl.outer.meta_gradient import CPU
-from metarl.outer.rl2 import begun, collect_stretch, critic_of, fresh_trials, with_memory
+from metarl.outer.replay import replay_of, with_collection
 from metarl.outer.state import Generators, TrainState
+from metarl.outer.stretches import (
+    collect_stretch,
+    critic_of,
+    drawn_change,
+    empty_trial,
+    fresh_trials,
+    with_memory,
+)
 from metarl.outer.trial_ppo import Actor, PpoSettings, paced, ppo_update, prefixed, without_prefix
 from metarl.policies.base import Policy
+from metarl.policies.belief import Belief
 from metarl.policies.mlp import Activation, MlpConfig
 from metarl.policies.normaliser import Statistics
-from metarl.policies.params import Params, expand, learned, to
+from metarl.policies.params import Params, expand, layers, learned, to
 from metarl.policies.privileged import TASK_FEATURES, PrivilegedPolicy
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.data import Rollouts
-from metarl.rollouts.trials import Trial, TrialExperience, collect_trial, joined
+from metarl.rollouts.stepping import TaskChange
+from metarl.rollouts.trials import Trial, TrialExperience, collect_trial
 from metarl_envs import InputError, Tasks
-from metarl_envs.inputs.numbers import Count, Natural, Positive, PositiveShare, Share
+from metarl_envs.inputs.numbers import Count, Natural, Positive, Range, Share
 
 TEACHER, TEACHER_PPO, STUDENT_PPO = "teacher.", "teacher_ppo.", "student_ppo."
 PhaseName = Literal["teacher", "imitation", "reinforcement"]
@@ -64,19 +71,19 @@ class TeacherStudent(LearnerSettings):
     """PPO of a teacher, imitation by a student, PPO of the student."""
 
     teacher_share: Share = 0.5
-    """Share of the iterations that train the teacher, in [0, 1]; 0 with a given teacher."""
+    """Teacher's share of iterations, in [0, 1]. They are the first ones; 0 with a given one."""
     reinforcement_share: Share = 0.0
-    """Share of the iterations, the last ones, that are PPO of the student, in [0, 1]."""
+    """PPO's share of iterations, in [0, 1]. They are the last ones, and the student's."""
     trial_episodes: Count = 2
-    """Episodes of a trial in an iteration of the student, >= 1; gradients pass through all."""
+    """Episodes of a trial in an iteration, >= 1. Gradients pass through all of them."""
     goes_on: Share = 0.5
     """Probability that a student's trial goes on in the next iteration, in [0, 1]: the lengths of
     trials are random, so that its belief holds beyond `trial_episodes`."""
     changes: Share = 0.0
-    """Share of the student's trials whose task changes in an iteration, at a random step, in
-    [0, 1]: for robots that break in mid-life."""
+    """Share of the trials, the teacher's too, whose task changes in an iteration, at a random step,
+    in [0, 1]: for robots that break in mid-life."""
     imitate: Targets = "actions"
-    """What the student takes over from the teacher: its mean actions, its latents, or both."""
+    """Targets of the student: the teacher's mean actions, its latents, or both."""
     teacher_sizes: tuple[Count, ...] = (64, 64)
     """Units of each hidden layer of the teacher."""
     teacher_activation: Activation = "tanh"
@@ -103,8 +110,8 @@ class TeacherStudent(LearnerSettings):
     """Passes of the student's PPO over the data of an iteration, >= 1."""
     critic_first: Natural = 8
     """Iterations of the student's PPO in which its critic alone learns, >= 0."""
-    clip: PositiveShare = 0.2
-    """Bound on |ratio - 1| of likelihood ratios, in (0, 1]."""
+    clip: Annotated[float, Range(gt=0, lt=1)] = 0.2
+    """Bound on |ratio - 1| of likelihood ratios, in (0, 1)."""
 
     def __post_init__(self) -> None:
         if self.teacher_share + self.reinforcement_share >= 1:
@@ -196,7 +203,7 @@ class TeacherStudentLearner(Learner[TrialExperience]):
         own |= prefixed(TEACHER_PPO, self._teacher_actor.init_training(teacher, generators.init))
         own |= prefixed(STUDENT_PPO, self._actor.init_training(params, generators.init))
         own |= prefixed(ADAM, init_adam(learned(params)))
-        trial = self._empty_trial(params)
+        trial = empty_trial(self._parts, params, self._settings.trial_episodes)
         own |= replay_of(trial, self._targets(own, trial), self._settings.collections)
         return TrainState(params, generators, own | fresh_trials(self._parts, params))
 
@@ -205,16 +212,18 @@ class TeacherStudentLearner(Learner[TrialExperience]):
         if phase != "teacher":
             length, changes = self._settings.trial_episodes, self._settings.changes
             return collect_stretch(collector, self._parts, state, tasks, length, changes)
-        features = self._features(tasks).float().unsqueeze(1)
+        rng, (M, E), length = state.generators, self._parts.worlds, self._parts.horizon
+        change = drawn_change(self._parts, state, tasks, length, self._settings.changes)
         return collect_trial(
             self._collector_of_teacher(collector),
             without_prefix(TEACHER, state.optimizer),
             tasks,
             self._features,
             1,
-            state.generators.resets,
-            state.generators.actions,
-            {TASK_FEATURES: features.expand(*self._parts.worlds, -1)},
+            rng.resets,
+            rng.actions,
+            self._task_belief(tasks, (M, E)),
+            change and (change[0], TaskChange(change[1], self._task_belief(change[1], (1, M * E)))),
         )
 
     def update(self, state: TrainState, experience: TrialExperience) -> Update:
@@ -263,12 +272,12 @@ class TeacherStudentLearner(Learner[TrialExperience]):
         teacher, O = without_prefix(TEACHER, own), self._student.observation_size
         known, params = self._teacher.statistics(teacher), dict(params)
         latent = self._student.config.latent_size > 0
-        if known is not None and (latent or not params["obs_count"].any()):
+        own_known = self._student.statistics(params)
+        if known and (latent or (own_known and not own_known.samples.any())):
             mean, variance, samples = known
             params |= Statistics(mean[:O].clone(), variance[:O].clone(), samples.clone()).entries()
         if latent:
-            head = {n: v.clone() for n, v in teacher.items() if n.startswith(("weight_", "bias_"))}
-            params |= head
+            params |= {name: value.clone() for name, value in layers(teacher).items()}
         return params
 
     def _teach(
@@ -346,26 +355,11 @@ class TeacherStudentLearner(Learner[TrialExperience]):
     def _phase(self, state: TrainState) -> tuple[PhaseName, int, int]:
         return self._settings.phase(state.iteration, self._parts.iterations)
 
+    def _task_belief(self, tasks: Tasks, worlds: tuple[int, int]) -> Belief:
+        """The teacher's belief: the features of the true task in every world."""
+        features = self._features(tasks).float()
+        times = worlds[0] * worlds[1] // len(tasks)
+        return {TASK_FEATURES: features.repeat_interleave(times, dim=0).reshape(*worlds, -1)}
+
     def _features(self, tasks: Tasks) -> Tensor:
         return self._parts.family.task_features(tasks)
-
-    def _empty_trial(self, params: Params) -> Trial:
-        """A trial of the student's shapes, for the shapes of what is kept of it."""
-        (M, E), T, n = self._parts.worlds, self._parts.horizon, self._settings.trial_episodes
-        O, A = self._student.observation_size, self._student.action_size
-        steps, flag = (M, E, T), torch.zeros(M, E, T, dtype=torch.bool)
-        empty = Rollouts(
-            observations=torch.zeros(*steps, O),
-            actions=torch.zeros(*steps, A),
-            log_probs=torch.zeros(steps),
-            rewards=torch.zeros(steps),
-            terminated=flag,
-            truncated=flag,
-            valid=flag,
-            final_observations=torch.zeros(M, E, O),
-            quantity=torch.zeros(M, E),
-            diverged=torch.zeros(M, E, dtype=torch.bool),
-        )
-        features = self._features(self._parts.family.nominal_tasks(M))
-        features = features.unsqueeze(1).expand(-1, n * T, -1)
-        return joined([empty] * n, features, begun(self._parts, params))

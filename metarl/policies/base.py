@@ -11,30 +11,19 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
 from metarl.policies.belief import Belief, Episodes, Outcome, outcomes, where
 from metarl.policies.gaussian import Gaussian
+from metarl.policies.graph import Graph, GraphStart, GraphStep
 from metarl.policies.normaliser import Statistics
 from metarl.policies.params import Params, head
 from metarl_envs import InputError, TaskFamily
 from metarl_envs.inputs.numbers import Positive
 from metarl_envs.inputs.plain import PlainFields
-
-
-class Graph(Protocol):
-    """An ONNX graph that is being built."""
-
-    def constant(self, name: str, value: Tensor | float) -> str:
-        """Add a constant; returns its name."""
-        ...
-
-    def then(self, operator: str, source: str, *operands: str) -> str:
-        """Add an operation on named values; returns the result's name."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -198,7 +187,37 @@ class Policy(PlainFields, ABC):
             InputError: by default; a policy with a belief needs more inputs than observations.
         """
         del params, graph, observations
-        raise InputError(f"{type(self).__name__}: cannot be exported as ONNX; use metarl.load")
+        raise InputError(self._not_exported)
+
+    def add_step(
+        self, params: Mapping[str, Tensor], graph: Graph, step: GraphStep
+    ) -> tuple[str, dict[str, str]]:
+        """Add `observe` of the last outcome and then `act` of one policy to an ONNX graph.
+
+        Returns:
+            Name of the mean output, and of each entry of the memory after the step.
+
+        Raises:
+            InputError: by default, naming what can be exported.
+        """
+        del params, graph, step
+        raise InputError(self._not_exported)
+
+    def graph_start(self, belief: Belief) -> GraphStart:
+        """Inputs of `add_step` before the first step, from a belief about one robot, each (...).
+
+        Raises:
+            InputError: as of `add_step`.
+        """
+        del belief
+        raise InputError(self._not_exported)
+
+    @property
+    def _not_exported(self) -> str:
+        return (
+            f"{type(self).__name__}: cannot be exported as ONNX; policies of kind mlp and memory "
+            "(gru, lstm, scan) can; use metarl.load"
+        )
 
     @staticmethod
     def for_family(family: TaskFamily, config: PolicyConfig) -> Policy:
@@ -290,7 +309,7 @@ class Policy(PlainFields, ABC):
     def controls(self, outputs: Tensor) -> Tensor:
         """Outputs (..., A) -> actuator controls: scaled, then clipped to range and limits."""
         middle, half = self.action_range(outputs)
-        controls = middle + half * (outputs / self.config.action_scale).clamp(-1, 1)
+        controls = middle + half * self.squashed(outputs)
         if self.control_limits is None and self.action_middle is None:
             return controls
         limits = self.control_limits or (self.action_low, self.action_high)
@@ -300,7 +319,15 @@ class Policy(PlainFields, ABC):
     def outputs(self, controls: Tensor) -> Tensor:
         """Controls (..., A) -> the outputs behind them, where they were not clipped."""
         middle, half = self.action_range(controls)
-        return (controls - middle) / half * self.config.action_scale
+        return self.unsquashed((controls - middle) / half)
+
+    def squashed(self, outputs: Tensor) -> Tensor:
+        """Outputs (..., A) as shares of half the action range, in [-1, 1]: by default clipped."""
+        return (outputs / self.config.action_scale).clamp(-1, 1)
+
+    def unsquashed(self, shares: Tensor) -> Tensor:
+        """Shares (..., A) of half the action range -> the outputs behind them."""
+        return shares * self.config.action_scale
 
     def sent(self, outputs: Tensor) -> Tensor:
         """Outputs (..., A) after clipping of their controls, as they follow from a robot's log."""

@@ -43,20 +43,27 @@ class Episodes(Protocol):
     @property
     def final_observations(self) -> Tensor: ...  # (M, E, O) or (M, E, n, O)
     @property
+    def features(self) -> Tensor | None: ...  # (M, E, T, F) the true task; None: not known
+    @property
     def start(self) -> Belief: ...  # (M, E, ...) where a trial went on; {}: it began
 
 
 def outcomes(episodes: Episodes, sent: Tensor) -> Iterator[Outcome]:
     """Outcomes of the T steps, whose outputs reached the robot as `sent`, (M, E, T, A)."""
-    rewards, terminated, truncated = episodes.rewards, episodes.terminated, episodes.truncated
+    ends = episodes.terminated, episodes.truncated
+    steps = (sent, episodes.rewards, *ends, next_observations(episodes))
+    return map(Outcome, *(tensor.unbind(2) for tensor in steps))
+
+
+def next_observations(episodes: Episodes) -> Tensor:
+    """The observation after every step, an episode's last one included: (M, E, T, O)."""
     observations = episodes.observations
     M, E, T, O = observations.shape
     final = episodes.final_observations.reshape(M, E, -1, O)
     following = torch.cat([observations[:, :, 1:], final[:, :, -1:]], dim=2)
     final = final.repeat_interleave(T // final.shape[2], dim=2)
-    following = torch.where((terminated | truncated).unsqueeze(-1), final, following)
-    steps = (sent, rewards, terminated, truncated, following)
-    return map(Outcome, *(tensor.unbind(2) for tensor in steps))
+    ended = episodes.terminated | episodes.truncated
+    return torch.where(ended.unsqueeze(-1), final, following)
 
 
 def where(worlds: Tensor, belief: Belief, other: Belief) -> Belief:

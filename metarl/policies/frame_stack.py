@@ -96,6 +96,10 @@ class FrameStackPolicy(Policy):
         stack = self.stacked(belief, outcome.actions, outcome.rewards)
         return belief | {STACK: stack * ~ended[..., None, None]}
 
+    @property
+    def reads_rewards(self) -> bool:
+        return self.config.observe_reward
+
     def distribution(self, params: Mapping[str, Tensor], episodes: Episodes) -> Gaussian:
         """As in `Policy`, by one product for all steps of a task."""
         E, L = episodes.valid.shape[-2:]

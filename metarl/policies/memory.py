@@ -20,7 +20,19 @@ from metarl.policies.encoders import ENCODERS
 from metarl.policies.encoders.base import Encoder
 from metarl.policies.encoders.window import SHORTEST
 from metarl.policies.gaussian import Gaussian
-from metarl.policies.mlp import Activation, forward, init_layers
+from metarl.policies.graph import (
+    Graph,
+    GraphStart,
+    GraphStep,
+    add_layers,
+    add_linear,
+    add_standardised,
+)
+from metarl.policies.mlp import (
+    Activation,
+    forward,
+    init_layers,
+)
 from metarl.policies.params import Params
 from metarl_envs import InputError
 from metarl_envs.inputs.numbers import Count, Natural
@@ -201,6 +213,29 @@ class MemoryPolicy(Policy):
         """Every step as the next one reads it: (M, E, L, A + 2)."""
         ended = episodes.terminated | episodes.truncated
         return self._previous(self.sent(episodes.actions), episodes.rewards, ended)
+
+    def add_step(
+        self, params: Mapping[str, Tensor], graph: Graph, step: GraphStep
+    ) -> tuple[str, dict[str, str]]:
+        then = graph.then
+        standard = add_standardised(graph, step.observation, self.statistics(params))
+        if self.config.observe_reward:
+            size = then("Add", then("Abs", step.reward), graph.constant("one_more", 1.0))
+            reward = then("Mul", then("Sign", step.reward), then("Log", size))
+        else:
+            reward = then("Mul", step.episode_end, graph.constant("unread", 0.0))
+        read = then("Concat", standard, step.action, reward, step.episode_end, axis=1)
+        inputs = then("Elu", add_linear(graph, read, params, EMBED, EMBED_BIAS))
+        summary, memory = self.memory.encoder.add_step(params, graph, step.memory, inputs)
+        if self.config.latent_size:
+            summary = add_linear(graph, summary, params, LATENT, LATENT_BIAS)
+        value = then("Concat", standard, summary, axis=1)
+        return add_layers(graph, value, params, self.config.activation), memory
+
+    def graph_start(self, belief: Belief) -> GraphStart:
+        action, reward, ended = belief[PREVIOUS].split([self.action_size, 1, 1], dim=-1)
+        memory = {name: value for name, value in belief.items() if name != PREVIOUS}
+        return GraphStart(action, reward.sign() * reward.abs().expm1(), ended, memory)
 
     def latent(self, params: Mapping[str, Tensor], summaries: Tensor) -> Tensor:
         """The part of the summary that the head reads: (..., S, H) -> (..., S, Z)."""

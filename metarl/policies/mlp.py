@@ -11,10 +11,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from metarl.policies.base import Graph, Policy, PolicyConfig
+from metarl.policies.base import Policy, PolicyConfig
 from metarl.policies.belief import Belief, Episodes
 from metarl.policies.gaussian import Gaussian
-from metarl.policies.normaliser import CLIP_OBSERVATIONS, VAR_FLOOR, Statistics
+from metarl.policies.graph import Graph, add_layers, add_standardised
+from metarl.policies.normaliser import Statistics
 from metarl.policies.params import Params
 from metarl_envs import InputError
 from metarl_envs.inputs.numbers import Count, Natural
@@ -87,20 +88,9 @@ class GaussianMlpPolicy(Policy):
         return dict(params) | {"bias_0": bias, CONTEXT: torch.zeros_like(params[CONTEXT])}
 
     def add_mean(self, params: Mapping[str, Tensor], graph: Graph, observations: str) -> str:
-        value, params = observations, self.folded(params)
-        if known := self.statistics(params):
-            std = graph.constant("obs_std", (known.variance + VAR_FLOOR).sqrt())
-            value = graph.then("Sub", value, graph.constant("obs_mean", known.mean))
-            value = graph.then("Div", value, std)
-            lowest = graph.constant("lowest", -CLIP_OBSERVATIONS)
-            value = graph.then("Clip", value, lowest, graph.constant("highest", CLIP_OBSERVATIONS))
-        layers = self.layers(params)
-        for i, (weight, bias) in enumerate(layers):
-            names = graph.constant(f"weight_{i}", weight), graph.constant(f"bias_{i}", bias)
-            value = graph.then("Gemm", value, *names)
-            if i < len(layers) - 1:
-                value = graph.then("Tanh" if self.config.activation == "tanh" else "Relu", value)
-        return value
+        params = self.folded(params)
+        value = add_standardised(graph, observations, self.statistics(params))
+        return add_layers(graph, value, params, self.config.activation)
 
     def layers(self, params: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Weight (in, out) and bias (out,) of each linear layer, the last one included."""

@@ -56,6 +56,11 @@ def head(params: Mapping[str, Tensor]) -> tuple[str, str, str]:
     return f"weight_{last}", f"bias_{last}", "log_std"
 
 
+def layers(params: Mapping[str, Tensor]) -> Params:
+    """The linear layers, in order: weights and biases."""
+    return {n: value for n, value in params.items() if n.startswith(("weight_", "bias_"))}
+
+
 def dtype_of(params: Mapping[str, Tensor]) -> torch.dtype:
     """The type that all entries have."""
     return next(iter(params.values())).dtype

@@ -60,8 +60,8 @@ class PrivilegedPolicy(Policy):
 
     def distribution(self, params: Mapping[str, Tensor], episodes: Episodes) -> Gaussian:
         """As in `Policy`, by one product for all steps."""
-        L = episodes.valid.shape[-1]
-        features = episodes.start[TASK_FEATURES].repeat_interleave(L, dim=-2)
+        assert episodes.features is not None, "a teacher's episodes come with their tasks"
+        features = episodes.features.flatten(-3, -2)
         mean = self.mean(params, episodes.observations.flatten(-3, -2), features)
         return Gaussian(
             mean.unflatten(-2, episodes.valid.shape[-2:]), self.log_std(params).unsqueeze(-2)

@@ -22,13 +22,13 @@ from metarl.rollouts.data import Rollouts
 from metarl.rollouts.stepping import (
     Capture,
     CapturedSteps,
+    Changes,
     StepBuffers,
     by_policy,
     run_while_alive,
 )
 from metarl.rollouts.task_env import TaskEnv
 from metarl.rollouts.threads import torch_threads
-from metarl_envs import Tasks
 
 
 def stream_on(device: torch.device, generator: Generator) -> Generator:
@@ -77,7 +77,7 @@ class Collector:
         *,
         explore: bool = True,
         belief: Belief | None = None,
-        changes: Mapping[int, Tasks] | None = None,
+        changes: Changes | None = None,
     ) -> Rollouts:
         """One episode in each of the M x E worlds, task m acting with the m-th parameters.
 
@@ -93,7 +93,7 @@ class Collector:
             explore: add noise to the mean action, as adaptation needs; False: act as when deployed,
                 drawing nothing from `actions`.
             belief: of an earlier collection whose trial goes on; None: a new trial begins.
-            changes: M other tasks from a step on, by its number; they stay set.
+            changes: other tasks from a step on, by its number; they stay set.
         """
         env, policy, device = self.env, self.policy, self.env.device
         M, E, T = env.num_tasks, env.episodes_per_task, env.horizon

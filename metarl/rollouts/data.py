@@ -37,6 +37,11 @@ class Rollouts:
     belief: Belief = field(default_factory=dict)
     """The policy's belief after each episode's last step, each (M, E, ...)."""
 
+    @property
+    def features(self) -> None:
+        """None: policies that act on a task are not given it."""
+        return None
+
     def to(self, device: torch.device) -> Rollouts:
         """The same rollouts on another device."""
         return _each(lambda tensor: tensor.to(device), self)

@@ -6,6 +6,7 @@ Axes: M tasks, E episodes per task, N = M*E worlds, T steps, O observation, A ac
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,18 @@ from metarl.policies.params import Params
 from metarl.rollouts.task_env import EnvStep, TaskEnv
 from metarl_envs import Tasks
 
+
+class TaskChange(NamedTuple):
+    """Other tasks in the midst of an episode."""
+
+    tasks: Tasks  # M
+    known: Belief = {}  # noqa: RUF012 - never changed
+    """Entries of the policy's belief that change with them, as a teacher's that observes the task,
+    each shaped as in the belief of `Policy.act`."""
+
+
+Changes = Mapping[int, TaskChange]
+"""Changes of an episode's tasks, by the step before which they are set."""
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
 """Captures a function over fixed tensors and returns its replay, such as a CUDA graph's launch."""
 
@@ -78,6 +91,11 @@ class StepBuffers:
             self._believe(self._policy.observe(self._params, self.belief, self._outcome(t)))
         self.alive &= ~(step.terminated | step.truncated | step.diverged)
 
+    def know(self, entries: Belief) -> None:
+        """Replace entries of the belief, in every world."""
+        for name, value in entries.items():
+            self.belief[name].copy_(value)
+
     def _outcome(self, t: int | Tensor) -> Outcome:
         """Outcome of step t as `metarl.policies.belief.outcomes` gives it."""
 
@@ -111,7 +129,7 @@ def _write(buffer: Tensor, t: int | Tensor, value: Tensor) -> None:
         buffer.index_copy_(0, t, value.to(buffer.dtype).unsqueeze(0))
 
 
-def run_while_alive(env: TaskEnv, buffers: StepBuffers, changes: Mapping[int, Tasks]) -> int:
+def run_while_alive(env: TaskEnv, buffers: StepBuffers, changes: Changes) -> int:
     """Step from the first observations until no world is alive; returns the number of steps.
 
     For engines on a CPU, where reading `alive` costs nothing.
@@ -124,7 +142,8 @@ def run_while_alive(env: TaskEnv, buffers: StepBuffers, changes: Mapping[int, Ta
     mask = None
     for t in range(env.horizon):
         if t in changes:
-            env.set_tasks(changes[t])
+            env.set_tasks(changes[t].tasks)
+            buffers.know(changes[t].known)
         step = env.step(buffers.act(t), mask)
         buffers.store(t, step, step.observations)
         if not bool(buffers.alive.all()):
@@ -186,7 +205,7 @@ class CapturedSteps:
         noise: Tensor,
         belief: Belief,
         observations: Tensor,
-        changes: Mapping[int, Tasks],
+        changes: Changes,
     ) -> None:
         """T steps from the first observations, (N, O), without waiting for the device.
 
@@ -207,7 +226,8 @@ class CapturedSteps:
         self.buffers.observations[0] = observations
         for t in range(self._env.horizon):
             if t in changes:
-                self._env.set_tasks(changes[t])
+                self._env.set_tasks(changes[t].tasks)
+                self.buffers.know(changes[t].known)
             self._act()
             self._env.simulate()
             self._store()

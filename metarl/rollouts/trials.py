@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -18,6 +17,7 @@ from metarl.policies.belief import Belief, where
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
+from metarl.rollouts.stepping import TaskChange
 from metarl_envs import Tasks
 
 
@@ -79,14 +79,6 @@ def joined(episodes: Sequence[Rollouts], features: Tensor, start: Belief) -> Tri
     )
 
 
-class Change(NamedTuple):
-    """A change of tasks in the midst of a stretch, as when a motor breaks."""
-
-    step: int
-    """Of the stretch's L, from which on they are others; > 0."""
-    tasks: Tasks  # M
-
-
 @dataclass(frozen=True)
 class TrialExperience:
     """Episodes of every world's trial in order, as a learner collects them."""
@@ -124,7 +116,7 @@ def collect_trial(
     resets: Generator,
     actions: Generator,
     belief: Belief,
-    change: Change | None = None,
+    change: tuple[int, TaskChange] | None = None,
 ) -> TrialExperience:
     """n episodes in each world, by one policy with exploration.
 
@@ -136,23 +128,22 @@ def collect_trial(
         num_episodes: n.
         resets, actions: sources of noise.
         belief: before the first episode, each (M, E, ...).
-        change: of the tasks; None: they stay.
+        change: step of the stretch's L before which tasks change, > 0, and the others; None: they
+            stay.
     """
     began, shared = time.perf_counter(), expand(params, 1)
     collector.env.set_tasks(tasks)
-    T, at = collector.env.horizon, change.step if change else 0
+    T = collector.env.horizon
+    at, changed = change or (num_episodes * T, TaskChange(tasks))
     episodes: list[Rollouts] = []
     for n in range(num_episodes):
         before = belief_after(episodes[-1]) if episodes else belief
-        changes = {at % T: change.tasks} if change and at // T == n else {}
+        changes = {at % T: changed} if at // T == n else {}
         episodes.append(collector.collect(shared, resets, actions, belief=before, changes=changes))
-    later = torch.arange(num_episodes * T) >= at if change else torch.zeros(num_episodes * T).bool()
-    after = change.tasks if change else tasks
-    over_time = torch.where(
-        later[:, None], features(after).unsqueeze(1), features(tasks).unsqueeze(1)
-    )
-    trial = joined(episodes, over_time, belief)
-    return TrialExperience(episodes, trial, after, time.perf_counter() - began)
+    later = torch.arange(num_episodes * T).unsqueeze(-1) >= at  # (L, 1)
+    known = [features(one).unsqueeze(1) for one in (changed.tasks, tasks)]  # (M, 1, F)
+    trial = joined(episodes, torch.where(later, *known), belief)
+    return TrialExperience(episodes, trial, changed.tasks, time.perf_counter() - began)
 
 
 def trial_advantages(
@@ -192,27 +183,30 @@ def trial_advantages(
 
 
 def as_steps(trial: Trial, *others: Tensor) -> tuple[Trial, tuple[Tensor, ...]]:
-    """Every step as a world of its own, for a policy whose acts depend on no earlier step.
+    """Every valid step as a world of its own, for a policy that acts on no earlier step.
 
     Args:
         trial: (1, N, L, ...).
         others: more tensors of its steps, (1, N, L).
 
     Returns:
-        The same with axes (1, N*L, 1, ...).
+        The same with axes (1, S, 1, ...) for S valid steps, in order.
     """
-    L = trial.valid.shape[2]
+    L, valid = trial.valid.shape[2], trial.valid.flatten()
+
+    def each(value: Tensor) -> Tensor:
+        return value.repeat_interleave(L, dim=1)[:, valid]
 
     def split(value: Tensor) -> Tensor:
-        return value.flatten(1, 2).unsqueeze(2)
+        return value.flatten(1, 2)[:, valid].unsqueeze(2)
 
     names = ("observations", "actions", "log_probs", "rewards", "terminated", "truncated", "valid")
     steps = replace(
         trial,
         **{name: split(getattr(trial, name)) for name in names},
-        final_observations=trial.final_observations[:, :, -1:].repeat_interleave(L, dim=1),
+        final_observations=each(trial.final_observations[:, :, -1:]),
         features=split(trial.features),
         clock=split(trial.clock),
-        start={name: value.repeat_interleave(L, dim=1) for name, value in trial.start.items()},
+        start={name: each(value) for name, value in trial.start.items()},
     )
     return steps, tuple(map(split, others))

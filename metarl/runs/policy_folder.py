@@ -40,7 +40,7 @@ SCHEMA = 2
 FORMAT = "metarl-policy"
 WEIGHTS = "model.safetensors"
 BELIEF = "belief.safetensors"
-"""Only where a policy goes on from a belief."""
+"""Of a policy that goes on from a belief; other folders have none."""
 CONFIG = "config.json"
 CARD = "README.md"
 

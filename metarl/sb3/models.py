@@ -37,7 +37,8 @@ def from_ppo(
 ) -> MetaPolicy:
     """A policy of ours that takes the actions of SB3's: the same mean, noise and normaliser.
 
-    It does not adapt yet. Saved, it is what `metarl train FAMILY --start FOLDER` begins with.
+    It does not adapt yet. Saved, it is what `metarl train FAMILY --start FOLDER` begins with. A
+    memory, such as the LSTM of SB3-Contrib's RecurrentPPO, is not converted.
 
     Args:
         model: SB3's PPO (or A2C) with `MlpPolicy`, as `PPO.load` returns it.
@@ -54,7 +55,8 @@ def from_ppo(
     if type(sb3_policy) is not ActorCriticPolicy:
         raise InputError(
             f"policy of type {type(sb3_policy).__name__}: only 'MlpPolicy' of PPO and A2C has our "
-            "form, a network of linear layers that reads one vector"
+            "form, a network of linear layers that reads one vector; in place of one with a "
+            "memory, such as RecurrentPPO's, train one here: method rl2 or teacher-student"
         )
     if sb3_policy.use_sde:
         raise InputError(
@@ -93,9 +95,10 @@ def to_ppo(
 ) -> PPO:
     """SB3's PPO that takes the policy's actions in `env`, and whose `learn` goes on from there.
 
-    Mean and noise are the policy's. Observations go in as the environment gives them: a normaliser
-    is part of SB3's policy and stays constant. The critic is fresh, so the first updates are
-    inaccurate; a small `learning_rate` or `target_kl` preserves the adaptation.
+    Mean and noise are the policy's, which must have no memory: SB3's PPO has none, and RecurrentPPO
+    of SB3-Contrib reads no last action, reward and end. Observations go in as the environment gives
+    them: a normaliser is part of SB3's policy and stays constant. The critic is fresh, so the first
+    updates are inaccurate; a small `learning_rate` or `target_kl` preserves the adaptation.
 
     Args:
         policy: adapted or not; parameters of the adaptation itself are left out.

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from metarl.evaluation.trials import remembers
 from metarl.methods.config import TrainConfig
 from metarl.methods.setup import check_machine, device_of, family_of, learner_of, training_env
 from metarl.policies.params import expand, to
@@ -140,7 +141,8 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
     learner = learner_of(config)
     collector = Collector(env, learner.policy)
     state = learner.init(config.seed)
-    rng, start = state.generators, expand(to(state.params, device), M)
+    rng, params = state.generators, to(state.params, device)
+    start = expand(params, 1 if remembers(learner.policy, params) else M)
     num_tasks = config.outer.num_distinct_tasks(M)
     random_controls = _random_controls(family, env, Generator().manual_seed(5))
 

@@ -21,6 +21,7 @@ from metarl_envs import InputError
 
 OF_TEACHER = "outer.teacher_"
 """Beginning of the names of the teacher's settings."""
+NORMALIZE = "policy.normalize_observations"
 
 
 def check_has_teacher(config: TrainConfig) -> None:
@@ -37,17 +38,18 @@ def check_has_teacher(config: TrainConfig) -> None:
 
 
 def with_teacher(
-    folder: Path, config: TrainConfig, state: TrainState, given: Collection[str] = ()
+    folder: Path, config: TrainConfig, begun: TrainState | None, given: Collection[str] = ()
 ) -> tuple[TrainConfig, TrainState]:
     """The training of a student alone, by the teacher in a folder.
 
-    The student has the iterations that the recipe leaves it, unless they were chosen. The teacher's
-    outputs are rescaled to the student's units; no action changes by that.
+    The student has the iterations that the recipe leaves it, and standardises observations as the
+    teacher does, unless these were chosen. The teacher's outputs are rescaled to the student's
+    units; no action changes by that.
 
     Args:
         folder: a run or policy folder of a policy that observes the task.
         config: of the training.
-        state: before its first iteration.
+        begun: a student to go on with; None: a fresh one.
         given: names of the settings that the user chose.
 
     Raises:
@@ -65,6 +67,8 @@ def with_teacher(
         if name.startswith(OF_TEACHER):
             raise InputError(f"{flag(name)}: the teacher is that of {where}; leave it out")
     saved = load_policy(folder)
+    if begun is None and NORMALIZE not in given:
+        config = with_settings(config, {NORMALIZE: saved.config.policy.normalize_observations})
     network = _network(where, saved, config)
     chosen = {
         "teacher_share": 0.0,
@@ -78,10 +82,12 @@ def with_teacher(
     config = with_settings(config, kept)
     learner = learner_of(config)
     assert isinstance(learner, TeacherStudentLearner)
-    fresh = dataclasses.replace(learner.init(config.seed), params=state.params)
+    state = learner.init(config.seed)
+    if begun is not None:
+        state = dataclasses.replace(state, params=begun.params)
     scale = config.policy.action_scale / saved.config.policy.action_scale
     weights = saved.policy.rescaled(saved.policy.folded(saved.params), scale)
-    return config, learner.given_teacher(fresh, weights)
+    return config, learner.given_teacher(state, weights)
 
 
 def _network(where: str, saved: SavedPolicy, config: TrainConfig) -> MlpConfig:
@@ -106,8 +112,8 @@ def _network(where: str, saved: SavedPolicy, config: TrainConfig) -> MlpConfig:
     if student.normalize_observations != network.normalize_observations:
         verb = "standardises" if network.normalize_observations else "does not standardise"
         raise InputError(
-            f"{where}: {verb} its observations, and the student takes that over: add "
-            f"--policy.normalize-observations {network.normalize_observations}"
+            f"{where}: {verb} its observations, and the student must do as it does: "
+            f"{flag(NORMALIZE)} {network.normalize_observations}"
         )
     if isinstance(student, MemoryConfig) and student.latent_size:
         raise InputError(

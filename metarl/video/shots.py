@@ -32,7 +32,7 @@ class Shot:
     labels: tuple[Mapping[str, Any], ...]
     """The same in the film's JSON."""
     charted: Literal["return", "quantity"]
-    """Where adaptation shows: between episodes in the return, within one in the motion."""
+    """Quantity that shows adaptation: between episodes the return, within one the motion."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """Further entries of the film's JSON."""
 

@@ -33,7 +33,11 @@ def test_the_guide_runs_as_printed(tmp_path, monkeypatch, capsys):
         assert total > 200
     assert (tmp_path / "policy.onnx").is_file()
     assert np.abs(names["actions"]).max() <= 0.9 + 1e-6
-    kinds = [line.split()[0] for line in capsys.readouterr().out.splitlines()[-36:]]
+    *printed, live = capsys.readouterr().out.splitlines()
+    assert live == "act"  # the stream of a policy with a memory needs no probes
+    assert names["known"].adapted["trial"] == {"episodes": 2, "steps": 250}
+    assert names["hidden"].shape == (1, 64)
+    kinds = [line.split()[0] for line in printed[-36:]]
     phases = [kinds[i : i + 12] for i in (0, 12, 24)]
     assert phases[0] == ["probe"] * 5 + ["act"] * 7
     assert phases[1] == phases[2] == ["act"] * 2 + ["probe"] * 5 + ["act"] * 5

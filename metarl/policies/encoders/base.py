@@ -13,8 +13,10 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.policies.belief import Belief
+from metarl.policies.graph import Graph
 from metarl.policies.mlp import xavier_uniform
 from metarl.policies.params import Params
+from metarl_envs import InputError
 
 PREFIX = "encoder."
 """Start of the names of an encoder's parameters."""
@@ -48,6 +50,20 @@ class Encoder(ABC):
         self, params: Mapping[str, Tensor], state: Belief, inputs: Tensor
     ) -> tuple[Tensor, Belief]:
         """Summary (M, E, H) after one more step of inputs (M, E, D), and the state after it."""
+
+    def add_step(
+        self, params: Mapping[str, Tensor], graph: Graph, state: Mapping[str, str], inputs: str
+    ) -> tuple[str, dict[str, str]]:
+        """Add `step` of one encoder to an ONNX graph, with the names of its values.
+
+        Raises:
+            InputError: by default.
+        """
+        del params, graph, state, inputs
+        raise InputError(
+            f"encoder {type(self).__name__}: cannot be exported as ONNX; gru, lstm and scan can; "
+            "use metarl.load"
+        )
 
     def scan(self, params: Mapping[str, Tensor], state: Belief, inputs: Tensor) -> Tensor:
         """Summaries (M, E, L, H) after each of L steps of inputs (M, E, L, D)."""

@@ -9,7 +9,15 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.policies.belief import Belief
-from metarl.policies.encoders.base import PREFIX, Encoder, linear, of_one_policy, orthogonal, xavier
+from metarl.policies.encoders.base import (
+    PREFIX,
+    Encoder,
+    linear,
+    of_one_policy,
+    orthogonal,
+    xavier,
+)
+from metarl.policies.graph import Graph, add_parts
 from metarl.policies.params import Params
 
 INPUT, HIDDEN = PREFIX + "input", PREFIX + "hidden"
@@ -40,6 +48,19 @@ class Gru(Encoder):
         update = torch.sigmoid(z + hz)
         candidate = torch.tanh(n + torch.sigmoid(r + hr) * hn)
         hidden = candidate + update * (hidden - candidate)
+        return hidden, {STATE: hidden}
+
+    def add_step(
+        self, params: Mapping[str, Tensor], graph: Graph, state: Mapping[str, str], inputs: str
+    ) -> tuple[str, dict[str, str]]:
+        then, hidden = graph.then, state[STATE]
+        r, z, n = add_parts(graph, inputs, params, INPUT, 3)
+        hr, hz, hn = add_parts(graph, hidden, params, HIDDEN, 3)
+        update = then("Sigmoid", then("Add", z, hz))
+        gated = then("Mul", then("Sigmoid", then("Add", r, hr)), hn)
+        candidate = then("Tanh", then("Add", n, gated))
+        kept = then("Mul", update, then("Sub", hidden, candidate))
+        hidden = then("Add", candidate, kept)
         return hidden, {STATE: hidden}
 
     def scan(self, params: Mapping[str, Tensor], state: Belief, inputs: Tensor) -> Tensor:

@@ -9,7 +9,15 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.policies.belief import Belief
-from metarl.policies.encoders.base import PREFIX, Encoder, linear, of_one_policy, orthogonal, xavier
+from metarl.policies.encoders.base import (
+    PREFIX,
+    Encoder,
+    linear,
+    of_one_policy,
+    orthogonal,
+    xavier,
+)
+from metarl.policies.graph import Graph, add_parts
 from metarl.policies.params import Params
 
 INPUT, INPUT_BIAS, HIDDEN = PREFIX + "input", PREFIX + "input_bias", PREFIX + "hidden"
@@ -43,6 +51,22 @@ class Lstm(Encoder):
         i, f, g, o = gates.chunk(4, dim=-1)
         cell = torch.sigmoid(f) * state[CELL] + torch.sigmoid(i) * torch.tanh(g)
         hidden = torch.sigmoid(o) * torch.tanh(cell)
+        return hidden, {STATE: hidden, CELL: cell}
+
+    def add_step(
+        self, params: Mapping[str, Tensor], graph: Graph, state: Mapping[str, str], inputs: str
+    ) -> tuple[str, dict[str, str]]:
+        then = graph.then
+        recurrent = {HIDDEN: params[HIDDEN], f"{HIDDEN}_bias": 0 * params[INPUT_BIAS]}
+        gates = zip(
+            add_parts(graph, inputs, params, INPUT, 4),
+            add_parts(graph, state[STATE], recurrent, HIDDEN, 4),
+            strict=True,
+        )
+        i, f, g, o = (then("Add", *parts) for parts in gates)
+        kept = then("Mul", then("Sigmoid", f), state[CELL])
+        cell = then("Add", kept, then("Mul", then("Sigmoid", i), then("Tanh", g)))
+        hidden = then("Mul", then("Sigmoid", o), then("Tanh", cell))
         return hidden, {STATE: hidden, CELL: cell}
 
     def scan(self, params: Mapping[str, Tensor], state: Belief, inputs: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch.nn.functional import elu
 
 from metarl.policies.belief import Belief
 from metarl.policies.encoders.base import PREFIX, Encoder, linear, xavier
+from metarl.policies.graph import Graph, add_parts
 from metarl.policies.params import Params
 
 LAYERS = 2
@@ -65,6 +66,20 @@ class Scan(Encoder):
             hidden = torch.addcmul(added, decay, state[_state(layer)])
             after[_state(layer)] = hidden
             x = elu(linear(params, _names(layer)[1], hidden))
+        return x, after
+
+    def add_step(
+        self, params: Mapping[str, Tensor], graph: Graph, state: Mapping[str, str], inputs: str
+    ) -> tuple[str, dict[str, str]]:
+        then, x, after = graph.then, inputs, {}
+        for layer in range(LAYERS):
+            gates, output = _names(layer)
+            gate, candidate = add_parts(graph, x, params, gates, 2)
+            kept = then("Sub", state[_state(layer)], candidate)
+            hidden = then("Add", candidate, then("Mul", then("Sigmoid", gate), kept))
+            after[_state(layer)] = hidden
+            (x,) = add_parts(graph, hidden, params, output, 1)
+            x = then("Elu", x)
         return x, after
 
     def scan(self, params: Mapping[str, Tensor], state: Belief, inputs: Tensor) -> Tensor:

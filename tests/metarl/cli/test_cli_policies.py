@@ -61,7 +61,7 @@ def test_progress_ends_at_its_total(tmp_path, capsys, num_tasks):
     run = run_with(tmp_path / "run", 1)
     sizes = ["--tasks", str(num_tasks), "--episodes", "2", "--sim-threads", "1"]
     assert main(["evaluate", str(run), *sizes]) == 0
-    assert " 15/15  measured extrapolation  left 0:00" in capsys.readouterr().err
+    assert " 27/27  measured extrapolation  left 0:00" in capsys.readouterr().err
 
 
 def test_several_runs_are_compared_on_the_same_tasks(tmp_path, capsys):

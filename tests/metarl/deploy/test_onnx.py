@@ -186,7 +186,7 @@ def test_the_runner_is_short_and_imports_two_libraries():
     assert names == {"json", "sys", "numpy", "onnxruntime"}
     assert not any(isinstance(node, ast.ImportFrom) for node in ast.walk(tree))
     code = {n.lineno for n in ast.walk(tree) if isinstance(n, ast.stmt) and not docstring(n)}
-    assert len(code) <= 26
+    assert len(code) <= 50
 
 
 def docstring(node):

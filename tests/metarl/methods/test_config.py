@@ -14,14 +14,17 @@ from metarl.adaptation.learned_rates import LayerRates
 from metarl.adaptation.none import Unadapted
 from metarl.methods.config import TrainConfig, from_json, settings, to_json, with_settings
 from metarl.methods.families import recipe
-from metarl.methods.setup import device_of, inner_loop_of
+from metarl.methods.setup import check_machine, device_of, inner_loop_of
 from metarl.outer import OUTER_UPDATES
 from metarl.outer.adam import Adam
 from metarl.outer.e_maml import EMaml
 from metarl.outer.maml_pp import MamlPlusPlus
+from metarl.outer.meta_gradient import OuterUpdate
 from metarl.outer.promp import ProMp
 from metarl.outer.reptile import Reptile
+from metarl.outer.rl2 import Rl2
 from metarl.outer.state import Generators
+from metarl.outer.teacher_student import TeacherStudent
 from metarl.outer.trpo import Trpo
 from metarl_envs import InputError
 
@@ -39,7 +42,8 @@ def test_json_round_trip_is_exact():
 def test_json_round_trip_of_everything_registered(registry):
     place = "inner" if registry is ADAPTATIONS else "outer"
     for kind, cls in registry.items():
-        within = kind in ("rl2", "teacher-student")  # these take no adaptation
+        within = registry is OUTER_UPDATES and not issubclass(cls, OuterUpdate)
+        # Learners of adaptation within the episode take no other.
         config = make(**{place: cls()} | ({"inner": Unadapted()} if within else {}))
         data = json.loads(json.dumps(to_json(config)))
         assert data[place]["kind"] == kind
@@ -73,6 +77,8 @@ def test_impossible_values_are_refused_by_name_and_value(field, value):
         (MamlPlusPlus, {"inner_kl_penalty": -1.0, "multi_step_until": 1.1}),
         (Adam, {"learning_rate": 0.0}),
         (Reptile, {"outer_lr": 0.0}),
+        (Rl2, {"trial_episodes": 0, "clip": 1.0, "goes_on": 1.5, "entropy": -0.1}),
+        (TeacherStudent, {"teacher_rate": 0.0, "passes": 0, "clip": 1.0, "teacher_share": -0.1}),
     ],
 )
 def test_impossible_settings_of_the_loops_are_refused(config, values):
@@ -216,3 +222,17 @@ def test_generators_are_independent_and_continue_from_a_saved_state():
         torch.rand(4, generator=Generators.from_seed(8).tasks),
         torch.rand(4, generator=Generators.from_seed(7).tasks),
     )
+
+
+def test_collections_that_a_learner_keeps_count_as_memory(monkeypatch):
+    """128 x 100 steps of navigation take 14 numbers each: 2 collections, or 6 + 1 of 2 each."""
+    names = {"meta_batch_size": 128, "horizon": 100}
+    rl2, student = (
+        dataclasses.replace(recipe("navigation", method), **names)
+        for method in ("rl2", "teacher-student")
+    )
+    assert rl2.outer.collections_held(1) == 2 and student.outer.collections_held(1) == 14
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 5_000_000}.__getitem__)
+    check_machine(rl2)  # 1.4 MB
+    with pytest.raises(InputError, match=r"100 steps x 14 collections need more than"):
+        check_machine(student)  # 10 MB

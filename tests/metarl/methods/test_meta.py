@@ -109,7 +109,7 @@ def test_an_unknown_method_is_refused_with_the_nearest_name():
         recipe("navigation", "prom")
 
 
-@pytest.mark.parametrize("method", ["teacher-student", "rl2"])
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in BETWEEN_EPISODES])
 def test_a_memory_reads_the_reward_only_where_something_hidden_may_show_in_it_alone(method):
     for family, expected in (("navigation", True), ("hopper-dynamics", False)):
         assert recipe(family, method).policy.observe_reward is expected

@@ -1,4 +1,4 @@
-"""Imitation: its distance by hand, the parameters that it reaches, and the ring of collections."""
+"""Imitation: its distance by hand, and the parameters that it reaches."""
 
 from __future__ import annotations
 
@@ -6,22 +6,12 @@ import dataclasses
 
 import pytest
 import torch
-from support.trials import NUM_WORLDS, A, double, memory_policy, random, some_trial
+from support.trials import A, double, memory_policy, random, some_trial
 from torch import Generator
 
 from metarl.adaptation.adam import init_adam
-from metarl.outer.imitation import (
-    ACTION,
-    ADAM,
-    COUNT,
-    LATENT,
-    REPLAY,
-    distance,
-    imitate,
-    replay_of,
-    replayed,
-    with_collection,
-)
+from metarl.outer.imitation import ACTION, ADAM, LATENT, distance, imitate
+from metarl.outer.replay import replay_of, with_collection
 from metarl.outer.trial_ppo import leaves, prefixed
 from metarl.policies.params import expand, learned
 
@@ -86,32 +76,6 @@ def test_actions_count_in_half_ranges():
         wide, expand(params, 1), scaled, wanted | {ACTION: 10 * wanted[ACTION]}, "actions"
     )
     torch.testing.assert_close(found, expected)
-
-
-def test_the_ring_keeps_the_last_collections_whole():
-    trials = [collection(seed) for seed in range(0, 400, 100)]
-    state = replay_of(*trials[0], 3)
-    assert int(state[COUNT]) == 0 and not state[f"{REPLAY}valid"].any()
-    for kept in trials:
-        before = dict(state)
-        state = with_collection(state, *kept)
-        assert before is not state and int(state[COUNT]) == int(before[COUNT]) + 1
-    # The fourth is in the place of the first.
-    for place, (trial, wanted) in enumerate([trials[3], trials[1], trials[2]]):
-        worlds = torch.arange(NUM_WORLDS)
-        found, targets = replayed(state, place * NUM_WORLDS + worlds)
-        for name, value in vars(trial).items():
-            if name != "start":
-                assert torch.equal(getattr(found, name), value), name
-        for name, value in trial.start.items():
-            assert torch.equal(found.start[name], value), name
-        assert targets.keys() == wanted.keys()
-        assert all(torch.equal(targets[name], value) for name, value in wanted.items())
-    mixed, targets = replayed(state, torch.tensor([NUM_WORLDS + 2, 1]))
-    assert torch.equal(mixed.rewards[0, 0], trials[1][0].rewards[0, 2])
-    assert torch.equal(mixed.start["hidden"][0, 1], trials[3][0].start["hidden"][0, 1])
-    assert torch.equal(targets[LATENT][0], torch.stack([trials[1][1][LATENT][0, 2],
-                                                        trials[3][1][LATENT][0, 1]]))  # fmt: skip
 
 
 def test_adam_follows_the_distance_and_draws_from_what_is_there():

@@ -7,7 +7,8 @@ from metarl.methods.families import recipe
 from metarl.methods.setup import family_of, policy_of, training_env
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.trials import Change, collect_trial
+from metarl.rollouts.stepping import TaskChange
+from metarl.rollouts.trials import collect_trial
 
 T, AT = 6, 8
 
@@ -25,7 +26,7 @@ def lived(change):
     others = family.sample_tasks(3, torch.Generator().manual_seed(2), "train")
     begun = policy.begin(expand(params, 3), 1)
     streams = torch.Generator().manual_seed(3), torch.Generator().manual_seed(4)
-    change = Change(AT, others) if change else None
+    change = (AT, TaskChange(others)) if change else None
     experience = collect_trial(
         collector, params, tasks, family.task_features, 2, *streams, begun, change
     )

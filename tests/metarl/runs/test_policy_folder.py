@@ -10,6 +10,7 @@ import struct
 import pytest
 import safetensors.torch
 import torch
+from support.tiny_memory import tiny_memory
 from support.tiny_runs import TINY, edit_json, state_at
 
 from metarl.adaptation.learned_rates import MetaSgd
@@ -196,3 +197,24 @@ def test_a_policy_is_written_over_an_older_one(tmp_path):
             tmp_path / "p", SavedPolicy(POLICY, state_at(iteration).params, TINY, {"n": iteration})
         )
     assert load_policy(tmp_path / "p").metadata["n"] == 2
+
+
+def test_a_belief_is_saved_checked_and_replaced_with_its_policy(tmp_path):
+    saved = tiny_memory()
+    belief = {name: torch.rand(value.shape[1:]) for name, value in saved.begin(1).items()}
+    folder = save_policy(tmp_path / "policy", dataclasses.replace(saved, belief=belief))
+    read = load_policy(folder).belief
+    assert read.keys() == belief.keys()
+    assert all(torch.equal(read[name], value) for name, value in belief.items())
+    path = folder / "belief.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"\x01")
+    with pytest.raises(RunError, match=r"belief\.safetensors: its sha256 is not the recorded one"):
+        load_policy(folder)
+    path.unlink()
+    with pytest.raises(RunError, match=r"belief\.safetensors: no such file"):
+        load_policy(folder)
+    path.write_bytes(whole)
+    save_policy(folder, saved)
+    assert not path.exists()
+    assert load_policy(folder).belief == {}

@@ -10,6 +10,7 @@ pytest.importorskip("stable_baselines3")
 
 from gymnasium.spaces import Box, Discrete
 from stable_baselines3 import A2C, PPO, SAC
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 from support.sb3_models import CLOSE, SMALL, VELOCITY, Elsewhere, env_of, observations, ppo
@@ -108,6 +109,10 @@ def of(name: str, **kwargs):
     return PPO("MlpPolicy", env_of(name), policy_kwargs=kwargs, **SMALL)
 
 
+class RecurrentActorCriticPolicy(ActorCriticPolicy):
+    """By type and name the policy of SB3-Contrib's RecurrentPPO, which is not installed here."""
+
+
 def image_policy():
     env = Elsewhere()
     env.observation_space = Box(0, 255, (36, 36, 3), np.uint8)
@@ -129,6 +134,11 @@ def image_policy():
             r"action space Discrete\(3\): a policy of navigation gives a Box of shape \(2,\)",
         ),
         (image_policy, "navigation", "policy of type ActorCriticCnnPolicy: only 'MlpPolicy'"),
+        (
+            lambda: PPO(RecurrentActorCriticPolicy, env_of("navigation"), **SMALL),
+            "navigation",
+            "type RecurrentActorCriticPolicy: .* one with a memory, such as RecurrentPPO's, train",
+        ),
         (lambda: SAC("MlpPolicy", Elsewhere(2)), "navigation", "policy of type SACPolicy: only"),
         (
             lambda: PPO("MlpPolicy", env_of("navigation"), use_sde=True, **SMALL),

@@ -14,6 +14,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 from support.sb3_models import CLOSE, SMALL, VELOCITY, Elsewhere, env_of, observations
 from support.tiny import tiny_policy
+from support.tiny_memory import tiny_memory
 
 import metarl
 from metarl.deploy import MetaPolicy
@@ -145,6 +146,8 @@ def test_a_policy_with_a_memory_is_refused():
     params = policy.init(torch.Generator().manual_seed(0))
     with pytest.raises(InputError, match=r"FrameStackPolicy: .* without a memory"):
         to_ppo(MetaPolicy(SavedPolicy(policy, params, config, {})), env_of("navigation"))
+    with pytest.raises(InputError, match=r"MemoryPolicy: .* without a memory"):
+        to_ppo(MetaPolicy(tiny_memory("navigation")), env_of("navigation"))
 
 
 def test_action_bounds_that_sb3_would_not_keep_are_refused():

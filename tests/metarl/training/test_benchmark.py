@@ -46,6 +46,16 @@ def test_a_row_is_made_of_the_times_that_were_measured(monkeypatch):
     assert row.train_env_steps_per_s == pytest.approx(64 / row.iteration_s)
 
 
+@pytest.mark.parametrize(("method", "collections"), [("teacher-student", 1), ("rl2", 2)])
+def test_steps_of_a_trial_are_counted(method, collections):
+    config = dataclasses.replace(
+        recipe("half-cheetah-dynamics", method), meta_batch_size=2, horizon=4, device="cpu"
+    )
+    (row,) = benchmark(dataclasses.replace(config, engine="cpu"), (4,), rounds=1)
+    steps = row.train_env_steps_per_s * row.iteration_s
+    assert steps == pytest.approx(collections * 4 * 4)
+
+
 def test_the_table_shows_every_figure_in_its_column():
     figures = {field.name: float(number) for number, field in enumerate(dataclasses.fields(Row), 1)}
     row = Row(**(figures | {"worlds": 4096, "tasks": 2}))

@@ -17,7 +17,6 @@ from metarl.policies.params import expand
 from metarl.policies.privileged import TASK_FEATURES
 from metarl.runs.checkpoint import SavedPolicy, load_checkpoint, load_policy, save_policy
 from metarl.training.given_teacher import with_teacher
-from metarl.training.trainer import initial_state
 from metarl.training.warm_start import begun
 from metarl_envs import InputError
 
@@ -51,7 +50,7 @@ def student(family=FAMILY, **changes):
 def test_the_teacher_takes_the_actions_of_the_policy_given(scale, tmp_path):
     given = oracle(**{"policy.action_scale": scale})
     before = student()
-    config, state = with_teacher(saved(tmp_path, given), before, initial_state(before))
+    config, state = with_teacher(saved(tmp_path, given), before, None)
     assert config.outer.teacher_sizes == (6, 5) and config.outer.teacher_activation == "relu"
     assert config.outer.teacher_share == 0
     teacher = learner_of(config).teacher
@@ -78,11 +77,11 @@ def test_the_student_has_the_iterations_that_the_recipe_leaves_it(tmp_path):
     folder = saved(tmp_path, oracle())
     settings = {"outer.teacher_share": 0.5, "outer.reinforcement_share": 0.2, "iterations": 100}
     before = student(**settings)
-    config, _ = with_teacher(folder, before, initial_state(before))
+    config, _ = with_teacher(folder, before, None)
     phases = config.outer.phases(config.iterations, 1)
     assert [(p.name, p.iterations) for p in phases] == [("imitation", 30), ("reinforcement", 20)]
     chosen = ("iterations", "outer.reinforcement_share")
-    config, _ = with_teacher(folder, before, initial_state(before), chosen)
+    config, _ = with_teacher(folder, before, None, chosen)
     phases = config.outer.phases(config.iterations, 1)
     assert [(p.name, p.iterations) for p in phases] == [("imitation", 80), ("reinforcement", 20)]
 
@@ -97,21 +96,21 @@ def test_the_student_has_the_iterations_that_the_recipe_leaves_it(tmp_path):
         (
             oracle(**{"policy.normalize_observations": False}),
             {},
-            (),
-            "does not standardise its obs.*add --policy.normalize-observations False",
+            ("policy.normalize_observations",),
+            "does not standardise its obs.*as it does: --policy.normalize-observations False",
         ),
         (
             oracle(),
             {"policy.normalize_observations": False},
-            (),
-            ": standardises its obs.*add --policy.normalize-observations True",
+            ("policy.normalize_observations",),
+            ": standardises its obs.*as it does: --policy.normalize-observations True",
         ),
     ],
 )
 def test_a_policy_that_cannot_teach_is_refused(given, changes, chosen, message, tmp_path):
     config = student(**changes)
     with pytest.raises(InputError, match=message):
-        with_teacher(saved(tmp_path, given), config, initial_state(config), chosen)
+        with_teacher(saved(tmp_path, given), config, None, chosen)
 
 
 def test_a_teacher_with_an_adaptation_or_for_another_method_is_refused(tmp_path):
@@ -120,10 +119,10 @@ def test_a_teacher_with_an_adaptation_or_for_another_method_is_refused(tmp_path)
     adapting = SavedPolicy(policy, policy.init(torch.Generator()), meta, {"iteration": 1})
     config = student()
     with pytest.raises(InputError, match=r"without adaptation.*this one is of maml-trpo"):
-        with_teacher(saved(tmp_path, adapting), config, initial_state(config))
+        with_teacher(saved(tmp_path, adapting), config, None)
     config = recipe(FAMILY, "rl2")
     with pytest.raises(InputError, match="for the method teacher-student, not for rl2"):
-        with_teacher(saved(tmp_path, oracle()), config, initial_state(config))
+        with_teacher(saved(tmp_path, oracle()), config, None)
 
 
 FLAGS = ["--meta-batch-size", "4", "--horizon", "5", "--sim-threads", "1", "--device", "cpu"]
@@ -153,7 +152,8 @@ def test_the_command_takes_a_teacher_and_resumes_without_it(tmp_path, capsys):
 
 def test_rl2_starts_from_a_student(tmp_path):
     """Its network, weights and noise; the critic first where that is chosen."""
-    config = student("navigation", **{"policy.memory_size": 5, "policy.observe_reward": False})
+    network = {"memory_size": 5, "observe_reward": False, "normalize_observations": True}
+    config = student("navigation", **{f"policy.{name}": v for name, v in network.items()})
     policy = policy_of(config)
     params = policy.init(torch.Generator().manual_seed(4))
     params["obs_count"] = params["obs_count"] + 10
@@ -178,6 +178,23 @@ def test_rl2_starts_from_a_student(tmp_path):
         )
         after = load_policy(run.folder).params
         assert torch.equal(after["embed"], params["embed"]) == (first == 2)
+
+
+def test_a_student_goes_on_with_a_teacher(tmp_path):
+    """It keeps its weights and its normaliser; the teacher stays what it is."""
+    config = student()
+    policy = policy_of(config)
+    params = policy.init(torch.Generator().manual_seed(4))
+    params["obs_count"] = params["obs_count"] + 10
+    params["obs_mean"] = params["obs_mean"] + 0.5
+    target = recipe(FAMILY, "teacher-student")
+    started = begun(SavedPolicy(policy, params, config, {"iteration": 1}), target)
+    given = oracle()
+    found, state = with_teacher(saved(tmp_path, given), *started)
+    assert found.policy.memory_size == 4
+    assert all(torch.equal(state.params[name], value) for name, value in params.items())
+    teacher = without_prefix("teacher.", state.optimizer)
+    assert all(torch.equal(teacher[name], value) for name, value in given.params.items())
 
 
 def test_a_policy_without_a_memory_is_no_start_of_rl2():

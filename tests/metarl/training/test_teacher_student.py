@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from functools import partial
 
 import pytest
@@ -14,7 +15,7 @@ from metarl.api.training import Beginning
 from metarl.cli.closing import announcement
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
-from metarl.methods.setup import learner_of, policy_of
+from metarl.methods.setup import family_of, learner_of, policy_of, training_env
 from metarl.outer.trial_ppo import without_prefix
 from metarl.policies.params import fixed
 from metarl.runs.checkpoint import create_run, load_checkpoint, save_checkpoint
@@ -33,6 +34,7 @@ SIZES = {
     "evaluate_every": 0,
     "policy.memory_size": 4,
     "policy.hidden_sizes": [4],
+    "policy.normalize_observations": True,
 }
 PHASES = {
     "policy.latent_size": 2,
@@ -162,3 +164,26 @@ def test_a_started_student_keeps_its_normaliser_and_a_fresh_one_takes_the_teache
     assert changed(learner.taught(started, own), started) == set()  # pyright: ignore
     assert set(fixed(started)) == {"obs_mean", "obs_var", "obs_count"}
     assert dataclasses.replace(state, params=taught).params["weight_0"] is state.params["weight_0"]
+
+
+@pytest.mark.parametrize("method", ["teacher-student", "rl2"])
+def test_a_trial_goes_on_from_its_belief_with_its_task_and_others_begin_anew(method):
+    chosen = {"outer.goes_on": 0.5} | ({"outer.teacher_share": 0.0} if method != "rl2" else {})
+    config = with_settings(recipe("navigation", method), SIZES | chosen)
+    learner, state, family = learner_of(config), initial_state(config), family_of(config)
+    collector = trainer.Collector(training_env(config, 6, 1), learner.policy)
+    met = []
+    for _ in range(3):
+        fresh = family.sample_tasks(6, state.generators.tasks, "train")
+        experience = learner.collect(collector, state, fresh)
+        update = learner.update(state, experience)
+        state = trainer.next_state(state, update, experience)
+        met.append((fresh, experience, state.optimizer["trial.goes_on"]))
+    assert 0 < sum(int(goes_on.sum()) for _, _, goes_on in met[:2]) < 12
+    for (_, before, goes_on), (fresh, after, _) in itertools.pairwise(met):
+        expected = torch.where(goes_on[:, None], before.tasks.values["goal"], fresh.values["goal"])
+        assert torch.equal(after.tasks.values["goal"], expected)
+        start = after.rollouts[0].start
+        assert torch.equal(start["hidden"][goes_on], before.belief["hidden"][goes_on])
+        assert not start["hidden"][~goes_on].any()
+        assert torch.equal(start["previous"][~goes_on][..., -1], torch.ones(6)[~goes_on, None])

@@ -184,7 +184,7 @@ def _present_memory(
         ("return", episodes_text(evaluation)),
         ("finds out", finding_text(evaluation)),
         *_files("by time", figures, videos),
-        ("policy", f'metarl.load("{policy}")'),
+        ("on a robot", f'metarl.RobotTrial(metarl.load("{policy}"))'),
         _train(saved),
     ]
     return Shown(lines, figures, videos)

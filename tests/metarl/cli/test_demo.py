@@ -87,6 +87,7 @@ def test_both_kinds_of_adaptation_end_the_demo_in_short(
     by_time = tmp_path / "out" / "within-the-episode" / "evaluation" / "first-episode-train.png"
     assert by_time in within.figures
     assert f"by time         {by_time}\n" in ends
+    assert f'on a robot      metarl.RobotTrial(metarl.load("{student}"))\n' in ends
     assert all(path.exists() for path in within.figures)
 
 

@@ -1,9 +1,13 @@
-"""`make demo`: meta-train a half-cheetah from scratch, and watch it adapt.
+"""`make demo`: train a half-cheetah from scratch, and watch it find out the way to run.
 
     python -m experiments.demo [OPTIONS OF metarl train]
 
-Three and a half minutes on two cores, to a return of about 250 after adaptation. Each call makes a
-new run: runs/demo, runs/demo-2, ...
+A teacher that observes the direction learns to run; then a student that has a memory instead learns
+to do the same and finds the direction out as it starts to move. Each call makes a new run:
+runs/demo, runs/demo-2, ...
+
+One seed took 191 s of processor time to train (`OMP_NUM_THREADS=1`, `--sim-threads 1`; 2.2 million
+steps) and 28 s to measure and film, for a return of 366 in the first episode and 391 in the second.
 """
 
 from __future__ import annotations
@@ -15,7 +19,10 @@ from pathlib import Path
 from metarl.cli import main as metarl
 
 FAMILY = "half-cheetah-direction"
-TRAIN = ("train", FAMILY, "--method", "meta-sgd", "--iterations", "60")
+TRAIN = (
+    *("train", FAMILY, "--method", "teacher-student"),
+    *("--iterations", "132", "--outer.teacher-share", "0.7", "--outer.teacher-rate", "0.002"),
+)
 
 
 def main(arguments: Sequence[str], wanted: Path = Path("runs/demo"), width: int = 480) -> int:
@@ -26,18 +33,17 @@ def main(arguments: Sequence[str], wanted: Path = Path("runs/demo"), width: int 
     code = metarl([*TRAIN, "--run", str(folder), *arguments])
     if code or not folder.exists():  # it failed, or printed its help
         return code
-    from metarl.cli.demo import BACKWARD, or_note
-    from metarl.cli.demo import main as present
+    from metarl.cli.demo import BACKWARD, Sizes, or_note, present, print_lines
     from metarl.report.curves import learning_curve
     from metarl.runs.checkpoint import load_policy
     from metarl.runs.metrics_log import log_images
 
     print()
-    shown = present(folder, policy=folder, tasks=(BACKWARD, {"direction": 1.0}), width=width)
+    shown = present(folder, folder, tasks=(BACKWARD, {"direction": 1.0}), sizes=Sizes(width=width))
     learned = or_note("no figure", lambda: [learning_curve(folder, folder / "learning_curve.png")])
-    for path in learned:
-        print(f"learning curve  {path}")
-    pictures = {path.suffix: path for path in [*shown.videos[::-1], *shown.figures]}
+    print()
+    print_lines([*shown.lines, *(("learning curve", str(path)) for path in learned)])
+    pictures = {path.suffix: path for path in [*shown.videos[::-1], *shown.figures[::-1]]}
     tags = {".png": "eval/adaptation_curve", ".gif": "video/task"}
     images = {tag: pictures[suffix] for suffix, tag in tags.items() if suffix in pictures}
     log_images(folder, images, load_policy(folder).metadata["env_steps"])

@@ -151,6 +151,26 @@ def test_links_files_and_commands_of_a_page_exist(page):
         assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), target
 
 
+def test_the_bundled_policies_are_those_that_were_measured():
+    text = (ROOT / "metarl" / "assets" / "README.md").read_text()
+    for name, folder in (
+        ("bundled-policy", BUNDLED),
+        ("bundled-student", BUNDLED.with_name("half-cheetah-direction-teacher-student")),
+    ):
+        measured, config = read(name), json.loads((folder / "config.json").read_text())
+        assert measured["policy"]["sha256"] == config["sha256"]
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{folder.name}` |")]
+        assert f"| {measured['policy']['env_steps'] / 1e6:.1f} M |" in row
+        assert f"seed {config['config']['seed']} |" in row
+        command = re.findall(r"`(metarl train [^`]+)`", row)[0].split()
+        assert all(set(command) <= set(line) for line in measured.get("commands", []))
+        first, *_, last = points = curve(measured, "train")
+        control = next(point for point in points if point["another_task"])["another_task"]
+        for value in (last["return"], control["return"]):
+            assert minus(f"{value[0]:.0f}") in row
+        assert minus(f"{first['return'][0]:.{0 if first['return'][0] > 100 else 1}f}") in row
+
+
 def test_the_five_results_are_what_was_measured():
     results = section("Results")
     (navigation,) = read("navigation")["runs"]

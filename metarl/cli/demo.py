@@ -1,4 +1,4 @@
-"""`metarl demo`: a bundled policy adapts to a task, in under a minute."""
+"""`metarl demo`: bundled policies adapt to a task, between episodes and within the first one."""
 
 from __future__ import annotations
 
@@ -6,98 +6,217 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from metarl.deploy import Adaptation, adapt_to_task
 from metarl.evaluation.curve_table import curve_table
 from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.first_episode import seconds_to_gain, window_steps
+from metarl.evaluation.grouping import compare
 from metarl.evaluation.labels import quantity_label, task_text
 from metarl.evaluation.results import Evaluation
+from metarl.evaluation.trials import remembers
+from metarl.methods.baselines import origins
 from metarl.process import available_cores, counted
-from metarl.report.curves import write_evaluation
-from metarl.runs.checkpoint import load_policy
+from metarl.report.curves import first_episodes, write_evaluation
+from metarl.runs.checkpoint import SavedPolicy, load_policy
 from metarl.video import record
-from metarl_envs import InputError, Tasks, get_family
+from metarl_envs import InputError, TaskFamily, Tasks, get_family
 
-BUNDLED = Path(__file__).parents[1] / "assets" / "half-cheetah-direction"
+ASSETS = Path(__file__).parents[1] / "assets"
+BUNDLED = (
+    ASSETS / "half-cheetah-direction",
+    ASSETS / "half-cheetah-direction-teacher-student",
+)
+"""A policy that adapts by gradient steps, and one that adapts by its memory."""
 BACKWARD = {"direction": -1.0}
+WITHIN, BETWEEN = "within-the-episode", "between-episodes"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Amounts of a demo."""
+
+    runs: int = 16
+    """Adaptations or trials that the evaluation averages over, both tasks together."""
+    episodes: int = 20
+    """Per gradient step."""
+    width: int = 480
+    """Of one world's picture in the video, pixels; its height is three quarters of that."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Files of a demo."""
+    """Results of a demo of one policy."""
 
-    adapted: Path
-    """Folder of the policy adapted to the first task."""
+    lines: list[tuple[str, str]]
+    """Its end in short: label and text."""
     figures: list[Path]
-    """evaluation.csv, evaluation.json and the adaptation curve; empty without matplotlib."""
+    """evaluation.csv, evaluation.json and pictures; empty without matplotlib."""
     videos: list[Path]
     """mp4, GIF and JSON for each filmed task; empty without OpenGL."""
+    adapted: Path | None = None
+    """Folder of the policy adapted to the first task; None where the policy stays as it is."""
 
 
 def main(
     out: Path = Path("runs/bundled-demo"),
+    policies: Sequence[Path] = BUNDLED,
+    sizes: Sizes | None = None,
+) -> list[Shown]:
+    """Present each policy in a folder of its own, and print the results of all at the end.
+
+    Args:
+        out: made if missing.
+        policies: runs or policy folders, of one family.
+        sizes: of each presentation.
+    """
+    saved = [load_policy(policy) for policy in policies]
+    family = get_family(saved[0].config.family)
+    print(f"{family.name}: {'; '.join(f'{p.name}: {p.description}' for p in family.parameters)}")
+    print("No policy here observes the task: each finds it out from the rewards.")
+    shown = []
+    for number, (one, policy) in enumerate(zip(saved, policies, strict=True), start=1):
+        print(f"\n{number}. {heading(one)}\n")
+        kind = WITHIN if remembers(one.policy, one.params) else BETWEEN
+        shown.append(present(out / kind, policy, sizes=sizes))
+    for one, result in zip(saved, shown, strict=True):
+        print(f"\n{heading(one)}")
+        print_lines(result.lines)
+    return shown
+
+
+def present(
+    out: Path,
+    policy: Path,
     *,
-    policy: Path = BUNDLED,
     tasks: Sequence[Mapping[str, float]] = (BACKWARD,),
-    runs: int = 16,
-    episodes: int = 20,
-    width: int = 480,
+    sizes: Sizes | None = None,
 ) -> Shown:
-    """Evaluate a policy, adapt it to a task, film that, and print the results.
+    """Evaluate a policy and film it as it adapts.
 
     Without OpenGL or matplotlib, a line replaces the video or the figure.
 
     Args:
-        out: folder for evaluation/, adapted/ and videos/; made if missing.
+        out: folder for evaluation/, videos/ and, after gradient steps, adapted/; made if missing.
         policy: a run or a policy folder.
-        tasks: to film; the policy adapts to the first one alone, too.
-        runs: adaptations that the evaluation averages over.
-        episodes: per gradient step.
-        width: of one world's picture in the video, pixels; its height is three quarters of that.
+        tasks: to film; a policy that adapts by gradient steps is adapted to the first one alone,
+            too, and saved.
+        sizes: of the demo.
     """
-    saved = load_policy(policy)
+    saved, sizes = load_policy(policy), sizes or Sizes()
     family = get_family(saved.config.family)
+    filmed = Tasks.concatenate([family.make_task(task) for task in tasks])
+    if remembers(saved.policy, saved.params):
+        return _present_memory(saved, policy, family, filmed, out, sizes)
+    return _present_steps(saved, family, filmed, out, sizes)
+
+
+def heading(saved: SavedPolicy) -> str:
+    """Title of a policy's part: when it adapts, and the method it was trained with."""
+    title = origins()[saved.config.method].title
+    if remembers(saved.policy, saved.params):
+        return f"WITHIN THE FIRST EPISODE, by its memory ({title})"
+    return (
+        f"BETWEEN EPISODES, by {counted(saved.config.adaptation_steps, 'gradient step')} ({title})"
+    )
+
+
+def print_lines(lines: Sequence[tuple[str, str]]) -> None:
+    """Print labels and texts in two columns."""
+    for label, text in lines:
+        print(f"{label:<14}  {text}")
+
+
+def _present_steps(
+    saved: SavedPolicy, family: TaskFamily, filmed: Tasks, out: Path, sizes: Sizes
+) -> Shown:
+    """A policy that adapts between episodes."""
     steps, threads = saved.config.adaptation_steps, available_cores()
-    print(f"{family.name}: {'; '.join(f'{p.name}: {p.description}' for p in family.parameters)}")
-    print("The policy does not observe the task: it adapts from the rewards of a few episodes.")
-    print()
     evaluation = evaluate(
-        saved, num_tasks=runs, steps=steps, episodes_per_step=episodes, sim_threads=threads
+        saved,
+        num_tasks=sizes.runs,
+        steps=steps,
+        episodes_per_step=sizes.episodes,
+        sim_threads=threads,
     )
     print(curve_table(evaluation))
     figures = or_note("no figure", lambda: write_evaluation(evaluation, out / "evaluation"))
 
     print("\nadapting to one task:")
-    filmed = Tasks.concatenate([family.make_task(task) for task in tasks])
     adaptation = adapt_to_task(
-        saved, filmed[0], episodes=episodes, steps=steps, sim_threads=threads
+        saved, filmed[0], episodes=sizes.episodes, steps=steps, sim_threads=threads
     )
     print(adaptation.summary(), flush=True)
     name = task_text(family, filmed, 0).replace(" ", "").replace("/", "_")
     adapted = adaptation.save(out / "adapted" / name)
-    videos = or_note(
+    videos = _film(saved, filmed, out, sizes)
+    lines = [
+        ("gain", gain_text(evaluation)),
+        ("one task", one_task_text(adaptation)),
+        *_files("curve", figures, videos),
+        ("adapted policy", f'metarl.load("{adapted}")'),
+        _train(saved),
+    ]
+    return Shown(lines, figures, videos, adapted)
+
+
+def _present_memory(
+    saved: SavedPolicy, policy: Path, family: TaskFamily, filmed: Tasks, out: Path, sizes: Sizes
+) -> Shown:
+    """A policy that adapts within the episode: two episodes of each trial are measured."""
+    evaluation = evaluate(
+        saved,
+        num_tasks=sizes.runs,
+        episodes_per_step=1,
+        sim_threads=available_cores(),
+    )
+    print(curve_table(evaluation), flush=True)
+
+    def drawn() -> list[Path]:
+        by_time = compare([saved], [policy], [evaluation])
+        written = write_evaluation(evaluation, out / "evaluation")
+        return [*first_episodes(by_time, out / "evaluation"), *written]
+
+    figures = or_note("no figure", drawn)
+    videos = _film(saved, filmed, out, sizes)
+    lines = [
+        ("return", episodes_text(evaluation)),
+        ("finds out", finding_text(evaluation)),
+        *_files("by time", figures, videos),
+        ("on a robot", f'metarl.RobotTrial(metarl.load("{policy}"))'),
+        _train(saved),
+    ]
+    return Shown(lines, figures, videos)
+
+
+def _film(saved: SavedPolicy, filmed: Tasks, out: Path, sizes: Sizes) -> list[Path]:
+    """Film the tasks: before and after gradient steps, or the first episode of a trial."""
+    return or_note(
         "no video",
         lambda: record(
             saved,
             filmed,
             out / "videos",
-            steps=steps,
-            episodes=episodes,
-            width=width,
-            height=3 * width // 4 // 8 * 8,
-            sim_threads=threads,
+            episodes=sizes.episodes,
+            show=(1,),
+            width=sizes.width,
+            height=3 * sizes.width // 4 // 8 * 8,
+            sim_threads=available_cores(),
         ),
     )
-    print()
-    for label, text in (
-        ("gain", gain_text(evaluation)),
-        ("one task", one_task_text(adaptation)),
-        *(("curve", path) for path in figures if path.suffix == ".png"),
-        *(("video", path) for path in videos if path.suffix in (".mp4", ".gif")),
-        ("adapted policy", f'metarl.load("{adapted}")'),
-        ("train your own", f"metarl train {family.name} --method {saved.config.method}"),
-    ):
-        print(f"{label:<14}  {text}")
-    return Shown(adapted, figures, videos)
+
+
+def _files(label: str, figures: Sequence[Path], videos: Sequence[Path]) -> list[tuple[str, str]]:
+    """Lines of the first picture and of all films."""
+    pictures = [path for path in figures if path.suffix == ".png"]
+    films = [path for path in videos if path.suffix in (".mp4", ".gif")]
+    return [(label, str(path)) for path in pictures[:1]] + [("video", str(path)) for path in films]
+
+
+def _train(saved: SavedPolicy) -> tuple[str, str]:
+    config = saved.config
+    return "train your own", f"metarl train {config.family} --method {config.method}"
 
 
 def gain_text(evaluation: Evaluation) -> str:
@@ -119,6 +238,32 @@ def one_task_text(adaptation: Adaptation) -> str:
     returns = f"return {adaptation.returns[0]:z.1f} -> {adaptation.returns[-1]:z.1f}"
     values = f"{adaptation.quantity[0]:z.2f} -> {adaptation.quantity[-1]:z.2f} {unit}".rstrip()
     return f"{task_text(adaptation.family, adaptation.task, 0)}: {returns}, {name} {values}"
+
+
+def episodes_text(evaluation: Evaluation) -> str:
+    """Returns of the first and the last measured episode of a trial, in one line."""
+    first, *_, last = evaluation.curve(evaluation.splits[0])
+    text = (
+        f"{first.returns.text()} in the first episode, {last.returns.text()} in episode "
+        f"{last.adaptation_episodes + 1}"
+    )
+    if last.other:
+        text += f", {last.other.returns.estimate:z.1f} with another task's belief"
+    return text
+
+
+def finding_text(evaluation: Evaluation) -> str:
+    """Time until the first episode earns reward, in one line."""
+    rewards, dt_s = evaluation.splits[0].first_rewards, evaluation.family.dt_s
+    assert rewards is not None  # measured with a belief
+    seconds = seconds_to_gain(rewards, dt_s)
+    found = seconds[np.isfinite(seconds)]
+    text = f"in {len(found)} of {counted(len(seconds), 'trial')}"
+    if len(found):
+        window_s = window_steps(evaluation.horizon) * dt_s
+        text = f"{found.max():.2f} s into its first episode at the latest, {text}: from then on "
+        text += f"every {window_s:.2g} s earn reward"
+    return text
 
 
 def or_note(note: str, make: Callable[[], list[Path]]) -> list[Path]:

@@ -67,10 +67,13 @@ class Methods:
 
 @dataclass(frozen=True)
 class Demo:
-    """Watch a bundled policy adapt, in under a minute and without training."""
+    """Watch bundled policies adapt without training: between episodes, and within the first one.
+
+    About a minute.
+    """
 
     out: Annotated[Path, arg(metavar="DIR")] = Path("runs/bundled-demo")
-    """Folder for the video, the figure and the adapted policy."""
+    """Folder for the videos, the figures and the adapted policy."""
 
     def run(self) -> int:
         """Adapt and print; 0."""

@@ -50,6 +50,17 @@ def seconds_to_oracle(own: Array, robust: Array, oracle: Array, dt_s: float) -> 
     return dt_s * float(late[-1] + 1 if len(late) else 0)
 
 
+def seconds_to_gain(rewards: Array, dt_s: float) -> Array:
+    """Time from which on no window's mean reward is 0 or less: (..., T) -> (...), s.
+
+    For tasks whose reward is positive only where a policy does what the task asks for. Early by at
+    most a window; infinity: not within the episode.
+    """
+    late = windowed(rewards) <= 0
+    steps = np.where(late, np.arange(1, late.shape[-1] + 1), 0).max(-1)
+    return np.where(late[..., -1], math.inf, dt_s * steps)
+
+
 def seconds_text(seconds: float) -> str:
     """Text such as "after 0.45 s"."""
     if math.isinf(seconds):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from metarl.adaptation.none import Unadapted
 from metarl.methods.baselines import BASELINES, IMPORTED, origins
 from metarl.methods.config import TrainConfig
 from metarl.versions import versions
@@ -46,4 +47,7 @@ def _how_trained(config: TrainConfig) -> str:
     title = origins()[config.method].title
     if config.method in IMPORTED:
         return f"A policy trained with {title} by Stable-Baselines3 and converted; trained"
-    return f"A policy meta-trained with {title} ({config.adaptation_steps} adaptation\nsteps)"
+    adapts = f"{config.adaptation_steps} adaptation\nsteps"
+    if isinstance(config.inner, Unadapted):
+        adapts = "adapts within\nthe episode"
+    return f"A policy meta-trained with {title} ({adapts})"

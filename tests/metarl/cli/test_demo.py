@@ -1,46 +1,99 @@
 import re
+from dataclasses import replace
 
 import pytest
+import torch
 from support.tiny import tiny_policy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import metarl
 from experiments import demo as experiment
 from metarl.cli import demo
-from metarl.runs.checkpoint import save_policy
-from metarl_envs import InputError
+from metarl.methods.meta import METHODS
+from metarl.policies.memory import MemoryConfig, MemoryPolicy
+from metarl.runs.checkpoint import load_policy, save_policy
+from metarl_envs import InputError, get_family
+
+SMALL = demo.Sizes(runs=4, episodes=2, width=96)
 
 
 @pytest.fixture
 def policy(tmp_path):
+    """Adapts by gradient steps."""
     saved = tiny_policy("half-cheetah-direction", horizon=6)
     return save_policy(tmp_path / "policy", saved)
 
 
-def test_without_opengl_the_rest_is_shown(policy, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def student(tmp_path):
+    """Adapts within the episode."""
+    saved = tiny_policy("half-cheetah-direction", horizon=25)
+    family = get_family("half-cheetah-direction")
+    config = METHODS["teacher-student"].recipe(replace(saved.config, method="teacher-student"))
+    network = MemoryConfig(hidden_sizes=(8,), memory_size=4, action_scale=1.0)
+    memory = MemoryPolicy.for_family(family, network)
+    params = memory.init(torch.Generator().manual_seed(0))
+    config = replace(config, policy=network)
+    return save_policy(
+        tmp_path / "student", replace(saved, policy=memory, params=params, config=config)
+    )
+
+
+@pytest.fixture
+def no_films(monkeypatch):
     def no_gl(*args, **kwargs):
         raise InputError("cannot render without OpenGL: set MUJOCO_GL=egl")
 
     monkeypatch.setattr(demo, "record", no_gl)
-    shown = demo.main(tmp_path / "out", policy=policy, runs=4, episodes=2)
+
+
+def test_without_opengl_the_rest_is_shown(policy, tmp_path, no_films, capsys):
+    (shown,) = demo.main(tmp_path / "out", [policy], SMALL)
     printed = capsys.readouterr().out
     assert "no video: cannot render" in printed
     assert shown.videos == []
     assert "+1 runs forward, -1 backward" in printed
+    assert "1. BETWEEN EPISODES" in printed
     assert "2 tasks, 4 runs" in printed
     assert "measured by: mean action" in printed
     assert re.search(r"^gain  .* over another task's adaptation$", printed, re.MULTILINE)
+    assert shown.adapted is not None
     assert re.search(r"direction = -1: return \S+ -> \S+, forward velocity \S+ -> \S+ m/s", printed)
     for path in (*shown.figures, shown.adapted):
         assert path.exists()
     last = "\n".join(printed.splitlines()[-10:])
-    assert str(tmp_path / "out" / "evaluation" / "adaptation_curve.png") in last
-    assert metarl.load(shown.adapted).adapted["task"] == {"direction": -1.0}
+    curve = tmp_path / "out" / "between-episodes" / "evaluation" / "adaptation_curve.png"
+    assert str(curve) in last
+    adapted = metarl.load(shown.adapted).adapted
+    assert adapted is not None
+    assert adapted["task"] == {"direction": -1.0}
+
+
+def test_both_kinds_of_adaptation_end_the_demo_in_short(
+    policy, student, tmp_path, no_films, capsys
+):
+    between, within = demo.main(tmp_path / "out", [policy, student], SMALL)
+    printed = capsys.readouterr().out
+    assert between.adapted is not None
+    assert within.adapted is None
+    ends = printed[printed.index("\nBETWEEN EPISODES") :]
+    assert "\nWITHIN THE FIRST EPISODE, by its memory (Teacher-student)\n" in ends
+    assert re.search(
+        r"^return  .* in the first episode, .* in episode 2, .* with another task's belief$",
+        ends,
+        re.MULTILINE,
+    )
+    assert re.search(r"^finds out  .*in \d of 4 trials", ends, re.MULTILINE)
+    by_time = tmp_path / "out" / "within-the-episode" / "evaluation" / "first-episode-train.png"
+    assert by_time in within.figures
+    assert f"by time         {by_time}\n" in ends
+    assert f'on a robot      metarl.RobotTrial(metarl.load("{student}"))\n' in ends
+    assert all(path.exists() for path in within.figures)
 
 
 @pytest.mark.render
 def test_video_is_written_beside_the_rest(policy, tmp_path, capsys):
-    shown = demo.main(tmp_path, policy=policy, runs=2, episodes=2, width=128)
+    (shown,) = demo.main(tmp_path, [policy], replace(SMALL, runs=2, width=128))
     assert [path.suffix for path in shown.videos] == [".mp4", ".gif", ".json"]
     printed = capsys.readouterr().out
     assert all(f"video           {path}\n" in printed for path in shown.videos[:2])
@@ -48,20 +101,31 @@ def test_video_is_written_beside_the_rest(policy, tmp_path, capsys):
 
 def test_missing_policy_is_an_error_that_names_the_folder(tmp_path):
     with pytest.raises(RuntimeError, match="nowhere"):
-        demo.main(tmp_path, policy=tmp_path / "nowhere")
+        demo.main(tmp_path, [tmp_path / "nowhere"])
+
+
+def test_bundled_policies_are_small_and_adapt_in_both_ways():
+    between, within = map(load_policy, demo.BUNDLED)
+    assert between.config.method == "meta-sgd"
+    assert within.config.method == "teacher-student"
+    assert between.config.family == within.config.family
+    size = sum(path.stat().st_size for path in demo.ASSETS.rglob("*") if path.is_file())
+    assert size < 1e6
 
 
 @pytest.mark.render
-def test_training_demo_trains_a_new_run_and_shows_it(tmp_path, capsys):
+def test_training_demo_trains_a_new_run_and_films_its_first_episodes(tmp_path, capsys):
     (tmp_path / "demo").mkdir()  # an older one
-    arguments = ["--iterations", "2", "--meta-batch-size", "2", "--horizon", "6"]
+    arguments = ["--iterations", "4", "--meta-batch-size", "4", "--horizon", "25"]
     assert experiment.main(arguments, tmp_path / "demo", width=96) == 0
     printed = capsys.readouterr().out
     run = tmp_path / "demo-2"
     assert not any((tmp_path / "demo").iterdir())
-    for path in (run / "evaluation" / "adaptation_curve.png", run / "learning_curve.png"):
+    by_time = run / "evaluation" / "first-episode-train.png"
+    for path in (by_time, run / "learning_curve.png"):
         assert path.exists() and str(path) in printed
-    assert len(list((run / "videos").glob("*.mp4"))) == 2  # both directions
+    films = list((run / "videos").glob("*__episode1__*.mp4"))
+    assert len(films) == 2  # both directions
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
     assert {"eval/adaptation_curve", "video/task"} <= set(events.Tags()["images"])

@@ -10,6 +10,7 @@ import pytest
 from metarl.evaluation.first_episode import (
     definition,
     seconds_text,
+    seconds_to_gain,
     seconds_to_oracle,
     window_steps,
     windowed,
@@ -46,6 +47,14 @@ def test_windows_are_a_twentieth_of_the_episode_and_look_ahead():
 )
 def test_seconds_to_oracle(own, steps):
     assert seconds_to_oracle(own, ROBUST, ORACLE, 0.05) == pytest.approx(steps * 0.05)
+
+
+def test_seconds_to_gain():
+    lapse = np.ones(T)
+    lapse[60:63] = -2.0  # the window from 62 on has one step of -2 and four of 1
+    rewards = np.stack([np.ones(T), late(30), lapse, -np.ones(T), 1.0 - 2.0 * late(96)])
+    found = seconds_to_gain(rewards, 0.05)
+    np.testing.assert_allclose(found, [0, 1.3, 3.1, math.inf, math.inf])
 
 
 def test_a_tenth_of_a_gap_that_is_the_mean_over_the_episode_counts():

@@ -14,6 +14,7 @@ from support.tiny_memory import tiny_memory
 from support.tiny_runs import TINY, edit_json, state_at
 
 from metarl.adaptation.learned_rates import MetaSgd
+from metarl.adaptation.none import Unadapted
 from metarl.errors import RunError
 from metarl.methods.config import to_json
 from metarl.policies.mlp import GaussianMlpPolicy
@@ -182,6 +183,13 @@ def test_the_card_names_the_method(tmp_path):
         folder = save_policy(tmp_path / method, SavedPolicy(POLICY, state_at(1).params, config, {}))
         card = (folder / "README.md").read_text()
         assert f"meta-trained with {title} (2 adaptation" in card
+
+
+def test_the_card_of_a_policy_that_takes_no_steps_says_when_it_adapts(tmp_path):
+    config = dataclasses.replace(TINY, method="rl2", inner=Unadapted())
+    saved = SavedPolicy(POLICY, state_at(1).params, config, {})
+    card = (save_policy(tmp_path / "policy", saved) / "README.md").read_text()
+    assert "meta-trained with RL^2 (adapts within\nthe episode)" in card
 
 
 def test_a_policy_is_not_written_over_anything_else(tmp_path):

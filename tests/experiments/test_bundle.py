@@ -1,0 +1,22 @@
+"""The final policy of a run becomes an asset of the package, with its figures beside it."""
+
+import json
+
+from support.tiny_runs import run_with
+
+from experiments import bundle
+from metarl.runs.checkpoint import load_policy
+
+
+def test_the_newest_policy_is_bundled_and_measured(tmp_path, capsys):
+    run, out = run_with(tmp_path / "run", 1, 2), tmp_path / "bundled.json"
+    options = bundle.Options(run, "navigation", out, tasks=3, episodes=2)
+    bundle.main(options, assets=tmp_path / "assets")
+    folder = tmp_path / "assets" / "navigation"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(bundle.FILES)
+    saved, written = load_policy(folder), json.loads(out.read_text())
+    assert saved.metadata["iteration"] == written["policy"]["iteration"] == 2
+    assert written["policy"]["sha256"] == load_policy(run).metadata["sha256"]
+    assert [word for line in written["commands"] for word in line if str(tmp_path) in word] == []
+    assert written["splits"]["test"]["tasks"] == 3
+    assert "test: 3 tasks" in capsys.readouterr().out

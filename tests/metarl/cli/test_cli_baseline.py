@@ -87,7 +87,7 @@ def test_a_stack_of_frames_is_chosen_compared_by_name_and_not_exported(capsys):
     written = json.loads(Path("comparison/comparison.json").read_text())
     assert set(written["methods"]) == {"frame-stack", "random"}
     assert main(["export", "frames"]) == 2
-    assert "cannot be exported as ONNX; use metarl.load" in capsys.readouterr().err
+    assert "FrameStackPolicy: cannot be exported as ONNX" in capsys.readouterr().err
     assert main(["baseline", "robust", "navigation", *SMALL, *given]) == 2
     assert "policy.frames" in capsys.readouterr().err
 

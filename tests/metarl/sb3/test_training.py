@@ -51,7 +51,7 @@ def test_a_trained_baseline_is_a_run_that_can_be_evaluated(tmp_path, name):
     assert BASELINES[name].title in (checkpoints(run)[0] / "README.md").read_text()
     evaluation = evaluate(saved, splits=["test"], num_tasks=2, steps=1, episodes_per_step=2)
     (result,) = evaluation.splits
-    assert evaluation.adapts == (name == "finetuned")
+    assert evaluation.adapts == (name in ("finetuned", "frame-stack"))
     assert ("does not adapt" in curve_table(evaluation)) != evaluation.adapts
     assert result.returns.shape == (2, 2)
     assert saved.policy.observation_size == (4 if name == "oracle" else 2)

@@ -241,8 +241,8 @@ def test_a_method_leaves_the_familys_own_settings_alone():
         assert config.policy.action_scale == 1.0
         if not isinstance(config.inner, Unadapted):  # else another network
             assert config.policy.activation == "relu"
-        # A learned critic of trials is not the regression that the family's lambda is meant for.
-        assert config.gae_lambda == (0.95 if isinstance(config.inner, Unadapted) else 1.0)
+            # A learned critic of trials is not the regression that this lambda is meant for.
+            assert config.gae_lambda == 1.0
 
 
 def test_the_normaliser_counts_the_steps_of_every_collection(tmp_path):

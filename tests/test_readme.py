@@ -78,7 +78,7 @@ def test_it_fits_on_two_screens():
 def test_the_six_lines_adapt_a_policy_and_act():
     code = python_block("metarl.load").replace("runs/demo", str(BUNDLED))
     names = {}
-    exec(code.replace("episodes=20", "episodes=3"), names)
+    exec(code.replace("episodes=2", "episodes=3"), names)
     assert names["env"].unwrapped.get_task() == {"direction": -1.0}
     assert names["action"].shape == (6,)
     assert np.isfinite(names["action"]).all()

@@ -123,7 +123,7 @@ def run_one(options: Options, name: str, seed: int) -> dict[str, Any] | None:
     """Train and evaluate what is missing of one run, and read it; None if it failed."""
     wanted, run = REPRODUCTIONS[name], options.runs / f"{name}-{seed}"
     train = ["train", *shlex.split(wanted.train), "--seed", str(seed), "--run", str(run)]
-    evaluate = ["evaluate", str(run), *shlex.split(wanted.evaluate)]
+    evaluate = ["evaluate", str(run), *shlex.split(wanted.evaluate), "--budgets"]
     log = run.with_suffix(".log")
     measured = newest(run / "evaluation") / "evaluation.json"
     done = metarl_once([*train, "--quiet"], done=is_trained(run), log=log) and metarl_once(

@@ -27,7 +27,7 @@ FILES = ("README.md", "config.json", "model.safetensors")
 
 @dataclass(frozen=True)
 class Options:
-    """Where from, and where to."""
+    """Source and target of the copy."""
 
     run: Positional[Path]
     """Run folder; its newest checkpoint is bundled."""

@@ -23,24 +23,17 @@ from typing import Any
 
 from metarl.adaptation.learned_optimizer import LearnedOptimizer
 from metarl.adaptation.learned_rates import LayerRates, MetaSgd
-from metarl.adaptation.none import Unadapted
 from metarl.adaptation.proximal import ProximalStep
 from metarl.adaptation.subset import ContextStep, HeadStep
 from metarl.methods.config import TrainConfig, with_settings
-from metarl.methods.setup import family_of
+from metarl.methods.in_episode import pearl, rl2, standardised, teacher_student, varibad
 from metarl.outer.adam import Adam
 from metarl.outer.cma_es import CmaEs
 from metarl.outer.e_maml import EMaml
 from metarl.outer.es import EvolutionStrategy
 from metarl.outer.maml_pp import MamlPlusPlus
-from metarl.outer.pearl import Pearl
 from metarl.outer.promp import ProMp
 from metarl.outer.reptile import Reptile
-from metarl.outer.rl2 import Rl2
-from metarl.outer.teacher_student import TeacherStudent
-from metarl.outer.varibad import Varibad
-from metarl.policies.context import ContextConfig
-from metarl.policies.memory import MemoryConfig
 
 Recipe = Callable[[TrainConfig], TrainConfig]
 
@@ -85,7 +78,7 @@ def promp(config: TrainConfig) -> TrainConfig:
     after 24 million steps; with these settings 250 (seed 0).
     """
     outer = ProMp(learning_rate=2e-3)
-    return dataclasses.replace(_standardised(config), inner_loss="ratio", outer=outer)
+    return dataclasses.replace(standardised(config), inner_loss="ratio", outer=outer)
 
 
 def e_maml(config: TrainConfig) -> TrainConfig:
@@ -104,7 +97,7 @@ faster with `--outer.final-rate 1`."""
 
 def meta_sgd(config: TrainConfig) -> TrainConfig:
     """A learned rate for every weight; Adam updates the rates together with the weights."""
-    config = _standardised(config)
+    config = standardised(config)
     return dataclasses.replace(config, inner_loss="ratio", inner=MetaSgd(), outer=ProMp(**PATIENT))
 
 
@@ -179,34 +172,6 @@ def cma_es(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(_linear(config, 80, 5), outer=CmaEs())
 
 
-def pearl(config: TrainConfig) -> TrainConfig:
-    """Soft actor-critic on trials of two episodes, in 64 worlds with a task of its own each.
-
-    On half-cheetah-payload-velocity, after 80 iterations (1.02 million steps, 10 240 gradient
-    steps, seed 0), the first, second and sixth episode of a trial on 100 held-out tasks returned
-    -62, -60 and -59; robust PPO returns -156 and an oracle -8 there. In extrapolation nothing was
-    gained after 60 iterations: -649, -647. Navigation returned -38 after 20 iterations with
-    a contrast of tasks (`--outer.contrast-weight 0.3`), as standing still does: the latent held the
-    goal's distance and not its direction, which no single transition shows.
-    """
-    return dataclasses.replace(
-        config,
-        iterations=100,
-        meta_batch_size=64,
-        episodes_per_task=1,
-        discount=0.97,
-        policy=ContextConfig(normalize_observations=True),
-        inner=Unadapted(),
-        outer=Pearl(),
-    )
-
-
-def _standardised(config: TrainConfig) -> TrainConfig:
-    """Observations standardised if they mix angles of 1 rad with velocities of 10 rad/s."""
-    chosen = family_of(config).robot.mixed_units
-    return with_settings(config, {"policy.normalize_observations": chosen})
-
-
 def _linear(config: TrainConfig, meta_batch_size: int, episodes_per_task: int) -> TrainConfig:
     """A linear policy, small enough for a search, and first-order steps.
 
@@ -226,62 +191,6 @@ def _linear(config: TrainConfig, meta_batch_size: int, episodes_per_task: int) -
 GRADIENT_STEP = "all weights, by a policy-gradient step"
 CLIPPED = "clipped surrogate, low-variance curvature, inner KL penalty"
 MAML_PAPER = "Finn et al. 2017, arXiv:1703.03400"
-
-
-def in_episode(config: TrainConfig) -> TrainConfig:
-    """One policy with a memory for all tasks: 128 worlds, each with a task of its own.
-
-    An output of 1 is the full range of the action, observations are standardised where they mix
-    units, and nothing changes the weights after training. The policy reads the reward only where
-    something hidden may show in it alone, since a robot at work often has none.
-    """
-    policy = MemoryConfig(
-        action_scale=1.0, init_std=0.5, observe_reward=family_of(config).reward_may_tell
-    )
-    base = dataclasses.replace(
-        config,
-        meta_batch_size=128,
-        episodes_per_task=1,
-        gae_lambda=0.95,
-        policy=policy,
-        inner=Unadapted(),
-    )
-    return _standardised(base)
-
-
-def rl2(config: TrainConfig) -> TrainConfig:
-    """PPO over trials of two episodes, with credit for about 20 steps.
-
-    It finds out its task by its own exploration noise. On navigation after 1.3 million steps (seed
-    1, 60 iterations) the episodes of held-out trials return -9, -5 and -5 with the noise that it
-    was trained with; -16, -21 and -23 with half of it; -27, -38 and -41 without.
-    """
-    return dataclasses.replace(_near_credit(config), iterations=100, outer=Rl2(learning_rate=1e-3))
-
-
-def _near_credit(config: TrainConfig) -> TrainConfig:
-    """Narrower exploration, and a discount near that of the literature's in-episode methods.
-
-    VariBAD's code has gamma 0.97 and lambda 0.9, TrMRL's 0.9 and 0.8.
-    """
-    base = in_episode(config)
-    policy = dataclasses.replace(base.policy, init_std=0.3)
-    return dataclasses.replace(base, discount=0.95, gae_lambda=0.9, policy=policy)
-
-
-def teacher_student(config: TrainConfig) -> TrainConfig:
-    """A teacher that observes the task, then a student that imitates it."""
-    base = in_episode(config)
-    policy = dataclasses.replace(base.policy, init_std=0.1)
-    return dataclasses.replace(base, iterations=150, policy=policy, outer=TeacherStudent())
-
-
-def varibad(config: TrainConfig) -> TrainConfig:
-    """A latent of five numbers, known by mean and deviation; trials of two episodes."""
-    base = _near_credit(config)
-    policy = dataclasses.replace(base.policy, latent_size=10, init_std=0.4)
-    outer = Varibad(kl_weight=1 / (2 * config.horizon))
-    return dataclasses.replace(base, iterations=100, policy=policy, outer=outer)
 
 
 METHODS: Mapping[str, Method] = {

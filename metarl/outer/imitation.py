@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.adaptation.adam import adam_step
-from metarl.outer.replay import num_replayed, replayed
+from metarl.outer.recent_trials import num_replayed, replayed
 from metarl.outer.trial_ppo import clipped_gradient, leaves, prefixed, without_prefix
 from metarl.policies.memory import MemoryPolicy
 from metarl.policies.params import Params, expand, learned

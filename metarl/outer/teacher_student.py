@@ -38,7 +38,7 @@ from metarl.outer.learner import (
     check_unadapted,
 )
 from metarl.outer.meta_gradient import CPU
-from metarl.outer.replay import replay_of, with_collection
+from metarl.outer.recent_trials import replay_of, with_collection
 from metarl.outer.state import Generators, TrainState
 from metarl.outer.stretches import (
     collect_stretch,

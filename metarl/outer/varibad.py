@@ -28,7 +28,7 @@ from metarl.outer.learner import (
     check_unadapted,
 )
 from metarl.outer.meta_gradient import CPU, update_normaliser
-from metarl.outer.replay import num_replayed, replay_of, replayed, with_collection
+from metarl.outer.recent_trials import num_replayed, replay_of, replayed, with_collection
 from metarl.outer.state import Generators, TrainState
 from metarl.outer.stretches import (
     collect_stretch,

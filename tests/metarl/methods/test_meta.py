@@ -32,7 +32,11 @@ def tiny(method: str, iterations: int = 4) -> TrainConfig:
     if "outer.population" in settings(config):
         chosen["outer.population"] = 4
     if method == "teacher-student":  # a phase of each kind
-        chosen |= {"outer.reinforcement_share": 0.25, "outer.critic_first": 0}
+        chosen |= {
+            "outer.teacher_share": 0.5,
+            "outer.reinforcement_share": 0.25,
+            "outer.critic_first": 0,
+        }
     return with_settings(config, {**sizes, **chosen, "iterations": iterations})
 
 

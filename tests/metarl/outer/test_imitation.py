@@ -11,7 +11,7 @@ from torch import Generator
 
 from metarl.adaptation.adam import init_adam
 from metarl.outer.imitation import ACTION, ADAM, LATENT, distance, imitate
-from metarl.outer.replay import replay_of, with_collection
+from metarl.outer.recent_trials import replay_of, with_collection
 from metarl.outer.trial_ppo import leaves, prefixed
 from metarl.policies.params import expand, learned
 

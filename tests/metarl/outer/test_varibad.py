@@ -12,7 +12,7 @@ from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
 from metarl.methods.setup import family_of, learner_of, training_env
 from metarl.outer.elbo import negative_elbo
-from metarl.outer.replay import replayed
+from metarl.outer.recent_trials import replayed
 from metarl.outer.varibad import (
     BEGAN,
     VaribadLearner,

@@ -112,7 +112,7 @@ def test_the_steps_announced_are_those_simulated(whole):
 
 @pytest.mark.parametrize("method", ["teacher-student", "rl2"])
 def test_nothing_privileged_is_in_the_policy_file(method, tmp_path):
-    knows = {"outer.critic": "task"} if method == "rl2" else {"outer.reinforcement_share": 0.4}
+    knows = {"outer.critic": "task"} if method == "rl2" else {"outer.teacher_share": 0.5}
     config = with_settings(recipe("navigation", method), SIZES | knows | {"iterations": 1})
     create_run(tmp_path / "run", config, ["metarl", "train"])
     state = train(config, initial_state(config), tmp_path / "run", quiet=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from metarl.outer.replay import num_replayed, replay_of, replayed, with_collection
+from metarl.outer.recent_trials import num_replayed, replay_of, replayed, with_collection
 from metarl.rollouts.trials import Trial
 
 

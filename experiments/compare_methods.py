@@ -149,6 +149,7 @@ def measured(options: Options, folder: Path) -> dict[str, Any]:
     )
     (result,) = evaluation.splits
     controls = result.controls
+    of_mean = controls.averaged if controls else None
     found = {
         "measured": how,
         "policy": evaluation.policy,
@@ -158,7 +159,7 @@ def measured(options: Options, folder: Path) -> dict[str, Any]:
         "returns": np.nanmean(result.returns, axis=1).tolist(),
         "task_returns": result.returns.tolist(),  # (steps + 1, tasks)
         "task_returns_of_another_task": controls and controls.other.tolist(),  # likewise
-        "task_returns_of_mean": controls and controls.averaged.tolist(),
+        "task_returns_of_mean": None if of_mean is None else of_mean.tolist(),
         "failed_adaptations": result.failed_adaptations,
     }
     path.write_text(json.dumps(found, indent=1) + "\n")

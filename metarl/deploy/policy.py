@@ -147,7 +147,7 @@ class MetaPolicy:
 
         **A policy with a memory** hands its state on, as in SB3-Contrib's RecurrentPPO: None begins
         a trial, and `episode_start` begins one for some of N robots, which forgets what was learned
-        of them. A trial that goes on through an episode's end is told of it by `observe` instead.
+        of them. A trial that goes on through an episode's end gets that end by `observe` instead.
         A policy that reads rewards needs `observe` after every step; one that reads none, only at
         such an end. `metarl.RobotTrial` keeps the state of one robot itself.
 

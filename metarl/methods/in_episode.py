@@ -69,7 +69,11 @@ def teacher_student(config: TrainConfig) -> TrainConfig:
 
 
 def varibad(config: TrainConfig) -> TrainConfig:
-    """A latent of five numbers, known by mean and deviation; trials of two episodes."""
+    """A latent of five numbers, known by mean and deviation; trials of two episodes.
+
+    On navigation after 40 of 60 iterations (0.97 million steps, seed 0), with noise that did not
+    fall yet, the first two episodes of held-out trials returned -27.5 and -23.8 by the mean action.
+    """
     base = _near_credit(config)
     policy = dataclasses.replace(base.policy, latent_size=10, init_std=0.4)
     outer = Varibad(kl_weight=1 / (2 * config.horizon))

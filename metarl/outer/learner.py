@@ -18,6 +18,7 @@ from metarl.policies.params import Params
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
 from metarl_envs import InputError, TaskFamily, Tasks
+from metarl_envs.inputs.numbers import Count
 from metarl_envs.inputs.plain import PlainFields
 
 
@@ -129,15 +130,23 @@ class LearnerSettings(PlainFields, ABC):
         del adaptation
 
 
-def check_unadapted(outer: str, adaptation: Adaptation) -> None:
-    """Refuse an adaptation, for a learner of policies that find out their task as they act.
+@dataclass(frozen=True)
+class WithinEpisode(LearnerSettings):
+    """Settings of a learner of policies that find out their task as they act."""
 
-    Raises:
-        InputError: naming it.
-    """
-    if not isinstance(adaptation, Unadapted):
-        raise InputError(
-            f"outer = {outer} with inner = {type(adaptation).__name__}: its policy adapts by its "
-            "memory, in training by no gradient step; use Unadapted (inner.kind none), or another "
-            "outer"
-        )
+    trial_episodes: Count = 2
+    """Episodes of a trial in an iteration, >= 1."""
+
+    def phases(self, iterations: int, adaptation_steps: int) -> list[Phase]:
+        return [Phase("", iterations, self.trial_episodes)]
+
+    def collections_held(self, adaptation_steps: int) -> int:
+        return self.trial_episodes
+
+    def check(self, adaptation: Adaptation) -> None:
+        if not isinstance(adaptation, Unadapted):
+            raise InputError(
+                f"outer = {type(self).__name__} with inner = {type(adaptation).__name__}: its "
+                "policy adapts by its memory, in training by no gradient step; use Unadapted "
+                "(inner.kind none), or another outer"
+            )

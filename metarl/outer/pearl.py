@@ -31,7 +31,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metarl.adaptation.base import Adaptation
 from metarl.outer.context_sac import (
     TEMPERATURE,
     Losses,
@@ -43,10 +42,8 @@ from metarl.outer.context_sac import (
 from metarl.outer.learner import (
     Learner,
     LearnerParts,
-    LearnerSettings,
-    Phase,
     Update,
-    check_unadapted,
+    WithinEpisode,
 )
 from metarl.outer.meta_gradient import CPU, update_normaliser
 from metarl.outer.state import Generators, TrainState
@@ -66,11 +63,9 @@ REPLAY, REWARDS = "replay.", "rewards."
 
 
 @dataclass(frozen=True)
-class Pearl(SacSettings, LearnerSettings):
+class Pearl(SacSettings, WithinEpisode):
     """Soft actor-critic with a context, on many tasks in every step."""
 
-    trial_episodes: Count = 2
-    """Episodes of a trial, >= 1."""
     replay_trials: Count = 1000
     """Newest trials that the replay holds, >= 1."""
     steps: Count = 128
@@ -78,15 +73,6 @@ class Pearl(SacSettings, LearnerSettings):
 
     def learner(self, parts: LearnerParts) -> Learner:
         return PearlLearner(self, parts)
-
-    def phases(self, iterations: int, adaptation_steps: int) -> list[Phase]:
-        return [Phase("", iterations, self.trial_episodes)]
-
-    def collections_held(self, adaptation_steps: int) -> int:
-        return self.trial_episodes
-
-    def check(self, adaptation: Adaptation) -> None:
-        check_unadapted("PEARL", adaptation)
 
 
 class PearlLearner(Learner[TrialExperience]):

@@ -10,15 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from metarl.adaptation.base import Adaptation
 from metarl.outer.continued import trials_after
 from metarl.outer.learner import (
     Learner,
     LearnerParts,
-    LearnerSettings,
-    Phase,
     Update,
-    check_unadapted,
+    WithinEpisode,
 )
 from metarl.outer.meta_gradient import CPU, update_normaliser
 from metarl.outer.state import Generators, TrainState
@@ -35,15 +32,13 @@ from metarl.policies.params import to
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.trials import TrialExperience
 from metarl_envs import Tasks
-from metarl_envs.inputs.numbers import Count, Natural, Share
+from metarl_envs.inputs.numbers import Natural, Share
 
 
 @dataclass(frozen=True)
-class Rl2(PpoSettings, LearnerSettings):
+class Rl2(PpoSettings, WithinEpisode):
     """PPO over trials of a policy with a memory."""
 
-    trial_episodes: Count = 2
-    """Episodes of a trial in an iteration, >= 1. Gradients pass through all of them."""
     goes_on: Share = 0.0
     """Probability that a trial goes on in the next iteration, in [0, 1]."""
     changes: Share = 0.0
@@ -58,15 +53,6 @@ class Rl2(PpoSettings, LearnerSettings):
 
     def learner(self, parts: LearnerParts) -> Learner:
         return Rl2Learner(self, parts)
-
-    def phases(self, iterations: int, adaptation_steps: int) -> list[Phase]:
-        return [Phase("", iterations, self.trial_episodes)]
-
-    def collections_held(self, adaptation_steps: int) -> int:
-        return self.trial_episodes
-
-    def check(self, adaptation: Adaptation) -> None:
-        check_unadapted("RL^2", adaptation)
 
 
 class Rl2Learner(Learner[TrialExperience]):

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from metarl.adaptation.adam import init_adam
-from metarl.adaptation.base import Adaptation
 from metarl.outer.continued import trials_after
 from metarl.outer.critic import Critic
 from metarl.outer.imitation import (
@@ -32,10 +31,9 @@ from metarl.outer.imitation import (
 from metarl.outer.learner import (
     Learner,
     LearnerParts,
-    LearnerSettings,
     Phase,
     Update,
-    check_unadapted,
+    WithinEpisode,
 )
 from metarl.outer.meta_gradient import CPU
 from metarl.outer.recent_trials import replay_of, with_collection
@@ -67,15 +65,13 @@ PHASES: tuple[PhaseName, ...] = ("teacher", "imitation", "reinforcement")
 
 
 @dataclass(frozen=True)
-class TeacherStudent(LearnerSettings):
+class TeacherStudent(WithinEpisode):
     """PPO of a teacher, imitation by a student, PPO of the student."""
 
     teacher_share: Share = 0.5
     """Teacher's share of iterations, in [0, 1]. They are the first ones; 0 with a given one."""
     reinforcement_share: Share = 0.0
     """PPO's share of iterations, in [0, 1]. They are the last ones, and the student's."""
-    trial_episodes: Count = 2
-    """Episodes of a trial in an iteration, >= 1. Gradients pass through all of them."""
     goes_on: Share = 0.5
     """Probability that a student's trial goes on in the next iteration, in [0, 1]: the lengths of
     trials are random, so that its belief holds beyond `trial_episodes`."""
@@ -123,9 +119,6 @@ class TeacherStudent(LearnerSettings):
 
     def learner(self, parts: LearnerParts) -> Learner:
         return TeacherStudentLearner(self, parts)
-
-    def check(self, adaptation: Adaptation) -> None:
-        check_unadapted("teacher-student", adaptation)
 
     def phases(self, iterations: int, adaptation_steps: int) -> list[Phase]:
         found = [self.phase(iteration, iterations)[0] for iteration in range(iterations)]

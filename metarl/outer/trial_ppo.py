@@ -202,9 +202,7 @@ def leaves(params: Mapping[str, Tensor]) -> Params:
 
 def clipped_gradient(loss: Tensor, at: Params, max_norm: float) -> tuple[Params, Tensor]:
     """Gradient of a loss at named leaves, at most so long, and the length it had."""
-    gradients = torch.autograd.grad(
-        loss, list(at.values()), retain_graph=True, materialize_grads=True
-    )
+    gradients = torch.autograd.grad(loss, list(at.values()), materialize_grads=True)
     gradient = dict(zip(at, gradients, strict=True))
     norm = flatten(gradient).norm()
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)

@@ -15,17 +15,14 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.adaptation.adam import adam_step, init_adam
-from metarl.adaptation.base import Adaptation
 from metarl.outer.continued import GOES_ON, trials_after
 from metarl.outer.critic import Critic
 from metarl.outer.elbo import Decoders, Transitions, negative_elbo, some
 from metarl.outer.learner import (
     Learner,
     LearnerParts,
-    LearnerSettings,
-    Phase,
     Update,
-    check_unadapted,
+    WithinEpisode,
 )
 from metarl.outer.meta_gradient import CPU, update_normaliser
 from metarl.outer.recent_trials import num_replayed, replay_of, replayed, with_collection
@@ -66,14 +63,12 @@ BEGAN = "began"
 
 
 @dataclass(frozen=True)
-class Varibad(PpoSettings, LearnerSettings):
+class Varibad(PpoSettings, WithinEpisode):
     """PPO on observation and belief; Adam on the evidence lower bound of the belief."""
 
     learning_rate: Positive = 1e-3
     epochs: Count = 3
     minibatches: Count = 16
-    trial_episodes: Count = 2
-    """Episodes of a trial in an iteration, >= 1; the bound is over all of them."""
     goes_on: Share = 0.0
     """Probability that a trial goes on in the next iteration, in [0, 1]."""
     critic: Literal["belief", "task"] = "belief"
@@ -103,14 +98,8 @@ class Varibad(PpoSettings, LearnerSettings):
     def learner(self, parts: LearnerParts) -> Learner:
         return VaribadLearner(self, parts)
 
-    def phases(self, iterations: int, adaptation_steps: int) -> list[Phase]:
-        return [Phase("", iterations, self.trial_episodes)]
-
     def collections_held(self, adaptation_steps: int) -> int:
         return (self.collections + 1) * self.trial_episodes
-
-    def check(self, adaptation: Adaptation) -> None:
-        check_unadapted("VariBAD", adaptation)
 
 
 class VaribadLearner(Learner[TrialExperience]):

@@ -9,6 +9,8 @@ from typing import TypedDict, Unpack, overload
 from metarl.api.families import policies_of
 from metarl.api.results import ComparedRuns, EvaluatedRun
 from metarl.api.run import Run, RunLike, folder_of
+from metarl.evaluation.adapting import StepKind
+from metarl.evaluation.adapting import on_top as on_top_of
 from metarl.evaluation.evaluate import BUDGETS
 from metarl.evaluation.evaluate import evaluate as measure
 from metarl.evaluation.grouping import check_alike
@@ -26,6 +28,7 @@ class Measuring(TypedDict, total=False):
     episodes: int
     steps: int | None
     budgets: Sequence[int] | None
+    on_top: StepKind | None
     noise: bool
     seed: int
     device: Device
@@ -61,6 +64,8 @@ def evaluate(
         steps: gradient steps (None: as trained; of several runs, the most).
         budgets: also adapt on only the first N of the episodes, for each N: a curve (None: 1, 2 and
             5, if there is one gradient step).
+        on_top: "head", "gradient" or "adam": gradient steps besides the memory of methods that
+            adapt within the episode (None: no such step).
         noise: keep the policy's action noise, as in training.
         seed: of tasks, resets and actions, independent of training (0).
         device: of the gradients ("auto": a GPU if there is one).
@@ -98,6 +103,7 @@ def each_evaluated(
     episodes: int = 20,
     steps: int | None = None,
     budgets: Sequence[int] | None = None,
+    on_top: StepKind | None = None,
     noise: bool = False,
     seed: int = 0,
     device: Device = "auto",
@@ -113,6 +119,9 @@ def each_evaluated(
     threads, torch_device = simulator_threads(sim_threads), device_named(device)
     policies = policies_of(runs, family)
     check_alike(policies)
+    within = [saved.config.outer.within_episode for saved in policies]
+    if on_top is not None and not any(within):
+        on_top_of(policies[0], on_top)  # says why not
     if steps is None:
         steps = max(saved.config.adaptation_steps for saved in policies)
     points = budgets
@@ -121,7 +130,7 @@ def each_evaluated(
     for number, (folder, saved) in enumerate(zip(runs, policies, strict=True), start=1):
         position = f" ({number} of {len(runs)})" if len(runs) > 1 else ""
         evaluation = measure(
-            saved,
+            saved if on_top is None or not within[number - 1] else on_top_of(saved, on_top),
             splits=tuple(splits) or None,
             num_tasks=tasks,
             steps=steps,

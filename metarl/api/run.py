@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metarl.adaptation.none import Unadapted
 from metarl.deploy import MetaPolicy
 from metarl.methods.baselines import origins
 from metarl.methods.config import TrainConfig
@@ -85,7 +84,7 @@ def _returns(lines: list[dict[str, Any]], config: TrainConfig) -> str:
     if config.method in NOT_ADAPTING:
         return before
     after, gain = mean("rollout/return_post"), mean("rollout/adaptation_gain")
-    if isinstance(config.inner, Unadapted):
+    if config.outer.within_episode:
         return f"{before} in the first episode of an iteration, {after:.1f} in the last"
     return f"{before} before adaptation, {after:.1f} after, gain {gain:+.1f}"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from metarl.cli.options import Compute, ComputeOptions, OwnFamily, Seed, option
+from metarl.cli.options import Compute, ComputeOptions, OwnFamily, Seed, StepsOnTop, option
 from metarl.cli.tasks import folder_name, parse_task
 from metarl.runs.places import free_folder, output
 
@@ -62,6 +62,7 @@ class OnTasks:
 class Adapt(OnTasks):
     """Adapt to one task and save the adapted policy."""
 
+    on_top: StepsOnTop = None
     out: Annotated[Path | None, option("DIR", "(default: RUN/adapted/TASK)")] = None
     """Folder for the adapted policy."""
 
@@ -69,10 +70,13 @@ class Adapt(OnTasks):
         """Adapt; 0."""
         from metarl.cli.tasks import example_task
         from metarl.deploy import adapt_to_task
+        from metarl.evaluation.adapting import on_top
         from metarl.methods.setup import family_of
         from metarl_envs import InputError
 
         saved, texts = self.policy(), joined(self.task)
+        if self.on_top is not None:
+            saved = on_top(saved, self.on_top)
         family = family_of(saved.config)
         if not texts:
             raise InputError(

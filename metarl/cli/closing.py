@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metarl.adaptation.none import Unadapted
 from metarl.api.families import family_words
 from metarl.api.run import results
 from metarl.cli.tasks import example_task
@@ -91,7 +90,7 @@ def closing(run: Path, config: TrainConfig) -> list[str]:
         task = example_task(family_of(config))
         return [
             *lines,
-            *_validation(run, family, adapts=not isinstance(config.inner, Unadapted)),
+            *_validation(run, family, adapts=not config.outer.within_episode),
             "next:",
             f"  {typed('metarl', 'evaluate', run, *family)}",
             f"  {typed('metarl', 'adapt', run, *family, '--task', task)}",

@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from metarl.cli.adapt import TRAINED, Split, print_written
-from metarl.cli.options import Compute, ComputeOptions, OwnFamily, Quiet, Seed, option
+from metarl.cli.options import Compute, ComputeOptions, OwnFamily, Quiet, Seed, StepsOnTop, option
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Evaluate:
     """Gradient steps."""
     budgets: Annotated[tuple[int, ...] | None, option("N ...", "(default: 1 2 5, if K = 1)")] = None
     """Also adapt on only the first N of the E episodes; without N: no such points."""
+    on_top: StepsOnTop = None
     noise: Annotated[bool, arg(help_behavior_hint="")] = False
     """Keep the policy's action noise, as in training."""
     seed: Seed = 0
@@ -62,6 +63,7 @@ class Evaluate:
             episodes=self.episodes,
             steps=self.steps,
             budgets=self.budgets,
+            on_top=self.on_top,
             noise=self.noise,
             seed=self.seed,
             family=self.family,

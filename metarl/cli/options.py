@@ -32,6 +32,13 @@ FamilyName = Annotated[Positional[str], option("FAMILY", "(required)", FAMILY_TE
 OwnFamily = Annotated[str | None, option("FILE.py:NAME", text=OWN_FAMILY_TEXT)]
 SimThreads = Annotated[int | None, option("N", "(default: all cores)", THREADS_TEXT)]
 Seed = Annotated[int, arg(metavar="S", help=SEED_TEXT)]
+ON_TOP_TEXT = (
+    "Gradient steps besides the memory of methods that adapt within the episode: on the last "
+    "layer, or on all weights, plain or by Adam."
+)
+StepsOnTop = Annotated[
+    Literal["head", "gradient", "adam"] | None, option("KIND", "{head,gradient,adam}", ON_TOP_TEXT)
+]
 Quiet = Annotated[bool, option("", text="Show no progress; print only the results.")]
 
 

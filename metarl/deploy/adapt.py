@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Generator
 
 from metarl.deploy.check import check
@@ -27,6 +28,7 @@ from metarl.deploy.gradient_step import (
 )
 from metarl.deploy.limits import Limits, check_limits
 from metarl.deploy.observation_check import warn_of_other_observations
+from metarl.evaluation.hypotheses import NO_HYPOTHESES, BeliefSearch, hypotheses_at_hand
 from metarl.policies.belief import Belief
 from metarl.policies.params import Params, expand
 from metarl.rollouts.data import Rollouts
@@ -43,8 +45,9 @@ class RobotAdaptation:
 
     A policy with a belief lives through all episodes, in order, as one trial, and its belief is
     part of what is adapted; those that diverged are left out. With no other adaptation it acts by
-    the mean action, as it will afterwards. After a gradient step the belief is that of the new
-    parameters about the whole trial.
+    the mean action, as it will afterwards; if a trial returns less than any training task, it tries
+    the beliefs of those, and goes on with the best (`metarl.evaluation.hypotheses`). After a
+    gradient step the belief is that of the new parameters about the whole trial.
     """
 
     def __init__(
@@ -90,8 +93,12 @@ class RobotAdaptation:
         self._belief, self._starts = self._begun, list[Belief]()
         self.acts_by_mean = adapts_by_belief_alone(saved)
         """No noise: it would teach nothing."""
+        self._hypotheses = NO_HYPOTHESES
         if self.acts_by_mean:
             self._noise = None
+            if seed is not None:  # in a log the robot began with its own beliefs
+                self._hypotheses = hypotheses_at_hand(self._inner.saved)
+        self._search = BeliefSearch.begin(self._begun) if self._begun else None
         self._collections: list[Collected] = []
         self._current: list[Episode] = []
         self._exploration: Exploration | None = None
@@ -137,8 +144,8 @@ class RobotAdaptation:
         """Keep a whole episode, then print it and call `on_episode`, which may raise an error."""
         self._current.append(episode)
         self._starts.append(self._belief)
-        if self._begun:
-            self._belief = belief_after_episode(self.policy, self.params, self._belief, episode)
+        if self._search is not None:
+            self._belief = self._next_belief(self._search, episode)
         if self.gathered == 1:
             warn_of_other_observations(self._inner.saved, episode)
         record = EpisodeRecord(
@@ -153,6 +160,15 @@ class RobotAdaptation:
             print(record, flush=True)
         if self._on_episode is not None:
             self._on_episode(record)
+
+    def _next_belief(self, search: BeliefSearch, episode: Episode) -> Belief:
+        """The belief that the next episode begins with, after one that began with the present."""
+        ended = belief_after_episode(self.policy, self.params, self._belief, episode)
+        failed = episode.diverged or bool(episode.stopped)  # it shall not pay to be stopped early
+        returned = torch.tensor([[-math.inf if failed else episode.returned]])
+        _, trying = search.next(self._hypotheses)
+        self._search = search.after(self._hypotheses, trying, returned, ended)
+        return self._search.next(self._hypotheses)[0]
 
     def learn(self, *, early: bool = False) -> None:
         """Make the gradient step, or the check, once its episodes are complete.
@@ -242,6 +258,8 @@ class RobotAdaptation:
             "step_scale": [step.scale for step in self._steps],
         }
         params, belief = self.params, self._belief
+        if self.acts_by_mean and self._search is not None:
+            belief = self._search.chosen(self._hypotheses)
         if self._check is not None:
             limits["check"] = self._check
             if self._check["rolled_back"]:
@@ -262,6 +280,8 @@ class RobotAdaptation:
                 "steps": sum(e.steps for e in lived),
                 "returns": [e.returned for e in lived],
             }
+            if self.acts_by_mean and self._search is not None:
+                report["trial"] |= self._search.describe()
         if self.error is not None:
             named = type(self.error) is InputError  # an environment's error, which it names
             kind = "" if named else f"{type(self.error).__name__}: "

@@ -42,6 +42,8 @@ def _adaptation(report: Any) -> str:  # noqa: ANN401 - as it was saved
     if isinstance(trial, dict):
         line = f"adapted in a trial of {_count(trial.get('episodes', 0), 'episode')}"
         line += f", {_count(trial.get('steps', 0), 'step')}"
+        if tried := trial.get("beliefs_tried"):
+            line += f", with {tried} beliefs of other tasks tried"
     else:
         line = f"adapted by {_count(report.get('steps', 0), 'gradient step')}"
         line += f" on {_count(report.get('episodes', 0), 'episode')} each"

@@ -22,6 +22,7 @@ from metarl.deploy.gradient_step import AdaptationNotFiniteError
 from metarl.deploy.gym_rollouts import check_env, run_episode, time_limit
 from metarl.deploy.limits import NO_LIMITS, Limits
 from metarl.deploy.state import TrialState, belief_to_act, finite_rows, observed
+from metarl.evaluation.adapting import StepKind, on_top
 from metarl.runs.checkpoint import SavedPolicy, load_policy, save_policy
 from metarl_envs import InputError
 from metarl_envs.inputs.numbers import whole
@@ -63,7 +64,9 @@ class MetaPolicy:
 
         Runs `episodes * steps` episodes, each to its end or to the training horizon. Resets name no
         task. For a policy with a memory they are one trial, in order, and the result goes on from
-        what it knows then; where nothing else adapts, there is no step and no action noise.
+        what it knows then; where nothing else adapts, there is no step and no action noise. If a
+        trial returns less than any training task, later episodes begin with the beliefs of such
+        tasks, and the result goes on with the best: so it reaches what lies outside its ranges.
 
         Args:
             env: any environment with the policy's spaces.
@@ -130,6 +133,17 @@ class MetaPolicy:
         if isinstance(error, Exception):
             raise AdaptationInterruptedError(line, policy) from error
         raise error
+
+    def with_steps(self, kind: StepKind) -> MetaPolicy:
+        """The policy, which adapts within the episode, with gradient steps besides its memory.
+
+        `adapt` then explores with action noise, and takes a step of the last layer ("head") or of
+        all weights ("gradient", or "adam") from each `episodes` of them.
+
+        Raises:
+            InputError: for an unknown kind, or a policy that brings its own adaptation.
+        """
+        return MetaPolicy(on_top(self.saved, kind))
 
     def predict(
         self,

@@ -22,6 +22,7 @@ from metarl.deploy.collected import replayed_belief
 from metarl.deploy.gradient_step import NOT_FINITE, adapts_by_belief_alone
 from metarl.errors import NonFiniteUpdateError
 from metarl.evaluation.evaluate import CPU, mean_quantity, mean_returns
+from metarl.evaluation.hypotheses import NO_HYPOTHESES, BeliefSearch, hypotheses_of
 from metarl.evaluation.labels import quantity_label, task_text
 from metarl.evaluation.trials import belief_after
 from metarl.methods.setup import env_of, family_of, inner_loop_of
@@ -80,6 +81,11 @@ class Adaptation:
         if trial := self.saved.metadata["adapted"].get("trial"):
             shown = ", ".join(f"{value:z.1f}" for value in trial["returns"])
             lines.append(f"  returns of the trial's episodes: {shown}")
+            if tried := trial.get("beliefs_tried"):
+                lines.append(
+                    f"  it returned less than training tasks do, so it tried {tried} of their "
+                    f"beliefs, and goes on with {trial['goes_on_with']}"
+                )
         if self.faulted_episodes:
             lines.append(f"  left out: {self.faulted_episodes} episodes that diverged")
         return "\n".join(lines)
@@ -185,20 +191,33 @@ class SimulatedTrial:
         """
         self._saved, self._begun, self._collect, self._episodes = saved, begun, collect, episodes
         self._lived: list[Rollouts] = []
+        self._by_memory = adapts_by_belief_alone(saved)
+        self._search = BeliefSearch.begin(begun)
+        self._hypotheses = hypotheses_of(saved) if self._by_memory else NO_HYPOTHESES
+        self._chosen = [begun]
+        """The belief after the episodes of each step, of a policy that takes none."""
         self._device = next(iter(begun.values())).device
 
     def __call__(self, params: Params) -> Rollouts:
         """The next episodes, by parameters (1, ...): (1, E, ...)."""
         belief = self.belief(params, len(self._lived) // self._episodes)
-        explore = not adapts_by_belief_alone(self._saved)
         for _ in range(self._episodes):
-            one = self._collect(params, explore=explore, belief=belief).to(self._device)
-            belief = belief_after(one)
+            if self._by_memory:
+                belief, trying = self._search.next(self._hypotheses)
+                one = self._collect(params, explore=False, belief=belief).to(self._device)
+                outcome = one.returns(), belief_after(one)
+                self._search = self._search.after(self._hypotheses, trying, *outcome)
+            else:
+                one = self._collect(params, explore=True, belief=belief).to(self._device)
+                belief = belief_after(one)
             self._lived.append(one)
+        self._chosen.append(self._search.chosen(self._hypotheses))
         return joined_episodes(self._lived[-self._episodes :])
 
     def belief(self, params: Params, steps: int) -> Belief:
         """Belief of parameters (1, ...) about the episodes of the first steps, (1, 1, ...)."""
+        if self._by_memory:
+            return self._chosen[steps]
         belief = self._begun
         for one in self._lived[: steps * self._episodes]:
             belief = replayed_belief(self._saved.policy, params, belief, one)
@@ -211,4 +230,5 @@ class SimulatedTrial:
             "episodes": len(lived),
             "steps": int(sum(one.valid.sum() for one in lived)),
             "returns": [float(one.task_returns()) for one in lived],
+            **(self._search.describe() if self._by_memory else {}),
         }

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator
 
+from metarl.adaptation.adam_steps import AdamSteps
+from metarl.adaptation.base import Adaptation as Steps
+from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.inner_loop import InnerLoop, run_inner_loop
 from metarl.adaptation.none import Unadapted
+from metarl.adaptation.subset import HeadStep
 from metarl.evaluation.controls import exchanged
+from metarl.evaluation.hypotheses import Hypotheses
 from metarl.evaluation.results import Adapted
 from metarl.evaluation.trials import belief_after, live_through
 from metarl.methods.setup import inner_loop_of
@@ -23,10 +28,19 @@ from metarl.policies.params import Params, expand, to
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts, joined_episodes
 from metarl.runs.checkpoint import SavedPolicy
-from metarl_envs import Tasks
+from metarl_envs import InputError, Tasks, unknown_name
 
 KEPT_TASKS = 40
 """Number of tasks of a split whose adapted parameters an evaluation keeps."""
+
+StepKind = Literal["head", "gradient", "adam"]
+ON_TOP: Mapping[str, Steps] = {
+    "head": HeadStep(inner_lr=0.03),
+    "gradient": GradientStep(inner_lr=0.002),
+    "adam": AdamSteps(learning_rate=1e-4, epochs=5),
+}
+"""Gradient steps on top of a memory: of its last layer, or of all weights. Sizes are the largest
+that cost little on training tasks."""
 
 Schedule = Sequence[tuple[int, int]]
 """(gradient steps, adaptation episodes) of every point, by rising episodes."""
@@ -71,7 +85,7 @@ class Adapting:
     advance: Callable[[], None]
     """Called after each part of the work: an inner loop, or an episode of the trials."""
 
-    def by_belief(self, schedule: Schedule, *, explore: bool) -> Adaptation:
+    def by_belief(self, schedule: Schedule, hypotheses: Hypotheses, *, explore: bool) -> Adaptation:
         """Live through E trials of each task, to the beliefs of every point."""
         episodes = [number for _, number in schedule]
         lived = live_through(
@@ -80,6 +94,7 @@ class Adapting:
             self.resets,
             self.actions,
             episodes,
+            hypotheses,
             explore=explore,
             lived=self.advance,
         )
@@ -180,6 +195,23 @@ class Adapting:
 def takes_steps(saved: SavedPolicy) -> bool:
     """True for a policy that adapts its parameters."""
     return not isinstance(saved.config.inner, Unadapted)
+
+
+def on_top(saved: SavedPolicy, kind: str) -> SavedPolicy:
+    """The policy with gradient steps of a kind besides its memory.
+
+    Raises:
+        InputError: for an unknown kind, or a policy that does not adapt within the episode.
+    """
+    if kind not in ON_TOP:
+        raise unknown_name("kind of gradient step", kind, ON_TOP)
+    if not saved.config.outer.within_episode:
+        raise InputError(
+            f"on_top = {kind!r}: for policies that adapt within the episode; {saved.config.method} "
+            "brings its own adaptation; leave it out"
+        )
+    config = replace(saved.config, inner=ON_TOP[kind], inner_loss="clipped")
+    return replace(saved, config=config)
 
 
 def _examples(loop: InnerLoop, tasks: Tasks) -> Adapted | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from metarl.evaluation.adapting import Acting, Adaptation, Adapting, takes_steps
 from metarl.evaluation.controls import averaged, other_tasks
+from metarl.evaluation.hypotheses import NO_HYPOTHESES, Hypotheses, hypotheses_of
 from metarl.evaluation.results import Controls, Evaluation, SplitEvaluation, task_groups
 from metarl.evaluation.streams import evaluation_generators, measuring_generators
 from metarl.evaluation.trials import remembers
@@ -57,7 +58,9 @@ def evaluate(
 
     A policy with a belief lives through `TRIALS` trials of each task by its mean action, and is
     measured with its beliefs after as many episodes as gradient methods adapt on; its first point
-    is a trial's first episode. Control: the beliefs of another task's trials. With an adaptation
+    is a trial's first episode. A trial that returns less than any training task goes on with the
+    best of its own belief and those of training tasks (`metarl.evaluation.hypotheses`), as a robot
+    that is adapted does. Control: the beliefs of another task's trials. With an adaptation
     besides its belief, every trial also takes gradient steps of its own, on its own episodes alone,
     which then have action noise.
 
@@ -112,8 +115,9 @@ def evaluate(
     explore = explore or saved.config.method == RANDOM
     collector = Collector(env, saved.policy)
     sizes = num_tasks, episodes_per_step
+    hypotheses = NO_HYPOTHESES if takes_steps(saved) else hypotheses_of(saved, sim_threads)
     measuring = _Measuring(
-        saved, family, collector, sizes, steps, tuple(budgets), explore, seed, device
+        saved, family, collector, sizes, steps, tuple(budgets), explore, seed, device, hypotheses
     )
     with Bar(progress or "", len(chosen) * measuring.parts, quiet=progress is None) as bar:
         results = tuple(measuring.split(split, bar) for split in chosen)
@@ -175,6 +179,7 @@ class _Measuring:
     explore: bool
     seed: int
     device: torch.device
+    hypotheses: Hypotheses
 
     @cached_property
     def remembers(self) -> bool:
@@ -236,7 +241,7 @@ class _Measuring:
         if self.remembers and takes_steps(self.saved):
             adaptation = adapting.by_both(self.schedule, self.device)
         elif self.remembers:
-            adaptation = adapting.by_belief(self.schedule, explore=self.explore)
+            adaptation = adapting.by_belief(self.schedule, self.hypotheses, explore=self.explore)
         elif takes_steps(self.saved):
             adaptation = adapting.by_gradient(self.schedule, tasks, self.device)
         else:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import Generator, Tensor
 
+from metarl.evaluation.hypotheses import NO_HYPOTHESES, BeliefSearch, Hypotheses
 from metarl.policies.base import Policy
 from metarl.policies.belief import Belief
 from metarl.policies.params import expand, to
@@ -35,6 +36,7 @@ def live_through(
     resets: Generator,
     actions: Generator,
     points: Collection[int],
+    hypotheses: Hypotheses = NO_HYPOTHESES,
     *,
     explore: bool = False,
     lived: Callable[[], None] = lambda: None,
@@ -47,19 +49,23 @@ def live_through(
         resets: source of reset noise, other for each episode.
         actions: source of action noise.
         points: the numbers n of episodes after which beliefs are kept.
+        hypotheses: beliefs of other tasks that lost trials try; a trial's belief is then the one
+            that did best.
         explore: act with noise; False: by the mean action, as when deployed.
         lived: called after each episode.
     """
     env, policy = collector.env, collector.policy
-    belief = policy.begin(expand(to(params, env.device), env.num_tasks), env.episodes_per_task)
-    kept, diverged, env_steps = {0: belief} if 0 in points else {}, 0, 0
+    fresh = policy.begin(expand(to(params, env.device), env.num_tasks), env.episodes_per_task)
+    kept, diverged, env_steps = {0: fresh} if 0 in points else {}, 0, 0
+    search = BeliefSearch.begin(fresh)
     for n in range(1, max(points, default=0) + 1):
         shared = expand(params, 1)
-        rollouts = collector.collect(shared, resets, actions, explore=explore, belief=belief)
-        belief = belief_after(rollouts)
+        begun, trying = search.next(hypotheses)
+        rollouts = collector.collect(shared, resets, actions, explore=explore, belief=begun)
+        search = search.after(hypotheses, trying, rollouts.returns(), belief_after(rollouts))
         diverged += int(rollouts.diverged.sum())
         env_steps += rollouts.num_steps()
         if n in points:
-            kept[n] = belief
+            kept[n] = search.chosen(hypotheses)
         lived()
     return Lived(kept, diverged, env_steps)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
 from metarl.adaptation.base import Adaptation
 from metarl.adaptation.inner_loop import InnerLoopConfig
-from metarl.adaptation.none import Unadapted
+from metarl.adaptation.subset import ContextStep
 from metarl.outer.state import TrainState
 from metarl.policies.base import Policy
 from metarl.policies.params import Params
@@ -94,6 +94,9 @@ class Phase(NamedTuple):
 class LearnerSettings(PlainFields, ABC):
     """Settings of the outer loop, which make its learner. Frozen, without tensors."""
 
+    within_episode: ClassVar[bool] = False
+    """True if its policies find out their task as they act, so that `inner` is for deployment."""
+
     @abstractmethod
     def learner(self, parts: LearnerParts) -> Learner:
         """The learner with these settings."""
@@ -132,7 +135,12 @@ class LearnerSettings(PlainFields, ABC):
 
 @dataclass(frozen=True)
 class WithinEpisode(LearnerSettings):
-    """Settings of a learner of policies that find out their task as they act."""
+    """Settings of a learner of policies that find out their task as they act.
+
+    Training takes no gradient step of the adaptation; deployment may, on top of the memory.
+    """
+
+    within_episode: ClassVar[bool] = True
 
     trial_episodes: Count = 2
     """Episodes of a trial in an iteration, >= 1."""
@@ -144,9 +152,10 @@ class WithinEpisode(LearnerSettings):
         return self.trial_episodes
 
     def check(self, adaptation: Adaptation) -> None:
-        if not isinstance(adaptation, Unadapted):
+        learned = type(adaptation).init is not Adaptation.init
+        if learned or isinstance(adaptation, ContextStep):
             raise InputError(
                 f"outer = {type(self).__name__} with inner = {type(adaptation).__name__}: its "
-                "policy adapts by its memory, in training by no gradient step; use Unadapted "
-                "(inner.kind none), or another outer"
+                "policy adapts by its memory, so that training learns no step; use one that needs "
+                "no training, such as HeadStep (inner.kind head), or Unadapted (none)"
             )

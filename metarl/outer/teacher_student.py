@@ -229,6 +229,8 @@ class TeacherStudentLearner(Learner[TrialExperience]):
             if index == length - 1:
                 params = self.taught(params, own)
         elif phase == "imitation":
+            if index == 0:  # again: the teacher's last step may have been refused
+                params = self.taught(params, own)
             own = with_collection(own, trial, self._targets(own, trial))
             params, own, metrics = imitate(
                 self._student,

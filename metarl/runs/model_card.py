@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metarl.adaptation.none import Unadapted
 from metarl.methods.baselines import BASELINES, IMPORTED, origins
 from metarl.methods.config import TrainConfig
 from metarl.versions import versions
@@ -48,6 +47,6 @@ def _how_trained(config: TrainConfig) -> str:
     if config.method in IMPORTED:
         return f"A policy trained with {title} by Stable-Baselines3 and converted; trained"
     adapts = f"{config.adaptation_steps} adaptation\nsteps"
-    if isinstance(config.inner, Unadapted):
+    if config.outer.within_episode:
         adapts = "adapts within\nthe episode"
     return f"A policy meta-trained with {title} ({adapts})"

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from metarl.adaptation.none import Unadapted
 from metarl.distributed import any_rank
 from metarl.errors import FaultError, Interrupted, NonFiniteUpdateError
 from metarl.methods.config import TrainConfig
@@ -53,7 +52,7 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
         Progress(
             config.iterations,
             state.iteration,
-            shown=SHOWN_IN_TRIALS if isinstance(config.inner, Unadapted) else SHOWN,
+            shown=SHOWN_IN_TRIALS if config.outer.within_episode else SHOWN,
             phases=phase_names(config),
             quiet=quiet,
         ) as progress,

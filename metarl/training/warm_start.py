@@ -100,7 +100,8 @@ def load_start(path: Path, config: TrainConfig) -> tuple[SavedPolicy, TrainConfi
             f"--start {path}: a policy of {saved.config.family}, fine-tuning was asked for "
             f"{config.family}"
         )
-    if not isinstance(saved.config.inner, Unadapted):
+    steps = not isinstance(saved.config.inner, Unadapted)
+    if steps and not saved.config.outer.within_episode:
         raise InputError(
             f"--start {path}: adapts in its own way ({saved.config.method}); fine-tuning starts "
             "from a policy without: metarl baseline robust|random"

@@ -50,7 +50,7 @@ STUDIES = {
     "payload-velocity": Study(
         CHEETAH,
         {
-            "teacher-student": "--iterations 250 --outer.teacher-share 0.78",
+            "teacher-student": "--iterations 250",
             "meta-sgd": "--iterations 200 --outer.final-rate 1",
             **baselines(2_500_000, "frame-stack", "robust", "oracle"),
         },
@@ -58,8 +58,8 @@ STUDIES = {
     "race-boat": Study(
         BOAT,
         {
-            "teacher-student": "--iterations 194 --outer.teacher-share 0.412 "
-            "--outer.reinforcement-share 0.464",
+            "teacher-student": "--iterations 215 --outer.teacher-share 0.558 "
+            "--outer.reinforcement-share 0.2326 --policy.init-std 0.15",
             "meta-sgd": "--iterations 200",
             **baselines(2_000_000, "frame-stack", "robust", "oracle"),
         },
@@ -67,8 +67,9 @@ STUDIES = {
     "direction": Study(
         "half-cheetah-direction",
         {
-            "teacher-student": "--iterations 384 --outer.teacher-share 0.896",
-            **baselines(4_000_000, "robust", "oracle"),
+            "teacher-student": "--iterations 384 --outer.teacher-share 0.896 "
+            "--outer.teacher-rate 0.002 --outer.goes-on 0.1",
+            **baselines(4_000_000, "oracle"),
         },
     ),
 }
@@ -160,7 +161,7 @@ def row(found: dict[str, Any], split: str, method: str) -> str:
     """One line of the table: a method on one split."""
     points = {p["adaptation_episodes"]: p for p in found["splits"][split]["curves"][method]}
     returns = [points[n]["mean"]["crossed"][0] for n in EPISODES if n in points]
-    closed = found["gap"][split]["closed"].get(method, [])
+    closed = (found["gap"] or {}).get(split, {}).get("closed", {}).get(method, [])
     shares = {point["adaptation_episodes"]: point for point in closed}
     cells = [share(shares[n]["share"]) if n in shares else "-" for n in (0, 1, 20)]
     control = share(shares[5]["share_of_another_task"]) if 5 in shares else "-"

@@ -43,6 +43,7 @@ def evaluate(
     episodes_per_step: int = 20,
     budgets: Sequence[int] = (),
     explore: bool = False,
+    other_beliefs: bool = True,
     seed: int = 0,
     sim_threads: int = 1,
     device: torch.device = CPU,
@@ -73,6 +74,7 @@ def evaluate(
         budgets: numbers of episodes, at most E: each adds a point after K steps on so many of the
             episodes. All points share the episodes before adaptation.
         explore: measure with action noise; always so for the random baseline.
+        other_beliefs: False: a trial keeps its own belief, whatever it returns.
         seed: fixes tasks, resets and actions of each split, whatever the other splits.
         sim_threads: simulator threads; results do not depend on it.
         device: of the inner gradients.
@@ -115,7 +117,8 @@ def evaluate(
     explore = explore or saved.config.method == RANDOM
     collector = Collector(env, saved.policy)
     sizes = num_tasks, episodes_per_step
-    hypotheses = NO_HYPOTHESES if takes_steps(saved) else hypotheses_of(saved, sim_threads)
+    searches = other_beliefs and not takes_steps(saved)
+    hypotheses = hypotheses_of(saved, sim_threads) if searches else NO_HYPOTHESES
     measuring = _Measuring(
         saved, family, collector, sizes, steps, tuple(budgets), explore, seed, device, hypotheses
     )

@@ -72,7 +72,7 @@ class TeacherStudent(WithinEpisode):
     """Teacher's share of iterations, in [0, 1]. They are the first ones; 0 with a given one."""
     reinforcement_share: Share = 0.0
     """PPO's share of iterations, in [0, 1]. They are the last ones, and the student's."""
-    goes_on: Share = 0.5
+    goes_on: Share = 0.25
     """Probability that a student's trial goes on in the next iteration, in [0, 1]: the lengths of
     trials are random, so that its belief holds beyond `trial_episodes`."""
     changes: Share = 0.0
@@ -94,7 +94,7 @@ class TeacherStudent(WithinEpisode):
     """Initial standard deviation of the teacher's actions, in half ranges, > 0."""
     student_rate: Positive = 1e-3
     """Adam's step size in imitation, > 0; it falls along half a cosine to a twentieth."""
-    passes: Count = 6
+    passes: Count = 4
     """Passes of imitation per iteration, each over as many trials as a collection holds."""
     minibatches: Count = 4
     """Adam steps per pass of the student, >= 1."""

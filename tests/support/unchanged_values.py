@@ -27,9 +27,7 @@ import safetensors.numpy
 import torch
 
 import metarl
-from metarl.adaptation.none import Unadapted
 from metarl.cli import main
-from metarl.methods.families import recipe
 from metarl.methods.meta import METHODS
 
 RECORDED = Path(__file__).with_suffix(".json")
@@ -117,8 +115,13 @@ def installed(distribution: str) -> str:
 
 
 def trained(family: str, method: str, folder: Path) -> Values:
-    """Three iterations of a method's recipe with few short episodes; MAML-TRPO is validated too."""
-    search = method == "cma-es"
+    """Three iterations of a method's recipe with few short episodes; MAML-TRPO is validated too.
+
+    Teacher-student has one iteration of each of its phases.
+    """
+    search, settings = method == "cma-es", {"evaluate_every": int(method == "maml-trpo")}
+    if method == "teacher-student":
+        settings |= {"outer.teacher_share": 0.34, "outer.reinforcement_share": 0.33}
     run = metarl.train(
         family,
         method=method,
@@ -127,7 +130,7 @@ def trained(family: str, method: str, folder: Path) -> Values:
         episodes_per_task=3 if search else 5,
         horizon=HORIZONS[family],
         seed=1,
-        settings={"evaluate_every": int(method == "maml-trpo"), "evaluation_tasks": 4},
+        settings=settings | {"evaluation_tasks": 4},
         run=folder / "run",
         **HERE,
     )
@@ -227,10 +230,8 @@ def bundled_in_a_stream(folder: Path) -> Values:
     }
 
 
-SETTLED = [m for m in METHODS if not isinstance(recipe("navigation", m).inner, Unadapted)]
-"""Methods that adapt between episodes; the recipes of the others are still being tuned."""
 CASES: Mapping[str, Callable[[Path], Values]] = {
-    **{f"{method}, {f}": partial(trained, f, method) for method in SETTLED for f in HORIZONS},
+    **{f"{method}, {f}": partial(trained, f, method) for method in METHODS for f in HORIZONS},
     "robust, navigation": partial(baseline, "robust"),
     "finetuned, navigation": partial(baseline, "finetuned"),
     "bundled policy, evaluated": bundled_evaluated,

@@ -15,16 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-import torch
-from torch import Tensor
-
 from metarl.adaptation.adam import init_adam
 from metarl.outer.continued import trials_after
-from metarl.outer.critic import Critic
 from metarl.outer.imitation import (
-    ACTION,
     ADAM,
-    LATENT,
     Targets,
     imitate,
 )
@@ -41,25 +35,22 @@ from metarl.outer.state import Generators, TrainState
 from metarl.outer.stretches import (
     collect_stretch,
     critic_of,
-    drawn_change,
     empty_trial,
     fresh_trials,
     with_memory,
 )
+from metarl.outer.teacher import TEACHER, Teacher
 from metarl.outer.trial_ppo import Actor, PpoSettings, paced, ppo_update, prefixed, without_prefix
 from metarl.policies.base import Policy
-from metarl.policies.belief import Belief
-from metarl.policies.mlp import Activation, MlpConfig
-from metarl.policies.normaliser import Statistics
-from metarl.policies.params import Params, expand, layers, learned, to
-from metarl.policies.privileged import TASK_FEATURES, PrivilegedPolicy
+from metarl.policies.mlp import Activation
+from metarl.policies.params import Params, learned, to
+from metarl.policies.privileged import PrivilegedPolicy
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.stepping import TaskChange
-from metarl.rollouts.trials import Trial, TrialExperience, collect_trial
+from metarl.rollouts.trials import TrialExperience
 from metarl_envs import InputError, Tasks
 from metarl_envs.inputs.numbers import Count, Natural, Positive, Range, Share
 
-TEACHER, TEACHER_PPO, STUDENT_PPO = "teacher.", "teacher_ppo.", "student_ppo."
+STUDENT_PPO = "student_ppo."
 PhaseName = Literal["teacher", "imitation", "reinforcement"]
 PHASES: tuple[PhaseName, ...] = ("teacher", "imitation", "reinforcement")
 
@@ -131,6 +122,26 @@ class TeacherStudent(WithinEpisode):
     def collections_held(self, adaptation_steps: int) -> int:
         return (self.collections + 1) * self.trial_episodes
 
+    @property
+    def ppo_of_teacher(self) -> PpoSettings:
+        """Settings of the first phase."""
+        return PpoSettings(
+            learning_rate=self.teacher_rate,
+            epochs=self.teacher_epochs,
+            minibatches=self.teacher_minibatches,
+            clip=self.clip,
+        )
+
+    @property
+    def ppo_of_student(self) -> PpoSettings:
+        """Settings of the last phase."""
+        return PpoSettings(
+            learning_rate=self.reinforcement_rate,
+            epochs=self.reinforcement_epochs,
+            minibatches=self.minibatches,
+            clip=self.clip,
+        )
+
     def phase(self, iteration: int, iterations: int) -> tuple[PhaseName, int, int]:
         """The phase of an iteration, the iterations of the phase before it, and their number."""
         teacher = round(self.teacher_share * iterations)
@@ -153,31 +164,10 @@ class TeacherStudentLearner(Learner[TrialExperience]):
                 f"imitate = '{settings.imitate}' with policy.latent_size = 0: the teacher has no "
                 "latent; use --policy.latent-size 8, or --outer.imitate actions"
             )
-        features = parts.family.task_features(parts.family.nominal_tasks()).shape[1]
-        config = MlpConfig(
-            hidden_sizes=student.config.hidden_sizes
-            if student.config.latent_size
-            else settings.teacher_sizes,
-            activation=student.config.activation
-            if student.config.latent_size
-            else settings.teacher_activation,
-            action_scale=student.config.action_scale,
-            init_std=settings.teacher_std,
-            normalize_observations=student.config.normalize_observations,
+        self._teacher = Teacher(
+            parts, settings.teacher_sizes, settings.teacher_activation, settings.teacher_std
         )
-        self._teacher = PrivilegedPolicy(
-            config,
-            student.observation_size,
-            student.action_low,
-            student.action_high,
-            action_middle=student.action_middle,
-            num_features=features,
-            latent_size=student.config.latent_size,
-        )
-        teacher_critic = Critic(student.observation_size, features=features)
-        self._teacher_actor = Actor(self._teacher, teacher_critic)
         self._student, self._actor = student, Actor(student, critic_of(parts, "task"))
-        self._teacher_acts: Collector | None = None
 
     @property
     def policy(self) -> Policy:
@@ -186,69 +176,68 @@ class TeacherStudentLearner(Learner[TrialExperience]):
     @property
     def teacher(self) -> PrivilegedPolicy:
         """The policy that observes the task; its parameters are in the state."""
-        return self._teacher
+        return self._teacher.policy
 
     def init(self, seed: int) -> TrainState:
         generators = Generators.from_seed(seed)
         params = self._student.init(generators.init)
-        teacher = self._teacher.init(generators.init)
-        own = prefixed(TEACHER, teacher)
-        own |= prefixed(TEACHER_PPO, self._teacher_actor.init_training(teacher, generators.init))
+        own = self._teacher.init(generators.init)
         own |= prefixed(STUDENT_PPO, self._actor.init_training(params, generators.init))
         own |= prefixed(ADAM, init_adam(learned(params)))
         trial = empty_trial(self._parts, params, self._settings.trial_episodes)
-        own |= replay_of(trial, self._targets(own, trial), self._settings.collections)
+        own |= replay_of(trial, self._teacher.targets(own, trial), self._settings.collections)
         return TrainState(params, generators, own | fresh_trials(self._parts, params))
 
     def collect(self, collector: Collector, state: TrainState, tasks: Tasks) -> TrialExperience:
         phase, _, _ = self._phase(state)
-        if phase != "teacher":
-            length, changes = self._settings.trial_episodes, self._settings.changes
-            return collect_stretch(collector, self._parts, state, tasks, length, changes)
-        rng, (M, E), length = state.generators, self._parts.worlds, self._parts.horizon
-        change = drawn_change(self._parts, state, tasks, length, self._settings.changes)
-        return collect_trial(
-            self._collector_of_teacher(collector),
-            without_prefix(TEACHER, state.optimizer),
-            tasks,
-            self._features,
-            1,
-            rng.resets,
-            rng.actions,
-            self._task_belief(tasks, (M, E)),
-            change and (change[0], TaskChange(change[1], self._task_belief(change[1], (1, M * E)))),
-        )
+        if phase == "teacher":
+            return self._teacher.collect(collector, state, tasks, self._settings.changes)
+        length, changes = self._settings.trial_episodes, self._settings.changes
+        return collect_stretch(collector, self._parts, state, tasks, length, changes)
 
     def update(self, state: TrainState, experience: TrialExperience) -> Update:
+        settings, order = self._settings, state.generators.order
         phase, index, length = self._phase(state)
         progress, device = index / length, self._parts.device
         params, own = to(state.params, device), to(state.optimizer, device)
         trial = experience.trial.to(device)
         if phase == "teacher":
-            own, metrics = self._teach(own, trial, state, progress)
+            ppo = settings.ppo_of_teacher
+            own, metrics = self._teacher.learn(own, trial, ppo, order, paced(progress, 0.1))
             if index == length - 1:
-                params = self.taught(params, own)
+                params = self._teacher.taught(params, own)
         elif phase == "imitation":
             if index == 0:  # again: the teacher's last step may have been refused
-                params = self.taught(params, own)
-            own = with_collection(own, trial, self._targets(own, trial))
+                params = self._teacher.taught(params, own)
+            own = with_collection(own, trial, self._teacher.targets(own, trial))
             params, own, metrics = imitate(
                 self._student,
                 params,
                 own,
-                targets=self._settings.imitate,
-                passes=self._settings.passes,
-                minibatches=self._settings.minibatches,
-                learning_rate=self._settings.student_rate * paced(progress, 0.05),
+                targets=settings.imitate,
+                passes=settings.passes,
+                minibatches=settings.minibatches,
+                learning_rate=settings.student_rate * paced(progress, 0.05),
                 max_grad_norm=1.0,
-                generator=state.generators.order,
+                generator=order,
             )
         else:
-            params, own, metrics = self._reinforce(params, own, trial, state, index, progress)
+            params, training, metrics = ppo_update(
+                self._actor,
+                params,
+                without_prefix(STUDENT_PPO, own),
+                trial,
+                settings.ppo_of_student,
+                order,
+                discount=self._parts.inner.discount,
+                gae_lambda=self._parts.inner.gae_lambda,
+                pace=paced(progress, 0.1),
+                policy_moves=index >= settings.critic_first,
+            )
+            own |= prefixed(STUDENT_PPO, training)
         own = to(own, CPU)
         if phase != "teacher":
-            order, probability = state.generators.order, self._settings.goes_on
-            own |= trials_after(experience.tasks, experience.belief, probability, order)
+            own |= trials_after(experience.tasks, experience.belief, settings.goes_on, order)
         metrics["train/phase"] = float(PHASES.index(phase))
         return Update(to(params, CPU), own, metrics)
 
@@ -256,105 +245,7 @@ class TeacherStudentLearner(Learner[TrialExperience]):
         """The state with a trained teacher's parameters, by the names of `self.teacher`'s."""
         own = dict(state.optimizer)
         own |= {TEACHER + name: teacher[name].clone() for name in without_prefix(TEACHER, own)}
-        return replace(state, params=self.taught(state.params, own), optimizer=own)
-
-    def taught(self, params: Params, own: Params) -> Params:
-        """The student's parameters with the teacher's normaliser and, with a latent, its head.
-
-        A student that has a normaliser already, such as one from `--start`, keeps it, unless its
-        head becomes the teacher's, which reads the teacher's.
-        """
-        teacher, O = without_prefix(TEACHER, own), self._student.observation_size
-        known, params = self._teacher.statistics(teacher), dict(params)
-        latent = self._student.config.latent_size > 0
-        own_known = self._student.statistics(params)
-        if known and (latent or (own_known and not own_known.samples.any())):
-            mean, variance, samples = known
-            params |= Statistics(mean[:O].clone(), variance[:O].clone(), samples.clone()).entries()
-        if latent:
-            params |= {name: value.clone() for name, value in layers(teacher).items()}
-        return params
-
-    def _teach(
-        self, own: Params, trial: Trial, state: TrainState, progress: float
-    ) -> tuple[Params, dict[str, float]]:
-        """A step of the teacher's PPO."""
-        settings = self._settings
-        teacher, training, metrics = ppo_update(
-            self._teacher_actor,
-            without_prefix(TEACHER, own),
-            without_prefix(TEACHER_PPO, own),
-            trial,
-            PpoSettings(
-                learning_rate=settings.teacher_rate,
-                epochs=settings.teacher_epochs,
-                minibatches=settings.teacher_minibatches,
-                clip=settings.clip,
-            ),
-            state.generators.order,
-            discount=self._parts.inner.discount,
-            gae_lambda=self._parts.inner.gae_lambda,
-            pace=paced(progress, 0.1),
-        )
-        observed = torch.cat([trial.observations, trial.features], dim=-1)
-        teacher = self._teacher.update_statistics(teacher, observed, trial.valid)
-        return own | prefixed(TEACHER, teacher) | prefixed(TEACHER_PPO, training), metrics
-
-    def _reinforce(
-        self,
-        params: Params,
-        own: Params,
-        trial: Trial,
-        state: TrainState,
-        index: int,
-        progress: float,
-    ) -> tuple[Params, Params, dict[str, float]]:
-        """A step of the student's PPO."""
-        settings = self._settings
-        params, training, metrics = ppo_update(
-            self._actor,
-            params,
-            without_prefix(STUDENT_PPO, own),
-            trial,
-            PpoSettings(
-                learning_rate=settings.reinforcement_rate,
-                epochs=settings.reinforcement_epochs,
-                minibatches=settings.minibatches,
-                clip=settings.clip,
-            ),
-            state.generators.order,
-            discount=self._parts.inner.discount,
-            gae_lambda=self._parts.inner.gae_lambda,
-            pace=paced(progress, 0.1),
-            policy_moves=index >= settings.critic_first,
-        )
-        return params, own | prefixed(STUDENT_PPO, training), metrics
-
-    @torch.no_grad()
-    def _targets(self, own: Params, trial: Trial) -> Params:
-        """The teacher's mean actions (1, N, L, A) and latents (1, N, L, Z) in trials."""
-        teacher, steps = expand(without_prefix(TEACHER, own), 1), trial.valid.shape[1:]
-        features = trial.features.flatten(1, 2)
-        actions = self._teacher.mean(teacher, trial.observations.flatten(1, 2), features)
-        targets = {ACTION: self._teacher.sent(actions).unflatten(1, steps)}
-        if self._student.config.latent_size:
-            targets[LATENT] = self._teacher.latent(teacher, features).unflatten(1, steps)
-        return targets
-
-    def _collector_of_teacher(self, collector: Collector) -> Collector:
-        """One per environment: on a GPU its first collection captures a time step."""
-        if self._teacher_acts is None or self._teacher_acts.env is not collector.env:
-            self._teacher_acts = Collector(collector.env, self._teacher)
-        return self._teacher_acts
+        return replace(state, params=self._teacher.taught(state.params, own), optimizer=own)
 
     def _phase(self, state: TrainState) -> tuple[PhaseName, int, int]:
         return self._settings.phase(state.iteration, self._parts.iterations)
-
-    def _task_belief(self, tasks: Tasks, worlds: tuple[int, int]) -> Belief:
-        """The teacher's belief: the features of the true task in every world."""
-        features = self._features(tasks).float()
-        times = worlds[0] * worlds[1] // len(tasks)
-        return {TASK_FEATURES: features.repeat_interleave(times, dim=0).reshape(*worlds, -1)}
-
-    def _features(self, tasks: Tasks) -> Tensor:
-        return self._parts.family.task_features(tasks)

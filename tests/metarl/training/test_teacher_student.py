@@ -131,14 +131,14 @@ def test_nothing_privileged_is_in_the_policy_file(method, tmp_path):
 def test_the_teacher_is_collected_by_one_collector_per_environment(whole, monkeypatch):
     made = []
     learner = learner_of(CONFIG)
-    original = learner._teacher  # pyright: ignore
+    original = learner.teacher  # pyright: ignore
 
     class Counted(trainer.Collector):
         def __init__(self, env, policy, capture=None):
             made.append(policy)
             super().__init__(env, policy, capture)
 
-    monkeypatch.setattr("metarl.outer.teacher_student.Collector", Counted)
+    monkeypatch.setattr("metarl.outer.teacher.Collector", Counted)
     monkeypatch.setattr(trainer, "learner_of", lambda config: learner)
     monkeypatch.setattr(trainer, "save_checkpoint", lambda *_: "nowhere")
     train(CONFIG, initial_state(CONFIG), whole.parent, quiet=True)
@@ -158,10 +158,10 @@ def test_a_started_student_keeps_its_normaliser_and_a_fresh_one_takes_the_teache
     learner, state = learner_of(config), initial_state(config)
     teacher = {"teacher.obs_mean": torch.arange(4.0), "teacher.obs_count": torch.ones(1)}
     own = state.optimizer | teacher
-    taught = learner.taught(state.params, own)  # pyright: ignore
+    taught = learner._teacher.taught(state.params, own)  # pyright: ignore
     assert torch.equal(taught["obs_mean"], torch.arange(2.0))
     started = state.params | {"obs_count": torch.full((1,), 50.0)}
-    assert changed(learner.taught(started, own), started) == set()  # pyright: ignore
+    assert changed(learner._teacher.taught(started, own), started) == set()  # pyright: ignore
     assert set(fixed(started)) == {"obs_mean", "obs_var", "obs_count"}
     assert dataclasses.replace(state, params=taught).params["weight_0"] is state.params["weight_0"]
 

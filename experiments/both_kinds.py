@@ -78,8 +78,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Where a memory fails: other beliefs, or gradient steps",
         "",
-        f"Mean return by the mean action after {numbers} episodes of a trial, over seeds, and in "
-        "brackets the control, with another task's adaptation after the last of them. "
+        f"Mean return by the mean action after {numbers} episodes of a trial, over seeds; the "
+        "control is the return with another task's adaptation after the last of them. Beliefs of "
+        "training tasks are tried where an episode returns less than they do, which is what "
+        "`metarl adapt` does; the gradient steps of `--on-top` are taken on all episodes before. "
         "`python -m experiments.both_kinds RUN ...`",
         "",
         "| family, tasks | seeds | adapts by | return | control |",

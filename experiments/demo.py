@@ -22,6 +22,7 @@ FAMILY = "half-cheetah-direction"
 TRAIN = (
     *("train", FAMILY, "--method", "teacher-student"),
     *("--iterations", "132", "--outer.teacher-share", "0.7", "--outer.teacher-rate", "0.002"),
+    *("--outer.goes-on", "0.1"),
 )
 
 

@@ -132,7 +132,8 @@ def table(folder: Path) -> str:
         "# Adaptation within the episode, and between episodes",
         "",
         f"Return of the final policies by the mean action, in episodes {numbers} of a trial on the "
-        "same tasks: mean over seeds. Teacher-student carries its memory from episode to episode; "
+        "same tasks: mean over seeds. Teacher-student carries its memory from episode to episode, "
+        "and tries the beliefs of training tasks where that returns less than they do; "
         "Meta-SGD takes one gradient step on the episodes before; the frame stack sees its last "
         "steps; robust and oracle policies stay as they are. The share is of the gap between "
         "robust policy and oracle, with its 95 % t interval over seeds and tasks; a dash stands "

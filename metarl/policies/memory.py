@@ -128,13 +128,14 @@ class TrialMemory:
             valid: (M, E, L).
         """
         # Valid steps side by side: what pads an episode never reaches the memory.
-        order = torch.argsort((~valid).to(torch.uint8), dim=-1, stable=True)
+        order = _valid_first(valid)
         before = _at(previous, order)[..., :-1, :]
         before = torch.cat([begun[PREVIOUS].unsqueeze(-2), before], dim=-2)
         inputs = self._inputs(
             params, _at(standard, order).flatten(-3, -2), before.flatten(-3, -2)
-        ).unflatten(-2, order.shape[-2:])
-        return _at(self.encoder.scan(params, begun, inputs), torch.argsort(order, dim=-1))
+        ).unflatten(-2, valid.shape[-2:])
+        summaries = self.encoder.scan(params, begun, inputs)
+        return _at(summaries, None if order is None else torch.argsort(order, dim=-1))
 
     def _inputs(self, params: Mapping[str, Tensor], standard: Tensor, previous: Tensor) -> Tensor:
         """Inputs of the encoder: (..., S, O), (..., S, A + 2) -> (..., S, H)."""
@@ -257,6 +258,18 @@ class MemoryPolicy(Policy):
         return torch.cat([sent / self.config.action_scale, flags], dim=-1)
 
 
-def _at(values: Tensor, order: Tensor) -> Tensor:
+def _valid_first(valid: Tensor) -> Tensor | None:
+    """The order in which valid steps come first, (M, E, L); None if they do as it is.
+
+    On a GPU, where the question would be a wait, it is always an order.
+    """
+    if valid.device.type == "cpu" and bool(valid.all()):
+        return None
+    return torch.argsort((~valid).to(torch.uint8), dim=-1, stable=True)
+
+
+def _at(values: Tensor, order: Tensor | None) -> Tensor:
     """Steps in another order: (M, E, L, X), (M, E, L) -> (M, E, L, X)."""
+    if order is None:
+        return values
     return values.gather(-2, order.unsqueeze(-1).expand_as(values))

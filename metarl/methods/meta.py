@@ -303,6 +303,7 @@ METHODS: Mapping[str, Method] = {
         "a belief by the evidence lower bound; PPO of what reads it",
         "Zintgraf et al. 2020, arXiv:1910.08348",
         varibad,
+        ("navigation",),
     ),
     "pearl": Method(
         "PEARL",
@@ -310,5 +311,6 @@ METHODS: Mapping[str, Method] = {
         "soft actor-critic, from a replay by task",
         "Rakelly et al. 2019, arXiv:1903.08254",
         pearl,
+        ("navigation",),
     ),
 }

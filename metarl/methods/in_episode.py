@@ -78,7 +78,7 @@ def varibad(config: TrainConfig) -> TrainConfig:
 
     On half-cheetah-payload-velocity after 100 iterations (2.56 million steps, seed 0) the first and
     second episode of trials on 100 held-out tasks returned -19 and -14; robust PPO returns -141 and
-    an oracle -7 there. Navigation is not learned: -30, -29 after 120 iterations (3.1 million
+    an oracle -7 there. On navigation little is learned: -30, -29 after 120 iterations (3.1 million
     steps), where standing still returns -38.
     """
     base = _near_credit(config)

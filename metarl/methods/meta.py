@@ -303,7 +303,6 @@ METHODS: Mapping[str, Method] = {
         "a belief by the evidence lower bound; PPO of what reads it",
         "Zintgraf et al. 2020, arXiv:1910.08348",
         varibad,
-        ("navigation",),
     ),
     "pearl": Method(
         "PEARL",

@@ -3,9 +3,10 @@
     python -m experiments.in_episode            # all families: several hours on two cores
     python -m experiments.in_episode race-boat  # one of them
 
-Three seeds each of teacher-student and the baselines frame-stack, robust and oracle, and of Meta-SGD
-on the first family. All final policies then meet the same 100 tasks per split and are measured by their mean action: return
-of the n-th episode of a trial, n = 0 being the first. What was finished before is not run again.
+Three seeds each of teacher-student and the baselines frame-stack, robust and oracle, and of
+Meta-SGD on the first family. All final policies then meet the same 100 tasks per split and are
+measured by their mean action: return of the n-th episode of a trial, n = 0 being the first. What
+was finished before is not run again.
 """
 
 from __future__ import annotations

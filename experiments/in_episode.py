@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,8 @@ class Study:
     family: str
     methods: Mapping[str, str]
     """By name of the method or baseline; `metarl train` or `metarl baseline`."""
+    splits: Sequence[str] = ("test", "extrapolation")
+    """Tasks to measure on."""
 
 
 def baselines(env_steps: int, *names: str) -> dict[str, str]:
@@ -71,6 +73,7 @@ STUDIES = {
             "--outer.teacher-rate 0.002 --outer.goes-on 0.1",
             **baselines(4_000_000, "oracle"),
         },
+        splits=("train",),
     ),
 }
 BASELINES = ("frame-stack", "robust", "oracle")
@@ -114,7 +117,7 @@ def compare(options: Options, name: str) -> None:
     runs = list(folders(options, name))
     comparison = options.runs / f"{name}-comparison"
     command = ["evaluate", *map(str, runs), "--tasks", str(options.tasks)]
-    command += ["--out", str(comparison)]
+    command += ["--out", str(comparison), "--splits", *STUDIES[name].splits]
     if ".py:" in STUDIES[name].family:
         command += ["--family", STUDIES[name].family]
     written = comparison / "comparison.json"

@@ -61,8 +61,8 @@ STUDIES = {
     "race-boat": Study(
         BOAT,
         {
-            "teacher-student": "--iterations 215 --outer.teacher-share 0.558 "
-            "--outer.reinforcement-share 0.2326 --policy.init-std 0.15",
+            "teacher-student": "--iterations 180 --outer.teacher-share 0.278 "
+            "--outer.reinforcement-share 0.444 --policy.init-std 0.15",
             **baselines(2_000_000, "frame-stack", "robust", "oracle"),
         },
     ),

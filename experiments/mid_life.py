@@ -1,5 +1,8 @@
-"""A leg that reverses in mid-episode: steps until a policy with a memory acts as before.
+r"""A leg that reverses in mid-episode: steps until a policy with a memory acts as before.
 
+    metarl train half-cheetah-reversed --method teacher-student --iterations 380 --seed S \
+        --outer.teacher-share 0.29 --outer.teacher-rate 0.002 --outer.reinforcement-share 0.58 \
+        --outer.reinforcement-rate 0.0005 --outer.changes 1 --policy.init-std 0.15
     python -m experiments.mid_life RUN [RUN ...]
 
 Trials of half-cheetah-reversed, held out. In the second episode the back leg's motors are rewired;

@@ -1,4 +1,4 @@
-"""What adapts a policy with a memory where its memory fails: other beliefs, or gradient steps.
+"""Other beliefs or gradient steps, for a policy whose memory fails.
 
     python -m experiments.both_kinds RUN [RUN ...]
 

@@ -145,8 +145,8 @@ def table(folder: Path) -> str:
         "all of it.",
         "",
         f"| family, tasks | method | environment steps | return in episodes {numbers} "
-        "| share closed in the 1st episode | 2nd | 21st | control |",
-        "|---|---|---|---|---|---|---|---|",
+        "| share closed in the 1st episode | 2nd | 6th | 21st | control |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, study in STUDIES.items():
         path = folder / f"in-episode-{name}.json"
@@ -167,7 +167,7 @@ def row(found: dict[str, Any], split: str, method: str) -> str:
     returns = [points[n]["mean"]["crossed"][0] for n in EPISODES if n in points]
     closed = (found["gap"] or {}).get(split, {}).get("closed", {}).get(method, [])
     shares = {point["adaptation_episodes"]: point for point in closed}
-    cells = [share(shares[n]["share"]) if n in shares else "-" for n in (0, 1, 20)]
+    cells = [share(shares[n]["share"]) if n in shares else "-" for n in (0, 1, 5, 20)]
     control = share(shares[5]["share_of_another_task"]) if 5 in shares else "-"
     return (
         f"| `{found['family']}`, {TITLES[split]} | {method} "

@@ -51,7 +51,7 @@ NO_HYPOTHESES = Hypotheses({}, (-math.inf, -math.inf))
 
 @dataclass(frozen=True)
 class BeliefSearch:
-    """What M x E trials have tried by now."""
+    """State of the search of M x E trials."""
 
     own: Belief
     """Of the trial's own episodes, each (M, E, ...)."""
@@ -113,7 +113,7 @@ class BeliefSearch:
         )
 
     def describe(self) -> dict[str, Any]:
-        """What the only trial tried, as JSON values."""
+        """Number of beliefs that the only trial tried, and its choice, as JSON values."""
         return {
             "beliefs_tried": int(self.tried.sum()),
             "goes_on_with": "the belief of another task" if self._better.any() else "its own",

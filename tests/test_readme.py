@@ -183,15 +183,22 @@ def test_the_five_results_are_what_was_measured():
     assert minus(f"{before['return'][0]:.1f} → ") + interval(after["return"]) in results
     assert minus(f"control {after['another_task']['return'][0]:.0f}.") in results
 
-    gap = read("evidence-payload-velocity")["gap"]
-    held_out, beyond = (
-        next(p for p in gap[split]["closed"]["meta-sgd"] if p["adaptation_episodes"] == 5)
-        for split in ("test", "extrapolation")
-    )
-    assert share(held_out["share"], "**") in results
-    assert share(beyond["share"]) in results
-    controls = (100 * point["share_of_another_task"][0] for point in (held_out, beyond))
-    assert minus("control {:.0f} %, {:.0f} %.".format(*controls)) in results
+    gap = read("in-episode-payload-velocity")["gap"]
+
+    def closed(split, method, episodes):
+        points = gap[split]["closed"][method]
+        return next(p for p in points if p["adaptation_episodes"] == episodes)
+
+    assert share(closed("test", "teacher-student", 0)["share"], "**") in results
+    assert share(closed("test", "teacher-student", 1)["share"]) in results
+    beyond = closed("extrapolation", "teacher-student", 5)
+    assert share(beyond["share"], "**") in results
+    assert f"the control {100 * beyond['share_of_another_task'][0]:.0f} %" in results
+    slow = [100 * closed(split, "meta-sgd", 5)["share"][0] for split in ("test", "extrapolation")]
+    assert "after five: {:.0f} %, {:.0f} %.".format(*slow) in results
+    boats = read("in-episode-race-boat")["splits"]["test"]["curves"]
+    firsts = [boats[name][0]["mean"]["crossed"][0] for name in ("frame-stack", "teacher-student")]
+    assert "returns {:.0f} at once, teacher-student {:.0f}".format(*firsts) in results
 
     (boat,) = [run for run in read("own-robot")["runs"] if run["config"]["family"] == "boat"]
     before, after = curve(boat["evaluation"], "test")

@@ -36,7 +36,7 @@ def test_the_guide_runs_as_printed(tmp_path, monkeypatch, capsys):
     *printed, live = capsys.readouterr().out.splitlines()
     assert live == "act"  # the stream of a policy with a memory needs no probes
     assert names["known"].adapted["trial"] == {"episodes": 2, "steps": 250}
-    assert names["hidden"].shape == (1, 64)
+    assert names["hidden"].shape == (1, 128)
     kinds = [line.split()[0] for line in printed[-36:]]
     phases = [kinds[i : i + 12] for i in (0, 12, 24)]
     assert phases[0] == ["probe"] * 5 + ["act"] * 7

@@ -17,6 +17,7 @@ from metarl.adaptation.learned_rates import MetaSgd
 from metarl.adaptation.none import Unadapted
 from metarl.errors import RunError
 from metarl.methods.config import to_json
+from metarl.outer.rl2 import Rl2
 from metarl.policies.mlp import GaussianMlpPolicy
 from metarl.runs import files
 from metarl.runs.checkpoint import SavedPolicy, load_policy, save_policy
@@ -186,7 +187,7 @@ def test_the_card_names_the_method(tmp_path):
 
 
 def test_the_card_of_a_policy_that_takes_no_steps_says_when_it_adapts(tmp_path):
-    config = dataclasses.replace(TINY, method="rl2", inner=Unadapted())
+    config = dataclasses.replace(TINY, method="rl2", inner=Unadapted(), outer=Rl2())
     saved = SavedPolicy(POLICY, state_at(1).params, config, {})
     card = (save_policy(tmp_path / "policy", saved) / "README.md").read_text()
     assert "meta-trained with RL^2 (adapts within\nthe episode)" in card

@@ -40,6 +40,8 @@ class Options:
     """Per split."""
     episodes: tuple[int, ...] = (1, 2, 5, 20)
     """Numbers of episodes to measure after."""
+    steps: tuple[str, ...] = tuple(ON_TOP)
+    """Kinds of gradient steps; those on all weights take ten times as long as the head's."""
     out: Path = Path("experiments/results")
     """Folder for the results."""
 
@@ -108,7 +110,7 @@ def main(options: Options) -> None:
         saved = load_policy(run)
         if saved.config.origin.reference:
             load_family(saved.config.origin.reference)
-        for kind in (OWN, OTHERS, *ON_TOP):
+        for kind in (OWN, OTHERS, *options.steps):
             rows += measured(saved, kind, options)
             print(run.name, kind, *rows[-1]["returns"], flush=True)
     document: dict[str, Any] = {"rows": rows, "tasks": options.tasks}

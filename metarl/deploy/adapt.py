@@ -97,8 +97,11 @@ class RobotAdaptation:
         if self.acts_by_mean:
             self._noise = None
             if seed is not None:  # in a log the robot began with its own beliefs
-                self._hypotheses = hypotheses_at_hand(self._inner.saved)
+                # Of episodes as long as on the robot, since their returns are compared.
+                config = replace(saved.config, horizon=self.max_steps)
+                self._hypotheses = hypotheses_at_hand(replace(self._inner.saved, config=config))
         self._search = BeliefSearch.begin(self._begun) if self._begun else None
+        self._tried: dict[str, Any] = {}  # by the search, once a check has ended it
         self._collections: list[Collected] = []
         self._current: list[Episode] = []
         self._exploration: Exploration | None = None
@@ -170,6 +173,12 @@ class RobotAdaptation:
         self._search = search.after(self._hypotheses, trying, returned, ended)
         return self._search.next(self._hypotheses)[0]
 
+    def _settle(self, search: BeliefSearch) -> None:
+        """End the search: the check is of the belief that the policy goes on with."""
+        self._tried, self._belief = search.describe(), search.chosen(self._hypotheses)
+        self._hypotheses = NO_HYPOTHESES
+        self._search = BeliefSearch.begin(self._belief)
+
     def learn(self, *, early: bool = False) -> None:
         """Make the gradient step, or the check, once its episodes are complete.
 
@@ -214,6 +223,8 @@ class RobotAdaptation:
         elif not self._stepped(error) or error is not None or len(self._steps) == self._num_steps:
             self._checking = bool(self.limits.check_episodes and self._steps and error is None)
             self.finished = not self._checking
+            if self._checking and self.acts_by_mean and self._search is not None:
+                self._settle(self._search)
 
     def _stepped(self, error: BaseException | None) -> bool:
         """Step from the last collection, unless that is needless or, with an error, impossible."""
@@ -281,7 +292,7 @@ class RobotAdaptation:
                 "returns": [e.returned for e in lived],
             }
             if self.acts_by_mean and self._search is not None:
-                report["trial"] |= self._search.describe()
+                report["trial"] |= self._tried or self._search.describe()
         if self.error is not None:
             named = type(self.error) is InputError  # an environment's error, which it names
             kind = "" if named else f"{type(self.error).__name__}: "

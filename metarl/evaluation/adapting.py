@@ -39,8 +39,9 @@ ON_TOP: Mapping[str, Steps] = {
     "gradient": GradientStep(inner_lr=0.002),
     "adam": AdamSteps(learning_rate=1e-4, epochs=5),
 }
-"""Gradient steps on top of a memory: of its last layer, or of all weights. Sizes are the largest
-that cost little on training tasks."""
+"""Gradient steps on top of a memory: of its last layer, or of all weights. After five episodes of
+half-cheetah-payload-velocity, held out, 0.03 of the head cost nothing (-10, as without) and 0.1
+cost 11 (50 tasks, one seed); the sizes of the others were tried once."""
 
 Schedule = Sequence[tuple[int, int]]
 """(gradient steps, adaptation episodes) of every point, by rising episodes."""

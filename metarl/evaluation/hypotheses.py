@@ -163,9 +163,10 @@ def hypotheses_of(saved: SavedPolicy, sim_threads: int = 1) -> Hypotheses:
 def hypotheses_at_hand(saved: SavedPolicy) -> Hypotheses:
     """`hypotheses_of`, and none where the policy's family is not at hand."""
     try:
-        return hypotheses_of(saved)
+        family_of(saved.config)
     except InputError:
         return NO_HYPOTHESES
+    return hypotheses_of(saved)
 
 
 def _usual(returns: Tensor) -> float:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import gymnasium
 import pytest
 import torch
 from support.tiny_memory import tiny_memory
@@ -133,8 +134,6 @@ def always_lost(monkeypatch):
 
 
 def test_adapting_on_a_robot_and_in_simulation_tries_the_same(always_lost):
-    import gymnasium
-
     saved, task = within(), {"goal": (0.3, -0.2)}
     env = gymnasium.make("metarl_envs:MetaRL/Navigation-v0", max_episode_steps=6)
     env.reset(options={"task": task})
@@ -166,6 +165,35 @@ def test_a_stopped_episode_is_never_the_best(always_lost):
     )
     assert {episode.stopped for episode in adapted.episodes} == {"min_return"}
     assert adapted.adapted["trial"]["goes_on_with"] == "its own"
+
+
+def test_the_check_is_of_the_belief_that_did_best_and_tries_no_other(always_lost):
+    env = gymnasium.make("metarl_envs:MetaRL/Navigation-v0", max_episode_steps=6)
+    env.reset(options={"task": {"goal": (0.3, -0.2)}})
+    sizes = {"episodes": 4, "seed": 0}
+    plain = MetaPolicy(within()).adapt(env, **sizes)
+    env.reset(options={"task": {"goal": (0.3, -0.2)}})
+    limits = metarl.Limits(check_episodes=3)
+    checked = MetaPolicy(within()).adapt(env, **sizes, limits=limits).adapted
+    assert checked["trial"]["beliefs_tried"] == plain.adapted["trial"]["beliefs_tried"] == 3
+    assert checked["trial"]["goes_on_with"] == plain.adapted["trial"]["goes_on_with"]
+    best = max(plain.adapted["trial"]["returns"])
+    returns = checked["trial"]["returns"]
+    assert len(returns) == 7
+    assert returns[4] == pytest.approx(best, rel=1e-3)  # navigation starts in one place
+
+
+def test_returns_of_training_are_of_episodes_as_long_as_on_the_robot(monkeypatch):
+    asked = []
+
+    def seen(saved):
+        asked.append(saved.config.horizon)
+        return NO_HYPOTHESES
+
+    monkeypatch.setattr("metarl.deploy.adapt.hypotheses_at_hand", seen)
+    metarl.AdaptationSession(MetaPolicy(within()), episodes=2, max_steps=4)
+    metarl.AdaptationSession(MetaPolicy(within()), episodes=2)
+    assert asked == [4, 6]
 
 
 def test_an_evaluation_measures_what_an_adaptation_goes_on_with(always_lost):

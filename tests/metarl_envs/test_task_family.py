@@ -28,7 +28,7 @@ EXPECTED = {
     "navigation", "half-cheetah-direction", "half-cheetah-velocity", "half-cheetah-dynamics",
     "half-cheetah-crippled", "half-cheetah-reversed", "half-cheetah-payload-velocity",
     "ant-direction", "ant-velocity", "ant-goal", "ant-crippled",
-    "hopper-dynamics", "walker2d-dynamics", "puck-slide",
+    "hopper-dynamics", "walker2d-dynamics", "puck-slide", "arm-reach", "arm-encoder",
 }  # fmt: skip
 every_family = pytest.mark.parametrize("family", ALL, ids=ALL_IDS)
 

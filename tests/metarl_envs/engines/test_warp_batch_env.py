@@ -18,6 +18,8 @@ FAMILIES = [
     "hopper-dynamics",
     "walker2d-dynamics",
     "puck-slide",
+    "arm-reach",
+    "arm-encoder",
 ]
 
 

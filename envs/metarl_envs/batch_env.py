@@ -15,7 +15,7 @@ from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
 from metarl_envs.inputs.numbers import INT, INT64, shown, tensor, whole
 from metarl_envs.parameters import model_fields, varied_fields
-from metarl_envs.perturbations import Perturbation, Perturber
+from metarl_envs.perturbations import Perturber
 from metarl_envs.robots.base import Transition
 from metarl_envs.tasks import Tasks
 
@@ -112,7 +112,7 @@ class BatchEnv:
         )
         self.action_low, self.action_high = family.action_bounds()
         self._perturber = Perturber(
-            {p.name: p.effect for p in family.parameters if isinstance(p.effect, Perturbation)},
+            {p.name: p.perturbation for p in family.parameters if p.perturbation},
             self.num_worlds,
             _no_action(family),
             self.device,
@@ -183,7 +183,8 @@ class BatchEnv:
         Rows of `start` (N, ...) outside the mask are ignored.
         """
         mask = self._mask(mask)
-        self.engine.reset(mask, start.qpos, start.qvel)
+        qpos = self._perturber.started(start.qpos, self._task_values)
+        self.engine.reset(mask, qpos, start.qvel)
         self._perturber.reset(start.noise_seeds, mask)
         self._elapsed[slice(None) if mask is None else mask] = 0
         return self.observation()

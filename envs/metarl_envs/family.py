@@ -15,7 +15,7 @@ from metarl_envs.gym_worlds.worlds import ATTRIBUTE
 from metarl_envs.inputs.naming import check_family_name
 from metarl_envs.inputs.numbers import INT64, shown, tensor, whole
 from metarl_envs.inputs.plain import PlainFields
-from metarl_envs.parameters import ModelEffect, Parameter, varied_fields
+from metarl_envs.parameters import EncoderError, Parameter, varied_fields
 from metarl_envs.robots.base import Transition
 from metarl_envs.robots.kinds import Robot, check_robot
 from metarl_envs.scene.markers import Marker
@@ -89,7 +89,7 @@ class TaskFamily(PlainFields):
                 f"parameters of {self.name}: names must be unique, at least one: {names}"
             )
         whole(f"horizon of {self.name}", self.horizon, least=1, most=INT64)
-        physical = [p for p in self.parameters if isinstance(p.effect, ModelEffect)]
+        physical = [p for p in self.parameters if p.model_effect]
         if physical and not self.robot.has_model and self.robot.source is None:
             raise InputError(
                 f"{self.name}: {self.robot.name} has no physical model, so its parameters must be "
@@ -183,11 +183,13 @@ class TaskFamily(PlainFields):
     def reward_may_tell(self) -> bool:
         """True if the reward may show a hidden parameter that the robot's motion does not.
 
-        A goal, and what the reward alone may be about: an attribute of a Gymnasium environment, or
-        the place of something. Any other change of the robot shows in its motion.
+        A goal, and what the reward alone may be about: an attribute of a Gymnasium environment, the
+        place of something, or an error of the encoders, by which the robot sees itself move. Any
+        other change of the robot shows in its motion.
         """
-        fields = varied_fields([p for p in self.parameters if not p.observed])
-        goals = any(p.effect is None and not p.observed for p in self.parameters)
+        hidden = [p for p in self.parameters if not p.observed]
+        fields = varied_fields(hidden)
+        goals = any(p.effect is None or isinstance(p.effect, EncoderError) for p in hidden)
         return goals or any(name.startswith(ATTRIBUTE) or name in PLACES for name in fields)
 
     @property

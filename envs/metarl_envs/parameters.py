@@ -12,7 +12,7 @@ from metarl_envs.errors import InputError
 from metarl_envs.inputs.naming import check_parameter_name
 from metarl_envs.inputs.numbers import shown
 from metarl_envs.inputs.plain import PlainFields
-from metarl_envs.perturbations import Perturbation
+from metarl_envs.perturbations import EncoderOffset, Perturbation
 
 Fields = Mapping[str, Tensor]
 """Model fields by name, each (N, *field shape), float64."""
@@ -32,8 +32,16 @@ class ModelEffect(PlainFields):
     transform: Callable[[Fields, Tensor], Fields]
 
 
-Effect = ModelEffect | Perturbation
-"""On the robot's physics, or on its signals to and from the policy."""
+@dataclass(frozen=True)
+class EncoderError(PlainFields):
+    """The error of encoders that the policy and the robot's own servos both read."""
+
+    servos: ModelEffect
+    signals: EncoderOffset
+
+
+Effect = ModelEffect | Perturbation | EncoderError
+"""On the robot's physics, on its signals to and from the policy, or on both."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,18 @@ class Parameter(PlainFields):
             )
 
     @property
+    def model_effect(self) -> ModelEffect | None:
+        """What it changes of the model; None: nothing."""
+        effect = self.effect.servos if isinstance(self.effect, EncoderError) else self.effect
+        return effect if isinstance(effect, ModelEffect) else None
+
+    @property
+    def perturbation(self) -> Perturbation | None:
+        """What it changes of the signals between policy and robot; None: nothing."""
+        effect = self.effect.signals if isinstance(self.effect, EncoderError) else self.effect
+        return effect if isinstance(effect, Perturbation) else None
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """() for a number, (d,) for a vector."""
         return (len(self.nominal),) if isinstance(self.nominal, tuple) else ()
@@ -98,7 +118,7 @@ def model_fields(
     """Model fields of every world, from the template's `base` fields and N tasks.
 
     Args:
-        parameters: the family's parameters; those without a `ModelEffect` change no field.
+        parameters: the family's parameters; those without a `model_effect` change no field.
         base: the template's fields, without a leading axis.
         values: parameter values, (N,) or (N, d).
 
@@ -108,14 +128,13 @@ def model_fields(
     n = len(next(iter(values.values())))
     fields = {name: field.expand(n, *field.shape) for name, field in base.items()}
     for parameter in parameters:
-        if isinstance(parameter.effect, ModelEffect):
-            own = {name: fields[name] for name in parameter.effect.fields}
-            fields |= parameter.effect.transform(own, values[parameter.name])
+        if effect := parameter.model_effect:
+            own = {name: fields[name] for name in effect.fields}
+            fields |= effect.transform(own, values[parameter.name])
     return {name: field.contiguous() for name, field in fields.items()}
 
 
 def varied_fields(parameters: Sequence[Parameter]) -> tuple[str, ...]:
     """The model fields that any parameter changes, in order and without repeats."""
-    effects = [p.effect for p in parameters if isinstance(p.effect, ModelEffect)]
-    names = [name for effect in effects for name in effect.fields]
+    names = [n for p in parameters if p.model_effect for n in p.model_effect.fields]
     return tuple(dict.fromkeys(names))

@@ -38,7 +38,21 @@ class ObservationBias(PlainFields):
     """Indices of the observation's entries that it falls on."""
 
 
-Perturbation = ActionDelay | ObservationNoise | ObservationBias
+@dataclass(frozen=True)
+class EncoderOffset(PlainFields):
+    """A constant error of joint encoders: the parameter, one number or one for each joint.
+
+    The observation shows positions with it. Episodes start where the encoders say that the start
+    is, as a robot goes there by its encoders: the joints are that much lower.
+    """
+
+    entries: tuple[int, ...]
+    """Indices of the observation's entries that are the joints' positions."""
+    positions: tuple[int, ...]
+    """Indices of the joints in qpos, in the same order."""
+
+
+Perturbation = ActionDelay | ObservationNoise | ObservationBias | EncoderOffset
 
 
 class Perturber:
@@ -103,6 +117,14 @@ class Perturber:
         """Return to a saved `state`."""
         self._past.copy_(state["past_actions"])
         self._seeds.copy_(state["noise_seeds"])
+
+    def started(self, qpos: Tensor, tasks: Mapping[str, Tensor]) -> Tensor:
+        """Positions (N, nq) at which robots are whose encoders say that they are at these."""
+        for name, perturbation in self._named.items():
+            if isinstance(perturbation, EncoderOffset):
+                qpos = qpos.clone()
+                qpos[:, perturbation.positions] -= tasks[name].reshape(len(qpos), -1).to(qpos)
+        return qpos
 
     def arriving(self, actions: Tensor, tasks: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
         """The actions (N, A) that reach the robots now, when the policies send these."""

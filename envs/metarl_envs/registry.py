@@ -6,7 +6,7 @@ import gymnasium
 
 from metarl_envs.check.family_probe import probe
 from metarl_envs.errors import InputError, unknown_name
-from metarl_envs.families import ant, half_cheetah, hopper, navigation, walker2d
+from metarl_envs.families import ant, arm, half_cheetah, hopper, navigation, puck, walker2d
 from metarl_envs.family import TaskFamily
 
 FAMILIES: dict[str, TaskFamily] = {
@@ -25,6 +25,9 @@ FAMILIES: dict[str, TaskFamily] = {
         ant.CRIPPLED,
         hopper.DYNAMICS,
         walker2d.DYNAMICS,
+        puck.SLIDE,
+        arm.REACH,
+        arm.ENCODER,
     )
 }
 """The families known in this process."""

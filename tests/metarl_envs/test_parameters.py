@@ -79,7 +79,7 @@ def test_nominal_values_reproduce_the_plain_model_bit_for_bit(family):
     mujoco.mj_forward(model, data)
     for state in states[:, 0]:
         u = torch.rand(model.nu, generator=generator, dtype=torch.float64)
-        data.ctrl[:] = (2 * u - 1).numpy()
+        data.ctrl[:] = (env.action_high * (2 * u - 1)).numpy()
         mujoco.mj_step(model, data, family.robot.frame_skip)
         assert torch.equal(state, torch.from_numpy(data.qpos))
 
@@ -92,16 +92,16 @@ def test_derived_constants_are_refreshed(family, name):
     env.set_tasks(family.make_task({name: extreme_value(parameter)}))
     model = env.engine.host_world(0)[0]
     expected = family.robot.load_model()
-    assert parameter.effect is not None
-    for field in parameter.effect.fields:
+    assert parameter.model_effect is not None
+    for field in parameter.model_effect.fields:
         getattr(expected, field)[:] = getattr(model, field)
     mujoco.mj_setConst(expected, mujoco.MjData(expected))
     for field in DERIVED:
         assert (getattr(model, field) == getattr(expected, field)).all(), field
     changed = {f for f in DERIVED if (getattr(model, f) != getattr(nominal, f)).any()}
-    if "body_mass" in parameter.effect.fields:
+    if "body_mass" in parameter.model_effect.fields:
         assert {"body_subtreemass", "body_invweight0", "dof_invweight0"} <= changed
-    if "actuator_gear" in parameter.effect.fields:
+    if "actuator_gear" in parameter.model_effect.fields:
         # A motor in reverse accelerates its joint as much as before.
         reversed_only = (abs(model.actuator_gear) == abs(nominal.actuator_gear)).all()
         assert changed == (set() if reversed_only else {"actuator_acc0"})

@@ -10,7 +10,6 @@ from torch import Generator, Tensor
 
 from metarl_envs.batch_env import BatchEnv, Start
 from metarl_envs.family import TaskFamily
-from metarl_envs.perturbations import Perturbation
 from metarl_envs.tasks import Tasks
 
 STATE = ("qpos", "qvel", "observation")
@@ -107,7 +106,7 @@ def trials(family: TaskFamily) -> Trials:
     generator = Generator().manual_seed(0)
     drawn = family.sample_tasks(TRIED_TASKS, generator, "train").values
     plain = family.nominal_tasks(TRIED_TASKS).values
-    perturbing = {p.name for p in family.parameters if isinstance(p.effect, Perturbation)}
+    perturbing = {p.name for p in family.parameters if p.perturbation}
     tasks = Tasks({name: (plain if name in perturbing else drawn)[name] for name in drawn})
     sequences = 1 + HELD + RANDOM
     env = BatchEnv(family, TRIED_TASKS, sequences)

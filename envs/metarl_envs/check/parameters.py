@@ -14,8 +14,7 @@ from metarl_envs.check.extremes import Extremes, extremes
 from metarl_envs.check.finding import ROUNDING, Finding, described_task, size, spread
 from metarl_envs.check.motion import Motion, motion
 from metarl_envs.family import TaskFamily
-from metarl_envs.parameters import ModelEffect, Parameter, model_fields, varied_fields
-from metarl_envs.perturbations import Perturbation
+from metarl_envs.parameters import Parameter, model_fields, varied_fields
 from metarl_envs.tasks import Tasks
 
 
@@ -58,7 +57,7 @@ def _records(family: TaskFamily, parameter: Parameter, seen: Motion) -> dict[str
     """Records that a parameter of this kind may change, in the order in which they are searched."""
     if parameter.effect is None:
         return {"reward": seen.rewards, "termination": seen.terminated}
-    if isinstance(parameter.effect, Perturbation):
+    if parameter.perturbation:
         return {"motion": seen.states, "observation": seen.observations}
     if family.robot.source is not None:  # its own reward and end may read what varies
         return {"motion": seen.states, "reward": seen.rewards, "termination": seen.terminated}
@@ -68,7 +67,7 @@ def _records(family: TaskFamily, parameter: Parameter, seen: Motion) -> dict[str
 def _fix(family: TaskFamily, parameter: Parameter, seen: Motion, own: dict[int, Extremes]) -> str:
     if parameter.effect is None:
         return f"the reward has to read transition.task['{parameter.name}']"
-    if isinstance(parameter.effect, Perturbation):
+    if parameter.perturbation:
         return "its range must hold values away from 0"
     both = [task for extreme in own.values() for task in (extreme.low, extreme.high)]
     ends = Tasks.concatenate(both)
@@ -111,10 +110,11 @@ def _diverged(seen: Motion, tasks: Tasks, own: dict[int, Extremes]) -> str:
 
 def _changed_at_nominal(family: TaskFamily, parameter: Parameter) -> str:
     """A model field that a parameter changes though it is nominal; "" if there is none."""
-    if not isinstance(parameter.effect, ModelEffect):
+    effect = parameter.model_effect
+    if effect is None:
         return ""
     base = BatchEnv(family, 1, 1).engine.base_fields()
-    base = {name: base[name] for name in parameter.effect.fields}
+    base = {name: base[name] for name in effect.fields}
     made = model_fields([parameter], base, family.nominal_tasks().values)
     for name, plain in base.items():
         if not torch.allclose(made[name][0], plain, rtol=1e-9, atol=ROUNDING * size(plain)):

@@ -18,6 +18,7 @@ from metarl_envs.vary.bodies import (
     joint_range,
     mass,
 )
+from metarl_envs.vary.encoders import encoder_offset
 from metarl_envs.vary.sensing import action_delay, goal, observation_bias, observation_noise
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "centre_of_mass",
     "damping",
     "dead_actuator",
+    "encoder_offset",
     "force_limit",
     "friction",
     "friction_loss",

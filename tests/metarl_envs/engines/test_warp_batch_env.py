@@ -17,6 +17,9 @@ FAMILIES = [
     "ant-crippled",
     "hopper-dynamics",
     "walker2d-dynamics",
+    "puck-slide",
+    "arm-reach",
+    "arm-encoder",
 ]
 
 

@@ -37,8 +37,8 @@ from metarl_envs import (
 from metarl_envs.distributions import Choice, LogUniform, Ring, SquareFrame, Uniform, interval
 from metarl_envs.inputs.numbers import Count, NotNegative, Positive, PositiveShare, Range, Share
 from metarl_envs.inputs.plain import PlainFields
-from metarl_envs.parameters import model_fields, varied_fields
-from metarl_envs.perturbations import ActionDelay, ObservationBias, ObservationNoise
+from metarl_envs.parameters import EncoderError, model_fields, varied_fields
+from metarl_envs.perturbations import ActionDelay, EncoderOffset, ObservationBias, ObservationNoise
 from metarl_envs.robots.base import uniform_positions_and_velocities
 from metarl_envs.robots.half_cheetah import HALF_CHEETAH
 from metarl_envs.robots.point import POINT
@@ -59,6 +59,8 @@ OBJECTS = (
     ActionDelay(3),
     ObservationNoise((0, 2)),
     ObservationBias((1,)),
+    EncoderOffset((1, 2), (0, 3)),
+    EncoderError(ModelEffect(("actuator_biasprm",), dict), EncoderOffset((1,), (0,))),
     ModelEffect(("body_mass", "body_inertia"), dict),
     Camera(3.0, -15.5, 0.25),
     Marker("goal", origin_m=(0.0, 0.5, 1.0)),

@@ -17,6 +17,7 @@ FAMILIES = [
     "ant-crippled",
     "hopper-dynamics",
     "walker2d-dynamics",
+    "base-reversed",
 ]
 
 

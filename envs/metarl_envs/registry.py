@@ -6,7 +6,16 @@ import gymnasium
 
 from metarl_envs.check.family_probe import probe
 from metarl_envs.errors import InputError, unknown_name
-from metarl_envs.families import ant, base, half_cheetah, hopper, navigation, walker2d
+from metarl_envs.families import (
+    ant,
+    base,
+    car,
+    half_cheetah,
+    hopper,
+    navigate,
+    navigation,
+    walker2d,
+)
 from metarl_envs.family import TaskFamily
 
 FAMILIES: dict[str, TaskFamily] = {
@@ -26,6 +35,8 @@ FAMILIES: dict[str, TaskFamily] = {
         hopper.DYNAMICS,
         walker2d.DYNAMICS,
         base.REVERSED,
+        car.GRIP,
+        navigate.HIDDEN,
     )
 }
 """The families known in this process."""

@@ -29,7 +29,7 @@ EXPECTED = {
     "half-cheetah-crippled", "half-cheetah-reversed", "half-cheetah-payload-velocity",
     "ant-direction", "ant-velocity", "ant-goal", "ant-crippled",
     "hopper-dynamics", "walker2d-dynamics",
-    "base-reversed",
+    "base-reversed", "car-grip", "navigate-hidden",
 }  # fmt: skip
 every_family = pytest.mark.parametrize("family", ALL, ids=ALL_IDS)
 
@@ -270,7 +270,7 @@ def test_features_of_training_tasks_lie_within_one_and_tell_tasks_apart(name):
 GOALS = {
     "navigation", "half-cheetah-direction", "half-cheetah-velocity",
     "half-cheetah-payload-velocity", "ant-direction", "ant-velocity", "ant-goal",
-    "base-reversed",  # its wheels change places
+    "base-reversed", "navigate-hidden",  # wheels and walls change places
 }  # fmt: skip
 CHEETAH = get_family("half-cheetah-dynamics").robot
 

@@ -18,6 +18,8 @@ FAMILIES = [
     "hopper-dynamics",
     "walker2d-dynamics",
     "base-reversed",
+    "car-grip",
+    "navigate-hidden",
 ]
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Generator
 
 from metarl_envs import BatchEnv, Tasks, Transition, get_family
+from metarl_envs.check.parameters import parameters
 
 FAMILY = get_family("navigate-hidden")
 
@@ -92,3 +93,10 @@ def test_trajectories_do_not_depend_on_simulator_threads():
     one, three = (driven(values, [(-1.5, -1.0)] * 5, actions, threads=n) for n in (1, 3))
     assert torch.equal(one, three)
     assert len(one.unique(dim=0)) == 5
+
+
+def test_a_door_that_the_checks_motions_do_not_meet_is_a_note_and_no_failure():
+    found = {finding.name.split()[0]: finding for finding in parameters(FAMILY)}
+    assert found["first_door"].verdict == found["second_door"].verdict == "note"
+    assert "need have met what it moves" in found["first_door"].text
+    assert found["goal_y"].verdict == found["current"].verdict == "ok"

@@ -18,7 +18,6 @@ FAMILIES = [
     "hopper-dynamics",
     "walker2d-dynamics",
     "base-reversed",
-    "car-grip",
     "navigate-hidden",
 ]
 

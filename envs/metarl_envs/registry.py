@@ -6,7 +6,18 @@ import gymnasium
 
 from metarl_envs.check.family_probe import probe
 from metarl_envs.errors import InputError, unknown_name
-from metarl_envs.families import ant, arm, half_cheetah, hopper, navigation, puck, walker2d
+from metarl_envs.families import (
+    ant,
+    arm,
+    base,
+    car,
+    half_cheetah,
+    hopper,
+    navigate,
+    navigation,
+    puck,
+    walker2d,
+)
 from metarl_envs.family import TaskFamily
 
 FAMILIES: dict[str, TaskFamily] = {
@@ -28,6 +39,9 @@ FAMILIES: dict[str, TaskFamily] = {
         puck.SLIDE,
         arm.REACH,
         arm.ENCODER,
+        base.REVERSED,
+        car.GRIP,
+        navigate.HIDDEN,
     )
 }
 """The families known in this process."""

@@ -28,7 +28,8 @@ EXPECTED = {
     "navigation", "half-cheetah-direction", "half-cheetah-velocity", "half-cheetah-dynamics",
     "half-cheetah-crippled", "half-cheetah-reversed", "half-cheetah-payload-velocity",
     "ant-direction", "ant-velocity", "ant-goal", "ant-crippled",
-    "hopper-dynamics", "walker2d-dynamics", "puck-slide", "arm-reach", "arm-encoder",
+    "hopper-dynamics", "walker2d-dynamics",
+    "puck-slide", "arm-reach", "arm-encoder", "base-reversed", "car-grip", "navigate-hidden",
 }  # fmt: skip
 every_family = pytest.mark.parametrize("family", ALL, ids=ALL_IDS)
 
@@ -270,6 +271,7 @@ GOALS = {
     "navigation", "half-cheetah-direction", "half-cheetah-velocity",
     "half-cheetah-payload-velocity", "ant-direction", "ant-velocity", "ant-goal",
     "arm-reach", "arm-encoder",
+    "base-reversed", "navigate-hidden",  # wheels and walls change places
 }  # fmt: skip
 CHEETAH = get_family("half-cheetah-dynamics").robot
 

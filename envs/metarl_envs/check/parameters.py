@@ -17,6 +17,9 @@ from metarl_envs.family import TaskFamily
 from metarl_envs.parameters import Parameter, model_fields, varied_fields
 from metarl_envs.tasks import Tasks
 
+PLACEMENT = frozenset({"geom_pos", "geom_size", "body_pos"})
+"""Fields that say where obstacles are, upon which the motions that are tried need not come."""
+
 
 def parameters(family: TaskFamily) -> Iterator[Finding]:
     """Every parameter changes the motion, what is observed of it, or the reward."""
@@ -50,6 +53,10 @@ def _effect(
             return Finding(what, "note", f"{text}, {hidden}; observe what moves")
         idle = [f"[{entry}]" for entry, changed in sizes.items() if not changed]
         return Finding(what, "ok", text + (f"; not so {', '.join(idle)}" if idle else ""))
+    fields = varied_fields([parameter])
+    if fields and PLACEMENT.issuperset(fields):
+        met = "but nothing need have met what it moves; make sure that the robot can get there"
+        return Finding(what, "note", f"changes nothing {when}, {met}")
     return Finding(what, "FAILED", f"changes nothing {when}: {_fix(family, parameter, seen, own)}")
 
 

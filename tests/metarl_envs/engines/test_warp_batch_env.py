@@ -20,6 +20,8 @@ FAMILIES = [
     "puck-slide",
     "arm-reach",
     "arm-encoder",
+    "base-reversed",
+    "navigate-hidden",
 ]
 
 

@@ -6,7 +6,7 @@ import gymnasium
 
 from metarl_envs.check.family_probe import probe
 from metarl_envs.errors import InputError, unknown_name
-from metarl_envs.families import ant, half_cheetah, hopper, navigation, walker2d
+from metarl_envs.families import ant, half_cheetah, hopper, navigation, quadruped, walker2d
 from metarl_envs.family import TaskFamily
 
 FAMILIES: dict[str, TaskFamily] = {
@@ -25,6 +25,8 @@ FAMILIES: dict[str, TaskFamily] = {
         ant.CRIPPLED,
         hopper.DYNAMICS,
         walker2d.DYNAMICS,
+        quadruped.LOAD,
+        quadruped.MOTOR,
     )
 }
 """The families known in this process."""

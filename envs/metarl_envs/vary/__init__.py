@@ -18,7 +18,9 @@ from metarl_envs.vary.bodies import (
     joint_range,
     mass,
 )
+from metarl_envs.vary.loads import payload, place
 from metarl_envs.vary.sensing import action_delay, goal, observation_bias, observation_noise
+from metarl_envs.vary.wind import wind
 
 __all__ = [
     "action_delay",
@@ -38,8 +40,11 @@ __all__ = [
     "mass",
     "observation_bias",
     "observation_noise",
+    "payload",
+    "place",
     "reversed_actuator",
     "servo_damping",
     "stiffness",
     "strength",
+    "wind",
 ]

@@ -17,6 +17,8 @@ FAMILIES = [
     "ant-crippled",
     "hopper-dynamics",
     "walker2d-dynamics",
+    "quadruped-load",
+    "quadruped-motor",
 ]
 
 

@@ -6,7 +6,15 @@ import gymnasium
 
 from metarl_envs.check.family_probe import probe
 from metarl_envs.errors import InputError, unknown_name
-from metarl_envs.families import ant, half_cheetah, hopper, navigation, quadruped, walker2d
+from metarl_envs.families import (
+    ant,
+    half_cheetah,
+    hopper,
+    navigation,
+    quadrotor,
+    quadruped,
+    walker2d,
+)
 from metarl_envs.family import TaskFamily
 
 FAMILIES: dict[str, TaskFamily] = {
@@ -25,6 +33,7 @@ FAMILIES: dict[str, TaskFamily] = {
         ant.CRIPPLED,
         hopper.DYNAMICS,
         walker2d.DYNAMICS,
+        quadrotor.WIND,
         quadruped.LOAD,
         quadruped.MOTOR,
     )

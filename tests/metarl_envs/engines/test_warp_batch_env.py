@@ -19,6 +19,7 @@ FAMILIES = [
     "walker2d-dynamics",
     "quadruped-load",
     "quadruped-motor",
+    "quadrotor-wind",
 ]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl_envs.robots.rotations import down, in_body_frame
+from metarl_envs.robots.rotations import axes, down, in_body_frame
 
 
 def about(axis, degrees):
@@ -37,8 +37,10 @@ def test_any_rotation_is_mujocos():
     vector = rng.normal(size=(20, 3))
     seen = in_body_frame(torch.from_numpy(quaternion), torch.from_numpy(vector))
     falls = down(torch.from_numpy(quaternion))
+    own_axes = axes(torch.from_numpy(quaternion))
     for i in range(20):
         matrix = np.zeros(9)
         mujoco.mju_quat2Mat(matrix, quaternion[i])
         np.testing.assert_allclose(seen[i], matrix.reshape(3, 3).T @ vector[i], atol=1e-12)
         np.testing.assert_allclose(falls[i], -matrix.reshape(3, 3)[2], atol=1e-12)
+        np.testing.assert_allclose(own_axes[i], matrix.reshape(3, 3).T.flatten(), atol=1e-12)

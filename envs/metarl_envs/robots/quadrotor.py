@@ -19,8 +19,8 @@ from metarl_envs.robots.base import MujocoRobot, State, Transition
 from metarl_envs.robots.rotations import axes, down
 from metarl_envs.scene.camera import Camera
 
-TARGET_M = (0.0, 0.0, 2.0)
-"""The site "target" of the model."""
+TARGET_HEIGHT_M = 2.0
+"""Of the site "target" of the model, above the origin."""
 HOVER_N = 2.455
 START_M, START_M_PER_S = 0.5, 0.5
 """Largest distance along each axis, and speed, at the start of an episode."""
@@ -31,7 +31,7 @@ LOST_M = 1.7
 def offset(state: State) -> Tensor:
     """From the target to the robot, m: (N, 3)."""
     qpos = state["qpos"]
-    return qpos[:, :3] - qpos.new_tensor(TARGET_M)
+    return torch.cat([qpos[:, :2], qpos[:, 2:3] - TARGET_HEIGHT_M], dim=1)
 
 
 def observation(state: State) -> Tensor:
@@ -55,7 +55,10 @@ def near_target(
     qpos: Tensor, qvel: Tensor, num_worlds: int, generator: Generator
 ) -> tuple[Tensor, Tensor]:
     """Level, up to 0.5 m from the target and at up to 0.5 m/s along each axis."""
-    noise = 2 * torch.rand((2, num_worlds, 3), generator=generator, dtype=qpos.dtype) - 1
+    noise = torch.rand(
+        (2, num_worlds, 3), generator=generator, dtype=qpos.dtype, device=generator.device
+    )
+    noise = 2 * noise - 1
     positions, velocities = qpos.repeat(num_worlds, 1), qvel.repeat(num_worlds, 1)
     positions[:, :3] += START_M * noise[0].to(qpos.device)
     velocities[:, :3] += START_M_PER_S * noise[1].to(qvel.device)

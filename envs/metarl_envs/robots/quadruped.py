@@ -34,7 +34,9 @@ MIN_HEIGHT_M = 0.12
 def observation(state: State) -> Tensor:
     """Gyro, direction of gravity, joint angles from home, joint speeds: (N, 30)."""
     qpos, qvel = state["qpos"], state["qvel"]
-    angles = qpos[:, 7:] - qpos.new_tensor(HOME)
+    # Plain numbers: a tensor made here could not be captured in a CUDA graph.
+    hips, thighs, calves = qpos[:, 7:].unflatten(1, (4, 3)).unbind(dim=2)  # (N, 4) each
+    angles = torch.stack([hips - HOME[0], thighs - HOME[1], calves - HOME[2]], dim=2).flatten(1)
     return torch.cat([qvel[:, 3:6], down(qpos[:, 3:7]), angles, qvel[:, 6:]], dim=1)
 
 
@@ -59,7 +61,9 @@ def near_home(
     qpos: Tensor, qvel: Tensor, num_worlds: int, generator: Generator
 ) -> tuple[Tensor, Tensor]:
     """The home pose with joints off by U(+-0.05) rad, at rest."""
-    noise = torch.rand((num_worlds, 12), generator=generator, dtype=qpos.dtype)
+    noise = torch.rand(
+        (num_worlds, 12), generator=generator, dtype=qpos.dtype, device=generator.device
+    )
     positions = qpos.repeat(num_worlds, 1)
     positions[:, 7:] += (JOINT_NOISE_RAD * (2 * noise - 1)).to(qpos.device)
     return positions, qvel.repeat(num_worlds, 1)

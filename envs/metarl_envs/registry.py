@@ -16,6 +16,8 @@ from metarl_envs.families import (
     navigate,
     navigation,
     puck,
+    quadrotor,
+    quadruped,
     walker2d,
 )
 from metarl_envs.family import TaskFamily
@@ -42,6 +44,9 @@ FAMILIES: dict[str, TaskFamily] = {
         base.REVERSED,
         car.GRIP,
         navigate.HIDDEN,
+        quadrotor.WIND,
+        quadruped.LOAD,
+        quadruped.MOTOR,
     )
 }
 """The families known in this process."""

@@ -19,7 +19,9 @@ from metarl_envs.vary.bodies import (
     mass,
 )
 from metarl_envs.vary.encoders import encoder_offset
+from metarl_envs.vary.loads import payload, place
 from metarl_envs.vary.sensing import action_delay, goal, observation_bias, observation_noise
+from metarl_envs.vary.wind import wind
 
 __all__ = [
     "action_delay",
@@ -40,8 +42,11 @@ __all__ = [
     "mass",
     "observation_bias",
     "observation_noise",
+    "payload",
+    "place",
     "reversed_actuator",
     "servo_damping",
     "stiffness",
     "strength",
+    "wind",
 ]

@@ -22,6 +22,9 @@ FAMILIES = [
     "arm-encoder",
     "base-reversed",
     "navigate-hidden",
+    "quadruped-load",
+    "quadruped-motor",
+    "quadrotor-wind",
 ]
 
 

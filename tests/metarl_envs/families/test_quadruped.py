@@ -1,0 +1,183 @@
+"""The quadruped families: reward by hand, hidden parameters in the engine, what stays hidden."""
+
+from __future__ import annotations
+
+import math
+
+import mujoco
+import pytest
+import torch
+from torch import Generator
+
+from metarl_envs import BatchEnv, Tasks, Transition, get_family
+
+FAMILIES = ("quadruped-load", "quadruped-motor")
+
+
+def row(*values: float) -> torch.Tensor:
+    return torch.tensor([values], dtype=torch.float64)
+
+
+def transition(quaternion, velocity, turning, moved=0.0, height=0.28, **command) -> Transition:
+    """One robot: attitude, velocity in the world, turning in its own frame, targets moved alike."""
+    command = {"forward_velocity": 0.0, "yaw_rate": 0.0, **command}
+    after = {
+        "qpos": row(0.3, -0.2, height, *quaternion, *([0.0] * 12)),
+        "qvel": row(*velocity, *turning, *([0.0] * 12)),
+    }
+    task = {name: torch.tensor([value], dtype=torch.float64) for name, value in command.items()}
+    return Transition({"ctrl": row(*[0.1] * 12)}, after, row(*[0.1 + moved] * 12), 0.02, task)
+
+
+LEVEL = (1.0, 0.0, 0.0, 0.0)
+LEFT = (math.cos(math.pi / 4), 0.0, 0.0, math.sin(math.pi / 4))  # turned by 90 degrees
+NOSE_DOWN = (math.cos(math.pi / 60), 0.0, math.sin(math.pi / 60), 0.0)  # by 6 degrees
+PERFECT = 1.25
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (transition(LEVEL, (0.5, 0, 0), (0, 0, 0.2), forward_velocity=0.5, yaw_rate=0.2), PERFECT),
+        # 0.3 m/s too slow and 0.4 m/s sideways, 0.5 m/s in all; 0.25 rad/s too fast to the left.
+        (
+            transition(LEFT, (-0.4, 0.2, 0), (0, 0, 0.35), forward_velocity=0.5, yaw_rate=0.1),
+            math.exp(-0.5 / 0.25) + 0.25 * math.exp(-0.25 / 0.5),
+        ),
+        (transition(LEVEL, (0, 0, 0.2), (0, 0, 0)), PERFECT - 0.5 * 0.2**2),
+        (transition(LEVEL, (0, 0, 0), (0.3, -0.4, 0)), PERFECT - 0.05 * 0.5**2),
+        (transition(NOSE_DOWN, (0, 0, 0), (0, 0, 0)), PERFECT - 5 * math.sin(math.pi / 30) ** 2),
+        (transition(LEVEL, (0, 0, 0), (0, 0, 0), moved=0.5), PERFECT - 0.04 * 12 * 0.5**2),
+        (transition(LEVEL, (0, 0, 3.0), (0, 0, 0)), 0.0),  # costs of 4.5
+    ],
+)
+def test_reward(name, state, expected):
+    assert get_family(name).reward(state).item() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "height", "ends"),
+    [(0, 0.28, False), (69, 0.28, False), (71, 0.28, True), (0, 0.121, False), (0, 0.119, True)],
+)
+def test_an_episode_ends_with_a_fall(degrees, height, ends):
+    half = math.radians(degrees) / 2
+    for axis in ((1, 0), (0, 1), (-0.6, 0.8)):
+        attitude = (math.cos(half), *(math.sin(half) * a for a in axis), 0.0)
+        state = transition(attitude, (0, 0, 0), (0, 0, 0), height=height)
+        for name in FAMILIES:
+            assert bool(get_family(name).termination(state).item()) == ends
+
+
+def test_the_quantity_is_the_error_of_the_velocity_in_metres_per_second():
+    family = get_family("quadruped-load")
+    state = transition(LEFT, (-0.4, 0.2, 0), (0, 0, 0), forward_velocity=0.5)
+    assert family.quantity == "velocity_error_m_per_s"
+    assert family.robot.quantities[family.quantity](state).item() == pytest.approx(0.5)
+    forward = family.robot.quantities["forward_velocity_m_per_s"](state).item()
+    assert forward == pytest.approx(0.2)
+
+
+def test_a_load_reaches_the_simulated_model():
+    family = get_family("quadruped-load")
+    env = BatchEnv(family, 2, 1)
+    values = {"payload": 5.0, "load_x": -0.1, "load_y": 0.04, "floor_friction": 0.6}
+    env.set_tasks(Tasks.concatenate([family.nominal_tasks(), family.make_task(values)]))
+    env.reset(Generator().manual_seed(0))
+    plain, _ = env.engine.host_world(0)
+    loaded, _ = env.engine.host_world(1)
+    assert plain.body_mass.sum() == pytest.approx(12.013, abs=1e-3)
+    assert loaded.body_mass.sum() == pytest.approx(12.012 + 5.0, abs=1e-3)
+    assert loaded.body("load").pos.tolist() == pytest.approx([-0.1, 0.04, 0.057])
+    assert loaded.geom("floor").friction[0] == 0.6
+    assert plain.geom("floor").friction[0] == 0.8
+    # The box has grown to the size of its mass, and stands on the trunk.
+    side = (5.0 / 0.001) ** (1 / 3) * 0.0035
+    assert loaded.geom("load").size[2] == loaded.geom("load").pos[2] == pytest.approx(side)
+
+
+def test_motors_and_a_dead_joint_reach_the_simulated_model():
+    family = get_family("quadruped-motor")
+    env = BatchEnv(family, 1, 1)
+    env.set_tasks(family.make_task({"rear_left_strength": 0.5, "dead_joint": 4}))
+    env.reset(Generator().manual_seed(0))
+    model, data = env.engine.host_world(0)
+    rear_left = [model.actuator(f"RL_{joint}").id for joint in ("hip", "thigh", "calf")]
+    dead = model.actuator("FR_thigh").id
+    strength = model.actuator_gainprm[:, 0] / 55.0
+    expected = [0.5 if i in rear_left else 0.0 if i == dead else 1.0 for i in range(12)]
+    assert strength.tolist() == pytest.approx(expected)
+    assert model.actuator("RL_calf").forcerange.tolist() == pytest.approx([-17.775, 17.775])
+    data.qpos[7:] += 0.1
+    mujoco.mj_forward(model, data)
+    held = data.ctrl - data.qpos[7:]
+    forces = [55 * share * angle for share, angle in zip(expected, held, strict=True)]
+    assert data.actuator_force.tolist() == pytest.approx(forces)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_first_observation_tells_the_command_and_nothing_that_is_hidden(name):
+    family = get_family(name)
+    tasks = Tasks.concatenate(
+        [family.sample_tasks(8, Generator().manual_seed(0), split) for split in family.splits]
+    )
+    env = BatchEnv(family, len(tasks), 1)
+    env.set_tasks(tasks)
+    start = env.draw_start(1, Generator().manual_seed(1))
+    first = env.start(type(start).concatenate([start] * len(tasks)))
+    assert first.shape == (24, 32) and family.observation_size == 32
+    assert torch.equal(first[:, :30], first[:1, :30].expand(24, -1))
+    assert torch.equal(first[:, 30], tasks.values["forward_velocity"])
+    assert torch.equal(first[:, 31], tasks.values["yaw_rate"])
+
+
+def test_the_observation_is_gyro_gravity_angles_from_home_and_speeds():
+    robot = get_family("quadruped-load").robot
+    angles = torch.tensor(robot.load_model().key(0).qpos[7:]) + 0.1
+    qpos = torch.cat([row(5.0, 6.0, 0.3, *NOSE_DOWN), angles[None]], dim=1)
+    qvel = torch.cat([row(7.0, 8.0, 9.0, 0.1, 0.2, 0.3), row(*range(12))], dim=1)
+    lean = math.pi / 30
+    expected = [0.1, 0.2, 0.3, math.sin(lean), 0.0, -math.cos(lean), *[0.1] * 12, *range(12)]
+    observed = robot.observation({"qpos": qpos, "qvel": qvel})
+    assert observed[0].tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_it_stands_for_a_whole_episode_under_every_load_when_nothing_moves_its_targets():
+    family = get_family("quadruped-load")
+    corners = [
+        family.make_task({"payload": m, "load_x": x, "load_y": y, "floor_friction": f})
+        for m in (0.0, 6.0, 8.0)
+        for x in (-0.15, 0.15)
+        for y in (-0.05, 0.05)
+        for f in (0.3, 1.25)
+    ]
+    env = BatchEnv(family, len(corners), 1)
+    env.set_tasks(Tasks.concatenate(corners))
+    env.reset(Generator().manual_seed(0))
+    hold = family.middle_action().expand(len(corners), -1)
+    assert torch.equal(hold[0], family.robot.keyframe_controls())
+    for _ in range(family.horizon):
+        step = env.step(hold)
+        assert not step.terminated.any() and not step.diverged.any()
+    assert env.engine.data["qpos"][:, 2].min() > 0.2
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_trajectories_are_those_of_one_thread_and_resets_repeat(name):
+    family = get_family(name)
+    tasks = family.sample_tasks(4, Generator().manual_seed(0), "train")
+    low, high = family.action_bounds()
+    runs = []
+    for threads in (1, 3, 1):
+        env = BatchEnv(family, 4, 2, sim_threads=threads)
+        env.set_tasks(tasks)
+        generator = Generator().manual_seed(1)
+        seen = [env.reset(generator).clone()]
+        for _ in range(20):
+            share = torch.rand((8, 12), generator=generator, dtype=torch.float64)
+            seen.append(env.step(low + (high - low) * share).observations.clone())
+        runs.append(torch.stack(seen))
+    assert torch.equal(runs[0], runs[1]) and torch.equal(runs[0], runs[2])
+    noise = runs[0][0, :, 6:18]
+    assert noise.abs().max() <= 0.05 and noise.std() == pytest.approx(0.05 / 3**0.5, rel=0.15)
+    assert not runs[0][0, :, :3].any() and not runs[0][0, :, 18:30].any()  # at rest

@@ -1,0 +1,46 @@
+"""Rotations of floating bodies, against MuJoCo's own and against angles worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+from metarl_envs.robots.rotations import axes, down, in_body_frame
+
+
+def about(axis, degrees):
+    half = math.radians(degrees) / 2
+    row = [math.cos(half), *(math.sin(half) * a for a in axis)]
+    return torch.tensor([row], dtype=torch.float64)
+
+
+def test_a_robot_turned_to_the_left_sees_north_at_its_front():
+    seen = in_body_frame(about((0, 0, 1), 90), torch.tensor([[0.0, 2.0, 3.0]]).double())
+    assert seen[0].tolist() == pytest.approx([2.0, 0.0, 3.0], abs=1e-12)
+
+
+def test_gravity_points_ahead_nose_down_and_to_the_right_with_the_left_side_up():
+    nose_down = down(about((0, 1, 0), 30))[0].tolist()
+    assert nose_down == pytest.approx([0.5, 0.0, -math.cos(math.radians(30))], abs=1e-12)
+    left_up = down(about((1, 0, 0), 30))[0].tolist()
+    assert left_up == pytest.approx([0.0, -0.5, -math.cos(math.radians(30))])
+
+
+def test_any_rotation_is_mujocos():
+    rng = np.random.default_rng(0)
+    quaternion = rng.normal(size=(20, 4))
+    quaternion /= np.linalg.norm(quaternion, axis=1, keepdims=True)
+    vector = rng.normal(size=(20, 3))
+    seen = in_body_frame(torch.from_numpy(quaternion), torch.from_numpy(vector))
+    falls = down(torch.from_numpy(quaternion))
+    own_axes = axes(torch.from_numpy(quaternion))
+    for i in range(20):
+        matrix = np.zeros(9)
+        mujoco.mju_quat2Mat(matrix, quaternion[i])
+        np.testing.assert_allclose(seen[i], matrix.reshape(3, 3).T @ vector[i], atol=1e-12)
+        np.testing.assert_allclose(falls[i], -matrix.reshape(3, 3)[2], atol=1e-12)
+        np.testing.assert_allclose(own_axes[i], matrix.reshape(3, 3).T.flatten(), atol=1e-12)

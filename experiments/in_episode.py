@@ -12,10 +12,6 @@ was finished before is not run again.
 from __future__ import annotations
 
 import json
-import shlex
-import shutil
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,23 +21,11 @@ from tyro.conf import Positional
 
 from experiments.evidence import PPO, share
 from experiments.evidence import TITLES as HELD_OUT
-from experiments.summarise import summarise, write_summary
-from experiments.training_runs import is_trained, metarl_once
+from experiments.studies import Study, StudyOptions, known, returns, run, shares
 from metarl.evaluation.budgets import steps_text
 
 BOAT = "experiments/own_robot/race_boat.py:family"
 CHEETAH = "half-cheetah-payload-velocity"
-
-
-@dataclass(frozen=True)
-class Study:
-    """A family, and the arguments of each method's training."""
-
-    family: str
-    methods: Mapping[str, str]
-    """By name of the method or baseline; `metarl train` or `metarl baseline`."""
-    splits: Sequence[str] = ("test", "extrapolation")
-    """Tasks to measure on."""
 
 
 def baselines(env_steps: int, *names: str) -> dict[str, str]:
@@ -76,56 +60,17 @@ STUDIES = {
         splits=("train",),
     ),
 }
-BASELINES = ("frame-stack", "robust", "oracle")
 EPISODES = (0, 1, 2, 5, 20)
 TITLES = {"train": "training tasks, all there are", **HELD_OUT}
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(StudyOptions):
     """Families, seeds and folders."""
 
     names: Positional[tuple[str, ...]] = tuple(STUDIES)
     """Families."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """One run of each method per seed."""
-    tasks: int = 100
-    """Per split."""
-    jobs: int = 2
-    """Runs at a time, each with one simulator thread and one torch thread."""
     runs: Path = Path("runs/in-episode")
-    """Folder for the runs."""
-    out: Path = Path("experiments/results")
-    """Folder for in-episode-NAME.json (the comparison), in-episode-NAME-runs.json and the page."""
-
-
-def folders(options: Options, name: str) -> dict[Path, list[str]]:
-    """Training command of each run, by its folder."""
-    study, commands = STUDIES[name], {}
-    for method, arguments in study.methods.items():
-        kind = ["baseline", method, study.family]
-        if method not in BASELINES:
-            kind = ["train", study.family, "--method", method]
-        for seed in options.seeds:
-            folder = options.runs / f"{name}-{method}-{seed}"
-            commands[folder] = [*kind, *shlex.split(arguments), "--seed", str(seed), "--quiet"]
-    return commands
-
-
-def compare(options: Options, name: str) -> None:
-    """Evaluate all runs on the same tasks, and write the results."""
-    runs = list(folders(options, name))
-    comparison = options.runs / f"{name}-comparison"
-    command = ["evaluate", *map(str, runs), "--tasks", str(options.tasks)]
-    command += ["--out", str(comparison), "--splits", *STUDIES[name].splits]
-    if ".py:" in STUDIES[name].family:
-        command += ["--family", STUDIES[name].family]
-    written = comparison / "comparison.json"
-    if not metarl_once(command, done=written.exists(), log=comparison.with_suffix(".log")):
-        raise SystemExit(1)
-    options.out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(written, options.out / f"in-episode-{name}.json")
-    write_summary([summarise(run) for run in runs], options.out / f"in-episode-{name}-runs.json")
 
 
 def table(folder: Path) -> str:
@@ -163,37 +108,22 @@ def table(folder: Path) -> str:
 
 def row(found: dict[str, Any], split: str, method: str) -> str:
     """One line of the table: a method on one split."""
-    points = {p["adaptation_episodes"]: p for p in found["splits"][split]["curves"][method]}
-    returns = [points[n]["mean"]["crossed"][0] for n in EPISODES if n in points]
-    closed = (found["gap"] or {}).get(split, {}).get("closed", {}).get(method, [])
-    shares = {point["adaptation_episodes"]: point for point in closed}
-    cells = [share(shares[n]["share"]) if n in shares else "-" for n in (0, 1, 5, 20)]
-    control = share(shares[5]["share_of_another_task"]) if 5 in shares else "-"
+    mean, closed = returns(found, split, method), shares(found, split, method)
+    cells = [share(closed[n]) if n in closed else "-" for n in (0, 1, 5, 20)]
+    others = shares(found, split, method, "share_of_another_task")
+    control = share(others[5]) if 5 in others else "-"
+    shown = ", ".join(f"{mean[n][0]:.0f}" for n in EPISODES if n in mean)
     return (
         f"| `{found['family']}`, {TITLES[split]} | {method} "
         f"| {steps_text(found['env_steps'][method])} "
-        f"| {', '.join(f'{value:.0f}' for value in returns)} | {' | '.join(cells)} | {control} |"
+        f"| {shown} | {' | '.join(cells)} | {control} |"
     )
 
 
 def main(options: Options) -> None:
     """Train what is missing, `jobs` at a time, then compare."""
-    for name in options.names:
-        if name not in STUDIES:
-            raise SystemExit(f"{name}: not one of {', '.join(STUDIES)}")
-    for name in options.names:
-        commands = folders(options, name)
-        with ThreadPoolExecutor(options.jobs) as pool:
-            trained = pool.map(
-                lambda run, command: metarl_once(
-                    [*command, "--run", str(run)], done=is_trained(run), log=run.with_suffix(".log")
-                ),
-                commands.keys(),
-                commands.values(),
-            )
-            if not all(trained):
-                raise SystemExit(1)
-        compare(options, name)
+    for name in known(options.names, STUDIES):
+        run(options, name, STUDIES[name], "in-episode")
         page = options.out / "in_episode.md"
         page.write_text(table(options.out))
         print(page.read_text())

@@ -1,0 +1,127 @@
+"""Studies: methods and baselines trained on a family with several seeds, then compared.
+
+Each run is a `metarl` command with one simulator thread and one torch thread; all final policies
+then meet the same tasks. What was finished before is not run again.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.summarise import summarise, write_summary
+from experiments.training_runs import is_trained, metarl_once
+
+BASELINES = ("frame-stack", "robust", "oracle", "random")
+ONCE = ("random",)
+"""Baselines that nothing is learned by: one run, whatever the seeds."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A family, and the arguments of each method's training."""
+
+    family: str
+    methods: Mapping[str, str]
+    """By name of the method or baseline; `metarl train` or `metarl baseline`."""
+    splits: Sequence[str] = ("test", "extrapolation")
+    """Tasks to measure on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """Seeds, sizes and folders."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One run of each method per seed."""
+    tasks: int = 100
+    """Per split."""
+    episodes: int = 20
+    """That each point is measured on, and the most to adapt by."""
+    jobs: int = 2
+    """Runs at a time, each with one simulator thread and one torch thread."""
+    runs: Path
+    """Folder for the runs."""
+    out: Path = Path("experiments/results")
+    """Folder for PREFIX-NAME.json (the comparison), PREFIX-NAME-runs.json and the page."""
+
+
+def commands(options: StudyOptions, name: str, study: Study) -> dict[Path, list[str]]:
+    """Training command of each run, by its folder."""
+    found = {}
+    for method, arguments in study.methods.items():
+        kind = ["baseline", method, study.family]
+        if method not in BASELINES:
+            kind = ["train", study.family, "--method", method]
+        for seed in options.seeds[:1] if method in ONCE else options.seeds:
+            folder = options.runs / f"{name}-{method}-{seed}"
+            found[folder] = [*kind, *shlex.split(arguments), "--seed", str(seed), "--quiet"]
+    return found
+
+
+def run(options: StudyOptions, name: str, study: Study, prefix: str) -> dict[str, Any]:
+    """Train what is missing, `jobs` at a time, compare, and write the results.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        SystemExit: if a command failed; its complaints are beside its run.
+    """
+    wanted = commands(options, name, study)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        trained = pool.map(
+            lambda run, command: metarl_once(
+                [*command, "--run", str(run)], done=is_trained(run), log=run.with_suffix(".log")
+            ),
+            wanted.keys(),
+            wanted.values(),
+        )
+        if not all(trained):
+            raise SystemExit(1)
+    comparison = options.runs / f"{name}-comparison"
+    command = ["evaluate", *map(str, wanted), "--tasks", str(options.tasks)]
+    command += ["--episodes", str(options.episodes), "--out", str(comparison)]
+    command += ["--splits", *study.splits]
+    if ".py:" in study.family:
+        command += ["--family", study.family]
+    written = comparison / "comparison.json"
+    if not metarl_once(command, done=written.exists(), log=comparison.with_suffix(".log")):
+        raise SystemExit(1)
+    options.out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(written, options.out / f"{prefix}-{name}.json")
+    learned = [folder for folder in wanted if (folder / "metrics.jsonl").exists()]
+    write_summary(
+        [summarise(folder) for folder in learned], options.out / f"{prefix}-{name}-runs.json"
+    )
+    return json.loads(written.read_text())
+
+
+def known(names: Sequence[str], studies: Mapping[str, Study]) -> Sequence[str]:
+    """The names, each one of the studies.
+
+    Raises:
+        SystemExit: for another name.
+    """
+    for name in names:
+        if name not in studies:
+            raise SystemExit(f"{name}: not one of {', '.join(studies)}")
+    return names
+
+
+def returns(found: dict[str, Any], split: str, method: str) -> dict[int, list[float]]:
+    """Mean return over seeds, with its interval, by the number of episodes before."""
+    curve = found["splits"][split]["curves"][method]
+    return {point["adaptation_episodes"]: point["mean"]["crossed"] for point in curve}
+
+
+def shares(found: dict[str, Any], split: str, method: str, key: str = "share") -> dict[int, Any]:
+    """Share of the gap that a method closes, by the number of episodes before."""
+    closed = (found["gap"] or {}).get(split, {}).get("closed", {}).get(method, [])
+    return {point["adaptation_episodes"]: point[key] for point in closed}

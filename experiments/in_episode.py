@@ -3,8 +3,8 @@
     python -m experiments.in_episode            # all families: several hours on two cores
     python -m experiments.in_episode race-boat  # one of them
 
-Three seeds each of teacher-student and the baselines frame-stack, robust and oracle, and of
-Meta-SGD on the first family. All final policies then meet the same 100 tasks per split and are
+Three seeds each of teacher-student and the baselines frame-stack, robust and oracle, of Meta-SGD on
+the first family, and of the other methods with a memory where they learn. All final policies then meet the same 100 tasks per split and are
 measured by their mean action: return of the n-th episode of a trial, n = 0 being the first. What
 was finished before is not run again.
 """
@@ -56,6 +56,18 @@ STUDIES = {
             **baselines(4_000_000, "oracle"),
         },
         splits=("train",),
+    ),
+    "other-memories": Study(
+        CHEETAH,
+        {
+            "varibad": "",
+            "pearl": "--iterations 80",
+            **baselines(2_500_000, "robust", "oracle"),
+        },
+    ),
+    "navigation": Study(
+        "navigation",
+        {"rl2": "--iterations 120", **baselines(1_000_000, "robust", "oracle")},
     ),
 }
 EPISODES = (0, 1, 2, 5, 20)

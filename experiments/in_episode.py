@@ -4,9 +4,9 @@
     python -m experiments.in_episode race-boat  # one of them
 
 Three seeds each of teacher-student and the baselines frame-stack, robust and oracle, of Meta-SGD on
-the first family, and of the other methods with a memory where they learn. All final policies then meet the same 100 tasks per split and are
-measured by their mean action: return of the n-th episode of a trial, n = 0 being the first. What
-was finished before is not run again.
+the first family, and of the other methods with a memory where they learn. All final policies then
+meet the same 100 tasks per split and are measured by their mean action: return of the n-th episode
+of a trial, n = 0 being the first. What was finished before is not run again.
 """
 
 from __future__ import annotations

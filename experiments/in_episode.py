@@ -51,8 +51,8 @@ STUDIES = {
     "direction": Study(
         "half-cheetah-direction",
         {
-            "teacher-student": "--iterations 384 --outer.teacher-share 0.896 "
-            "--outer.teacher-rate 0.002 --outer.goes-on 0.1",
+            "teacher-student": "--meta-batch-size 64 --iterations 720 "
+            "--outer.teacher-share 0.875 --outer.teacher-rate 0.001 --outer.goes-on 0.1",
             **baselines(4_000_000, "oracle"),
         },
         splits=("train",),

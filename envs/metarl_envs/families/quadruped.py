@@ -39,7 +39,7 @@ def tracking_reward(transition: Transition) -> Tensor:
         0.5 * velocity[:, 2].square()
         + 0.05 * turning[:, :2].square().sum(dim=1)
         + 5.0 * lean.square().sum(dim=1)
-        + 0.04 * targets_moved.square().sum(dim=1)
+        + 0.1 * targets_moved.square().sum(dim=1)
     )
     return tracking * torch.exp(-costs)
 

@@ -53,7 +53,7 @@ PERFECT = 1.25
         ),
         (
             transition(LEVEL, (0, 0, 0), (0, 0, 0), moved=0.5),
-            PERFECT * math.exp(-0.04 * 12 * 0.5**2),
+            PERFECT * math.exp(-0.1 * 12 * 0.5**2),
         ),
     ],
 )

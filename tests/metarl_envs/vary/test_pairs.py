@@ -42,7 +42,7 @@ def test_a_box_slides_by_the_friction_of_its_pair(tmp_path):
     )
     speeds = engine.data["qvel"][:, 0].tolist()
     for factor, speed in zip((0.5, 1.0), speeds, strict=False):
-        assert speed == pytest.approx(0.5 * (5 - 0.3 * factor * GRAVITY), rel=0.02)
+        assert speed == pytest.approx(0.5 * (5 - 0.3 * factor * GRAVITY), rel=0.04)
     assert abs(speeds[2]) < 0.01  # 0.6 * 9.81 N hold 5 N
 
 
@@ -52,14 +52,14 @@ def test_a_new_coefficient_is_that_of_sliding_alone(tmp_path):
     assert parameter.nominal == pytest.approx(0.3)
     engine = pushed(robot, parameter, [0.2])
     assert engine.host_world(0)[0].pair_friction[0].tolist() == [0.2, 0.2, 0.01, 0.02, 0.03]
-    assert float(engine.data["qvel"][0, 0]) == pytest.approx(0.5 * (5 - 0.2 * GRAVITY), rel=0.02)
+    assert float(engine.data["qvel"][0, 0]) == pytest.approx(0.5 * (5 - 0.2 * GRAVITY), rel=0.04)
 
 
 def test_friction_of_the_geoms_does_not_change_the_pairs(tmp_path):
     robot = sliding(tmp_path)
     engine = pushed(robot, vary.friction(robot, "*", (0.1, 9)), [0.1, 9.0])
     slow, fast = engine.data["qvel"][:, 0].tolist()
-    assert slow == fast == pytest.approx(0.5 * (5 - 0.3 * GRAVITY), rel=0.02)
+    assert slow == fast == pytest.approx(0.5 * (5 - 0.3 * GRAVITY), rel=0.04)
 
 
 def test_a_pair_is_found_by_its_own_name_too(tmp_path):

@@ -69,7 +69,7 @@ def _package() -> Any:  # noqa: ANN401 - an optional package without stubs
 
 
 def _root() -> str:
-    """What else may be done where MENAGERIE_ROOT is set."""
+    """The way out that there is where MENAGERIE_ROOT is set; "" where it is not."""
     return "; unset MENAGERIE_ROOT to download it" if os.environ.get("MENAGERIE_ROOT") else ""
 
 

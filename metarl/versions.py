@@ -15,6 +15,7 @@ EXTRAS = {
     "stable-baselines3": "sb3",
     "onnx": "onnx",
     "onnxruntime": "onnx",
+    "mujoco-menagerie": "robots",
     "mujoco-warp": "gpu",
 }
 """Distribution -> the extra of metarl-robotics that installs it."""

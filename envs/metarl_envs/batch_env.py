@@ -14,6 +14,7 @@ from metarl_envs.engines import EngineName, make_engine
 from metarl_envs.errors import InputError
 from metarl_envs.family import TaskFamily
 from metarl_envs.inputs.numbers import INT, INT64, shown, tensor, whole
+from metarl_envs.mjcf.servos import holding_controls
 from metarl_envs.parameters import model_fields, varied_fields
 from metarl_envs.perturbations import Perturber
 from metarl_envs.robots.base import Transition
@@ -323,9 +324,17 @@ class BatchEnv:
 
 
 def _no_action(family: TaskFamily) -> Tensor:
-    """Controls before a late first action arrives: (A,) float64."""
-    held = family.robot.keyframe_controls()
+    """Controls before a late first action arrives: (A,) float64.
+
+    They are the keyframe's; without one, position servos hold the model's initial pose, and others
+    get 0, or the nearest that is allowed.
+    """
+    robot = family.robot
+    held = robot.keyframe_controls()
     if held is not None:
         return held
     low, high = family.action_bounds()
-    return torch.zeros_like(low).clamp(low, high)
+    if robot.xml is None:
+        return torch.zeros_like(low).clamp(low, high)
+    pose = robot.initial_state()[0].numpy()
+    return torch.from_numpy(holding_controls(robot.load_model(), pose)).clamp(low, high)

@@ -84,13 +84,13 @@ class Parameter(PlainFields):
 
     @property
     def model_effect(self) -> ModelEffect | None:
-        """What it changes of the model; None: nothing."""
+        """Its effect on the model; None: none."""
         effect = self.effect.servos if isinstance(self.effect, EncoderError) else self.effect
         return effect if isinstance(effect, ModelEffect) else None
 
     @property
     def perturbation(self) -> Perturbation | None:
-        """What it changes of the signals between policy and robot; None: nothing."""
+        """Its effect on the signals between policy and robot; None: none."""
         effect = self.effect.signals if isinstance(self.effect, EncoderError) else self.effect
         return effect if isinstance(effect, Perturbation) else None
 

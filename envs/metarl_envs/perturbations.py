@@ -15,7 +15,7 @@ from metarl_envs.inputs.plain import PlainFields
 class ActionDelay(PlainFields):
     """The robot gets the action of `value` control steps ago.
 
-    Before the first one it gets its keyframe's controls, or 0.
+    Before the first one it gets the controls with which it starts: see `vary.action_delay`.
     """
 
     longest: int

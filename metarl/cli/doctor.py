@@ -23,6 +23,7 @@ OPTIONAL = {
     "imageio-ffmpeg": "mp4 videos; without it GIFs are written",
     "stable-baselines3": "baselines",
     "onnx": "export of policies",
+    "mujoco-menagerie": "robots of MuJoCo Menagerie by name, as menagerie:NAME",
 }
 """Distribution of an extra -> its purpose."""
 GL_PACKAGES = {

@@ -10,6 +10,7 @@ import mujoco
 import torch
 from torch import Generator, Tensor
 
+from metarl_envs.builders.menagerie import menagerie_file, menagerie_name
 from metarl_envs.engines.cpu import CpuEngine
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.inputs.numbers import INT, real, whole
@@ -58,7 +59,8 @@ def mujoco_robot(
     """The robot of an MJCF file.
 
     Args:
-        xml: the file; in a Python file beside it, `Path(__file__).with_name("robot.xml")`.
+        xml: the file; in a Python file beside it, `Path(__file__).with_name("robot.xml")`. Or a
+            robot of MuJoCo Menagerie, such as "menagerie:unitree_go2": see `menagerie_file`.
         frame_skip: simulator steps per control step, >= 1.
         observation: what the policy reads, of named tensors with a leading axis N: -> (N, O).
         terminated: ends an episode: -> (N,) bool.
@@ -69,26 +71,29 @@ def mujoco_robot(
             follows the step, which takes time only where outputs are asked for.
         remembered: fields whose values from before the step `transition.before` holds.
         keyframe: of the model, that episodes start around, by its name or number: all of it,
-            controls, actuator states and mocap poses included. Reset noise falls on positions and
-            velocities only.
+            controls, actuator states and mocap poses included. Of one that names no controls,
+            position servos hold its pose. Reset noise falls on positions and velocities only.
         action_low: lowest control, for all actuators or for each; None: of their control ranges,
             within which it must lie.
         action_high: highest control, likewise. An actuator without a range needs both.
         action_middle: control that a policy's output 0 means, where training begins. None: the
-            keyframe's controls, within the bounds, where it has any that is not 0, so that a robot
-            held by servos begins by holding itself; else the middle between low and high.
+            keyframe's controls, within the bounds, so that a robot held by servos begins by holding
+            itself; without a keyframe, or where all its controls are 0 and no servo holds itself by
+            that, the middle between low and high.
         camera: where pictures are taken from; None: beside what moves, see `Camera`.
-        name: None: that of the file.
+        name: None: that of the file, or in MuJoCo Menagerie.
 
     Raises:
-        InputError: for a missing or invalid file, actuators that nothing bounds, an unknown
-            keyframe, an output that cannot be read, an observation of another shape, or a camera on
-            something that the model does not have.
+        InputError: for a missing or invalid file, a robot of MuJoCo Menagerie that is unknown or
+            cannot be downloaded, actuators that nothing bounds, an unknown keyframe, an output that
+            cannot be read, an observation of another shape, or a camera on something that the model
+            does not have.
     """
-    path = Path(xml)
+    in_menagerie = menagerie_name(xml)
+    path = Path(xml) if in_menagerie is None else menagerie_file(xml)
     forget_models()
     draft = MujocoRobot(
-        name=name or path.stem.replace("_", "-"),
+        name=name or (in_menagerie or path.stem).replace("_", "-"),
         xml=path,
         frame_skip=whole("frame_skip", frame_skip, least=1, most=INT),
         observation=observation,

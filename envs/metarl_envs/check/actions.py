@@ -18,6 +18,7 @@ from torch import Tensor
 from metarl_envs.check.finding import Finding, listed
 from metarl_envs.family import TaskFamily
 from metarl_envs.mjcf.names import actuator_of, control_names
+from metarl_envs.mjcf.servos import target_law
 from metarl_envs.robots.kinds import Robot
 
 HUGE = 1000.0
@@ -145,7 +146,7 @@ def _jumps(servos: list[Drive], holding: list[float]) -> list[str]:
     return [
         "an untrained policy acts around the middle of its actions, which moves the robot from its "
         f"start at once: {listed([where for _, where, _ in far])}; centre actions on the start "
-        f"with action_middle=[{start}] of mujoco_robot, or start at a keyframe= that has controls"
+        f"with action_middle=[{start}] of mujoco_robot, or start at a keyframe="
     ]
 
 
@@ -167,7 +168,7 @@ def drives(robot: Robot, low: Tensor, high: Tensor, middle: Tensor) -> list[Driv
         joint = int(model.actuator_trnid[i, 0])
         slides = on_joint and model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_SLIDE
         scalar = slides or (on_joint and model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_HINGE)
-        servo = _servo(model, i)
+        servo = target_law(model, control)
         what = "joint" if on_joint else "tendon, site or body"
         what = {True: "slide", False: "hinge"}[slides] if scalar else what
         name = called[control] or f"number {control}"
@@ -197,23 +198,6 @@ def drives(robot: Robot, low: Tensor, high: Tensor, middle: Tensor) -> list[Driv
             )
         found.append(drive)
     return found
-
-
-def _servo(model: mujoco.MjModel, actuator: int) -> tuple[float, float] | None:
-    """(p0, p1) of an actuator that pulls to the length p0 + p1 * control; None of other kinds.
-
-    Its force is gain * control + bias[0] + bias[1] * length, which is 0 there.
-    """
-    gain, bias = model.actuator_gainprm[actuator, 0], model.actuator_biasprm[actuator]
-    if (
-        model.actuator_gaintype[actuator] != mujoco.mjtGain.mjGAIN_FIXED
-        or model.actuator_biastype[actuator] != mujoco.mjtBias.mjBIAS_AFFINE
-        or model.actuator_dyntype[actuator] == mujoco.mjtDyn.mjDYN_INTEGRATOR
-        or not bias[1] < 0
-        or gain == 0
-    ):
-        return None
-    return float(-bias[0] / bias[1]), float(-gain / bias[1])
 
 
 def _strongest(model: mujoco.MjModel, actuator: int, bounds: list[float]) -> float:

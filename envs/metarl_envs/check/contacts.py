@@ -53,8 +53,8 @@ def idle_friction(family: TaskFamily, parameter: Parameter, ends: Tasks, states:
     touch = f"geom {one} touches {two},"
     if is_pair:
         return (
-            f"{touch} but by an explicit <pair>, which has a friction of its own: take the pair "
-            "out of the model, and leave the contact to the geoms"
+            f"{touch} but by an explicit <pair>, which has a friction of its own: vary that with "
+            "vary.pair_friction, or take the pair out of the model"
         )
     if dim == 1:
         return f"{touch} but without friction (condim 1): give one of them condim 3 in the model"

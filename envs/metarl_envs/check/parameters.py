@@ -146,7 +146,10 @@ def physics(family: TaskFamily) -> Finding:
     return Finding(name, "ok", f"values can exist in {len(tasks)} tasks ({', '.join(fields)})")
 
 
-NOT_NEGATIVE = ("body_mass", "geom_friction", "dof_damping", "dof_armature", "dof_frictionloss")
+NOT_NEGATIVE = (
+    *("body_mass", "geom_friction", "pair_friction", "dof_damping", "dof_armature"),
+    *("dof_frictionloss", "tendon_damping", "tendon_frictionloss"),
+)
 FORCE_LIMITS = ("actuator_forcerange", "jnt_actfrcrange", "tendon_actfrcrange")
 
 
@@ -163,9 +166,9 @@ def _flaw(field: str, value: Tensor, base: Tensor) -> tuple[str, Tensor] | None:
         impossible = moments[..., 0] + moments[..., 1] < moments[..., 2] * (1 - 1e-6)
         if bool(impossible.any()):
             return "violates A + B >= C: scale inertia with mass (vary.mass)", impossible
-    if field in ("jnt_range", *FORCE_LIMITS):
+    if field in ("jnt_range", "tendon_range", *FORCE_LIMITS):
         low, high = value.unbind(dim=-1)
-        # A joint needs room; a force that can only be 0 is that of a dead actuator.
+        # A joint or tendon needs room; a force that can only be 0 is that of a dead actuator.
         empty = low > high if field in FORCE_LIMITS else low >= high
         crossed = empty & (base[..., 0] < base[..., 1])
         if bool(crossed.any()):

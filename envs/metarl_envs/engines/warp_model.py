@@ -85,6 +85,9 @@ def batched_model(
     # The solver stops when it has converged, in a graph too, but for drivers before CUDA 12.4.
     on_device.opt.graph_conditional = wp.get_device().is_cpu or wp.is_conditional_graph_supported()
     on_device.callback.contactfilter = capsule_contact_frames
+    # These two say whether any tendon has some, and are taken from the template.
+    on_device.has_tendon_stiffness |= bool({"tendon_stiffness", "tendon_stiffnesspoly"} & {*varied})
+    on_device.has_tendon_damping |= bool({"tendon_damping", "tendon_dampingpoly"} & {*varied})
     for name in varied:
         if name.startswith(OPTION):
             _expand_option(on_device, model, name.removeprefix(OPTION), num_worlds)

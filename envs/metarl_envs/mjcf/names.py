@@ -1,4 +1,4 @@
-"""Bodies, geoms, joints and actuators of a model, found by name or glob pattern."""
+"""Bodies, geoms, joints, tendons and actuators of a model, found by name or glob pattern."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.inputs.numbers import shown
 
-Kind = Literal["body", "geom", "joint", "actuator"]
+Kind = Literal["body", "geom", "joint", "tendon", "actuator"]
 Patterns = str | Sequence[str]
 """A name or glob pattern such as "front_*", or several; "*" also matches unnamed elements."""
 LISTED = 8
@@ -73,6 +73,8 @@ def names(model: mujoco.MjModel, kind: Kind) -> dict[int, str]:
     if kind == "joint":
         bodies = (model.body(int(body)).name for body in model.jnt_bodyid)
         return {i: model.joint(i).name or body for i, body in enumerate(bodies)}
+    if kind == "tendon":
+        return {i: model.tendon(i).name for i in range(model.ntendon)}
     return {i: model.actuator(i).name or _driven(model, i) for i in range(model.nactuator)}
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from metarl_envs.errors import InputError
 from metarl_envs.inputs.numbers import is_number, real, reals
 from metarl_envs.mjcf.names import actuator_of, control_names, names
+from metarl_envs.mjcf.servos import target_law
 from metarl_envs.robots.base import MujocoRobot
 
 STRAIGHT = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
@@ -109,11 +110,10 @@ def _suggested(model: mujoco.MjModel, control: int) -> tuple[float, float]:
     joint = _servo_joint(model, control)
     if joint is None:
         return -1.0, 1.0
-    # A servo's force is gain * control + b0 + b1 * length, its length the joint's position * gear.
-    actuator = actuator_of(model, control)
-    gain, (b0, b1) = model.actuator_gainprm[actuator, 0], model.actuator_biasprm[actuator, :2]
-    lengths = model.jnt_range[joint] * model.actuator_gear[model.actuator_outadr[actuator], 0]
-    low, high = sorted(-(b0 + b1 * lengths) / gain)
+    law = target_law(model, control)
+    assert law is not None
+    gear = model.actuator_gear[model.actuator_outadr[actuator_of(model, control)], 0]
+    low, high = sorted((model.jnt_range[joint] * gear - law[0]) / law[1])
     return float(low), float(high)
 
 
@@ -122,11 +122,8 @@ def _servo_joint(model: mujoco.MjModel, control: int) -> int | None:
     actuator = actuator_of(model, control)
     joint = int(model.actuator_trnid[actuator, 0])
     servo = (
-        mujoco.mjtGain(model.actuator_gaintype[actuator]) == mujoco.mjtGain.mjGAIN_FIXED
-        and mujoco.mjtBias(model.actuator_biastype[actuator]) == mujoco.mjtBias.mjBIAS_AFFINE
+        target_law(model, control) is not None
         and mujoco.mjtTrn(model.actuator_trntype[actuator]) == mujoco.mjtTrn.mjTRN_JOINT
-        and model.actuator_gainprm[actuator, 0] != 0
-        and model.actuator_biasprm[actuator, 1] != 0
         and mujoco.mjtJoint(model.jnt_type[joint]) in STRAIGHT
         and model.jnt_limited[joint]
     )

@@ -19,6 +19,7 @@ from metarl_envs.inputs.numbers import real
 from metarl_envs.inputs.plain import PlainFields
 from metarl_envs.mjcf.log import ignore_mujoco_warnings
 from metarl_envs.mjcf.muscles import fixed_muscle_forces
+from metarl_envs.mjcf.servos import complete_keyframes, has_servos
 from metarl_envs.scene.camera import Camera
 
 State = Mapping[str, Tensor]
@@ -124,14 +125,16 @@ class MujocoRobot(PlainFields):
         return torch.from_numpy(model.qpos0.copy()), torch.zeros(model.nv, dtype=torch.float64)
 
     def keyframe_controls(self) -> Tensor | None:
-        """The keyframe's controls, (A,) float64; None without a keyframe, or where all are 0.
+        """The keyframe's controls, (A,) float64; None without a keyframe, or where it says nothing.
 
-        MuJoCo gives controls of 0 to a keyframe that names none.
+        That is where all are 0, as MuJoCo makes those of a keyframe that names none, and there is
+        no position servo, which would hold the pose by such a control.
         """
         if self.keyframe is None:
             return None
-        controls = torch.from_numpy(_compiled(self.xml).key(self.keyframe).ctrl.copy())
-        return controls if bool(controls.any()) else None
+        model = _compiled(self.xml)
+        controls = torch.from_numpy(model.key(self.keyframe).ctrl.copy())
+        return controls if bool(controls.any()) or has_servos(model) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +263,10 @@ def forget_models() -> None:
 
 @functools.cache
 def _compiled(xml: Path) -> mujoco.MjModel:
-    """The model of an MJCF file, compiled once, with muscles of fixed force; not to be changed."""
+    """The model of an MJCF file, compiled once; not to be changed.
+
+    Its muscles are of fixed force, and servos hold the pose of its keyframes.
+    """
     ignore_mujoco_warnings()
     if not xml.is_file():
         raise InputError(f"model {xml}: no such file")
@@ -269,4 +275,5 @@ def _compiled(xml: Path) -> mujoco.MjModel:
     except ValueError as error:
         raise InputError(f"model {xml}: {' '.join(str(error).split())}") from None
     fixed_muscle_forces(model)
+    complete_keyframes(model)
     return model

@@ -20,7 +20,15 @@ from metarl_envs.vary.bodies import (
 )
 from metarl_envs.vary.encoders import encoder_offset
 from metarl_envs.vary.loads import payload, place
+from metarl_envs.vary.pairs import pair_friction
 from metarl_envs.vary.sensing import action_delay, goal, observation_bias, observation_noise
+from metarl_envs.vary.springs import joint_stiffness
+from metarl_envs.vary.tendons import (
+    tendon_damping,
+    tendon_friction_loss,
+    tendon_range,
+    tendon_stiffness,
+)
 from metarl_envs.vary.wind import wind
 
 __all__ = [
@@ -39,14 +47,20 @@ __all__ = [
     "goal",
     "gravity",
     "joint_range",
+    "joint_stiffness",
     "mass",
     "observation_bias",
     "observation_noise",
+    "pair_friction",
     "payload",
     "place",
     "reversed_actuator",
     "servo_damping",
     "stiffness",
     "strength",
+    "tendon_damping",
+    "tendon_friction_loss",
+    "tendon_range",
+    "tendon_stiffness",
     "wind",
 ]

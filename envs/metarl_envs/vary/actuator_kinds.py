@@ -122,6 +122,8 @@ def entries_of(name: str, actuator: Actuator, factor: Factor) -> Entries:
         instead = [f"vary.{known}" for known in (*actuator.entries, "force_limit")]
         if factor == "servo_damping":
             instead.append("vary.damping of its joint")
+        if factor == "stiffness":
+            instead.append("vary.joint_stiffness of its joint's spring")
         raise InputError(
             f"{name}: actuator '{actuator.name}', of the kind '{actuator.kind}', {LACKS[factor]}; "
             f"use {', '.join(instead[:-1])} or {instead[-1]}"

@@ -126,7 +126,9 @@ stiffness = _of_actuators(
     "stiffness",
     """Factor on kp of position servos; at least 0. Target, damping (kv) and limits stay.
 
-    A kv that stands in the model as `dampratio` is that of the model's own kp and masses.
+    Under a load a servo sags by load / kp. A kv that stands in the model as `dampratio` is that of
+    the model's own kp and masses: with a factor f on kp alone the damping ratio is 1/sqrt(f) of it.
+    The spring of a joint itself is `joint_stiffness`.
 
     Raises:
         InputError: for actuators that are no servo of a position.

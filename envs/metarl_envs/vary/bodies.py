@@ -99,6 +99,7 @@ def friction(
     """Friction of geoms: a factor on all its kinds; added to or set, the sliding coefficient.
 
     In a contact MuJoCo takes the larger one of the two geoms' (or that with the higher priority).
+    That of a `<pair>` of geoms is `pair_friction`.
     """
     model = model_of(robot)
     geoms = find(model, "geom", names)

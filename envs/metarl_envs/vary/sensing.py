@@ -45,8 +45,9 @@ def action_delay(
 ) -> Parameter:
     """Actions reach the robot 0, 1, ... or `longest` control steps late.
 
-    Until the first one arrives, the controls are those of the robot's keyframe; where it has none,
-    0 (or the nearest that is allowed).
+    Until the first one arrives, the controls are those of the robot's keyframe. Where it names
+    none, or there is no keyframe, position servos hold the pose in which the model starts, and
+    other actuators get 0 (or the nearest that is allowed).
 
     Raises:
         InputError: for a `longest` below 1, or extrapolation values that are not above it.

@@ -128,9 +128,10 @@ def test_an_unknown_backend_fails_in_one_line():
 
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(doctor, "version_of", lambda distribution: "not installed")
-    finding = doctor.optional("imageio-ffmpeg")
-    assert finding.fix == "pip install 'metarl-robotics[video]'"
-    assert not finding.required
+    for distribution, extra in (("imageio-ffmpeg", "video"), ("mujoco-menagerie", "robots")):
+        finding = doctor.optional(distribution)
+        assert finding.fix == f"pip install 'metarl-robotics[{extra}]'"
+        assert not finding.required
 
 
 def test_a_folder_that_cannot_be_written_is_found(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ REMAPPED = (
     '<general name="turn_servo" joint="turn" ctrlrange="-1 1" gainprm="20" biasprm="5 -10 0" '
     'biastype="affine"/>'
 )
-HOME = '<keyframe><key name="home" qpos=".9 0"/></keyframe>'
+HOME = '<keyframe><key name="home" qpos=".9 0" ctrl="-.1 0"/></keyframe>'
 
 
 def asked(family: TaskFamily) -> list[str]:
@@ -69,7 +69,7 @@ def test_each_placeholder_is_asked_about_once(tmp_path, actuators, limits, named
 
 def test_a_start_elsewhere_than_in_the_middle_is_measured_from_the_keyframe(tmp_path):
     (text,) = of(tmp_path, servo("turn", "-1 1") + GRIP, more=HOME, keyframe="home")
-    assert "'turn_servo' by -0.9 rad" in text
+    assert "'turn_servo' by -1 rad" in text
     assert "with action_middle=[0.9, " in text
     assert "keyframe=" in text
 

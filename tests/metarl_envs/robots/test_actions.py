@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -83,7 +85,6 @@ def family(robot, *parameters):
 
 def test_the_middle_is_the_keyframes_controls_where_it_has_any(held):
     assert held().action_middle == (-1.2, 0.4, 0.5)
-    assert held(keyframe="pose").action_middle is None
     assert held(keyframe="").action_middle is None
     assert held(keyframe="beyond").action_middle == (-3.1, 0.4, 0.0)
     assert family(held()).action_middle() == (-1.2, 0.4, 0.5)
@@ -221,11 +222,54 @@ def test_an_episode_starts_with_the_keyframes_controls_and_holds_itself(held):
     assert (env.engine.data["qpos"][:, 0] + 1.2).abs().max() < 0.02
 
 
+def test_a_keyframe_without_controls_is_held_by_its_servos(held):
+    robot = held(keyframe="pose")
+    assert robot.action_middle == (0.3, 0.4, 0.0)
+    env = BatchEnv(family(robot), 1, 1)
+    env.reset(Generator().manual_seed(0))
+    assert env.engine.data["ctrl"].tolist() == [[0.3, 0.4, 0.0]]
+    for _ in range(25):
+        env.step(torch.tensor([robot.action_middle]))
+    # It sags by load / kp: 3 kg in the middle of 0.7 m are at most 10 N m, against 400 N m/rad.
+    assert (env.engine.data["qpos"][0] - torch.tensor([0.3, 0.4])).abs().max() < 0.04
+
+
+ALOFT = """
+<mujoco>
+  <worldbody><body><joint name="j" axis="0 1 0" ref="{ref}" damping="1"/>
+    <geom type="capsule" fromto="0 0 0 .3 0 0" size=".02" mass="1"/></body></worldbody>
+  <actuator><position joint="j" kp="100" ctrlrange="-3 3"/></actuator>
+</mujoco>
+"""
+
+
+def test_without_a_keyframe_a_late_servo_holds_the_pose_of_the_model(tmp_path):
+    (tmp_path / "aloft.xml").write_text(ALOFT.format(ref="60"))
+    robot = mujoco_robot(tmp_path / "aloft.xml", frame_skip=10, reset=0.0)
+    late = TaskFamily(
+        name="aloft",
+        robot=robot,
+        horizon=50,
+        parameters=(vary.action_delay(20),),
+        reward=lambda transition: transition.after["qpos"][:, 0],
+    )
+    env = BatchEnv(late, 1, 1)
+    env.set_tasks(late.make_task({"action_delay": 20}))
+    env.reset(Generator().manual_seed(0))
+    for _ in range(20):
+        env.step(torch.tensor([[-3.0]]))
+    # At rest the servo sags by weight * arm / kp; to a target of 0 it would swing by 60 degrees.
+    start, sag = math.radians(60), 9.81 * 0.15 / 100
+    assert float(env.engine.data["qpos"][0, 0]) == pytest.approx(start + sag, abs=2e-3)
+    env.step(torch.tensor([[-3.0]]))
+    assert env.engine.data["ctrl"].tolist() == [[-3.0]]
+
+
 @pytest.mark.parametrize(
     ("keyframe", "bounds", "first"),
     [
         ("home", {}, [-1.2, 0.4, 0.5]),
-        ("pose", {}, [0.0, 0.0, 0.0]),
+        ("pose", {}, [0.3, 0.4, 0.0]),  # names no controls: its servos hold it
         ("", {"action_low": [0.5, 0.1, 0.0], "action_high": [1.0, 1.0, 1.0]}, [0.5, 0.1, 0.0]),
     ],
 )

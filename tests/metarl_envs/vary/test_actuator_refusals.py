@@ -27,7 +27,11 @@ from metarl_envs import InputError, vary
         ("pid", vary.gain, r"'PID servo', has no constant gain; use vary.strength, vary.stiffness"),
         ("feedforward", vary.strength, r"proportional to; use vary.stiffness, vary.servo_damping"),
         ("dc", vary.strength, r"'DC motor', has no numbers .* use vary.gear or vary.force_limit"),
-        ("dc", vary.stiffness, r"has no stiffness \(kp\); use vary.gear or vary.force_limit"),
+        (
+            "dc",
+            vary.stiffness,
+            r"has no stiffness \(kp\); use vary.gear, vary.force_limit or vary.j",
+        ),
         ("odd", vary.gain, r"has no constant gain; use vary.strength, vary.gear"),
         ("motor", vary.force_limit, r"'motor', has no limit in the model; give it a forcerange"),
     ],

@@ -168,7 +168,8 @@ def _frames(
     def draw(step: int) -> Frame:
         task = env.tasks.describe(0)
         worlds = [r.frame(env.engine, i, task) for i, r in enumerate(renderers)]
-        return composer.frame(worlds, step)
+        legend = renderers[0].legend(env.engine, 0, task)
+        return composer.frame(worlds, step, legend)
 
     step, frame = 0, None
     for step, _ in enumerate(play(env, shot.script)):

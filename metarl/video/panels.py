@@ -25,7 +25,9 @@ from metarl.video.charts import (
     span,
 )
 from metarl.video.encode import Frame
+from metarl.video.legend import draw_legend
 from metarl_envs import InputError
+from metarl_envs.rendering.looks import Legend
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Composer:
         free = self._strips[1] + self._px(104)
         return self.column * len(self.sides), -(-free // 16) * 16
 
-    def frame(self, worlds: Sequence[Frame], step: int) -> Frame:
+    def frame(self, worlds: Sequence[Frame], step: int, legend: Legend = ()) -> Frame:
         """The frame after `step` steps, from the worlds' pictures, each (height, column, 3)."""
         picture = Image.new("RGB", self.size, BACKGROUND)
         draw = ImageDraw.Draw(picture)
@@ -115,6 +117,8 @@ class Composer:
         for x, side, world in zip(lefts, self.sides, worlds, strict=True):
             picture.paste(Image.fromarray(world), (x, top))
             self._draw_side(draw, x, side, step)
+        below_note = top + self._px(46 if self._changes else 12)
+        draw_legend(draw, legend, (self._px(12), below_note), self._look)
         for x in lefts[1:]:
             draw.rectangle((x - 1, self._bars[0], x, bottom), BACKGROUND)
         top, bottom = self._strips

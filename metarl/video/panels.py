@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -28,6 +28,9 @@ from metarl.video.encode import Frame
 from metarl.video.legend import draw_legend
 from metarl_envs import InputError
 from metarl_envs.rendering.looks import Legend
+
+CHART = 104
+"""Least height of the chart below the worlds, as in a film with columns of 480 pixels."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,13 @@ class Composer:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of a frame, multiples of 16 as H.264 wants."""
-        free = self._strips[1] + self._px(104)
+        free = self._strips[1] + self._px(CHART)
         return self.column * len(self.sides), -(-free // 16) * 16
+
+    def fitted(self, height: int) -> Composer:
+        """The same with pictures so high that frames have this height, a multiple of 16."""
+        rest = self._strips[1] + self._px(CHART) - self.height
+        return replace(self, height=(height - rest) // 8 * 8)
 
     def frame(self, worlds: Sequence[Frame], step: int, legend: Legend = ()) -> Frame:
         """The frame after `step` steps, from the worlds' pictures, each (height, column, 3)."""

@@ -38,8 +38,9 @@ HALF_AS_STRONG = 0.75
 """Share of yellow in parts with half of their force."""
 DENSITY = 1000.0
 """Of boxes that show added mass, kg/m^3."""
-LONGEST, APART = 0.26, 0.3
-"""Length of the arrows of the family's strongest wind, and their distance, over the camera's."""
+LONGEST, APART, LIFT = 0.2, 0.22, 0.03
+"""Over the camera's distance: length of the arrows of the family's strongest wind, distance from
+one to the next, height above what is looked at."""
 PALE_COLOUR = np.array([190, 200, 212]) / 255
 PALE = 0.3
 """Opacity of the robot that the encoders report."""
@@ -111,7 +112,8 @@ class Looks:
             size = float(np.linalg.norm(push))
             if size > SAME * strongest:
                 arrow = LONGEST * distance * np.array([*push, 0.0]) / max(strongest, size)
-                _add_field(scene, at, arrow, APART * distance)
+                above = at + np.array([0.0, 0.0, LIFT * distance])
+                _add_field(scene, above, arrow, APART * distance)
 
     def misreports(self, task: TaskValues) -> bool:
         """True if encoders are off."""
@@ -214,7 +216,7 @@ def _add_field(scene: Any, at: Vector, arrow: Vector, apart: float) -> None:  # 
         for j in (-1, 0, 1):
             if i or j:
                 start = at + apart * (i * along + j * across) - arrow / 2
-                add_arrow(scene, start, start + arrow, 0.018 * apart, AIR)
+                add_arrow(scene, start, start + arrow, 0.024 * apart, AIR)
 
 
 def _top(model: mujoco.MjModel, data: mujoco.MjData, body: int) -> Vector:

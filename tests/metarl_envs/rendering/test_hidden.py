@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import mujoco
 import numpy as np
 import pytest
@@ -89,8 +91,6 @@ def test_an_encoder_that_is_off_makes_no_servo_weak(leg):
 
 
 def robot_with_angles(robot):
-    import dataclasses
-
     return dataclasses.replace(
         robot, observation=lambda state: state["qpos"][:, 7:].clone(), observation_size=2
     )
@@ -98,7 +98,9 @@ def robot_with_angles(robot):
 
 def test_an_actuator_moves_its_link_up_to_the_next_one_that_is_driven(leg):
     found = nominal(leg)
-    moved = {n: {found.model.geom(g).name for g in p} for n, p in zip(NAMES, found.parts)}
+    moved = {
+        n: {found.model.geom(g).name for g in p} for n, p in zip(NAMES, found.parts, strict=True)
+    }
     assert moved == {"hip": {"thigh"}, "knee": {"shank", "foot"}, "blow": {"fan"}}
 
 

@@ -34,6 +34,7 @@ def record(
     show: Sequence[int] = (1, 2),
     out: Path | str | None = None,
     camera: Camera | None = None,
+    hd: bool = False,
 ) -> list[Path]:
     """Film a task before and after adaptation, or within it: `metarl record`.
 
@@ -55,6 +56,7 @@ def record(
         show: episodes of a trial to film, for policies that adapt within the episode.
         out: folder for the videos (None: RUN/videos).
         camera: of the pictures (None: the robot's own).
+        hd: films of 1280 x 720 pixels.
 
     Returns:
         The files: mp4, GIF and JSON for each task.
@@ -85,4 +87,5 @@ def record(
         device=device_named(device),
         engine=engine,
         camera=camera,
+        hd=hd,
     )

@@ -110,6 +110,8 @@ class Record(OnTasks):
     """Folder for the videos."""
     camera: Annotated[str | None, option("CAMERA", "(default: beside the robot)")] = None
     """Model camera, or settings (m, deg): azimuth=45,elevation=-30,distance=3,body=torso,fixed."""
+    hd: Annotated[bool, option("")] = False
+    """Films of 1280 x 720 pixels, which take longer."""
 
     def run(self) -> int:
         """Record; 0."""
@@ -138,6 +140,7 @@ class Record(OnTasks):
                 switches=parse_switches(family, self.switch),
                 show=self.show,
                 camera=camera,
+                hd=self.hd,
                 **self.adaptation(),
             )
         )

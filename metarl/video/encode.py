@@ -24,7 +24,7 @@ SHORTEST_S = 3.0
 GIF_WIDTH = 640
 GIF_SIZES = ((8, 10.0), (7, 10.0), (6, 10.0), (6, 7.0), (5, 7.0), (4, 5.0), (3, 4.0))
 """(eighths of the width, frames per second), tried in order until the file is small enough."""
-GIF_MAX_BYTES = 2_000_000
+GIF_MAX_BYTES = 1_500_000
 
 
 def ffmpeg_is_missing() -> str:

@@ -24,7 +24,7 @@ from metarl.versions import git_commit, versions
 from metarl.video.captions import composer_of
 from metarl.video.encode import Frame, Pace, choose_pace, ffmpeg_is_missing, video_writers
 from metarl.video.episode import Episode, follow, play
-from metarl.video.panels import Composer, column_width
+from metarl.video.panels import Composer
 from metarl.video.shots import Shot, gradient_shot, shown_episodes, trial_shot
 from metarl.video.switches import Switches, changed_tasks
 from metarl_envs import BatchEnv, Camera, EngineName, Tasks
@@ -33,6 +33,8 @@ from metarl_envs.rendering.renderer import WorldRenderer, check_camera, make_ren
 
 HOLD_S = 1.0
 """Time that the last frame stays."""
+HD = (1280, 720)
+"""Width and height of films in high definition, pixels; of three worlds they are a bit narrower."""
 
 
 def record(
@@ -48,6 +50,7 @@ def record(
     source: str = "given",
     width: int = 480,
     height: int = 360,
+    hd: bool = False,
     gif: bool = True,
     sim_threads: int = 1,
     device: torch.device = CPU,
@@ -79,6 +82,7 @@ def record(
         source: of the tasks, for file names: a split, or a task as it was typed.
         width, height: of a world's picture in pixels, multiples of 8; a world alone is twice as
             wide.
+        hd: films of 1280 x 720 pixels instead of pictures of that width and height.
         gif: also write a GIF.
         sim_threads: simulator threads.
         device: where gradients are computed.
@@ -125,7 +129,7 @@ def record(
             kind = f"k{steps}"
         about = (source, f"task{index:02d}", *_words(switches or {}), kind, f"seed{seed}")
         stem = free_stem(folder / "__".join([family.name, *about]), ".json")
-        written += film(saved, shot, stem, size=size, gif=gif, camera=camera)
+        written += film(saved, shot, stem, size=size, hd=hd, gif=gif, camera=camera)
     return written
 
 
@@ -135,19 +139,22 @@ def film(
     stem: Path,
     *,
     size: tuple[int, int] = (480, 360),
+    hd: bool = False,
     gif: bool = True,
     camera: Camera | None = None,
 ) -> list[Path]:
     """Film a shot into `stem`.mp4, .gif and .json."""
     family, worlds = shot.family, len(shot.titles)
-    column = column_width(size[0], worlds)
+    env = BatchEnv(family, worlds, 1, horizon=saved.config.horizon)
+    episode = follow(env, shot.script)
+    pace = choose_pace(family.dt_s, max(episode.lengths))
+    size = (HD[0] // max(2, worlds) // 16 * 16, size[1]) if hd else size
+    composer = composer_of(shot, episode, pace, size)
+    composer = composer.fitted(HD[1]) if hd else composer
+    picture = composer.column, composer.height
     # One for each, since a map draws its own trail.
-    renderers = [make_renderer(family, column, size[1], camera) for _ in shot.titles]
+    renderers = [make_renderer(family, *picture, camera) for _ in shot.titles]
     try:
-        env = BatchEnv(family, worlds, 1, horizon=saved.config.horizon)
-        episode = follow(env, shot.script)
-        pace = choose_pace(family.dt_s, max(episode.lengths))
-        composer = composer_of(shot, episode, pace, size)
         with video_writers(stem, *composer.size, pace.fps, gif=gif) as writers:
             for frame in _frames(env, shot, composer, pace, renderers):
                 for writer in writers:
@@ -168,7 +175,8 @@ def _frames(
     def draw(step: int) -> Frame:
         task = env.tasks.describe(0)
         worlds = [r.frame(env.engine, i, task) for i, r in enumerate(renderers)]
-        return composer.frame(worlds, step)
+        legend = renderers[0].legend(env.engine, 0, task)
+        return composer.frame(worlds, step, legend)
 
     step, frame = 0, None
     for step, _ in enumerate(play(env, shot.script)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -25,7 +25,12 @@ from metarl.video.charts import (
     span,
 )
 from metarl.video.encode import Frame
+from metarl.video.legend import draw_legend
 from metarl_envs import InputError
+from metarl_envs.rendering.looks import Legend
+
+CHART = 104
+"""Least height of the chart below the worlds, as in a film with columns of 480 pixels."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +107,15 @@ class Composer:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of a frame, multiples of 16 as H.264 wants."""
-        free = self._strips[1] + self._px(104)
+        free = self._strips[1] + self._px(CHART)
         return self.column * len(self.sides), -(-free // 16) * 16
 
-    def frame(self, worlds: Sequence[Frame], step: int) -> Frame:
+    def fitted(self, height: int) -> Composer:
+        """The same with pictures so high that frames have this height, a multiple of 16."""
+        rest = self._strips[1] + self._px(CHART) - self.height
+        return replace(self, height=(height - rest) // 8 * 8)
+
+    def frame(self, worlds: Sequence[Frame], step: int, legend: Legend = ()) -> Frame:
         """The frame after `step` steps, from the worlds' pictures, each (height, column, 3)."""
         picture = Image.new("RGB", self.size, BACKGROUND)
         draw = ImageDraw.Draw(picture)
@@ -115,6 +125,8 @@ class Composer:
         for x, side, world in zip(lefts, self.sides, worlds, strict=True):
             picture.paste(Image.fromarray(world), (x, top))
             self._draw_side(draw, x, side, step)
+        below_note = top + self._px(46 if self._changes else 12)
+        draw_legend(draw, legend, (self._px(12), below_note), self._look)
         for x in lefts[1:]:
             draw.rectangle((x - 1, self._bars[0], x, bottom), BACKGROUND)
         top, bottom = self._strips

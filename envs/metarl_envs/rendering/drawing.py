@@ -62,3 +62,13 @@ def add_geom(
     geom.category = mujoco.mjtCatBit.mjCAT_DECOR
     geom.castshadow = int(kind != GEOM.mjGEOM_PLANE)
     scene.ngeom += 1
+
+
+def add_arrow(scene: Any, start: Vector, end: Vector, width: float, colour: Vector) -> None:  # noqa: ANN401
+    """An arrow between two points, (3,), that casts no shadow; nothing where the scene is full."""
+    if scene.ngeom == scene.maxgeom:
+        return
+    add_geom(scene, GEOM.mjGEOM_ARROW, (width, width, 1.0), start, colour, emission=0.3)
+    arrow = scene.geoms[scene.ngeom - 1]
+    mujoco.mjv_connector(arrow, GEOM.mjGEOM_ARROW, width, start, end)
+    arrow.castshadow = 0

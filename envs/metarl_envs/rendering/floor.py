@@ -119,21 +119,28 @@ class FloorFinder:
             model.geom_rgba[self._geom, 3] = 0.0  # such geoms are not drawn
 
 
-def add_floor(scene: Any, floor: Floor, at: Vector, distance: float) -> None:  # noqa: ANN401
+def add_floor(
+    scene: Any,  # noqa: ANN401 - mujoco ships no types
+    floor: Floor,
+    at: Vector,
+    distance: float,
+    colours: tuple[Vector, Vector] = (LIGHT, DARK),
+) -> None:
     """Squares and numbers around the point `at`, (3,), that is seen from `distance` metres."""
+    light, dark = colours
     eye, local = scene.camera[0], floor.local(at)
     ahead = np.array(eye.forward) @ floor.axes
     height = max(0.0, float(local[2]))
     local += height / max(-ahead[2], 0.2) * ahead  # where the view meets the floor
     step = nice_length(max(distance, 2 * height) / 4)  # larger when seen from high above
     far, middle = 0.9 * float(eye.frustum_far), np.round(local[:2] / step).astype(int)
-    floor.paint(scene, local[:2] - far, local[:2] + far, LIGHT, HAIR * step)
+    floor.paint(scene, local[:2] - far, local[:2] + far, light, HAIR * step)
     for i in range(middle[0] - TILES, middle[0] + TILES):
         for j in range(middle[1] - TILES, middle[1] + TILES):
             corner = np.array([i, j]) * step
             away = np.linalg.norm(corner + step / 2 - local[:2]) / (step * TILES)
             if (i + j) % 2 and away < 1:  # dark squares, fading into the distance
-                colour = LIGHT + min(1.0, 2.0 * (1.0 - away)) * (DARK - LIGHT)
+                colour = light + min(1.0, 2.0 * (1.0 - away)) * (dark - light)
                 floor.paint(scene, corner, corner + step, colour, 2 * HAIR * step)
     onward = (ahead + np.array(eye.up) @ floor.axes)[:2]  # of who looks down, too
     turn = round(math.degrees(math.atan2(onward[1], onward[0])) / 90) % 4

@@ -12,6 +12,7 @@ from metarl_envs.scene.markers import Marker, TaskValues
 
 if TYPE_CHECKING:
     from metarl_envs.engines import AnyEngine
+    from metarl_envs.rendering.looks import Legend
 
 GOAL_COLOUR = (230, 74, 60)
 
@@ -83,6 +84,11 @@ class MapRenderer:
     ) -> None:
         x, y = self._pixel(centre)
         draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill, outline, width=4)
+
+    def legend(self, engine: AnyEngine, world_index: int, task_values: TaskValues) -> Legend:
+        """Nothing: all that is hidden here are goals, which are marked."""
+        del engine, world_index, task_values
+        return ()
 
     def close(self) -> None:
         """Nothing is held."""

@@ -15,6 +15,7 @@ from metarl_envs.family import TaskFamily
 from metarl_envs.inputs.numbers import whole
 from metarl_envs.rendering.drawing import MAX_GEOMS, add_marker
 from metarl_envs.rendering.floor import Floor
+from metarl_envs.rendering.looks import Legend, Looks, floor_colours, legend
 from metarl_envs.rendering.map_renderer import MapRenderer
 from metarl_envs.rendering.studio import Studio
 from metarl_envs.robots.kinds import Robot
@@ -37,6 +38,10 @@ class WorldRenderer(Protocol):
 
     def frame(self, engine: AnyEngine, world_index: int, task_values: TaskValues) -> np.ndarray:
         """The world as it is now: (H, W, 3) uint8, a new array."""
+        ...
+
+    def legend(self, engine: AnyEngine, world_index: int, task_values: TaskValues) -> Legend:
+        """Words and colours of what pictures of the world show of its hidden parameters."""
         ...
 
     def close(self) -> None:
@@ -101,7 +106,7 @@ class MujocoRenderer:
         if family.robot.xml is not None:
             start.qpos[:] = family.robot.initial_state()[0].numpy()
         mujoco.mj_forward(model, start)
-        self._markers = family.shown_markers
+        self._markers, self._looks = family.shown_markers, Looks(family, model, start)
         floor_m = float(start.subtree_com[0, 2])  # near enough to aim
         self._view = View(camera, model, start, width / height, _goals(family, floor_m))
         self._camera = self._view.camera
@@ -122,22 +127,28 @@ class MujocoRenderer:
 
     def frame(self, engine: AnyEngine, world_index: int, task_values: TaskValues) -> np.ndarray:
         """The world as it is now: (H, W, 3) uint8."""
-        if isinstance(engine, AnalyticEngine):
-            raise TypeError("MujocoRenderer draws worlds of a MuJoCo engine, got an analytic one")
         # The world's own model is drawn, so all that a task changes is seen; one OpenGL context,
         # which holds meshes and textures only, serves all worlds.
-        model, data = engine.host_world(world_index)
-        scene, view = self._renderer.scene, self._view
+        model, data = _world(engine, world_index)
+        scene, view, hidden = self._renderer.scene, self._view, self._looks.differences(model)
         at = view.aim(data)
         floor = self._studio.floor(model, data)
         self._studio.prepare(model, floor, at)
         drawn = self._place_markers(model, data, floor, task_values)
         kinds = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(model, data, self._options, None, self._camera, kinds, scene)
-        self._studio.furnish(scene, floor, at)
+        self._looks.paint(scene, data, hidden)
+        self._looks.add(scene, data, hidden, at, view.distance)
+        self._looks.add_reported(scene, model, data, task_values)
+        self._studio.furnish(scene, floor, at, floor_colours(hidden.friction))
         for shape, place in drawn:
             add_marker(scene, shape, place, MARKER_SIZE * view.distance)
         return self._renderer.render().copy()
+
+    def legend(self, engine: AnyEngine, world_index: int, task_values: TaskValues) -> Legend:
+        """Words and colours of what pictures of the world show of its hidden parameters."""
+        model, _ = _world(engine, world_index)
+        return legend(self._looks.differences(model), self._looks.misreports(task_values))
 
     def _place_markers(
         self,
@@ -184,8 +195,20 @@ class OwnPictures:
         page.paste(picture, (left, top))
         return np.asarray(page).copy()
 
+    def legend(self, engine: AnyEngine, world_index: int, task_values: TaskValues) -> Legend:
+        """Nothing: what the environment draws is its own."""
+        del engine, world_index, task_values
+        return ()
+
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _world(engine: AnyEngine, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+    """Copies of a world's model and state."""
+    if isinstance(engine, AnalyticEngine):
+        raise TypeError("MujocoRenderer draws worlds of a MuJoCo engine, got an analytic one")
+    return engine.host_world(index)
 
 
 def _goals(family: TaskFamily, floor_m: float) -> list[Points]:

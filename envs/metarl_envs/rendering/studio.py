@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 
 from metarl_envs.rendering.drawing import Vector, add_patch
-from metarl_envs.rendering.floor import Floor, FloorFinder, add_floor
+from metarl_envs.rendering.floor import DARK, LIGHT, Floor, FloorFinder, add_floor
 from metarl_envs.scene.camera import FIELD_OF_VIEW_DEG, View
 
 HORIZON, SKY = np.array([214, 222, 230]) / 255, np.array([128, 152, 178]) / 255
@@ -60,15 +60,24 @@ class Studio:
         model.vis.headlight.active = 1
         self._finder.hide(model)
 
-    def furnish(self, scene: Any, floor: Floor | None, at: Vector) -> None:  # noqa: ANN401
-        """Put floor, sky and light into a scene of `mjv_updateScene`, around the point `at`."""
+    def furnish(
+        self,
+        scene: Any,  # noqa: ANN401 - mujoco ships no types
+        floor: Floor | None,
+        at: Vector,
+        colours: tuple[Vector, Vector] = (LIGHT, DARK),
+    ) -> None:
+        """Put floor, sky and light into a scene of `mjv_updateScene`, around the point `at`.
+
+        `colours` are those of the floor's light and dark squares.
+        """
         flags = mujoco.mjtRndFlag
         for own in (flags.mjRND_SKYBOX, flags.mjRND_FOG, flags.mjRND_HAZE):
             scene.flags[own] = 0
         _add_sky(scene, 0.95 * float(scene.camera[0].frustum_far))
         _set_lights(scene, at, self._view.distance)
         if floor is not None:
-            add_floor(scene, floor, at, self._view.distance)
+            add_floor(scene, floor, at, self._view.distance, colours)
 
 
 def _set_lights(scene: Any, at: Vector, distance: float) -> None:  # noqa: ANN401

@@ -61,7 +61,7 @@ ARM = MujocoRobot(
     terminated=never,
     quantities={"tip_height_m": tip_height},
     outputs=("site_xpos",),
-    camera=Camera(distance_m=1.7, azimuth_deg=130.0, elevation_deg=-20.0, height_m=0.35),
+    camera=Camera(distance_m=1.5, azimuth_deg=130.0, elevation_deg=-18.0, height_m=0.36),
     keyframe=0,
     action_low=tuple(angle - REACH_RAD for angle in HOME),
     action_high=tuple(angle + REACH_RAD for angle in HOME),

@@ -85,5 +85,5 @@ CAR = MujocoRobot(
     reset_state=reset_state,
     terminated=left_lane,
     quantities={"speed_along_lane_m_per_s": speed_along_lane},
-    camera=Camera(distance_m=3.2, elevation_deg=-35.0),
+    camera=Camera(distance_m=2.5, elevation_deg=-35.0),
 )

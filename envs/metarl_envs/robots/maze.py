@@ -51,5 +51,5 @@ MAZE = MujocoRobot(
     reset_state=reset_state,
     terminated=never,
     quantities={"speed_m_per_s": speed},
-    camera=Camera(distance_m=5.0, elevation_deg=-65.0, fixed=True),
+    camera=Camera(distance_m=5.7, elevation_deg=-62.0, fixed=True),
 )

@@ -64,5 +64,5 @@ MOBILE_BASE = MujocoRobot(
     reset_state=reset_state,
     terminated=never,
     quantities={"speed_m_per_s": speed},
-    camera=Camera(distance_m=1.2, elevation_deg=-35.0),
+    camera=Camera(distance_m=1.25, elevation_deg=-40.0),
 )

@@ -75,7 +75,7 @@ QUADROTOR = MujocoRobot(
     terminated=lost,
     quantities={"distance_to_target_m": distance_to_target},
     remembered=(),
-    camera=Camera(distance_m=2.2, elevation_deg=-20.0, azimuth_deg=60.0),
+    camera=Camera(distance_m=1.9, elevation_deg=-14.0, azimuth_deg=60.0),
     keyframe=0,
     action_low=(0.0,) * 4,
     action_high=(7.0,) * 4,

@@ -79,7 +79,7 @@ QUADRUPED = MujocoRobot(
     terminated=fallen,
     quantities={"forward_velocity_m_per_s": forward_velocity},
     remembered=("ctrl",),
-    camera=Camera(azimuth_deg=60.0),
+    camera=Camera(distance_m=1.3, azimuth_deg=60.0, elevation_deg=-18.0),
     keyframe=0,
     action_low=tuple(home - reach for home, reach in zip(HOME, REACH, strict=True)),
     action_high=tuple(home + reach for home, reach in zip(HOME, REACH, strict=True)),

@@ -5,8 +5,6 @@ import torch
 from metarl_envs import TaskFamily, mujoco_robot, vary
 from metarl_envs.rotations import down, in_body_frame
 
-LEGS = ["FL_*", "FR_*", "RL_*", "RR_*"]
-
 
 def observation(s):
     """Gyro, direction of gravity, joint angles, joint speeds: what the robot measures."""
@@ -39,7 +37,7 @@ DOG = mujoco_robot(
 
 speed = vary.goal("speed", (0.0, 0.5), nominal=0.4, unit="m/s", observed=True)  # told
 load = vary.payload(DOG, "load", (0.0, 2.0), extrapolation=(2.0, 3.0), name="load")  # hidden
-leg = vary.dead_actuator(DOG, LEGS, train=[-1, 0, 1, 2, 3], name="dead_leg")
+hip = vary.dead_actuator(DOG, "*_hip", train=range(-1, 4), name="dead_hip")  # -1: none
 floor = vary.friction(DOG, "floor", (0.5, 1.2), how="set", extrapolation=(0.3, 0.5))
 late = vary.action_delay(1)
 
@@ -55,5 +53,5 @@ def reward(t):
 
 
 family = TaskFamily(
-    name="dog", robot=DOG, parameters=(speed, load, leg, floor, late), reward=reward, horizon=250
+    name="dog", robot=DOG, parameters=(speed, load, hip, floor, late), reward=reward, horizon=250
 )

@@ -100,7 +100,7 @@ def test_from_an_empty_folder_to_a_quadruped_with_a_memory(tmp_path):
     assert evaluation["splits"]["test"]["distinct_tasks"] == 8
     assert [point["episodes"] for point in evaluation["splits"]["test"]["curve"]] == [0, 1]
     (film,) = (run / "videos").glob("*.json")
-    assert '"dead_leg": 1' in film.read_text()
+    assert '"dead_hip": 1' in film.read_text()
     assert used == "False\n"
 
 

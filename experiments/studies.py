@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.evidence import share
 from experiments.summarise import summarise, write_summary
 from experiments.training_runs import is_trained, metarl_once
+from metarl.evaluation.budgets import steps_text
 
 BASELINES = ("frame-stack", "robust", "oracle", "random")
 ONCE = ("random",)
@@ -125,3 +127,27 @@ def shares(found: dict[str, Any], split: str, method: str, key: str = "share") -
     """Share of the gap that a method closes, by the number of episodes before."""
     closed = (found["gap"] or {}).get(split, {}).get("closed", {}).get(method, [])
     return {point["adaptation_episodes"]: point[key] for point in closed}
+
+
+def method_row(
+    found: dict[str, Any],
+    split: str,
+    method: str,
+    title: str,
+    episodes: Sequence[int],
+    digits: str = ".0f",
+) -> str:
+    """One line of a table: a method on one split.
+
+    Family and tasks, method, environment steps, returns and shares by number of episodes before,
+    and the share that is closed after five episodes with another task's adaptation.
+    """
+    mean, closed = returns(found, split, method), shares(found, split, method)
+    cells = [share(closed[n]) if n in closed else "-" for n in episodes]
+    others = shares(found, split, method, "share_of_another_task")
+    control = share(others[5]) if 5 in others else "-"
+    shown = ", ".join(f"{mean[n][0]:{digits}}" for n in episodes if n in mean)
+    return (
+        f"| `{found['family']}`, {title} | {method} | {steps_text(found['env_steps'][method])} "
+        f"| {shown} | {' | '.join(cells)} | {control} |"
+    )

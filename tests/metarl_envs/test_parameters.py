@@ -21,7 +21,11 @@ PHYSICAL = [
     for parameter in family.parameters
     if isinstance(parameter.effect, ModelEffect)
 ]
+FAR_AWAY = {"first_door", "second_door"}
+"""Random motion does not come to them; test_navigate_hidden.py drives there."""
+MET = [(family, name) for family, name in PHYSICAL if name not in FAR_AWAY]
 PHYSICAL_IDS = [f"{family.name}-{name}" for family, name in PHYSICAL]
+MET_IDS = [f"{family.name}-{name}" for family, name in MET]
 MUJOCO_FAMILIES = [f for f in FAMILIES.values() if isinstance(f.robot, MujocoRobot)]
 DERIVED = ("body_subtreemass", "body_invweight0", "dof_invweight0", "actuator_acc0", "dof_M0")
 
@@ -54,7 +58,7 @@ def trajectory(env: BatchEnv, steps: int = 60) -> torch.Tensor:
     return torch.stack(states)
 
 
-@pytest.mark.parametrize(("family", "name"), PHYSICAL, ids=PHYSICAL_IDS)
+@pytest.mark.parametrize(("family", "name"), MET, ids=MET_IDS)
 def test_each_parameter_changes_the_trajectory(family, name):
     parameter = next(p for p in family.parameters if p.name == name)
     env = BatchEnv(family, 2, 1)

@@ -35,7 +35,7 @@ WIND = TaskFamily(
     source=(
         "Ours: a quadrotor of 1 kg holds a point 2 m above the floor, from a start up to 0.5 m "
         "beside it along each axis; thrusts of the four rotors around hover, 50 Hz, 250 steps. "
-        "Reward = max(0, exp(-d / 0.5) - 0.02 |w|^2), d the distance from the point in m and w "
+        "reward = max(0, exp(-d / 0.5) - 0.02 |w|^2), d the distance from the point in m and w "
         "the gyro in rad/s; ends 1.7 m from the point or at a tilt of 90 degrees. It never pays "
         "to end: no step costs. Observation as in Hwangbo et al. 2017: offset, velocity, "
         "attitude, gyro. Hidden: constant wind of up to 8 m/s from any direction (pushes by up to "

@@ -18,7 +18,7 @@ def velocity(s):
 
 
 def fallen(t):
-    """Tilted by more than 60 degrees, or low."""
+    """Tilted by more than 60 degrees, or lower than 0.1 m."""
     return (down(t.after["qpos"][:, 3:7])[:, 2] > -0.5) | (t.after["qpos"][:, 2] < 0.1)
 
 
@@ -47,8 +47,8 @@ def reward(t):
     v, spin = velocity(t.after), t.after["qvel"][:, 3:6]
     error = torch.hypot(v[:, 0] - t.task["speed"], v[:, 1])
     lean = down(t.after["qpos"][:, 3:7])[:, :2].square().sum(dim=1)
-    jerk = (t.action - t.before["ctrl"]).square().sum(dim=1)
-    cost = 0.5 * lean + 0.02 * spin.square().sum(dim=1) + 0.05 * jerk
+    change = (t.action - t.before["ctrl"]).square().sum(dim=1)
+    cost = 0.5 * lean + 0.02 * spin.square().sum(dim=1) + 0.05 * change
     return (torch.exp(-error / 0.25) - cost).clamp(min=0)
 
 

@@ -98,9 +98,14 @@ def test_from_an_empty_folder_to_a_quadruped_with_a_memory(tmp_path):
     run = tmp_path / "empty/runs/first"
     evaluation = json.loads((run / "evaluation/evaluation.json").read_text())
     assert evaluation["splits"]["test"]["distinct_tasks"] == 8
-    assert [point["episodes"] for point in evaluation["splits"]["test"]["curve"]] == [0, 1]
-    (film,) = (run / "videos").glob("*.json")
-    assert '"dead_hip": 1' in film.read_text()
+    curve = evaluation["splits"]["test"]["curve"]
+    assert [point["adaptation_episodes"] for point in curve] == [0, 1, 2]
+    (report,) = (run / "videos").glob("*.json")
+    film = json.loads(report.read_text())
+    assert film["task"]["dead_hip"] == -1
+    (switch,) = film["switches"]
+    assert (switch["time_s"], switch["task"]["dead_hip"]) == (2.5, 1)
+    assert len(film["shown"]) == 1
     assert used == "False\n"
 
 

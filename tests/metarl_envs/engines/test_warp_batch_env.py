@@ -21,6 +21,7 @@ FAMILIES = [
     "arm-reach",
     "arm-encoder",
     "base-reversed",
+    "car-grip",
     "navigate-hidden",
     "quadruped-load",
     "quadruped-motor",

@@ -45,11 +45,16 @@ PERFECT = 1.25
             transition(LEFT, (-0.4, 0.2, 0), (0, 0, 0.35), forward_velocity=0.5, yaw_rate=0.1),
             math.exp(-0.5 / 0.25) + 0.25 * math.exp(-0.25 / 0.5),
         ),
-        (transition(LEVEL, (0, 0, 0.2), (0, 0, 0)), PERFECT - 0.5 * 0.2**2),
-        (transition(LEVEL, (0, 0, 0), (0.3, -0.4, 0)), PERFECT - 0.05 * 0.5**2),
-        (transition(NOSE_DOWN, (0, 0, 0), (0, 0, 0)), PERFECT - 5 * math.sin(math.pi / 30) ** 2),
-        (transition(LEVEL, (0, 0, 0), (0, 0, 0), moved=0.5), PERFECT - 0.04 * 12 * 0.5**2),
-        (transition(LEVEL, (0, 0, 3.0), (0, 0, 0)), 0.0),  # costs of 4.5
+        (transition(LEVEL, (0, 0, 0.2), (0, 0, 0)), PERFECT * math.exp(-0.5 * 0.2**2)),
+        (transition(LEVEL, (0, 0, 0), (0.3, -0.4, 0)), PERFECT * math.exp(-0.05 * 0.5**2)),
+        (
+            transition(NOSE_DOWN, (0, 0, 0), (0, 0, 0)),
+            PERFECT * math.exp(-5 * math.sin(math.pi / 30) ** 2),
+        ),
+        (
+            transition(LEVEL, (0, 0, 0), (0, 0, 0), moved=0.5),
+            PERFECT * math.exp(-0.04 * 12 * 0.5**2),
+        ),
     ],
 )
 def test_reward(name, state, expected):

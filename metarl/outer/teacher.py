@@ -35,10 +35,16 @@ class Teacher:
     """
 
     def __init__(
-        self, parts: LearnerParts, sizes: tuple[int, ...], activation: Activation, init_std: float
+        self,
+        parts: LearnerParts,
+        sizes: tuple[int, ...],
+        activation: Activation,
+        init_std: float,
+        output: float,
     ) -> None:
         """Of hidden layers of these sizes, unless it shares the student's."""
         self._parts, self._student = parts, with_memory(parts.policy)
+        self._output = output
         student, latent = self._student.config, self._student.config.latent_size
         features = self._features(parts.family.nominal_tasks()).shape[1]
         config = MlpConfig(
@@ -64,6 +70,7 @@ class Teacher:
     def init(self, generator: torch.Generator) -> Params:
         """Fresh entries of the state."""
         params = self.policy.init(generator)
+        params[f"weight_{len(self.policy.config.hidden_sizes)}"] *= self._output
         training = self._actor.init_training(params, generator)
         return prefixed(TEACHER, params) | prefixed(TEACHER_PPO, training)
 

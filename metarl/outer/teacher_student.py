@@ -83,6 +83,9 @@ class TeacherStudent(WithinEpisode):
     """Adam steps per pass of the teacher's PPO, >= 1."""
     teacher_std: Positive = 1.0
     """Initial standard deviation of the teacher's actions, in half ranges, > 0."""
+    teacher_output: Positive = 1.0
+    """Factor on the initial weights of the teacher's last layer, > 0. With 0.01 it begins at the
+    middle of the actions, where a robot held by servos stands (Andrychowicz et al. 2021)."""
     student_rate: Positive = 1e-3
     """Adam's step size in imitation, > 0; it falls along half a cosine to a twentieth."""
     passes: Count = 4
@@ -165,7 +168,11 @@ class TeacherStudentLearner(Learner[TrialExperience]):
                 "latent; use --policy.latent-size 8, or --outer.imitate actions"
             )
         self._teacher = Teacher(
-            parts, settings.teacher_sizes, settings.teacher_activation, settings.teacher_std
+            parts,
+            settings.teacher_sizes,
+            settings.teacher_activation,
+            settings.teacher_std,
+            settings.teacher_output,
         )
         self._student, self._actor = student, Actor(student, critic_of(parts, "task"))
 

@@ -90,6 +90,26 @@ def test_from_an_empty_folder_to_a_robot_that_adapts(tmp_path):
     assert (folder / "runs/from-sb3/checkpoints/000001").is_dir()
 
 
+@pytest.mark.slow
+@pytest.mark.render
+def test_from_an_empty_folder_to_a_quadruped_with_a_memory(tmp_path):
+    first, used = walk_through("own_quadruped.md", tmp_path)
+    assert "dog is ready" in first
+    run = tmp_path / "empty/runs/first"
+    evaluation = json.loads((run / "evaluation/evaluation.json").read_text())
+    assert evaluation["splits"]["test"]["distinct_tasks"] == 8
+    curve = evaluation["splits"]["test"]["curve"]
+    assert [point["adaptation_episodes"] for point in curve] == [0, 1, 2]
+    (report,) = (run / "videos").glob("*.json")
+    film = json.loads(report.read_text())
+    assert film["task"]["dead_hip"] == -1
+    (switch,) = film["switches"]
+    assert (switch["time_s"], switch["task"]["dead_hip"]) == (0.5, 1)
+    (shown,) = film["shown"]
+    assert shown["steps"] > switch["step"]  # the film shows it
+    assert used == "False\n"
+
+
 def test_the_measured_robot_is_the_printed_one():
     model, robot, *_ = blocks("own_robot.md")
     printed = hashlib.sha256((robot.text + model.text).encode()).hexdigest()
@@ -101,8 +121,9 @@ def test_the_measured_robot_is_the_printed_one():
     assert f"+{gain:.0f} [{low:.0f}, {high:.0f}]" in page
 
 
-def test_the_printed_robot_is_in_a_file_too():
-    model, robot, *_ = blocks("own_robot.md")
+@pytest.mark.parametrize("guide", ["own_robot.md", "own_quadruped.md"])
+def test_the_printed_robot_is_in_a_file_too(guide):
+    model, robot, *_ = blocks(guide)
     for block in (model, robot):
         assert (ROOT / "experiments" / "own_robot" / block.file).read_text() == block.text
 

@@ -12,7 +12,7 @@ from metarl_envs.family import TaskFamily
 from metarl_envs.parameters import Parameter
 from metarl_envs.robots.base import Transition
 from metarl_envs.robots.quadruped import QUADRUPED, trunk_velocity
-from metarl_envs.robots.rotations import down
+from metarl_envs.rotations import down
 
 LEGS = {"front_left": "FL_*", "front_right": "FR_*", "rear_left": "RL_*", "rear_right": "RR_*"}
 SPEED_SCALE_M_PER_S = 0.25

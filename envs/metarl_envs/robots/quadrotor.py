@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl_envs.robots.base import MujocoRobot, State, Transition
-from metarl_envs.robots.rotations import axes, down
+from metarl_envs.rotations import axes, down
 from metarl_envs.scene.camera import Camera
 
 TARGET_HEIGHT_M = 2.0

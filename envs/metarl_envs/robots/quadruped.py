@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl_envs.robots.base import MujocoRobot, State, Transition
-from metarl_envs.robots.rotations import down, in_body_frame
+from metarl_envs.rotations import down, in_body_frame
 from metarl_envs.scene.camera import Camera
 
 HOME = (0.0, 0.9, -1.8) * 4

@@ -187,3 +187,20 @@ def test_a_trial_goes_on_from_its_belief_with_its_task_and_others_begin_anew(met
         assert torch.equal(start["hidden"][goes_on], before.belief["hidden"][goes_on])
         assert not start["hidden"][~goes_on].any()
         assert torch.equal(start["previous"][~goes_on][..., -1], torch.ones(6)[~goes_on, None])
+
+
+@pytest.mark.parametrize("latent", [0, 2])
+def test_a_teacher_can_begin_at_the_middle_of_its_actions(latent):
+    def begun(output):
+        settings = {
+            "policy.latent_size": latent,
+            "outer.imitate": "actions",
+            "outer.teacher_sizes": [6, 5],
+            "outer.teacher_output": output,
+        }
+        return learner_of(with_settings(CONFIG, settings)).init(0).optimizer
+
+    plain, small = begun(1.0), begun(0.01)
+    last = "teacher.weight_1" if latent else "teacher.weight_2"
+    assert changed(plain, small) == {last}
+    torch.testing.assert_close(small[last], 0.01 * plain[last])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl_envs.robots.rotations import axes, down, in_body_frame
+from metarl_envs.rotations import axes, down, in_body_frame
 
 
 def about(axis, degrees):

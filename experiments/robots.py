@@ -30,7 +30,7 @@ EPISODES = (0, 1, 2, 5)
 LEAST_GAIN = 0.2
 """Of the oracle over the robust policy, as a share of the robust policy's gain over noise."""
 PROBING = "--outer.teacher-share 0.278 --outer.reinforcement-share 0.444 --policy.init-std 0.15"
-"""Where finding out takes deliberate acts: PPO of the student itself for the last iterations."""
+"""PPO of the student itself in the last iterations, where finding out takes deliberate acts."""
 
 
 def study(family: str, student: str, meta_sgd: str, env_steps: int) -> Study:

@@ -44,7 +44,6 @@ class Teacher:
     ) -> None:
         """Of hidden layers of these sizes, unless it shares the student's."""
         self._parts, self._student = parts, with_memory(parts.policy)
-        self._output = output
         student, latent = self._student.config, self._student.config.latent_size
         features = self._features(parts.family.nominal_tasks()).shape[1]
         config = MlpConfig(
@@ -62,6 +61,7 @@ class Teacher:
             action_middle=self._student.action_middle,
             num_features=features,
             latent_size=latent,
+            initial_output=output,
         )
         """The policy that observes the task."""
         self._actor = Actor(self.policy, Critic(self._student.observation_size, features=features))
@@ -70,7 +70,6 @@ class Teacher:
     def init(self, generator: torch.Generator) -> Params:
         """Fresh entries of the state."""
         params = self.policy.init(generator)
-        params[f"weight_{len(self.policy.config.hidden_sizes)}"] *= self._output
         training = self._actor.init_training(params, generator)
         return prefixed(TEACHER, params) | prefixed(TEACHER_PPO, training)
 

@@ -126,12 +126,16 @@ def of_layers(
     }
 
 
-def init_layers(sizes: Sequence[int], generator: Generator) -> Params:
-    """Xavier-uniform weights (in, out) and zero biases of linear layers between these sizes."""
+def init_layers(sizes: Sequence[int], generator: Generator, *, last: float = 1.0) -> Params:
+    """Xavier-uniform weights (in, out) and zero biases of linear layers between these sizes.
+
+    Those of the last layer are `last` times as large.
+    """
     params: Params = {}
     for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         params[f"weight_{i}"] = xavier_uniform(fan_in, fan_out, generator)
         params[f"bias_{i}"] = torch.zeros(fan_out)
+    params[f"weight_{len(sizes) - 2}"] *= last
     return params
 
 

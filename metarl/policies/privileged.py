@@ -36,11 +36,13 @@ class PrivilegedPolicy(Policy):
     """Z, numbers that the task is encoded in; 0: the network reads the features themselves."""
     encoder_sizes: tuple[int, ...] = (64,)
     """Units of each hidden layer of the encoder."""
+    initial_output: float = 1.0
+    """Factor on the initial weights of the last layer."""
 
     def init(self, generator: Generator) -> Params:
         read = self.latent_size or self.num_features
         sizes = (self.observation_size + read, *self.config.hidden_sizes, self.action_size)
-        params = init_layers(sizes, generator) | self.initial_noise()
+        params = init_layers(sizes, generator, last=self.initial_output) | self.initial_noise()
         if self.latent_size:
             layers = (self.num_features, *self.encoder_sizes, self.latent_size)
             encoder = init_layers(layers, generator)

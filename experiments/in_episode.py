@@ -61,7 +61,7 @@ STUDIES = {
         CHEETAH,
         {
             "varibad": "",
-            "pearl": "--iterations 80",
+            "pearl": "--iterations 200",
             **baselines(2_500_000, "robust", "oracle"),
         },
     ),

@@ -14,6 +14,7 @@ from metarl.cli import main
 from metarl.methods.config import TrainConfig, from_json, settings, to_json, with_settings
 from metarl.methods.families import recipe
 from metarl.methods.meta import METHODS
+from metarl.outer.teacher_student import TeacherStudent
 from metarl.policies.params import learned
 from metarl.runs.checkpoint import create_run, load_checkpoint, load_policy
 from metarl.runs.metrics_log import read_metrics
@@ -117,3 +118,13 @@ def test_an_unknown_method_is_refused_with_the_nearest_name():
 def test_a_memory_reads_the_reward_only_where_something_hidden_may_show_in_it_alone(method):
     for family, expected in (("navigation", True), ("hopper-dynamics", False)):
         assert recipe(family, method).policy.observe_reward is expected
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [("quadruped-load", (0.2, 0.01)), ("half-cheetah-direction", (1.0, 1.0))],
+)
+def test_a_teacher_begins_where_servos_hold_its_robot(family, expected):
+    outer = recipe(family, "teacher-student").outer
+    assert isinstance(outer, TeacherStudent)
+    assert (outer.teacher_std, outer.teacher_output) == expected

@@ -41,11 +41,12 @@ def rl2(config: TrainConfig) -> TrainConfig:
 
     It finds out its task by its own exploration noise, which therefore falls to the end of training
     (`final_std`). On navigation, 100 held-out goals, three seeds of 120 iterations (3.1 million
-    steps) returned -10.0, -9.7 and -6.2 in first, -6.6, -8.4 and -4.9 in second episodes by the mean
-    action; standing still returns -38. Without the fall of the noise it was -27 and -38 after 60
-    iterations (seed 1), and with 3 epochs of 2 minibatches, which take half the time, nothing was
-    learned. On half-cheetah-payload-velocity little is learned: -115 in first and second episodes
-    after 110 iterations (2.8 million steps, seed 0), where robust PPO returns -124 and an oracle -7.
+    steps) returned -10.0, -9.7 and -6.2 in first, -6.6, -8.4 and -4.9 in second episodes by the
+    mean action; standing still returns -38. Without the fall of the noise it was -27 and -38 after
+    60 iterations (seed 1), and with 3 epochs of 2 minibatches, which take half the time, nothing
+    was learned. On half-cheetah-payload-velocity little is learned: -115 in first and second
+    episodes after 110 iterations (2.8 million steps, seed 0), where robust PPO returns -124 and an
+    oracle -7.
     """
     return dataclasses.replace(_near_credit(config), iterations=100, outer=Rl2(learning_rate=1e-3))
 
@@ -88,8 +89,8 @@ def teacher_student(config: TrainConfig) -> TrainConfig:
 def varibad(config: TrainConfig) -> TrainConfig:
     """A latent of five numbers, known by mean and deviation; trials of two episodes.
 
-    On half-cheetah-payload-velocity three seeds of 100 iterations (2.56 million steps) returned -19,
-    -19 and -20 in first, -14, -19 and -14 in second episodes on 100 held-out tasks; robust PPO
+    On half-cheetah-payload-velocity three seeds of 100 iterations (2.56 million steps) returned
+    -19, -19 and -20 in first, -14, -19 and -14 in second episodes on 100 held-out tasks; robust PPO
     returns -124 and an oracle -7 there. On navigation little is learned: -30, -29 after 120
     iterations (3.1 million steps, seed 0), where standing still returns -38.
     """
@@ -106,9 +107,9 @@ def pearl(config: TrainConfig) -> TrainConfig:
     gradient steps) returned -39, -67 and -56 in first, -29, -65 and -54 in second episodes of a
     trial on 100 held-out tasks; robust PPO returns -124 and an oracle -7 there. After 80 iterations
     one of three had learned nothing. In extrapolation nothing was gained after 60 iterations: -649,
-    -647. Navigation returned -38 after 20 iterations with
-    a contrast of tasks (`--outer.contrast-weight 0.3`), as standing still does: the latent held the
-    goal's distance and not its direction, which no single transition shows.
+    -647. Navigation returned -38 after 20 iterations with a contrast of tasks
+    (`--outer.contrast-weight 0.3`), as standing still does: the latent held the goal's distance and
+    not its direction, which no single transition shows.
     """
     return dataclasses.replace(
         config,

@@ -171,6 +171,20 @@ def test_the_bundled_policies_are_those_that_were_measured():
         assert minus(f"{first['return'][0]:.{0 if first['return'][0] > 100 else 1}f}") in row
 
 
+@pytest.mark.parametrize(
+    ("method", "said", "study"),
+    [
+        ("varibad", "VariBAD {} %", "other-memories"),
+        ("pearl", "PEARL {} % on payload-velocity", "other-memories"),
+        ("rl2", "RL² {} % on `navigation`", "navigation"),
+    ],
+)
+def test_shares_of_the_other_memories_are_what_was_measured(method, said, study):
+    closed = read(f"in-episode-{study}")["gap"]["test"]["closed"][method]
+    (second,) = [p["share"][0] for p in closed if p["adaptation_episodes"] == 1]
+    assert said.format(round(100 * second)) in README
+
+
 def test_the_five_results_are_what_was_measured():
     results = section("Results")
     (navigation,) = read("navigation")["runs"]

@@ -8,15 +8,14 @@ from torch import Tensor
 
 from metarl_envs import vary
 from metarl_envs.family import TaskFamily
-from metarl_envs.robots.arm import ARM, HOME_TIP, angles, tip_position
+from metarl_envs.robots.arm import ARM, HOME_TIP, angles, tip_from_home
 from metarl_envs.robots.base import Transition
 from metarl_envs.scene.markers import Marker
 
 
 def tip_to_target(transition: Transition) -> Tensor:
     """Distance of the tip to the target, m: (N,)."""
-    tip = tip_position(transition.after)
-    return (tip - tip.new_tensor(HOME_TIP) - transition.task["target"]).norm(dim=1)
+    return (tip_from_home(transition.after) - transition.task["target"]).norm(dim=1)
 
 
 def reward(transition: Transition) -> Tensor:

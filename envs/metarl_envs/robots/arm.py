@@ -35,6 +35,13 @@ def tip_position(state: State) -> Tensor:
     return state["site_xpos"][:, 0]
 
 
+def tip_from_home(state: State) -> Tensor:
+    """Position of the tip from where it is at home, m: (N, 3)."""
+    # Plain numbers: a tensor made here could not be captured in a CUDA graph.
+    axes = tip_position(state).unbind(dim=1)
+    return torch.stack([axis - home for axis, home in zip(axes, HOME_TIP, strict=True)], dim=1)
+
+
 def tip_height(transition: Transition) -> Tensor:
     """Height of the tip above the floor, m: (N,)."""
     return tip_position(transition.after)[:, 2]
@@ -47,8 +54,7 @@ def angles(state: State) -> Tensor:
 
 def joints_and_tip(state: State) -> Tensor:
     """Joint angles, then speeds, then the tip's position from home: (N, 15)."""
-    tip = tip_position(state)
-    return torch.cat([state["qpos"], state["qvel"], tip - tip.new_tensor(HOME_TIP)], dim=1)
+    return torch.cat([state["qpos"], state["qvel"], tip_from_home(state)], dim=1)
 
 
 ARM = MujocoRobot(

@@ -50,7 +50,7 @@ FLAGS = {
     "export": "--out",
     "record": (
         "--task --episodes --steps --seed --family --split --tasks --switch --show --out "
-        "--camera --device --engine --sim-threads"
+        "--camera --hd --device --engine --sim-threads"
     ),
     "report": (
         "--tasks --episodes --steps --budgets --videos --seed --sim-threads --out --quiet --family"

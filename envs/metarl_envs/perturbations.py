@@ -87,6 +87,11 @@ class Perturber:
             for name, d in named.items()
             if not isinstance(d, ActionDelay)
         }
+        self._positions = {
+            name: torch.tensor(d.positions, device=device)
+            for name, d in named.items()
+            if isinstance(d, EncoderOffset)
+        }
         delays = [d.longest for d in named.values() if isinstance(d, ActionDelay)]
         self._depth = sum(delays)
         self._no_action = no_action.to(device)
@@ -120,10 +125,9 @@ class Perturber:
 
     def started(self, qpos: Tensor, tasks: Mapping[str, Tensor]) -> Tensor:
         """Positions (N, nq) at which robots are whose encoders say that they are at these."""
-        for name, perturbation in self._named.items():
-            if isinstance(perturbation, EncoderOffset):
-                qpos = qpos.clone()
-                qpos[:, perturbation.positions] -= tasks[name].reshape(len(qpos), -1).to(qpos)
+        for name, positions in self._positions.items():
+            qpos = qpos.clone()
+            qpos[:, positions] -= tasks[name].reshape(len(qpos), -1).to(qpos)
         return qpos
 
     def arriving(self, actions: Tensor, tasks: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:

@@ -14,23 +14,26 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tyro
 from tyro.conf import Positional
 
-from experiments.summarise import summarise, write_summary
-from experiments.training_runs import is_trained, metarl_once
+from experiments.studies import (
+    PPO,
+    TITLES,
+    Study,
+    StudyOptions,
+    compare,
+    known,
+    share,
+    train,
+)
 from metarl.evaluation.budgets import steps_text
 
-PPO = "--worlds 128 --outer.minibatches 32 --outer.epochs 5 --outer.learning-rate 1e-3"
-"""Of robust and oracle: larger batches than the defaults, so that their runs take minutes."""
-TITLES = {"test": "held out", "extrapolation": "extrapolation"}
 FEW = 5
 """Episodes of which the table says what they close of the gap."""
 LEARNED = ("meta-sgd", "finetuned", "robust", "oracle")
@@ -45,8 +48,6 @@ class Evidence:
     """Arguments of `metarl train --method meta-sgd`."""
     baseline: str
     """Arguments of `metarl baseline`, robust and oracle."""
-    own: bool = False
-    """It is in a file of its own."""
 
 
 EVIDENCE = {
@@ -59,29 +60,17 @@ EVIDENCE = {
         "experiments/own_robot/boat.py:family",
         meta_sgd="--iterations 200",
         baseline=f"--env-steps 2000000 {PPO}",
-        own=True,
     ),
 }
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(StudyOptions):
     """Families, seeds and folders."""
 
     names: Positional[tuple[str, ...]] = tuple(EVIDENCE)
     """Families."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """One run each of whatever learns."""
-    tasks: int = 100
-    """Per split."""
-    episodes: int = 20
-    """That each point is measured on, and the most to adapt by."""
-    jobs: int = 2
-    """Runs at a time, each with one simulator thread and one torch thread."""
-    runs: Path = Path("runs/evidence")
-    """Folder for the runs."""
-    out: Path = Path("experiments/results")
-    """Folder for evidence-NAME.json (the comparison), evidence-NAME-runs.json and evidence.md."""
+    runs: Path = field(default=Path("runs/evidence"), kw_only=True)
 
 
 def commands(options: Options, name: str) -> list[dict[Path, list[str]]]:
@@ -91,8 +80,8 @@ def commands(options: Options, name: str) -> list[dict[Path, list[str]]]:
     second: dict[Path, list[str]] = {}
     for seed in options.seeds:
         same = ["--seed", str(seed), "--quiet"]
-        train = ["train", wanted.family, "--method", "meta-sgd", *shlex.split(wanted.meta_sgd)]
-        first[folder("meta-sgd", seed)] = [*train, *same]
+        learner = ["train", wanted.family, "--method", "meta-sgd", *shlex.split(wanted.meta_sgd)]
+        first[folder("meta-sgd", seed)] = [*learner, *same]
         for baseline in ("robust", "oracle"):
             command = ["baseline", baseline, wanted.family, *shlex.split(wanted.baseline)]
             first[folder(baseline, seed)] = [*command, *same]
@@ -107,25 +96,11 @@ def run_folder(options: Options, name: str) -> Callable[[str, int], Path]:
     return lambda method, seed: options.runs / f"{name}-{method}-{seed}"
 
 
-def compare(options: Options, name: str) -> None:
-    """Evaluate all runs on the same tasks, and write the results."""
+def compared(options: Options, name: str) -> list[Path]:
+    """Runs that the comparison holds, method by method."""
     folder = run_folder(options, name)
     runs = [folder(method, seed) for method in LEARNED for seed in options.seeds]
-    runs.append(folder("random", 0))
-    comparison = options.runs / f"{name}-comparison"
-    budgets = [str(n) for n in (1, 2, 5) if n < options.episodes]
-    sizes = ["--tasks", str(options.tasks), "--episodes", str(options.episodes)]
-    command = ["evaluate", *map(str, runs), *sizes, "--budgets", *budgets]
-    command += ["--out", str(comparison)]
-    if EVIDENCE[name].own:
-        command += ["--family", EVIDENCE[name].family]
-    written = comparison / "comparison.json"
-    if not metarl_once(command, done=written.exists(), log=comparison.with_suffix(".log")):
-        raise SystemExit(1)
-    options.out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(written, options.out / f"evidence-{name}.json")
-    trained = [run for run in runs if (run / "metrics.jsonl").exists()]  # noise and finetuned: none
-    write_summary([summarise(run) for run in trained], options.out / f"evidence-{name}-runs.json")
+    return [*runs, folder("random", 0)]
 
 
 def table(folder: Path) -> str:
@@ -180,32 +155,13 @@ def row(found: dict[str, Any], split: str) -> str:
     )
 
 
-def share(interval: Sequence[float] | None) -> str:
-    """Of the gap, with its interval; a dash where the gap itself may be nothing but chance."""
-    if interval is None:
-        return "-"
-    return "{:.0%} [{:.0%}, {:.0%}]".format(*interval)
-
-
 def main(options: Options) -> None:
     """Train what is missing, `jobs` at a time, then compare."""
-    for name in options.names:
-        if name not in EVIDENCE:
-            raise SystemExit(f"{name}: not one of {', '.join(EVIDENCE)}")
-    for name in options.names:
-        with ThreadPoolExecutor(options.jobs) as pool:
-            for stage in commands(options, name):
-                trained = pool.map(
-                    lambda run, command: metarl_once(
-                        [*command, "--run", str(run)],
-                        done=is_trained(run),
-                        log=run.with_suffix(".log"),
-                    ),
-                    *zip(*stage.items(), strict=True),
-                )
-                if not all(trained):
-                    raise SystemExit(1)
-        compare(options, name)
+    for name in known(options.names, EVIDENCE):
+        for stage in commands(options, name):
+            train(stage, options.jobs)
+        study = Study(EVIDENCE[name].family, {})
+        compare(options, name, study, compared(options, name), "evidence")
     (options.out / "evidence.md").write_text(table(options.out))
     print(table(options.out))
 

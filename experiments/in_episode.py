@@ -12,15 +12,14 @@ of a trial, n = 0 being the first. What was finished before is not run again.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 from tyro.conf import Positional
 
-from experiments.evidence import PPO
-from experiments.evidence import TITLES as HELD_OUT
-from experiments.studies import Study, StudyOptions, known, method_row, run
+from experiments.studies import PPO, Study, StudyOptions, known, method_row, run
+from experiments.studies import TITLES as HELD_OUT
 
 BOAT = "experiments/own_robot/race_boat.py:family"
 CHEETAH = "half-cheetah-payload-velocity"
@@ -80,7 +79,7 @@ class Options(StudyOptions):
 
     names: Positional[tuple[str, ...]] = tuple(STUDIES)
     """Families."""
-    runs: Path = Path("runs/in-episode")
+    runs: Path = field(default=Path("runs/in-episode"), kw_only=True)
 
 
 def table(folder: Path) -> str:

@@ -7,30 +7,26 @@ Three seeds each of teacher-student, Meta-SGD and the baselines frame-stack, rob
 noise once. All final policies then meet the same 100 tasks per split and are measured by their mean
 action; noise by its noise. A family passes if the oracle beats the robust policy by at least a
 fifth of what the robust policy gains over noise. Each family is then filmed with the first seed's
-student: one episode in which the hidden parameter changes. What was finished before is not run
-again.
+student. What was finished before is not run again.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tyro
 from tyro.conf import Positional
 
-from experiments.evidence import PPO, TITLES
-from experiments.studies import Study, StudyOptions, known, method_row, returns, run
+from experiments.studies import PPO, TITLES, Study, StudyOptions, known, method_row, returns, run
 from experiments.training_runs import metarl_once
 
 EPISODES = (0, 1, 2, 5)
 LEAST_GAIN = 0.2
 """Of the oracle over the robust policy, as a share of the robust policy's gain over noise."""
-PROBING = "--outer.teacher-share 0.278 --outer.reinforcement-share 0.444 --policy.init-std 0.15"
-"""PPO of the student itself in the last iterations, where finding out takes deliberate acts."""
 
 
 def study(family: str, student: str, meta_sgd: str, env_steps: int) -> Study:
@@ -54,7 +50,7 @@ STUDIES = {
 FILMS = {
     "puck-slide": "--task friction=0.1 mark=0.6",
 }
-"""Task, and what changes in the middle of the episode: arguments of `metarl record`."""
+"""Arguments of `metarl record`: the task, and what else there is to show."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +59,8 @@ class Options(StudyOptions):
 
     names: Positional[tuple[str, ...]] = tuple(STUDIES)
     """Families."""
-    episodes: int = 5
-    runs: Path = Path("runs/robots")
+    episodes: int = field(default=5, kw_only=True)
+    runs: Path = field(default=Path("runs/robots"), kw_only=True)
 
 
 def gain(found: dict[str, Any], split: str) -> float:

@@ -6,7 +6,6 @@ then meet the same tasks. What was finished before is not run again.
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.evidence import share
 from experiments.summarise import summarise, write_summary
 from experiments.training_runs import is_trained, metarl_once
 from metarl.evaluation.budgets import steps_text
 
+PPO = "--worlds 128 --outer.minibatches 32 --outer.epochs 5 --outer.learning-rate 1e-3"
+"""Of robust and oracle: larger batches than the defaults, so that their runs take minutes."""
+TITLES = {"test": "held out", "extrapolation": "extrapolation"}
 BASELINES = ("frame-stack", "robust", "oracle", "random")
 ONCE = ("random",)
 """Baselines that nothing is learned by: one run, whatever the seeds."""
@@ -67,17 +68,24 @@ def commands(options: StudyOptions, name: str, study: Study) -> dict[Path, list[
     return found
 
 
-def run(options: StudyOptions, name: str, study: Study, prefix: str) -> dict[str, Any]:
-    """Train what is missing, `jobs` at a time, compare, and write the results.
-
-    Returns:
-        The comparison.
+def run(options: StudyOptions, name: str, study: Study, prefix: str) -> None:
+    """Train what is missing, compare, and write the results.
 
     Raises:
         SystemExit: if a command failed; its complaints are beside its run.
     """
     wanted = commands(options, name, study)
-    with ThreadPoolExecutor(options.jobs) as pool:
+    train(wanted, options.jobs)
+    compare(options, name, study, list(wanted), prefix)
+
+
+def train(wanted: Mapping[Path, list[str]], jobs: int) -> None:
+    """Run the training commands whose folders hold no finished run, `jobs` at a time.
+
+    Raises:
+        SystemExit: if one failed.
+    """
+    with ThreadPoolExecutor(jobs) as pool:
         trained = pool.map(
             lambda run, command: metarl_once(
                 [*command, "--run", str(run)], done=is_trained(run), log=run.with_suffix(".log")
@@ -87,8 +95,29 @@ def run(options: StudyOptions, name: str, study: Study, prefix: str) -> dict[str
         )
         if not all(trained):
             raise SystemExit(1)
+
+
+def compare(
+    options: StudyOptions,
+    name: str,
+    study: Study,
+    runs: Sequence[Path],
+    prefix: str,
+) -> None:
+    """Evaluate runs on the same tasks, and write PREFIX-NAME.json and PREFIX-NAME-runs.json.
+
+    Args:
+        options: sizes and folders.
+        name: of the study.
+        study: its family and splits.
+        runs: of all methods and seeds.
+        prefix: of the files.
+
+    Raises:
+        SystemExit: if the evaluation failed.
+    """
     comparison = options.runs / f"{name}-comparison"
-    command = ["evaluate", *map(str, wanted), "--tasks", str(options.tasks)]
+    command = ["evaluate", *map(str, runs), "--tasks", str(options.tasks)]
     command += ["--episodes", str(options.episodes), "--out", str(comparison)]
     command += ["--splits", *study.splits]
     if ".py:" in study.family:
@@ -98,14 +127,13 @@ def run(options: StudyOptions, name: str, study: Study, prefix: str) -> dict[str
         raise SystemExit(1)
     options.out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(written, options.out / f"{prefix}-{name}.json")
-    learned = [folder for folder in wanted if (folder / "metrics.jsonl").exists()]
+    learned = [folder for folder in runs if (folder / "metrics.jsonl").exists()]
     write_summary(
         [summarise(folder) for folder in learned], options.out / f"{prefix}-{name}-runs.json"
     )
-    return json.loads(written.read_text())
 
 
-def known(names: Sequence[str], studies: Mapping[str, Study]) -> Sequence[str]:
+def known(names: Sequence[str], studies: Mapping[str, Any]) -> Sequence[str]:
     """The names, each one of the studies.
 
     Raises:
@@ -151,3 +179,10 @@ def method_row(
         f"| `{found['family']}`, {title} | {method} | {steps_text(found['env_steps'][method])} "
         f"| {shown} | {' | '.join(cells)} | {control} |"
     )
+
+
+def share(interval: Sequence[float] | None) -> str:
+    """Of the gap, with its interval; a dash where the gap itself may be nothing but chance."""
+    if interval is None:
+        return "-"
+    return "{:.0%} [{:.0%}, {:.0%}]".format(*interval)

@@ -35,7 +35,7 @@ DOG = mujoco_robot(
     quantities={"forward_velocity_m_per_s": lambda t: velocity(t.after)[:, 0]},
 )
 
-speed = vary.goal("speed", (0.0, 0.5), nominal=0.4, unit="m/s", observed=True)  # told
+speed = vary.goal("speed", (0.0, 0.5), nominal=0.4, unit="m/s", observed=True)  # known
 load = vary.payload(DOG, "load", (0.0, 2.0), extrapolation=(2.0, 3.0), name="load")  # hidden
 hip = vary.dead_actuator(DOG, "*_hip", train=range(-1, 4), name="dead_hip")  # -1: none
 floor = vary.friction(DOG, "floor", (0.5, 1.2), how="set", extrapolation=(0.3, 0.5))

@@ -27,7 +27,7 @@ def quaternion(axis, degrees):
 def transition(
     family, *, height=0.25, turned=(1, 0, 0, 0), velocity=(0, 0, 0), spin=(0, 0, 0), moved=0.0
 ):
-    """A step of one robot whose first target moved by so much, and that is told 0.5 m/s."""
+    """A step of one robot whose first target moved by so much, at a commanded speed of 0.5 m/s."""
     qpos, _ = family.robot.initial_state()
     qpos[2:7] = torch.tensor([height, *turned])
     qvel = torch.tensor([*velocity, *spin, *[0.0] * 8], dtype=torch.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,11 +15,12 @@ from metarl_envs.check.extremes import Extremes, extremes
 from metarl_envs.check.finding import ROUNDING, Finding, described_task, size, spread
 from metarl_envs.check.motion import Motion, motion
 from metarl_envs.family import TaskFamily
+from metarl_envs.mjcf.fields import read_field
 from metarl_envs.parameters import Parameter, model_fields, varied_fields
 from metarl_envs.tasks import Tasks
 
 PLACEMENT = frozenset({"geom_pos", "geom_size", "body_pos"})
-"""Fields that say where obstacles are, upon which the motions that are tried need not come."""
+"""Fields that say where obstacles are."""
 
 
 def parameters(family: TaskFamily) -> Iterator[Finding]:
@@ -53,11 +55,30 @@ def _effect(
             return Finding(what, "note", f"{text}, {hidden}; observe what moves")
         idle = [f"[{entry}]" for entry, changed in sizes.items() if not changed]
         return Finding(what, "ok", text + (f"; not so {', '.join(idle)}" if idle else ""))
-    fields = varied_fields([parameter])
-    if fields and PLACEMENT.issuperset(fields):
+    ends = Tasks.concatenate([task for each in own.values() for task in (each.low, each.high)])
+    if _moves_obstacles(family, parameter, ends):
         met = "but nothing need have met what it moves; make sure that the robot can get there"
         return Finding(what, "note", f"changes nothing {when}, {met}")
     return Finding(what, "FAILED", f"changes nothing {when}: {_fix(family, parameter, seen, own)}")
+
+
+def _moves_obstacles(family: TaskFamily, parameter: Parameter, ends: Tasks) -> bool:
+    """True if all that a parameter moves is fixed to the world, where nothing need come upon it."""
+    fields = varied_fields([parameter])
+    if not fields or not PLACEMENT.issuperset(fields):
+        return False
+    model = family.robot.load_model()
+    base = {name: read_field(model, name) for name in fields}
+    made = model_fields([parameter], base, ends.values)
+    moved = {
+        name: (made[name] != plain).any(dim=-1).any(dim=0).numpy() for name, plain in base.items()
+    }
+    bodies = [
+        np.flatnonzero(rows) if name == "body_pos" else model.geom_bodyid[rows]
+        for name, rows in moved.items()
+    ]
+    found = np.concatenate(bodies)
+    return len(found) > 0 and not model.body_weldid[found].any()
 
 
 def _records(family: TaskFamily, parameter: Parameter, seen: Motion) -> dict[str, Tensor]:

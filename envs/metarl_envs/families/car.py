@@ -19,7 +19,7 @@ def progress_reward(transition: Transition) -> Tensor:
 
 
 def _steering_trim() -> Parameter:
-    """An angle added to what the steering is told."""
+    """An angle added to the target of the steering."""
     servo = CAR.load_model().actuator("steering").id
 
     def transform(fields: Fields, value: Tensor) -> Fields:
@@ -31,7 +31,7 @@ def _steering_trim() -> Parameter:
     return ranged(
         "steering_trim",
         "rad",
-        "angle at which the front wheels stand when they are told 0, left is positive",
+        "angle at which the front wheels stand for a target of 0, left is positive",
         0.0,
         (-0.06, 0.06),
         [(-0.1, -0.06), (0.06, 0.1)],

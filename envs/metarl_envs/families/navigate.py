@@ -73,7 +73,7 @@ def _current() -> Parameter:
     return ranged(
         "current",
         "m/s",
-        "speed along x and y at which the robot drifts when its motors are told 0",
+        "speed along x and y at which the robot drifts for an action of 0",
         (0.0, 0.0),
         (-0.2, 0.2),
         [(-0.35, -0.2), (0.2, 0.35)],

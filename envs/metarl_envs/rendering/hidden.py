@@ -23,7 +23,7 @@ SAME = 1e-3
 JOINTS = (TRANSMISSION.mjTRN_JOINT, TRANSMISSION.mjTRN_JOINTINPARENT)
 SLIDE = mujoco.mjtJoint.mjJNT_SLIDE
 NO_GRIP = 1e-3
-"""The least ratio of frictions that is told from none."""
+"""The least ratio of frictions; lower ones look the same."""
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Generator
 
 from metarl_envs import BatchEnv, Tasks, Transition, get_family
 from metarl_envs.check.parameters import parameters
+from metarl_envs.distributions import interval
+from metarl_envs.parameters import ModelEffect, Parameter
 
 FAMILY = get_family("navigate-hidden")
 
@@ -100,3 +104,20 @@ def test_a_door_that_the_checks_motions_do_not_meet_is_a_note_and_no_failure():
     assert found["first_door"].verdict == found["second_door"].verdict == "note"
     assert "need have met what it moves" in found["first_door"].text
     assert found["goal_y"].verdict == found["current"].verdict == "ok"
+
+
+def test_a_part_of_the_robot_that_is_moved_without_effect_is_a_failure():
+    body = FAMILY.robot.load_model().body("robot").id
+
+    def shifted(fields, value):
+        position = fields["body_pos"].clone()
+        position[:, body, 2] += value  # as high, it meets the same walls at the same places
+        return {"body_pos": position}
+
+    effect = ModelEffect(("body_pos",), shifted)
+    idle = Parameter("shift", "m", "", 0.0, interval(0.001, 0.002), effect=effect)
+    own = dataclasses.replace(
+        FAMILY, name="own", parameters=(*FAMILY.parameters[:1], idle), horizon=5
+    )
+    found = {finding.name.split()[0]: finding for finding in parameters(own)}
+    assert found["shift"].verdict == "FAILED"

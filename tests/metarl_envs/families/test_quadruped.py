@@ -167,6 +167,20 @@ def test_it_stands_for_a_whole_episode_under_every_load_when_nothing_moves_its_t
     assert env.engine.data["qpos"][:, 2].min() > 0.2
 
 
+@pytest.mark.parametrize("dead", range(-1, 4))
+def test_it_stands_with_weak_legs_and_any_hip_dead(dead):
+    family = get_family("quadruped-motor")
+    tasks = family.sample_tasks(100, Generator().manual_seed(1), "train")
+    tasks.values["dead_hip"][:] = dead
+    env = BatchEnv(family, 100, 1)
+    env.set_tasks(tasks)
+    env.reset(Generator().manual_seed(0))
+    fallen = torch.zeros(100, dtype=torch.bool)
+    for _ in range(family.horizon):
+        fallen |= env.step(family.middle_action().expand(100, -1)).terminated
+    assert fallen.sum() <= 1
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_trajectories_are_those_of_one_thread_and_resets_repeat(name):
     family = get_family(name)

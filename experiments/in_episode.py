@@ -61,7 +61,7 @@ STUDIES = {
         CHEETAH,
         {
             "varibad": "",
-            "pearl": "--iterations 200",
+            "pearl": "",
             **baselines(2_500_000, "robust", "oracle"),
         },
     ),

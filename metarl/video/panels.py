@@ -264,7 +264,7 @@ class Composer:
         ):
             draw.text((edge, middle), text, colour, font, anchor="rm")
             edge -= draw.textlength(text, font)
-        if "velocity" in self.quantity and self.unit == "m/s":
+        if self.unit == "m/s" and "error" not in self.quantity:
             self._draw_track(draw, x, side, step)
         inside = self._px(12)
         if side.ending and step == side.length:

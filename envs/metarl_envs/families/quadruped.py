@@ -70,12 +70,12 @@ FLOOR: tuple[Parameter, ...] = (
     vary.friction(
         ROBOT,
         "floor",
-        (0.5, 1.25),
+        (0.3, 1.25),
         how="set",
-        extrapolation=(0.3, 0.5),
+        extrapolation=(0.2, 0.3),
         name="floor_friction",
     ),
-    vary.action_delay(1, extrapolation=(2,)),
+    vary.action_delay(2, extrapolation=(3,)),
 )
 TASK = (
     "a robot of the Go1's size follows a command that it observes, v* ~ U(0.3, 0.8) m/s along its "
@@ -91,10 +91,10 @@ TASK = (
     "belief costs; and half the weight on turning, which the gyro shows."
 )
 FLOOR_WORDS = (
-    "the floor's friction U(0.5, 1.25), as in legged_gym (Rudin et al. 2022), and actions up to "
-    "one control step of 20 ms late (Tan et al. 2018: 0 to 40 ms)."
+    "the floor's friction U(0.3, 1.25) (legged_gym, Rudin et al. 2022: 0.5 to 1.25; wet tiles are "
+    "less), and actions up to two control steps of 20 ms late (Tan et al. 2018: 0 to 40 ms)."
 )
-FLOOR_BEYOND = "friction 0.3 to 0.5, two steps late"
+FLOOR_BEYOND = "friction 0.2 to 0.3, three steps late"
 
 LOAD = TaskFamily(
     name="quadruped-load",

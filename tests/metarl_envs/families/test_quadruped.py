@@ -101,14 +101,14 @@ def test_a_load_reaches_the_simulated_model():
     assert loaded.geom("load").size[2] == loaded.geom("load").pos[2] == pytest.approx(side)
 
 
-def test_motors_and_a_dead_joint_reach_the_simulated_model():
+def test_motors_and_a_dead_hip_reach_the_simulated_model():
     family = get_family("quadruped-motor")
     env = BatchEnv(family, 1, 1)
-    env.set_tasks(family.make_task({"rear_left_strength": 0.5, "dead_joint": 4}))
+    env.set_tasks(family.make_task({"rear_left_strength": 0.5, "dead_hip": 1}))
     env.reset(Generator().manual_seed(0))
     model, data = env.engine.host_world(0)
     rear_left = [model.actuator(f"RL_{joint}").id for joint in ("hip", "thigh", "calf")]
-    dead = model.actuator("FR_thigh").id
+    dead = model.actuator("FR_hip").id
     strength = model.actuator_gainprm[:, 0] / 55.0
     expected = [0.5 if i in rear_left else 0.0 if i == dead else 1.0 for i in range(12)]
     assert strength.tolist() == pytest.approx(expected)

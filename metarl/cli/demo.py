@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +21,34 @@ from metarl.process import available_cores, counted
 from metarl.report.curves import first_episodes, write_evaluation
 from metarl.runs.checkpoint import SavedPolicy, load_policy
 from metarl.video import record
+from metarl.video.switches import Switches, Values
 from metarl_envs import InputError, TaskFamily, Tasks, get_family
 
 ASSETS = Path(__file__).parents[1] / "assets"
-BUNDLED = (
-    ASSETS / "half-cheetah-direction",
-    ASSETS / "half-cheetah-direction-teacher-student",
-)
-"""A policy that adapts by gradient steps, and one that adapts by its memory."""
 BACKWARD = {"direction": -1.0}
-WITHIN, BETWEEN = "within-the-episode", "between-episodes"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A policy, and what it is filmed on."""
+
+    policy: Path
+    """A run or a policy folder."""
+    task: Values
+    switches: Switches = field(default_factory=dict)
+    """Changes of the task in mid-episode: seconds -> new values."""
+
+
+BUNDLED = (
+    Scene(
+        ASSETS / "quadruped-load-teacher-student",
+        {"forward_velocity": 0.6, "payload": 0.5},
+        {2.0: {"payload": 6.0, "load_x": -0.1}},
+    ),
+    Scene(ASSETS / "half-cheetah-direction-teacher-student", BACKWARD),
+    Scene(ASSETS / "half-cheetah-direction", BACKWARD),
+)
+"""Two policies that adapt by their memory, and one that adapts by gradient steps."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +79,26 @@ class Shown:
 
 def main(
     out: Path = Path("runs/bundled-demo"),
-    policies: Sequence[Path] = BUNDLED,
+    scenes: Sequence[Scene] = BUNDLED,
     sizes: Sizes | None = None,
 ) -> list[Shown]:
     """Present each policy in a folder of its own, and print the results of all at the end.
 
     Args:
         out: made if missing.
-        policies: runs or policy folders, of one family.
+        scenes: policies in folders of different names, and what they are filmed on.
         sizes: of each presentation.
     """
-    saved = [load_policy(policy) for policy in policies]
-    family = get_family(saved[0].config.family)
-    print(f"{family.name}: {'; '.join(f'{p.name}: {p.description}' for p in family.parameters)}")
-    print("No policy here observes the task: each finds it out from the rewards.")
+    saved = [load_policy(scene.policy) for scene in scenes]
+    print("No policy here observes what is hidden: each finds it out as it acts.")
     shown = []
-    for number, (one, policy) in enumerate(zip(saved, policies, strict=True), start=1):
-        print(f"\n{number}. {heading(one)}\n")
-        kind = WITHIN if remembers(one.policy, one.params) else BETWEEN
-        shown.append(present(out / kind, policy, sizes=sizes))
+    for number, (one, scene) in enumerate(zip(saved, scenes, strict=True), start=1):
+        print(f"\n{number}. {heading(one)}")
+        print(f"Hidden: {hidden_text(get_family(one.config.family))}\n")
+        folder = out / scene.policy.name
+        shown.append(
+            present(folder, scene.policy, tasks=(scene.task,), switches=scene.switches, sizes=sizes)
+        )
     for one, result in zip(saved, shown, strict=True):
         print(f"\n{heading(one)}")
         print_lines(result.lines)
@@ -90,7 +109,8 @@ def present(
     out: Path,
     policy: Path,
     *,
-    tasks: Sequence[Mapping[str, float]] = (BACKWARD,),
+    tasks: Sequence[Values] = (BACKWARD,),
+    switches: Switches | None = None,
     sizes: Sizes | None = None,
 ) -> Shown:
     """Evaluate a policy and film it as it adapts.
@@ -102,24 +122,49 @@ def present(
         policy: a run or a policy folder.
         tasks: to film; a policy that adapts by gradient steps is adapted to the first one alone,
             too, and saved.
+        switches: of the films, see `metarl.video.record`.
         sizes: of the demo.
     """
     saved, sizes = load_policy(policy), sizes or Sizes()
     family = get_family(saved.config.family)
     filmed = Tasks.concatenate([family.make_task(task) for task in tasks])
+
+    def films() -> list[Path]:
+        return or_note(
+            "no video",
+            lambda: record(
+                saved,
+                filmed,
+                out / "videos",
+                episodes=sizes.episodes,
+                switches=switches,
+                show=(1,),
+                width=sizes.width,
+                height=3 * sizes.width // 4 // 8 * 8,
+                sim_threads=available_cores(),
+            ),
+        )
+
     if remembers(saved.policy, saved.params):
-        return _present_memory(saved, policy, family, filmed, out, sizes)
-    return _present_steps(saved, family, filmed, out, sizes)
+        return _present_memory(saved, policy, family, out, sizes, films)
+    return _present_steps(saved, family, filmed, out, sizes, films)
+
+
+def hidden_text(family: TaskFamily) -> str:
+    """The hidden parameters of a family, in one line."""
+    hidden = [p for p in family.parameters if not p.observed]
+    return "; ".join(f"{p.name.replace('_', ' ')}, {p.description}" for p in hidden)
 
 
 def heading(saved: SavedPolicy) -> str:
     """Title of a policy's part: when it adapts, and the method it was trained with."""
     title = origins()[saved.config.method].title
     if remembers(saved.policy, saved.params):
-        return f"WITHIN THE FIRST EPISODE, by its memory ({title})"
-    return (
-        f"BETWEEN EPISODES, by {counted(saved.config.adaptation_steps, 'gradient step')} ({title})"
-    )
+        adapts = f"WITHIN THE FIRST EPISODE, by its memory ({title})"
+    else:
+        steps = counted(saved.config.adaptation_steps, "gradient step")
+        adapts = f"BETWEEN EPISODES, by {steps} ({title})"
+    return f"{adapts}: {saved.config.family}"
 
 
 def print_lines(lines: Sequence[tuple[str, str]]) -> None:
@@ -129,7 +174,12 @@ def print_lines(lines: Sequence[tuple[str, str]]) -> None:
 
 
 def _present_steps(
-    saved: SavedPolicy, family: TaskFamily, filmed: Tasks, out: Path, sizes: Sizes
+    saved: SavedPolicy,
+    family: TaskFamily,
+    filmed: Tasks,
+    out: Path,
+    sizes: Sizes,
+    films: Callable[[], list[Path]],
 ) -> Shown:
     """A policy that adapts between episodes."""
     steps, threads = saved.config.adaptation_steps, available_cores()
@@ -150,7 +200,7 @@ def _present_steps(
     print(adaptation.summary(), flush=True)
     name = task_text(family, filmed, 0).replace(" ", "").replace("/", "_")
     adapted = adaptation.save(out / "adapted" / name)
-    videos = _film(saved, filmed, out, sizes)
+    videos = films()
     lines = [
         ("gain", gain_text(evaluation)),
         ("one task", one_task_text(adaptation)),
@@ -162,7 +212,12 @@ def _present_steps(
 
 
 def _present_memory(
-    saved: SavedPolicy, policy: Path, family: TaskFamily, filmed: Tasks, out: Path, sizes: Sizes
+    saved: SavedPolicy,
+    policy: Path,
+    family: TaskFamily,
+    out: Path,
+    sizes: Sizes,
+    films: Callable[[], list[Path]],
 ) -> Shown:
     """A policy that adapts within the episode: two episodes of each trial are measured."""
     evaluation = evaluate(
@@ -179,32 +234,16 @@ def _present_memory(
         return [*first_episodes(by_time, out / "evaluation"), *written]
 
     figures = or_note("no figure", drawn)
-    videos = _film(saved, filmed, out, sizes)
+    videos = films()
+    found = [("finds out", finding_text(evaluation))] if family.reward_may_tell else []
     lines = [
         ("return", episodes_text(evaluation)),
-        ("finds out", finding_text(evaluation)),
+        *found,
         *_files("by time", figures, videos),
         ("on a robot", f'metarl.RobotTrial(metarl.load("{policy}"))'),
         _train(saved),
     ]
     return Shown(lines, figures, videos)
-
-
-def _film(saved: SavedPolicy, filmed: Tasks, out: Path, sizes: Sizes) -> list[Path]:
-    """Film the tasks: before and after gradient steps, or the first episode of a trial."""
-    return or_note(
-        "no video",
-        lambda: record(
-            saved,
-            filmed,
-            out / "videos",
-            episodes=sizes.episodes,
-            show=(1,),
-            width=sizes.width,
-            height=3 * sizes.width // 4 // 8 * 8,
-            sim_threads=available_cores(),
-        ),
-    )
 
 
 def _files(label: str, figures: Sequence[Path], videos: Sequence[Path]) -> list[tuple[str, str]]:

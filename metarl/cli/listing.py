@@ -67,7 +67,7 @@ class Methods:
 
 @dataclass(frozen=True)
 class Demo:
-    """Watch bundled policies adapt without training: between episodes, and within the first one.
+    """Watch bundled policies adapt without training, within the episode and between episodes.
 
     About a minute.
     """

@@ -39,6 +39,10 @@ def student(tmp_path):
     )
 
 
+def backward(folder):
+    return demo.Scene(folder, demo.BACKWARD)
+
+
 @pytest.fixture
 def no_films(monkeypatch):
     def no_gl(*args, **kwargs):
@@ -48,12 +52,12 @@ def no_films(monkeypatch):
 
 
 def test_without_opengl_the_rest_is_shown(policy, tmp_path, no_films, capsys):
-    (shown,) = demo.main(tmp_path / "out", [policy], SMALL)
+    (shown,) = demo.main(tmp_path / "out", [backward(policy)], SMALL)
     printed = capsys.readouterr().out
     assert "no video: cannot render" in printed
     assert shown.videos == []
-    assert "+1 runs forward, -1 backward" in printed
     assert "1. BETWEEN EPISODES" in printed
+    assert "Hidden: direction, +1 runs forward, -1 backward" in printed
     assert "2 tasks, 4 runs" in printed
     assert "measured by: mean action" in printed
     assert re.search(r"^gain  .* over another task's adaptation$", printed, re.MULTILINE)
@@ -62,7 +66,7 @@ def test_without_opengl_the_rest_is_shown(policy, tmp_path, no_films, capsys):
     for path in (*shown.figures, shown.adapted):
         assert path.exists()
     last = "\n".join(printed.splitlines()[-10:])
-    curve = tmp_path / "out" / "between-episodes" / "evaluation" / "adaptation_curve.png"
+    curve = tmp_path / "out" / "policy" / "evaluation" / "adaptation_curve.png"
     assert str(curve) in last
     adapted = metarl.load(shown.adapted).adapted
     assert adapted is not None
@@ -72,19 +76,20 @@ def test_without_opengl_the_rest_is_shown(policy, tmp_path, no_films, capsys):
 def test_both_kinds_of_adaptation_end_the_demo_in_short(
     policy, student, tmp_path, no_films, capsys
 ):
-    between, within = demo.main(tmp_path / "out", [policy, student], SMALL)
+    between, within = demo.main(tmp_path / "out", [backward(policy), backward(student)], SMALL)
     printed = capsys.readouterr().out
     assert between.adapted is not None
     assert within.adapted is None
     ends = printed[printed.index("\nBETWEEN EPISODES") :]
-    assert "\nWITHIN THE FIRST EPISODE, by its memory (Teacher-student)\n" in ends
+    title = "WITHIN THE FIRST EPISODE, by its memory (Teacher-student): half-cheetah-direction"
+    assert f"\n{title}\n" in ends
     assert re.search(
         r"^return  .* in the first episode, .* in episode 2, .* with another task's belief$",
         ends,
         re.MULTILINE,
     )
     assert re.search(r"^finds out  .*in \d of 4 trials", ends, re.MULTILINE)
-    by_time = tmp_path / "out" / "within-the-episode" / "evaluation" / "first-episode-train.png"
+    by_time = tmp_path / "out" / "student" / "evaluation" / "first-episode-train.png"
     assert by_time in within.figures
     assert f"by time         {by_time}\n" in ends
     assert f'on a robot      metarl.RobotTrial(metarl.load("{student}"))\n' in ends
@@ -93,22 +98,23 @@ def test_both_kinds_of_adaptation_end_the_demo_in_short(
 
 @pytest.mark.render
 def test_video_is_written_beside_the_rest(policy, tmp_path, capsys):
-    (shown,) = demo.main(tmp_path, [policy], replace(SMALL, runs=2, width=128))
+    scene = demo.Scene(policy, demo.BACKWARD, {0.2: {"direction": 1.0}})
+    (shown,) = demo.main(tmp_path, [scene], replace(SMALL, runs=2, width=128))
     assert [path.suffix for path in shown.videos] == [".mp4", ".gif", ".json"]
+    assert "0.2s-direction=1" in shown.videos[0].name
     printed = capsys.readouterr().out
     assert all(f"video           {path}\n" in printed for path in shown.videos[:2])
 
 
 def test_missing_policy_is_an_error_that_names_the_folder(tmp_path):
     with pytest.raises(RuntimeError, match="nowhere"):
-        demo.main(tmp_path, [tmp_path / "nowhere"])
+        demo.main(tmp_path, [backward(tmp_path / "nowhere")])
 
 
 def test_bundled_policies_are_small_and_adapt_in_both_ways():
-    between, within = map(load_policy, demo.BUNDLED)
-    assert between.config.method == "meta-sgd"
-    assert within.config.method == "teacher-student"
-    assert between.config.family == within.config.family
+    policies = [load_policy(scene.policy) for scene in demo.BUNDLED]
+    methods = ["teacher-student", "teacher-student", "meta-sgd"]
+    assert [policy.config.method for policy in policies] == methods
     size = sum(path.stat().st_size for path in demo.ASSETS.rglob("*") if path.is_file())
     assert size < 1e6
 

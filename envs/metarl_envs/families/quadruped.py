@@ -15,7 +15,7 @@ from metarl_envs.robots.quadruped import QUADRUPED, trunk_velocity
 from metarl_envs.rotations import down
 
 LEGS = {"front_left": "FL_*", "front_right": "FR_*", "rear_left": "RL_*", "rear_right": "RR_*"}
-SPEED_SCALE_M_PER_S = 0.25
+SPEED_SCALE_M_PER_S = 0.15
 TURN_SCALE_RAD_PER_S = 0.5
 
 
@@ -80,7 +80,7 @@ FLOOR: tuple[Parameter, ...] = (
 TASK = (
     "a robot of the Go1's size follows a command that it observes, v* ~ U(0.3, 0.8) m/s along its "
     "trunk and w* ~ U(-0.4, 0.4) rad/s to the left; 50 Hz, 250 steps, joint targets around the "
-    "home pose. The trunk's velocity is hidden. The reward = (exp(-|v - v*| / 0.25) + 0.25 "
+    "home pose. The trunk's velocity is hidden. The reward = (exp(-|v - v*| / 0.15) + 0.25 "
     "exp(-|w - w*| / 0.5)) exp(-0.5 v_z^2 - 0.05 |w_xy|^2 - 5 |g_xy|^2 - 0.1 |change of "
     "targets|^2), with the velocity v and the direction of gravity g in the trunk's frame: terms "
     "of the Go1 of MuJoCo Playground (Zakka et al. 2025), where costs multiply, as in Walk These "

@@ -29,28 +29,35 @@ LEAST_GAIN = 0.2
 """Of the oracle over the robust policy, as a share of the robust policy's gain over noise."""
 
 
-def study(family: str, student: str, meta_sgd: str, env_steps: int) -> Study:
-    """A family with the arguments of its student, of Meta-SGD, and the baselines' steps."""
-    baselines = dict.fromkeys(("frame-stack", "robust", "oracle"), f"--env-steps {env_steps} {PPO}")
-    methods = {"teacher-student": student, "meta-sgd": meta_sgd, **baselines, "random": ""}
+def study(family: str, student: str, env_steps: int, noise: str = "") -> Study:
+    """A family with the arguments of its student, and steps and noise of the baselines."""
+    learned = f"--env-steps {env_steps} {PPO} {noise}"
+    baselines = dict.fromkeys(("frame-stack", "robust", "oracle"), learned)
+    methods = {"teacher-student": student, "meta-sgd": META_SGD, **baselines, "random": ""}
     return Study(family, methods)
 
 
+META_SGD = "--iterations 100 --episodes-per-task 10"
 STUDIES = {
     found.family: found
     for found in (
+        study("puck-slide", "--iterations 300 --outer.teacher-share 0.7", 1_500_000),
         study(
-            "puck-slide",
-            "--iterations 300 --outer.teacher-share 0.7",
-            "--iterations 200",
-            1_500_000,
+            "quadrotor-wind",
+            "--meta-batch-size 64 --iterations 240 --outer.teacher-share 0.75",
+            3_000_000,
+            "--policy.init-std 0.2",
         ),
     )
 }
 FILMS = {
-    "puck-slide": "--task friction=0.1 mark=0.6",
+    "puck-slide": {"two-throws": "--task friction=0.1 mark=0.6"},
+    "quadrotor-wind": {
+        "two-flights": "--task wind=6,0 payload=0.4 motor_strength=0.7,1,1,1",
+        "a-gust": "--show 1 --task wind=0,0 --switch 2s:wind=0,7 --switch 3.5s:payload=0.5",
+    },
 }
-"""Arguments of `metarl record`: the task, and what else there is to show."""
+"""Of each family: films by their names, as arguments of `metarl record`."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +129,16 @@ def page(folder: Path) -> str:
 
 
 def film(options: Options, name: str) -> bool:
-    """Film the first seed's student, unless that is done; whether it is."""
-    folder = options.runs / f"{name}-teacher-student-{options.seeds[0]}"
-    command = ["record", str(folder), *shlex.split(FILMS[name])]
-    filmed = any((folder / "videos").glob("*.mp4"))
-    return metarl_once(command, done=filmed, log=folder.with_suffix(".film.log"))
+    """Film the first seed's student, unless that is done; whether all films are there."""
+    run, films = options.runs / f"{name}-teacher-student-{options.seeds[0]}", options.runs / "films"
+    return all(
+        metarl_once(
+            ["record", str(run), "--hd", "--out", str(films / name / label), *shlex.split(asked)],
+            done=any((films / name / label).glob("*.mp4")),
+            log=films / name / f"{label}.log",
+        )
+        for label, asked in FILMS[name].items()
+    )
 
 
 def main(options: Options) -> None:

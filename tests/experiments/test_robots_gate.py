@@ -88,14 +88,14 @@ def test_a_film_that_is_there_is_not_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(
         robots, "metarl_once", lambda command, *, done, log: asked.append((command, done)) or True
     )
-    options = Options(runs=tmp_path)
-    assert film(options, "puck-slide")
-    videos = tmp_path / "puck-slide-teacher-student-0" / "videos"
-    videos.mkdir(parents=True)
-    (videos / "a.mp4").touch()
-    film(options, "puck-slide")
-    assert [done for _, done in asked] == [False, True]
-    assert asked[0][0][:2] == ["record", str(videos.parent)]
+    options, folder = Options(runs=tmp_path), tmp_path / "films" / "quadrotor-wind"
+    (folder / "two-flights").mkdir(parents=True)
+    (folder / "two-flights" / "a.mp4").touch()
+    assert film(options, "quadrotor-wind")
+    assert [done for _, done in asked] == [True, False]
+    run = tmp_path / "quadrotor-wind-teacher-student-0"
+    begins = ["record", str(run), "--hd", "--out", str(folder / "a-gust"), "--show", "1"]
+    assert asked[1][0][:7] == begins
 
 
 def test_unknown_names_are_refused():

@@ -55,9 +55,9 @@ def texts(patterns: Patterns) -> list[str]:
 
 
 def listed(model: mujoco.MjModel, kind: Kind, patterns: Patterns) -> str:
-    """Names of the elements that the patterns match; of more than `LISTED`, the patterns."""
+    """Names of the elements that the patterns match, each once; the patterns of many elements."""
     known = names(model, kind)
-    found = [known[i] for i in find(model, kind, patterns)]
+    found = list(dict.fromkeys(known[i] for i in find(model, kind, patterns)))
     if len(found) <= LISTED and all(found):
         return ", ".join(found)
     return ", ".join(f"every {kind}" if text == "*" else text for text in texts(patterns))

@@ -108,3 +108,11 @@ def test_elements_are_listed_by_name_and_many_by_their_pattern():
     assert listed(few, "body", "b*") == listed(few, "body", "*") == "b0, b1"
     assert listed(many, "body", "*") == "every body"
     assert listed(many, "body", ["b1*", "b*"]) == "b1*, b*"
+
+
+def test_nameless_geoms_of_a_body_are_listed_once():
+    geoms = '<geom size="0.1"/>' * 3
+    model = mujoco.MjModel.from_xml_string(
+        f'<mujoco><worldbody><body name="wheel">{geoms}</body></worldbody></mujoco>'
+    )
+    assert listed(model, "geom", "wheel") == "wheel"

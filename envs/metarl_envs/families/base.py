@@ -59,13 +59,15 @@ REVERSED = TaskFamily(
             extrapolation=Ring(0.8, 1.1),
             observed=True,
         ),
-        # Below 0: the motor turns its wheel the other way round.
+        # Below 0: the motor turns its wheel the other way round. A quarter of all motors do: were
+        # it half of them, the wirings' best actions would cancel out, and a student that imitates
+        # on average would never move.
         vary.gear(
             MOBILE_BASE,
             "motor_*",
-            [(-1.25, -0.8), (0.8, 1.25)],
+            [(-1.1, -0.95), (0.8, 1.25)],
             each=True,
-            extrapolation=[(-1.6, -1.25), (-0.8, -0.65), (0.65, 0.8), (1.25, 1.6)],
+            extrapolation=[(-1.6, -1.1), (-0.95, -0.65), (0.65, 0.8), (1.25, 1.6)],
             name="motor_gear",
         ),
         _sides(),
@@ -76,12 +78,14 @@ REVERSED = TaskFamily(
     source=(
         "Ours, after teleoperation with an unknown mapping: a differential-drive base of the size "
         "of a TurtleBot3 Burger (ROBOTIS) drives to a place that it observes, but has to find out "
-        "its wiring. Each motor turns its wheel forward or backward, by a gear of 0.8 to 1.25 "
-        "times the nominal one, and the two cables may be swapped: eight wirings. The wheel's "
-        "speed is the action / gear. Observed: x, y, cosine and sine of the heading, and the goal "
-        "(m); no speed. Actions: wheel speeds, +-6.67 rad/s (0.22 m/s). Start: at rest, within "
-        "0.3 m of the origin in x and y, any heading. Goal: uniform in the disc of radius 0.8 m. "
-        "reward = -distance to the goal (m), never terminated, dt 0.1 s, 80 steps. "
-        "Extrapolation: gears of 0.65 to 0.8 or 1.25 to 1.6 times, goals 0.8 to 1.1 m away."
+        "its wiring. Three motors in four turn their wheel forward, by a gear of U(0.8, 1.25), the "
+        "others backward, by U(0.95, 1.1), and the two cables may be swapped: eight wirings. The "
+        "wheel's speed is the action / gear. Observed: x, y (m), cosine and sine of the heading, "
+        "speed (m/s), yaw rate (rad/s), and the goal (m); nothing of a wheel. Actions: wheel "
+        "speeds, +-6.67 rad/s (0.22 m/s). Start: at rest, within 0.3 m of the origin in x and y, "
+        "any heading. Goal: uniform in the disc of radius 0.8 m. reward = -distance to the goal "
+        "(m), never terminated, dt 0.1 s, 80 steps. "
+        "Extrapolation: gears of 0.65 to 0.8 or 1.25 to 1.6 forward, 0.65 to 0.95 or 1.1 to 1.6 "
+        "backward, goals 0.8 to 1.1 m away."
     ),
 )

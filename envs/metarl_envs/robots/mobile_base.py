@@ -1,6 +1,6 @@
-"""A differential-drive base of the size of a TurtleBot3 Burger, which observes only its pose.
+"""A differential-drive base of the size of a TurtleBot3 Burger, which observes where it is.
 
-dt 0.1 s, 4 observations, 2 actuators: servos of the wheels' speeds, rad/s.
+dt 0.1 s, 6 observations, 2 actuators: servos of the wheels' speeds, rad/s.
 """
 
 from __future__ import annotations
@@ -30,9 +30,15 @@ def heading(qpos: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def observation(state: State) -> Tensor:
-    """Position x, y in m, cosine and sine of the heading: (N, 4). No speed, nothing of a wheel."""
-    qpos = state["qpos"]
-    return torch.cat([qpos[:, :2], torch.stack(heading(qpos), dim=1)], dim=1)
+    """Observations (N, 6), as localisation gives them; nothing of a wheel.
+
+    Position x, y (m), cosine and sine of the heading, speed along the heading (m/s) and yaw rate
+    (rad/s).
+    """
+    qpos, qvel = state["qpos"], state["qvel"]
+    cos, sin = heading(qpos)
+    forward = qvel[:, 0] * cos + qvel[:, 1] * sin
+    return torch.cat([qpos[:, :2], torch.stack([cos, sin, forward, qvel[:, 5]], dim=1)], dim=1)
 
 
 def reset_state(
@@ -60,7 +66,7 @@ MOBILE_BASE = MujocoRobot(
     xml=Path(__file__).parents[1] / "assets" / "base.xml",
     frame_skip=20,
     observation=observation,
-    observation_size=4,
+    observation_size=6,
     reset_state=reset_state,
     terminated=never,
     quantities={"speed_m_per_s": speed},

@@ -1,4 +1,4 @@
-"""Base-reversed: the pose that is observed, the reward, and eight wirings seen in motion."""
+"""Base-reversed: what is observed, the reward, and eight wirings seen in motion."""
 
 from __future__ import annotations
 
@@ -57,14 +57,16 @@ def test_the_reward_is_minus_the_distance_to_the_goal():
     assert not FAMILY.termination(transition).any()
 
 
-def test_the_observation_is_the_pose_and_the_goal_alone():
+def test_the_observation_is_the_pose_the_motion_and_the_goal_alone():
     qpos, qvel = torch.zeros(1, 9), torch.full((1, 8), 7.0)
+    qvel[0, :2], qvel[0, 5] = torch.tensor([0.1, 0.2]), -0.5
     yaw = 2.0
     qpos[0, :2] = torch.tensor([0.3, -0.4])
     qpos[0, 3], qpos[0, 6] = math.cos(yaw / 2), math.sin(yaw / 2)
     qpos[0, 7:] = 5.0  # wheel angles, which must not count
     observed = FAMILY.robot.observation({"qpos": qpos, "qvel": qvel})
-    expected = [0.3, -0.4, math.cos(yaw), math.sin(yaw)]
+    forward = 0.1 * math.cos(yaw) + 0.2 * math.sin(yaw)
+    expected = [0.3, -0.4, math.cos(yaw), math.sin(yaw), forward, -0.5]
     assert observed[0].tolist() == pytest.approx(expected)
     tasks = FAMILY.observed_task(wired(WIRINGS, goal=(0.1, 0.2)))
     assert tasks.tolist() == [[0.1, 0.2]] * 8
@@ -118,3 +120,8 @@ def test_trajectories_do_not_depend_on_simulator_threads():
     one, three = (moving(WIRINGS, (6.67, -2.0), threads=n).engine.data["qpos"] for n in (1, 3))
     assert torch.equal(one, three)
     assert len(one[:, 0].unique()) == 8
+
+
+def test_a_quarter_of_the_motors_are_reversed():
+    tasks = FAMILY.sample_tasks(2000, Generator().manual_seed(0), "train")
+    assert (tasks.values["motor_gear"] < 0).double().mean().item() == pytest.approx(0.25, abs=0.02)

@@ -38,10 +38,14 @@ def main(arguments: Sequence[str], wanted: Path = Path("runs/demo"), width: int 
     from metarl.report.curves import learning_curve
     from metarl.runs.checkpoint import load_policy
     from metarl.runs.metrics_log import log_images
+    from metarl.runs.run_folder import load_run_config
+    from metarl.training.trainer import phase_names
 
     print()
     shown = present(folder, folder, tasks=(BACKWARD, {"direction": 1.0}), sizes=Sizes(width=width))
-    learned = or_note("no figure", lambda: [learning_curve(folder, folder / "learning_curve.png")])
+    phases = phase_names(load_run_config(folder))
+    curve = folder / "learning_curve.png"
+    learned = or_note("no figure", lambda: [learning_curve(folder, curve, phases)])
     print()
     print_lines([*shown.lines, *(("learning curve", str(path)) for path in learned)])
     pictures = {path.suffix: path for path in [*shown.videos[::-1], *shown.figures[::-1]]}

@@ -34,6 +34,9 @@ TEXT = {"train": "#005687", "test": "#a04600", "extrapolation": "#007656"}
 """The same, dark enough to be read on white."""
 BEFORE, AFTER, VALIDATION = "#E69F00", "#0072B2", "#D55E00"
 GREY = "#5f6b7a"
+ADAPTATION = ("after adaptation", "before adaptation")
+TRIAL = ("last episode of a trial", "first episode")
+"""Names of an iteration's last and first collection, without and with phases."""
 LABELLED_TASKS = 2
 LABEL_SIZE = 9
 DPI = 150
@@ -130,11 +133,17 @@ def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
     return _save(figure, path)
 
 
-def learning_curve(run: Path, path: Path) -> Path:
+def learning_curve(run: Path, path: Path, phases: Sequence[str] = ()) -> Path:
     """Draw return before and after adaptation against environment steps, as a PNG.
 
     From metrics.jsonl; where training was evaluated, also the return on the validation tasks, and
     that with another task's adaptation.
+
+    Args:
+        run: a run folder.
+        path: of the picture.
+        phases: name of each iteration's phase, of a training of several; its collections are
+            then a trial's episodes.
 
     Raises:
         RunError: if the run has no finished iteration.
@@ -146,28 +155,55 @@ def learning_curve(run: Path, path: Path) -> Path:
     figure, axes = _figure()
     steps = column(metrics, "rollout/env_steps")
     unit, scale = ("million", 1e6) if steps[-1] >= 1e6 else ("thousand", 1e3)
+    parts = parts_of(phases[: len(metrics)] or [""] * len(metrics))
+    in_trials = any(name for name, _ in parts)
+    after, before = TRIAL if in_trials else ADAPTATION
+    labels = []
     for key, label, colour in (
-        ("rollout/return_post", "after adaptation", AFTER),
-        ("rollout/return_pre", "before adaptation", BEFORE),
+        ("rollout/return_post", after, AFTER),
+        ("rollout/return_pre", before, BEFORE),
     ):
         values = column(metrics, key)
-        axes.plot(steps / scale, values, color=colour, linewidth=0.8, alpha=0.35)
-        axes.plot(steps / scale, smooth(values), color=colour, linewidth=2, label=label)
+        for _, part in parts:
+            own, smoothed = steps[part] / scale, smooth(values[part])
+            axes.plot(own, values[part], color=colour, linewidth=0.8, alpha=0.35)
+            axes.plot(own, smoothed, color=colour, linewidth=2)
+        labels.append(LineLabel(smooth(values[parts[-1][1]])[-1], label, colour))
+    for name, part in parts:
+        if in_trials:
+            _mark_phase(axes, name, steps[part.start] / scale)
     evaluated = ["eval/return_post" in line for line in metrics]
     for key, label, line in (
-        ("eval/return_post", "validation tasks, after adaptation", "-"),
+        ("eval/return_post", f"validation tasks, {after}", "-"),
         ("eval/return_other", "validation tasks, another's adaptation", ":"),
     ):
         if any(evaluated):
             values = column(metrics, key)[evaluated]
             style = {"color": VALIDATION, "marker": "s", "ms": 4}
-            axes.plot(steps[evaluated] / scale, values, line, label=label, **style)
+            axes.plot(steps[evaluated] / scale, values, line, **style)
+            labels.append(LineLabel(values[-1], label, VALIDATION))
     axes.set_xlabel(f"{unit} environment steps, adaptation included")
     axes.set_ylabel("mean return of an iteration's tasks")
     axes.set_title("Meta-training", loc="left", fontweight="bold")
     _footnote(axes, "thin: each iteration; thick: running mean")
-    axes.legend(frameon=False, loc="best")
+    label_ends(axes, [label for label in labels if np.isfinite(label.height)], LABEL_SIZE)
     return _save(figure, path)
+
+
+def parts_of(phases: Sequence[str]) -> list[tuple[str, slice]]:
+    """Each phase's name and its iterations, from the name of every iteration."""
+    first = [i for i, name in enumerate(phases) if i == 0 or phases[i - 1] != name]
+    return [
+        (phases[start], slice(start, end))
+        for start, end in zip(first, [*first[1:], len(phases)], strict=True)
+    ]
+
+
+def _mark_phase(axes: Axes, name: str, start: float) -> None:
+    """A line where a phase begins, and its name at the top."""
+    axes.axvline(start, color="#d9dee4", linewidth=0.8, zorder=0)
+    place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    axes.annotate(name, (start, 1), (3, -9), fontsize=LABEL_SIZE, color=GREY, **place)
 
 
 def column(metrics: Sequence[Mapping[str, float | None]], key: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from support.tiny import tiny_policy
 from metarl.errors import RunError
 from metarl.evaluation.evaluate import evaluate
 from metarl.report import curves as reporting
-from metarl.report.curves import learning_curve, smooth, write_evaluation
+from metarl.report.curves import learning_curve, parts_of, smooth, write_evaluation
 from metarl.report.line_labels import box_of
 from metarl_envs import InputError
 
@@ -149,6 +149,21 @@ def test_learning_curve_draws_what_validation_tasks_returned_if_there_were_any(t
     validation = (0xD5, 0x5E, 0)
     assert validation not in curve()
     assert validation in curve(**{"eval/return_post": 1.0, "eval/return_other": None})
+
+
+def test_phases_are_drawn_apart_and_named(tmp_path):
+    phases = ["teacher"] * 30 + ["imitation"] * 10
+    assert parts_of(phases) == [("teacher", slice(0, 30)), ("imitation", slice(30, 40))]
+    with (tmp_path / "metrics.jsonl").open("w") as file:
+        for i in range(1, 41):
+            line = {"iteration": i, "rollout/env_steps": 100 * i}
+            line |= dict.fromkeys(("rollout/return_pre", "rollout/return_post"), float(i))
+            file.write(json.dumps(line) + "\n")
+    plain, named = (
+        learning_curve(tmp_path, tmp_path / f"{len(names)}.png", names).read_bytes()
+        for names in ([], phases)
+    )
+    assert plain != named
 
 
 def test_learning_curve_of_an_empty_run_is_an_error(tmp_path):

@@ -171,7 +171,7 @@ def learning_curve(run: Path, path: Path, phases: Sequence[str] = ()) -> Path:
         labels.append(LineLabel(smooth(values[parts[-1][1]])[-1], label, colour))
     for name, part in parts:
         if in_trials:
-            _mark_phase(axes, name, steps[part.start] / scale)
+            _mark_phase(axes, name, float(steps[part.start]) / scale)
     evaluated = ["eval/return_post" in line for line in metrics]
     for key, label, line in (
         ("eval/return_post", f"validation tasks, {after}", "-"),

@@ -43,7 +43,7 @@ PERFECT = 1.25
         # 0.3 m/s too slow and 0.4 m/s sideways, 0.5 m/s in all; 0.25 rad/s too fast to the left.
         (
             transition(LEFT, (-0.4, 0.2, 0), (0, 0, 0.35), forward_velocity=0.5, yaw_rate=0.1),
-            math.exp(-0.5 / 0.15) + 0.25 * math.exp(-0.25 / 0.5),
+            (math.exp(-0.5 / 0.25) + math.exp(-0.5 / 0.1)) / 2 + 0.25 * math.exp(-0.25 / 0.5),
         ),
         (transition(LEVEL, (0, 0, 0.2), (0, 0, 0)), PERFECT * math.exp(-0.5 * 0.2**2)),
         (transition(LEVEL, (0, 0, 0), (0.3, -0.4, 0)), PERFECT * math.exp(-0.05 * 0.5**2)),

@@ -57,7 +57,7 @@ def test_the_reward_is_that_of_the_speed_along_the_trunk_times_its_costs(family)
 
 def test_a_step_never_costs_more_than_it_pays(family):
     tumbling = transition(family, spin=(20, 0, 0), moved=1.0)
-    assert float(family.reward(tumbling)) == pytest.approx(math.exp(-2 - 0.02 * 400 - 0.05 * 8))
+    assert float(family.reward(tumbling)) == pytest.approx(math.exp(-2 - 0.02 * 400 - 0.05))
 
 
 @pytest.mark.parametrize(

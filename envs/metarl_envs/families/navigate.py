@@ -107,10 +107,10 @@ HIDDEN = TaskFamily(
         "Ours, after the doors and mazes of exploration papers: an omnidirectional robot (radius "
         "0.12 m, at most 1 m/s along x and y) crosses a room of 5 m x 3 m with two walls and has "
         "to find their doors, each 0.5 m wide with its middle at y ~ U(-0.95, 0.95) m, in a "
-        "current of up to 0.2 m/s along x and y. Observed: its position (m), its velocity (m/s) "
-        "and the goal's y (m); no walls. Start: at rest, anywhere before the first wall. Goal: 2 m "
-        "from the middle, behind the second wall, y ~ U(-1.2, 1.2) m. reward = -straight distance "
-        "to the goal (m), never terminated, dt 0.1 s, 120 steps. Extrapolation: doors 0.95 to 1.15 "
+        "current of up to 0.2 m/s along x and y. Observed: its position and the goal's y (m); "
+        "neither walls nor speed. Start: at rest, anywhere before the first wall. Goal: 2 m from "
+        "the middle, behind the second wall, y ~ U(-1.2, 1.2) m. reward = -straight distance to "
+        "the goal (m), never terminated, dt 0.1 s, 120 steps. Extrapolation: doors 0.95 to 1.15 "
         "m from the middle, currents of 0.2 to 0.35 m/s along each axis."
     ),
 )

@@ -31,7 +31,7 @@ LEAST_GAIN = 0.2
 
 def study(family: str, student: str, env_steps: int, noise: str = "") -> Study:
     """A family with the arguments of its student, and steps and noise of the baselines."""
-    learned = f"--env-steps {env_steps} {PPO} {noise}"
+    learned = f"--env-steps {env_steps} {PPO} --outer.final-rate 0.1 {noise}"
     baselines = dict.fromkeys(("frame-stack", "robust", "oracle"), learned)
     methods = {"teacher-student": student, "meta-sgd": META_SGD, **baselines, "random": ""}
     return Study(family, methods)

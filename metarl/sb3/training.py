@@ -183,6 +183,7 @@ class PpoLearner:
         """Collect one horizon in each world and learn from it; metrics."""
         collected = Collected()
         began_s = time.perf_counter()
+        self._model.lr_schedule = lambda _: self._learning_rate()
         # A single iteration, and no log at every second one: SB3's logger keeps what the update
         # records until it is dumped.
         self._model.learn(self._samples, collected, log_interval=2, reset_num_timesteps=False)
@@ -193,6 +194,12 @@ class PpoLearner:
         return collected.metrics(self.episodes, began_s, total_s, self._samples) | {
             name: float(values[name]) for name in SB3_METRICS
         }
+
+    def _learning_rate(self) -> float:
+        """Adam's step size in this iteration."""
+        outer = self._config.outer
+        assert isinstance(outer, Ppo)  # `make_ppo` refuses others
+        return outer.learning_rate * outer.pace(self.iteration / self._config.iterations)
 
     @property
     def params(self) -> Params:

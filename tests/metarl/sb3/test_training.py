@@ -19,7 +19,7 @@ from metarl.methods.config import TrainConfig, from_json, to_json, with_settings
 from metarl.methods.setup import family_of
 from metarl.runs.checkpoint import checkpoints, create_run, load_policy
 from metarl.runs.metrics_log import read_metrics
-from metarl.sb3.training import train_baseline
+from metarl.sb3.training import PpoLearner, train_baseline
 from metarl_envs import InputError
 
 
@@ -55,6 +55,17 @@ def test_a_trained_baseline_is_a_run_that_can_be_evaluated(tmp_path, name):
     assert ("does not adapt" in curve_table(evaluation)) != evaluation.adapts
     assert result.returns.shape == (2, 2)
     assert saved.policy.observation_size == (4 if name == "oracle" else 2)
+
+
+def test_the_step_size_falls_along_half_a_cosine(tmp_path):
+    given = {"iterations": 4, "outer.learning_rate": 0.01, "outer.final_rate": 0.1}
+    learner = PpoLearner(tiny(**given), None)
+    rates = []
+    for _ in range(4):
+        learner.iterate()
+        rates.append(learner._model.policy.optimizer.param_groups[0]["lr"])
+    cosine = [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2]
+    assert rates == pytest.approx([0.01 * (0.1 + 0.9 * share) for share in cosine])
 
 
 def test_what_is_logged(tmp_path):

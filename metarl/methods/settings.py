@@ -56,6 +56,7 @@ BASELINE_SETTINGS = (
     "inner.learning_rate",
     "inner.epochs",
     "outer.learning_rate",
+    "outer.final_rate",
     "outer.epochs",
     "outer.minibatches",
     "outer.clip",

@@ -19,8 +19,11 @@ def tip_to_target(transition: Transition) -> Tensor:
 
 
 def reward(transition: Transition) -> Tensor:
-    """Minus the distance of the tip to the target, m: (N,)."""
-    return -tip_to_target(transition)
+    """Minus the distance of the tip to the target in decimetres: (N,).
+
+    So that rewards are of order 1: policies with a memory read them as they are.
+    """
+    return -10 * tip_to_target(transition)
 
 
 REACHING_ARM = dataclasses.replace(
@@ -51,13 +54,13 @@ REACH = TaskFamily(
     markers=MARKER,
     source=(
         "Ours, after reach-v3 of Meta-World (Yu et al. 2019, arXiv:1910.10897), with an arm whose "
-        "joints are commanded: reward = -|tip - target| after each step of 0.04 s, 100 steps. "
-        "The target is hidden, x, y, z each ~ U(-0.12, 0.12) m from the tip at home; "
+        "joints are commanded: reward = -|tip - target| / 0.1 m after each step of 0.04 s, 100 "
+        "steps. The target is hidden, x, y, z each ~ U(-0.12, 0.12) m from the tip at home; "
         "extrapolation: each of them between 0.12 and 0.15 m away. All of it is within reach: at "
         "worst, in one corner of the extrapolation, the arm stays 1.4 cm away. What is observed "
         "says nothing of the target, so that who does not adapt stays at home, 0.113 m away on "
-        "average of 60 training tasks (return -11.3); who knows the target returns -0.6, random "
-        "targets of the joints -13.7."
+        "average of 60 training tasks (return -113); who knows the target returns -6, random "
+        "targets of the joints -137."
     ),
 )
 
@@ -89,13 +92,13 @@ ENCODER = TaskFamily(
         "Ours: the six encoders of the arm are off, each by U(-0.15, 0.15) rad (extrapolation: "
         "0.15 to 0.2 either way), in what is observed and in the servos alike; the target, "
         "U(-0.12, 0.12)^3 m from the tip at home, is observed, the tip is not; "
-        "reward = -|tip - target| after each step of 0.04 s, 100 steps. Randomised "
+        "reward = -|tip - target| / 0.1 m after each step of 0.04 s, 100 steps. Randomised "
         "calibration of legged robots is smaller (mjlab +-0.015, Walk-These-Ways +-0.02, MuJoCo "
         "Playground +-0.05 rad); 0.157 rad is what one tooth of a belt with 40 makes. By symmetry "
         "no fixed correction helps, and at rest the joints are where they seem to be sent: only "
         "the reward tells. Speeds are not observed, as right after a jump of the targets they "
         "depend on the arm's true pose. With scripted targets on 60 training tasks, who trusts the "
-        "encoders ends 6.7 cm away on average (return -6.9), who knows the offsets 0 (-0.8), and "
-        "random targets 15 cm (-15.4)."
+        "encoders ends 6.7 cm away on average (return -69), who knows the offsets 0 (-8), and "
+        "random targets 15 cm (-154)."
     ),
 )

@@ -40,7 +40,7 @@ def test_the_reward_is_minus_the_distance_of_the_tip_to_the_target(family):
     task = {"target": torch.tensor([[0.0, 0.02, 0.0]])}
     transition = Transition(after, after, torch.zeros(1, 6), 0.04, task)
     expected = math.sqrt(0.1**2 + 0.02**2 + 0.05**2)
-    assert family.reward(transition).item() == pytest.approx(-expected, abs=1e-6)
+    assert family.reward(transition).item() == pytest.approx(-10 * expected, abs=1e-5)
     assert family.quantity == "tip_to_target_m"
     assert family.robot.quantities[family.quantity](transition).item() == pytest.approx(
         expected, abs=1e-6
@@ -117,7 +117,7 @@ def test_an_offset_moves_the_tip_though_the_joints_seem_to_be_in_place():
     radius = math.hypot(*HOME_TIP[:2])
     chord = 2 * radius * math.sin(0.05)
     assert step.quantity.tolist() == pytest.approx([0.0, chord], abs=2e-3)
-    assert step.rewards.tolist() == pytest.approx([0.0, -chord], abs=2e-3)
+    assert step.rewards.tolist() == pytest.approx([0.0, -10 * chord], abs=2e-2)
     # Whoever knows the offset adds it to the target.
     for _ in range(60):
         step = env.step(home + env.tasks.values["encoder_offset"])

@@ -87,9 +87,11 @@ def target_of(family: TaskFamily, task: Tasks) -> float | None:
     """The value that the task asks of the family's physical quantity; None: it names none.
 
     It is the goal of one number with the quantity's unit whose name ends the quantity's:
-    "velocity" is the target of "forward velocity".
+    "velocity" is the target of "forward velocity"; of "puck to mark", a distance, "mark" is none.
     """
     words, unit = quantity_label(family.quantity)
+    if " to " in words:
+        return None
     for parameter in family.parameters:
         name = parameter.name.replace("_", " ")
         goal = parameter.effect is None and parameter.shape == () and parameter.unit == unit

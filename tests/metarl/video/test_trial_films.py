@@ -181,6 +181,7 @@ def test_only_parameters_that_change_are_named():
         ("half-cheetah-velocity", 1.0),
         ("half-cheetah-direction", None),
         ("navigation", None),
+        ("puck-slide", None),
     ],
 )
 def test_the_target_is_the_goal_that_is_named_as_the_quantity(name, target):

@@ -156,7 +156,7 @@ def test_the_bundled_policies_are_those_that_were_measured():
     for name, folder in (
         ("bundled-policy", BUNDLED),
         ("bundled-student", BUNDLED.with_name("half-cheetah-direction-teacher-student")),
-        ("bundled-quadruped", BUNDLED.with_name("quadruped-load-teacher-student")),
+        ("bundled-quadrotor", BUNDLED.with_name("quadrotor-wind-teacher-student")),
     ):
         measured, config = read(name), json.loads((folder / "config.json").read_text())
         assert measured["policy"]["sha256"] == config["sha256"]

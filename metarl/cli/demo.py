@@ -41,9 +41,9 @@ class Scene:
 
 BUNDLED = (
     Scene(
-        ASSETS / "quadruped-load-teacher-student",
-        {"forward_velocity": 0.6, "payload": 0.5},
-        {2.0: {"payload": 6.0, "load_x": -0.1}},
+        ASSETS / "quadrotor-wind-teacher-student",
+        {"wind": (0.0, 0.0)},
+        {2.0: {"wind": (0.0, 7.0)}, 3.5: {"payload": 0.5}},
     ),
     Scene(ASSETS / "half-cheetah-direction-teacher-student", BACKWARD),
     Scene(ASSETS / "half-cheetah-direction", BACKWARD),

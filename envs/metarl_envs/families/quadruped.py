@@ -117,8 +117,8 @@ LOAD = TaskFamily(
         "up to 0.15 m ahead or behind (Walk These Ways, Margolis and Agrawal 2022: centre of mass "
         f"+-0.15 m) and 0.05 m to the sides of its middle; {FLOOR_WORDS} Extrapolation: 6 to 8 kg, "
         f"{FLOOR_BEYOND}. There is little to adapt to: after 5.4 million steps, one seed, 100 "
-        "held-out tasks, a teacher that observes all of this returns 232, and one trained alike that "
-        "is told nothing (experiments/told_nothing.py) 230."
+        "held-out tasks, a teacher that observes all of this returns 232, and one trained alike "
+        "that is told nothing (experiments/told_nothing.py) 230."
     ),
 )
 

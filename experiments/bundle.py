@@ -55,9 +55,11 @@ def main(options: Options, assets: Path = ASSETS) -> None:
     commands = json.loads((options.run / "config.json").read_text())["commands"]
     measured = metarl.evaluate(folder, tasks=options.tasks, episodes=options.episodes)
     print(measured)
-    # Where a run lies says nothing about it.
-    trained = [[word for word in line if word != str(options.run)] for line in commands]
-    trained = [[word for word in line if word != "--run"] for line in trained]
+    # Where a run lies, or lay before it was moved, says nothing about it.
+    trained = [
+        [word for i, word in enumerate(line) if "--run" not in (word, *line[max(i - 1, 0) : i])]
+        for line in commands
+    ]
     summary = {"commands": trained, **measured.evaluation.summary()}
     options.out.write_text(json.dumps(summary, indent=2) + "\n")
 

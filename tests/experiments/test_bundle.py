@@ -9,7 +9,8 @@ from metarl.runs.checkpoint import load_policy
 
 
 def test_the_newest_policy_is_bundled_and_measured(tmp_path, capsys):
-    run, out = run_with(tmp_path / "run", 1, 2), tmp_path / "bundled.json"
+    run, out = tmp_path / "moved", tmp_path / "bundled.json"
+    run_with(tmp_path / "run", 1, 2).rename(run)
     options = bundle.Options(run, "navigation", out, tasks=3, episodes=2)
     bundle.main(options, assets=tmp_path / "assets")
     folder = tmp_path / "assets" / "navigation"

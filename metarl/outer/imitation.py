@@ -8,6 +8,7 @@ Axes: C collections, N worlds, L steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -32,6 +33,7 @@ def imitate(
     training: Params,
     *,
     targets: Targets,
+    width: float,
     passes: int,
     minibatches: int,
     learning_rate: float,
@@ -45,6 +47,7 @@ def imitate(
         params: of the student, without axis M.
         training: with the replay and Adam's state.
         targets: what the student takes over: the teacher's mean actions, its latents, or both.
+        width: of actions, in half ranges; infinite for the teacher's mean action, see `distance`.
         passes: each is over as many trials as one collection holds.
         minibatches: Adam steps per pass.
         learning_rate: Adam's step size.
@@ -62,7 +65,7 @@ def imitate(
         for which in drawn.chunk(minibatches):
             trial, wanted = replayed(training, which)
             at = leaves(moving)
-            loss = distance(policy, expand(params | at, 1), trial, wanted, targets)
+            loss = distance(policy, expand(params | at, 1), trial, wanted, targets, width)
             gradient, norm = clipped_gradient(loss, at, max_grad_norm)
             moving, adam = adam_step(moving, gradient, adam, learning_rate, learning_rate)
             errors.append(loss.detach())
@@ -80,14 +83,25 @@ def distance(
     trial: Trial,
     wanted: Mapping[str, Tensor],
     targets: Targets,
+    width: float = math.inf,
 ) -> Tensor:
-    """Mean squared distance of actions and of latents over valid steps, summed: ()."""
+    """Mean squared distance of actions and of latents over valid steps, summed: ().
+
+    Where the history leaves open which of several actions the teacher would take, the least
+    squared distance is at their mean, which may be the action of none of them: right and left make
+    a student that waits. With a finite width w a squared distance e^2 of actions counts as
+    2 w^2 (1 - exp(-e^2 / 2 w^2)) (Welsch's loss), whose least mean is at the mode of the teacher's
+    likely actions, blurred by w: the student commits itself to one of them, and sees.
+    """
     dist, summaries = policy.scan(params, trial)
     weight = trial.valid.unsqueeze(-1) / trial.valid.sum()
     total = torch.zeros((), device=weight.device)
     if targets != "latents":
         error = (dist.mean - wanted[ACTION]) / policy.config.action_scale
-        total = total + (error.square() * weight).sum()
+        squared = error.square().sum(dim=-1, keepdim=True)
+        if width < math.inf:
+            squared = -2 * width**2 * torch.expm1(-squared / (2 * width**2))
+        total = total + (squared * weight).sum()
     if targets != "actions":
         latents = policy.latent(params, summaries.flatten(1, 2)).unflatten(1, weight.shape[1:3])
         error = latents - wanted[LATENT]

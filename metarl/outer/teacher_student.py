@@ -12,6 +12,7 @@ Three phases in one run, each a share of its iterations:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -48,7 +49,7 @@ from metarl.policies.privileged import PrivilegedPolicy
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.trials import TrialExperience
 from metarl_envs import InputError, Tasks
-from metarl_envs.inputs.numbers import Count, Natural, Positive, Range, Share
+from metarl_envs.inputs.numbers import Count, Natural, NotNegative, Positive, Range, Share
 
 STUDENT_PPO = "student_ppo."
 PhaseName = Literal["teacher", "imitation", "reinforcement"]
@@ -69,6 +70,9 @@ class TeacherStudent(WithinEpisode):
     changes: Share = 0.0
     """Share of the trials, the teacher's too, whose task changes in an iteration, at a random step,
     in [0, 1]: for robots that break in mid-life."""
+    mode_width: NotNegative = 0.0
+    """Width of the imitated action, in half ranges, >= 0. The student learns the likeliest of the
+    teacher's actions, blurred by so much, in place of their mean, which is what 0 stands for."""
     imitate: Targets = "actions"
     """Targets of the student: the teacher's mean actions, its latents, or both."""
     teacher_sizes: tuple[Count, ...] = (64, 64)
@@ -222,6 +226,7 @@ class TeacherStudentLearner(Learner[TrialExperience]):
                 params,
                 own,
                 targets=settings.imitate,
+                width=narrowed(settings.mode_width, progress),
                 passes=settings.passes,
                 minibatches=settings.minibatches,
                 learning_rate=settings.student_rate * paced(progress, 0.05),
@@ -256,3 +261,11 @@ class TeacherStudentLearner(Learner[TrialExperience]):
 
     def _phase(self, state: TrainState) -> tuple[PhaseName, int, int]:
         return self._settings.phase(state.iteration, self._parts.iterations)
+
+
+def narrowed(width: float, progress: float) -> float:
+    """Width of imitated actions: from wide to the given one over the first half of imitation.
+
+    A wide one is near the mean: the student first learns roughly what to do, then chooses.
+    """
+    return width * 8 ** max(0.0, 1 - 2 * progress) if width else math.inf

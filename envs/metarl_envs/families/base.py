@@ -59,15 +59,13 @@ REVERSED = TaskFamily(
             extrapolation=Ring(0.8, 1.1),
             observed=True,
         ),
-        # Below 0: the motor turns its wheel the other way round. A quarter of all motors do: were
-        # it half of them, the wirings' best actions would cancel out, and a student that imitates
-        # on average would never move.
+        # Below 0: the motor turns its wheel the other way round.
         vary.gear(
             MOBILE_BASE,
             "motor_*",
-            [(-1.1, -0.95), (0.8, 1.25)],
+            [(-1.25, -0.8), (0.8, 1.25)],
             each=True,
-            extrapolation=[(-1.6, -1.1), (-0.95, -0.65), (0.65, 0.8), (1.25, 1.6)],
+            extrapolation=[(-1.6, -1.25), (-0.8, -0.65), (0.65, 0.8), (1.25, 1.6)],
             name="motor_gear",
         ),
         _sides(),

@@ -41,7 +41,15 @@ from metarl.outer.stretches import (
     with_memory,
 )
 from metarl.outer.teacher import TEACHER, Teacher
-from metarl.outer.trial_ppo import Actor, PpoSettings, paced, ppo_update, prefixed, without_prefix
+from metarl.outer.trial_ppo import (
+    Actor,
+    PpoSettings,
+    largest_std,
+    paced,
+    ppo_update,
+    prefixed,
+    without_prefix,
+)
 from metarl.policies.base import Policy
 from metarl.policies.mlp import Activation
 from metarl.policies.params import Params, learned, to
@@ -102,6 +110,10 @@ class TeacherStudent(WithinEpisode):
     """Adam's step size in the PPO of the student, > 0."""
     reinforcement_epochs: Count = 4
     """Passes of the student's PPO over the data of an iteration, >= 1."""
+    reinforcement_std: Positive = 0.05
+    """Largest standard deviation of the student's actions at the end of its PPO, in half ranges,
+    > 0; until then the bound falls geometrically from the initial one. The mean action is what is
+    deployed, and a student that finds out by its noise is lost without it."""
     critic_first: Natural = 8
     """Iterations of the student's PPO in which its critic alone learns, >= 0."""
     clip: Annotated[float, Range(gt=0, lt=1)] = 0.2
@@ -246,6 +258,8 @@ class TeacherStudentLearner(Learner[TrialExperience]):
                 pace=paced(progress, 0.1),
                 policy_moves=index >= settings.critic_first,
             )
+            loudest = largest_std(self._student, settings.reinforcement_std, progress)
+            params = self._student.quieter(params, loudest)
             own |= prefixed(STUDENT_PPO, training)
         own = to(own, CPU)
         if phase != "teacher":

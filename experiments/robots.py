@@ -3,15 +3,18 @@
     python -m experiments.robots                # all families: many hours on two cores
     python -m experiments.robots puck-slide     # one of them
 
-Three seeds each of teacher-student, Meta-SGD and the baselines frame-stack, robust and oracle, and
-noise once. All final policies then meet the same 100 tasks per split and are measured by their mean
-action; noise by its noise. A family passes if the oracle beats the robust policy by at least a
-fifth of what the robust policy gains over noise. Each family is then filmed with the first seed's
-student. What was finished before is not run again.
+Three seeds each of teacher-student, Meta-SGD, the frame stack and a robust policy, and noise once.
+The oracle is the student's teacher; the robust policy is a teacher that is told nothing
+(`experiments.told_nothing`): one PPO with the same settings and steps trains both, so that their
+gap is what knowing the hidden numbers is worth. All final policies then meet the same 100 tasks
+per split and are measured by their mean action; noise by its noise. A family passes if the oracle
+beats the robust policy by at least a fifth of what the robust policy gains over noise. Each family
+is then filmed with the first seed's student. What was finished before is not run again.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from dataclasses import dataclass, field
@@ -21,32 +24,86 @@ from typing import Any
 import tyro
 from tyro.conf import Positional
 
-from experiments.studies import PPO, TITLES, Study, StudyOptions, known, method_row, returns, run
+from experiments.studies import (
+    PPO,
+    TITLES,
+    Study,
+    StudyOptions,
+    commands,
+    compare,
+    known,
+    method_row,
+    returns,
+    train,
+)
 from experiments.training_runs import metarl_once
+from metarl.runs.policy_folder import save_policy
+from metarl.training.trained_teacher import teacher_of
+from metarl_envs import load_family
 
 EPISODES = (0, 1, 2, 5)
 LEAST_GAIN = 0.2
 """Of the oracle over the robust policy, as a share of the robust policy's gain over noise."""
-
-
-def study(family: str, student: str, env_steps: int, noise: str = "") -> Study:
-    """A family with the arguments of its student, and steps and noise of the baselines."""
-    learned = f"--env-steps {env_steps} {PPO} --outer.final-rate 0.1 {noise}"
-    baselines = dict.fromkeys(("frame-stack", "robust", "oracle"), learned)
-    methods = {"teacher-student": student, "meta-sgd": META_SGD, **baselines, "random": ""}
-    return Study(family, methods)
-
-
 META_SGD = "--iterations 100 --episodes-per-task 10"
+TOLD_NOTHING = "experiments/told_nothing.py"
+METHODS = ("teacher-student", "meta-sgd", "frame-stack", "robust", "oracle", "random")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A family with the sizes of its trainings."""
+
+    family: str
+    worlds: int = 128
+    teacher: int
+    """Iterations of the teacher; and of the robust policy, a teacher that is told nothing."""
+    imitation: int
+    """Iterations that imitate it."""
+    reinforcement: int = 0
+    """Iterations of the student's PPO."""
+    student: str = ""
+    """Further arguments of the student's training."""
+    frame_stack: str
+    """Arguments of the frame stack's training."""
+
+    @property
+    def study(self) -> Study:
+        """The trainings on the family itself, and all splits but that of training."""
+        student = self._run(self.teacher, self.imitation, self.reinforcement)
+        methods = {
+            "teacher-student": f"{student} {self.student}",
+            "meta-sgd": META_SGD,
+            "frame-stack": f"{self.frame_stack} {PPO} --outer.final-rate 0.1",
+            "random": "",
+        }
+        return Study(self.family, methods)
+
+    @property
+    def robust(self) -> Study:
+        """The training of the robust policy: a student's, of one iteration."""
+        name = self.family.replace("-", "_")
+        return Study(
+            f"{TOLD_NOTHING}:{name}", {"teacher-student": self._run(self.teacher, 1)}
+        )
+
+    def _run(self, teacher: int, imitation: int, reinforcement: int = 0) -> str:
+        iterations = teacher + imitation + reinforcement
+        shares = f"--outer.teacher-share {teacher / iterations:.6g}"
+        if reinforcement:
+            shares += f" --outer.reinforcement-share {reinforcement / iterations:.6g}"
+        return f"--meta-batch-size {self.worlds} --iterations {iterations} {shares}"
+
+
 STUDIES = {
     found.family: found
     for found in (
-        study("puck-slide", "--iterations 300 --outer.teacher-share 0.7", 1_500_000),
-        study(
-            "quadrotor-wind",
-            "--meta-batch-size 64 --iterations 240 --outer.teacher-share 0.75",
-            3_000_000,
-            "--policy.init-std 0.2",
+        Gate(family="puck-slide", teacher=210, imitation=90, frame_stack="--env-steps 1500000"),
+        Gate(
+            family="quadrotor-wind",
+            worlds=64,
+            teacher=180,
+            imitation=60,
+            frame_stack="--env-steps 3000000 --policy.init-std 0.2",
         ),
     )
 }
@@ -68,6 +125,20 @@ class Options(StudyOptions):
     """Families."""
     episodes: int = field(default=5, kw_only=True)
     runs: Path = field(default=Path("runs/robots"), kw_only=True)
+
+
+def told(options: Options, name: str) -> list[Path]:
+    """Policy folders of the oracles and robust policies, which are teachers, written if need be."""
+    folders = []
+    for seed in options.seeds:
+        for method, label in (("oracle", "teacher-student"), ("robust", "told-nothing")):
+            folder = options.runs / f"{name}-{method}-{seed}"
+            if not folder.exists():
+                saved = teacher_of(options.runs / f"{name}-{label}-{seed}")
+                config = dataclasses.replace(saved.config, family=name)
+                save_policy(folder, dataclasses.replace(saved, config=config))
+            folders.append(folder)
+    return folders
 
 
 def gain(found: dict[str, Any], split: str) -> float:
@@ -122,8 +193,8 @@ def page(folder: Path) -> str:
     for name, found in results.items():
         lines += [
             method_row(found, split, method, TITLES[split], EPISODES, ".3g")
-            for split in STUDIES[name].splits
-            for method in STUDIES[name].methods
+            for split in STUDIES[name].study.splits
+            for method in METHODS
         ]
     return "\n".join(lines) + "\n"
 
@@ -144,7 +215,15 @@ def film(options: Options, name: str) -> bool:
 def main(options: Options) -> None:
     """Train what is missing, `jobs` at a time, compare, and film."""
     for name in known(options.names, STUDIES):
-        run(options, name, STUDIES[name], "robots")
+        gate = STUDIES[name]
+        load_family(gate.robust.family)
+        runs = commands(options, name, gate.study)
+        untold = {
+            options.runs / run.name.replace("teacher-student", "told-nothing"): command
+            for run, command in commands(options, name, gate.robust).items()
+        }
+        train(runs | untold, options.jobs)
+        compare(options, name, gate.study, [*runs, *told(options, name)], "robots")
         (options.out / "robots.md").write_text(page(options.out))
         if not film(options, name):
             raise SystemExit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -78,6 +79,58 @@ def test_actions_count_in_half_ranges():
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("width", [0.3, 2.0])
+def test_a_narrow_distance_saturates(width):
+    """Welsch's loss of the whole action, and latents count as before."""
+    trial, wanted = collection()
+    dist, _ = POLICY.scan(expand(PARAMS, 1), trial)
+    squared = (dist.mean - wanted[ACTION])[trial.valid].square().sum(dim=-1)
+    expected = (2 * width**2 * (1 - (-squared / (2 * width**2)).exp())).mean()
+    arguments = (POLICY, expand(PARAMS, 1), trial, wanted)
+    torch.testing.assert_close(distance(*arguments, "actions", width), expected)
+    mean, latents, both = (
+        float(distance(*arguments, targets, width)) for targets in ("actions", "latents", "both")
+    )
+    assert latents == float(distance(*arguments, "latents")) and both == pytest.approx(
+        mean + latents
+    )
+
+
+def test_a_wide_distance_is_the_squared_one():
+    trial, wanted = collection()
+    arguments = (POLICY, expand(PARAMS, 1), trial, wanted, "actions")
+    torch.testing.assert_close(
+        distance(*arguments, 1e3), distance(*arguments), rtol=1e-4, atol=0
+    )
+
+
+@pytest.mark.parametrize(("width", "expected"), [(math.inf, 0.16), (0.3, 0.8)])
+def test_of_two_likely_actions_the_mean_is_neither_and_the_mode_is_one(width, expected):
+    """Right in three fifths of equal histories, left in the others: a squared distance stays."""
+    trial, wanted = collection()
+    first = trial.some_worlds(torch.zeros(5, dtype=torch.long))
+    signs = torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0]).reshape(1, 5, 1, 1)
+    target = {name: value[:, :1].expand(-1, 5, -1, -1) for name, value in wanted.items()}
+    target[ACTION] = (0.8 * signs).expand_as(target[ACTION]).to(target[ACTION])
+    state = replay_of(first, target, 1) | prefixed(ADAM, init_adam(learned(PARAMS)))
+    state, moved = with_collection(state, first, target), PARAMS
+    for step in range(300):
+        moved, state, _ = imitate(
+            POLICY,
+            moved,
+            state,
+            targets="actions",
+            width=max(width, 2.0 * 0.98**step),
+            passes=1,
+            minibatches=1,
+            learning_rate=0.02,
+            max_grad_norm=1.0,
+            generator=Generator().manual_seed(step),
+        )
+    action = POLICY.scan(expand(moved, 1), first)[0].mean[first.valid]
+    torch.testing.assert_close(action, torch.full_like(action, expected), rtol=0, atol=0.05)
+
+
 def test_adam_follows_the_distance_and_draws_from_what_is_there():
     """One collection of three: one pass of one minibatch is a step on that collection."""
     trial, wanted = collection()
@@ -86,7 +139,7 @@ def test_adam_follows_the_distance_and_draws_from_what_is_there():
     at = leaves(learned(PARAMS))
     loss = distance(POLICY, expand(PARAMS | at, 1), trial, wanted, "both")
     gradient = torch.autograd.grad(loss, list(at.values()), materialize_grads=True)
-    settings = {"passes": 1, "minibatches": 1, "learning_rate": 1e-3, "max_grad_norm": 1e6}
+    settings = {"width": math.inf, "passes": 1, "minibatches": 1, "learning_rate": 1e-3, "max_grad_norm": 1e6}
     stream = Generator().manual_seed(0)
     moved, after, metrics = imitate(
         POLICY, PARAMS, state, targets="both", generator=stream, **settings

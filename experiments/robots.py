@@ -82,9 +82,7 @@ class Gate:
     def robust(self) -> Study:
         """The training of the robust policy: a student's, of one iteration."""
         name = self.family.replace("-", "_")
-        return Study(
-            f"{TOLD_NOTHING}:{name}", {"teacher-student": self._run(self.teacher, 1)}
-        )
+        return Study(f"{TOLD_NOTHING}:{name}", {"teacher-student": self._run(self.teacher, 1)})
 
     def _run(self, teacher: int, imitation: int, reinforcement: int = 0) -> str:
         iterations = teacher + imitation + reinforcement

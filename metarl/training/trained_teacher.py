@@ -1,4 +1,4 @@
-"""The teacher of a teacher-student run as a policy of its own, to be measured, filmed and shared."""
+"""The teacher of a teacher-student run as a policy of its own, to be measured and filmed."""
 
 from __future__ import annotations
 

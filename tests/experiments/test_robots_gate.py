@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
+from torch import Generator
 
 pytest.importorskip("stable_baselines3")
-
-from support.runs import teacher_student_run
 
 from experiments import robots
 from experiments.robots import (
@@ -24,7 +24,11 @@ from experiments.robots import (
     told,
 )
 from experiments.studies import commands, known
-from metarl.runs.policy_folder import read_policy
+from metarl.methods.baselines import baseline_recipe
+from metarl.methods.setup import policy_of
+from metarl.outer.teacher_student import TeacherStudent
+from metarl.runs.policy_folder import SavedPolicy, read_policy
+from metarl_envs import load_family
 
 
 def curve(*returns):
@@ -68,9 +72,58 @@ def test_student_and_robust_policy_have_teachers_of_the_same_size():
     gate = Gate(
         family="puck-slide", worlds=8, teacher=7, imitation=3, reinforcement=4, frame_stack=""
     )
-    student, robust = (
-        TrainConfig.parsed(study.methods["teacher-student"]) for study in (gate.study, gate.robust)
-    )
+    student, robust = gate.study, gate.robust
+    assert student.methods["teacher-student"].split() == [
+        *("--meta-batch-size", "8", "--iterations", "14", "--outer.teacher-share", "0.5"),
+        *("--outer.reinforcement-share", "0.285714"),
+    ]
+    assert robust.family == "experiments/told_nothing.py:puck_slide"
+    assert robust.methods["teacher-student"].split() == [
+        *("--meta-batch-size", "8", "--iterations", "8", "--outer.teacher-share", "0.875")
+    ]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_robust_policy_is_of_the_gates_family_and_its_teachers_iterations(name):
+    gate = STUDIES[name]
+    assert load_family(gate.robust.family).name == f"{name}-told-nothing"
+    for study, imitation in ((gate.study, gate.imitation), (gate.robust, 1)):
+        words = study.methods["teacher-student"].split()
+        given = dict(zip(words[::2], words[1::2], strict=True))
+        outer = TeacherStudent(teacher_share=float(given["--outer.teacher-share"]))
+        share = float(given.get("--outer.reinforcement-share", 0))
+        outer = dataclasses.replace(outer, reinforcement_share=share)
+        phases = outer.phases(int(given["--iterations"]), 1)
+        found = {phase.name: phase.iterations for phase in phases}
+        assert (found["teacher"], found["imitation"]) == (gate.teacher, imitation)
+
+
+def test_oracles_and_robust_policies_are_the_teachers_of_runs(tmp_path, monkeypatch):
+    asked = []
+
+    def teacher(run):
+        asked.append(run.name)
+        method = "robust" if "told-nothing" in run.name else "oracle"
+        config = baseline_recipe("puck-slide", method)
+        config = dataclasses.replace(config, family="puck-slide", seed=int(run.name[-1]))
+        policy = policy_of(config)
+        return SavedPolicy(policy, policy.init(Generator().manual_seed(0)), config, {})
+
+    monkeypatch.setattr(robots, "teacher_of", teacher)
+    options = Options(seeds=(0, 3), runs=tmp_path)
+    folders = told(options, "puck-slide")
+    labels = ("teacher-student-0", "told-nothing-0", "teacher-student-3", "told-nothing-3")
+    assert asked == [f"puck-slide-{label}" for label in labels]
+    configs = [read_policy(folder).config for folder in folders]
+    assert [(c.family, c.method, c.seed) for c in configs] == [
+        ("puck-slide", "oracle", 0),
+        ("puck-slide", "robust", 0),
+        ("puck-slide", "oracle", 3),
+        ("puck-slide", "robust", 3),
+    ]
+    assert told(options, "puck-slide") == folders and len(asked) == 4  # kept
+
+
 def test_every_family_is_filmed():
     assert set(FILMS) == set(STUDIES)
 

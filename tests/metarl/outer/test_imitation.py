@@ -99,9 +99,7 @@ def test_a_narrow_distance_saturates(width):
 def test_a_wide_distance_is_the_squared_one():
     trial, wanted = collection()
     arguments = (POLICY, expand(PARAMS, 1), trial, wanted, "actions")
-    torch.testing.assert_close(
-        distance(*arguments, 1e3), distance(*arguments), rtol=1e-4, atol=0
-    )
+    torch.testing.assert_close(distance(*arguments, 1e3), distance(*arguments), rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize(("width", "expected"), [(math.inf, 0.16), (0.3, 0.8)])
@@ -139,7 +137,13 @@ def test_adam_follows_the_distance_and_draws_from_what_is_there():
     at = leaves(learned(PARAMS))
     loss = distance(POLICY, expand(PARAMS | at, 1), trial, wanted, "both")
     gradient = torch.autograd.grad(loss, list(at.values()), materialize_grads=True)
-    settings = {"width": math.inf, "passes": 1, "minibatches": 1, "learning_rate": 1e-3, "max_grad_norm": 1e6}
+    settings = {
+        "width": math.inf,
+        "passes": 1,
+        "minibatches": 1,
+        "learning_rate": 1e-3,
+        "max_grad_norm": 1e6,
+    }
     stream = Generator().manual_seed(0)
     moved, after, metrics = imitate(
         POLICY, PARAMS, state, targets="both", generator=stream, **settings

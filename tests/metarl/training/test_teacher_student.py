@@ -98,6 +98,13 @@ def test_each_phase_moves_what_it_trains(whole):
     assert [line["train/phase"] for line in read_metrics(whole)] == [0, 0, 1, 1, 2, 2]
 
 
+def test_the_students_ppo_lowers_its_noise(whole):
+    """From 0.1 to 0.05 half ranges: after the first of two iterations it has moved half-way."""
+    stds = [load_checkpoint(whole, i)[1].params["log_std"].exp() for i in range(3, 7)]
+    torch.testing.assert_close(torch.stack(stds[:3]), torch.full((3, 2), 0.1))
+    assert (stds[3] <= 0.1 * 0.5**0.5 + 1e-7).all()
+
+
 def test_the_steps_announced_are_those_simulated(whole):
     text = announcement(Beginning(whole, CONFIG, 0))
     assert text.splitlines()[-1] == (

@@ -10,6 +10,7 @@ from torch import Generator
 
 from metarl_envs import BatchEnv, InputError, TaskFamily, Tasks, get_family, mujoco_robot, vary
 from metarl_envs.robots.half_cheetah import HALF_CHEETAH
+from metarl_envs.robots.quadruped import QUADRUPED
 
 XML = """
 <mujoco><compiler angle="radian"/><option timestep="0.005" gravity="0 0 0"/>
@@ -149,3 +150,6 @@ def test_the_position_must_be_observed_itself(robot):
     # Half-cheetah's motors have no target; the observation leaves out x.
     effect = vary.encoder_offset(HALF_CHEETAH, "bthigh", (-0.1, 0.1)).perturbation
     assert (effect.entries, effect.positions) == ((2,), (3,))
+    # The quadruped's angles are observed from home: gyro and gravity, then 12 of them.
+    effect = vary.encoder_offset(QUADRUPED, ["FL_calf", "RR_hip"], (-0.1, 0.1)).perturbation
+    assert (effect.entries, effect.positions) == ((8, 15), (9, 16))

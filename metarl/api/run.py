@@ -13,6 +13,7 @@ from metarl.process import counted
 from metarl.runs.checkpoint import load_policy
 from metarl.runs.metrics_log import read_metrics
 from metarl.runs.run_folder import load_run_config
+from metarl.training.trained_teacher import teacher_of
 
 LAST = 10
 """Iterations at the end of a run whose mean is its result."""
@@ -43,6 +44,18 @@ class Run:
     def policy(self) -> MetaPolicy:
         """The policy of its newest checkpoint, as `metarl.load` gives it."""
         return MetaPolicy(load_policy(self.folder))
+
+    @property
+    def teacher(self) -> MetaPolicy:
+        """The teacher of a teacher-student run: what its student would return if it knew the task.
+
+        Saved to a folder it is evaluated, recorded and compared as an oracle, and teaches again
+        (`metarl train --teacher FOLDER`).
+
+        Raises:
+            InputError: for another method, or a teacher that reads the task through a latent.
+        """
+        return MetaPolicy(teacher_of(self.folder))
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

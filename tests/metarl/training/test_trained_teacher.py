@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 
+import metarl
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
 from metarl.methods.setup import family_of, learner_of
@@ -61,6 +62,8 @@ def test_an_oracle_takes_the_teachers_actions_and_teaches_again(tmp_path):
     read = load_policy(folder)
     found = read.policy.mean(read.params, torch.cat([observations, features], dim=1))
     torch.testing.assert_close(found, expected.mean, rtol=0, atol=0)
+    again = load_policy(metarl.Run(tmp_path / "run", 0).teacher.save(tmp_path / "again"))
+    assert (again.config, again.metadata) == (read.config, read.metadata)
     _, again = with_teacher(folder, config, None)
     weights = without_prefix("teacher.", again.optimizer)
     assert all(torch.equal(weights[name], value) for name, value in params.items())

@@ -76,14 +76,15 @@ REVERSED = TaskFamily(
     source=(
         "Ours, after teleoperation with an unknown mapping: a differential-drive base of the size "
         "of a TurtleBot3 Burger (ROBOTIS) drives to a place that it observes, but has to find out "
-        "its wiring. Three motors in four turn their wheel forward, by a gear of U(0.8, 1.25), the "
-        "others backward, by U(0.95, 1.1), and the two cables may be swapped: eight wirings. The "
-        "wheel's speed is the action / gear. Observed: x, y (m), cosine and sine of the heading, "
+        "its wiring. Each motor turns its wheel forward or backward, by a gear of U(0.8, 1.25), and "
+        "the two cables may be swapped: eight wirings, equally likely. The wheel's speed is the "
+        "action / gear. Observed: x, y (m), cosine and sine of the heading, "
         "speed (m/s), yaw rate (rad/s), and the goal (m); nothing of a wheel. Actions: wheel "
         "speeds, +-6.67 rad/s (0.22 m/s). Start: at rest, within 0.3 m of the origin in x and y, "
         "any heading. Goal: uniform in the disc of radius 0.8 m. reward = -distance to the goal "
         "(m), never terminated, dt 0.1 s, 80 steps. "
-        "Extrapolation: gears of 0.65 to 0.8 or 1.25 to 1.6 forward, 0.65 to 0.95 or 1.1 to 1.6 "
-        "backward, goals 0.8 to 1.1 m away."
+        "Extrapolation: gears of 0.65 to 0.8 or 1.25 to 1.6 either way, goals 0.8 to 1.1 m away. "
+        "The best actions of the eight wirings cancel out: a student that imitates their mean "
+        "never moves, and one that imitates the likeliest (--outer.mode-width 0.5) does."
     ),
 )

@@ -122,6 +122,6 @@ def test_trajectories_do_not_depend_on_simulator_threads():
     assert len(one[:, 0].unique()) == 8
 
 
-def test_a_quarter_of_the_motors_are_reversed():
+def test_half_of_the_motors_are_reversed():
     tasks = FAMILY.sample_tasks(2000, Generator().manual_seed(0), "train")
-    assert (tasks.values["motor_gear"] < 0).double().mean().item() == pytest.approx(0.25, abs=0.02)
+    assert (tasks.values["motor_gear"] < 0).double().mean().item() == pytest.approx(0.5, abs=0.02)

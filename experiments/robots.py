@@ -45,6 +45,7 @@ EPISODES = (0, 1, 2, 5)
 LEAST_GAIN = 0.2
 """Of the oracle over the robust policy, as a share of the robust policy's gain over noise."""
 META_SGD = "--iterations 100 --episodes-per-task 10"
+PROBING = "--outer.reinforcement-rate 5e-4"
 TOLD_NOTHING = "experiments/told_nothing.py"
 METHODS = ("teacher-student", "meta-sgd", "frame-stack", "robust", "oracle", "random")
 
@@ -102,6 +103,22 @@ STUDIES = {
             teacher=180,
             imitation=60,
             frame_stack="--env-steps 3000000 --policy.init-std 0.2",
+        ),
+        Gate(
+            family="base-reversed",
+            worlds=64,
+            teacher=150,
+            imitation=150,
+            student="--policy.init-std 0.2 --outer.mode-width 0.5",
+            frame_stack="--env-steps 1500000",
+        ),
+        Gate(
+            family="arm-reach",
+            teacher=40,
+            imitation=50,
+            reinforcement=300,
+            student=f"--policy.init-std 0.4 {PROBING}",
+            frame_stack="--env-steps 1500000",
         ),
     )
 }

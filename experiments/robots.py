@@ -44,7 +44,7 @@ from metarl_envs import load_family
 EPISODES = (0, 1, 2, 5)
 LEAST_GAIN = 0.2
 """Of the oracle over the robust policy, as a share of the robust policy's gain over noise."""
-META_SGD = "--iterations 100 --episodes-per-task 10"
+META_SGD = "--iterations 100 --episodes-per-task 10 --evaluate-every 0"
 PROBING = "--outer.reinforcement-rate 5e-4"
 TOLD_NOTHING = "experiments/told_nothing.py"
 METHODS = ("teacher-student", "meta-sgd", "frame-stack", "robust", "oracle", "random")
@@ -72,7 +72,7 @@ class Gate:
         """The trainings on the family itself, and all splits but that of training."""
         student = self._run(self.teacher, self.imitation, self.reinforcement)
         methods = {
-            "teacher-student": f"{student} {self.student}",
+            "teacher-student": f"{student} {self.student}".strip(),
             "meta-sgd": META_SGD,
             "frame-stack": f"{self.frame_stack} {PPO} --outer.final-rate 0.1",
             "random": "",
@@ -90,7 +90,8 @@ class Gate:
         shares = f"--outer.teacher-share {teacher / iterations:.6g}"
         if reinforcement:
             shares += f" --outer.reinforcement-share {reinforcement / iterations:.6g}"
-        return f"--meta-batch-size {self.worlds} --iterations {iterations} {shares}"
+        sizes = f"--meta-batch-size {self.worlds} --iterations {iterations}"
+        return f"{sizes} {shares} --evaluate-every 0"
 
 
 STUDIES = {

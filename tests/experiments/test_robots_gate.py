@@ -75,11 +75,12 @@ def test_student_and_robust_policy_have_teachers_of_the_same_size():
     student, robust = gate.study, gate.robust
     assert student.methods["teacher-student"].split() == [
         *("--meta-batch-size", "8", "--iterations", "14", "--outer.teacher-share", "0.5"),
-        *("--outer.reinforcement-share", "0.285714"),
+        *("--outer.reinforcement-share", "0.285714", "--evaluate-every", "0"),
     ]
     assert robust.family == "experiments/told_nothing.py:puck_slide"
     assert robust.methods["teacher-student"].split() == [
-        *("--meta-batch-size", "8", "--iterations", "8", "--outer.teacher-share", "0.875")
+        *("--meta-batch-size", "8", "--iterations", "8", "--outer.teacher-share", "0.875"),
+        *("--evaluate-every", "0"),
     ]
 
 

@@ -114,6 +114,14 @@ STUDIES = {
             frame_stack="--env-steps 1500000",
         ),
         Gate(
+            family="navigate-hidden",
+            teacher=90,
+            imitation=60,
+            reinforcement=200,
+            student=f"--policy.init-std 0.4 {PROBING}",
+            frame_stack="--env-steps 2000000",
+        ),
+        Gate(
             family="arm-reach",
             teacher=40,
             imitation=50,
@@ -124,6 +132,12 @@ STUDIES = {
     )
 }
 FILMS = {
+    "arm-reach": {"two-reaches": "--task target=0.1,-0.1,0.05"},
+    "base-reversed": {
+        "two-drives": "--task goal=-0.5,0.4 motor_gear=1,-1 side=1",
+        "swapped-on-the-way": "--show 1 --task goal=-0.6,0.4 motor_gear=1,1 --switch 2s:side=-1",
+    },
+    "navigate-hidden": {"two-ways": "--task first_door=0.8 second_door=-0.7 current=0.1,-0.1"},
     "puck-slide": {"two-throws": "--task friction=0.1 mark=0.6"},
     "quadrotor-wind": {
         "two-flights": "--task wind=6,0 payload=0.4 motor_strength=0.7,1,1,1",

@@ -129,6 +129,14 @@ STUDIES = {
             student=f"--policy.init-std 0.4 {PROBING}",
             frame_stack="--env-steps 1500000",
         ),
+        Gate(
+            family="quadruped-motor",
+            worlds=64,
+            teacher=500,
+            imitation=120,
+            student="--policy.init-std 0.05",
+            frame_stack="--env-steps 8000000 --policy.init-std 0.2",
+        ),
     )
 }
 FILMS = {
@@ -139,6 +147,10 @@ FILMS = {
     },
     "navigate-hidden": {"two-ways": "--task first_door=0.8 second_door=-0.7 current=0.1,-0.1"},
     "puck-slide": {"two-throws": "--task friction=0.1 mark=0.6"},
+    "quadruped-motor": {
+        "a-hip-dies": "--show 1 --task forward_velocity=0.6 --switch 2.5s:dead_hip=0",
+        "a-weak-leg": "--show 1 --task forward_velocity=0.6 front_left_strength=0.5",
+    },
     "quadrotor-wind": {
         "two-flights": "--task wind=6,0 payload=0.4 motor_strength=0.7,1,1,1",
         "a-gust": "--show 1 --task wind=0,0 --switch 2s:wind=0,7 --switch 3.5s:payload=0.5",

@@ -37,7 +37,6 @@ def told_nothing(name: str) -> ToldNothing:
 arm_encoder = told_nothing("arm-encoder")
 arm_reach = told_nothing("arm-reach")
 base_reversed = told_nothing("base-reversed")
-car_grip = told_nothing("car-grip")
 navigate_hidden = told_nothing("navigate-hidden")
 puck_slide = told_nothing("puck-slide")
 quadrotor_wind = told_nothing("quadrotor-wind")

@@ -29,7 +29,7 @@ EXPECTED = {
     "half-cheetah-crippled", "half-cheetah-reversed", "half-cheetah-payload-velocity",
     "ant-direction", "ant-velocity", "ant-goal", "ant-crippled",
     "hopper-dynamics", "walker2d-dynamics",
-    "puck-slide", "arm-reach", "arm-encoder", "base-reversed", "car-grip", "navigate-hidden",
+    "puck-slide", "arm-reach", "arm-encoder", "base-reversed", "navigate-hidden",
     "quadrotor-wind", "quadruped-load", "quadruped-motor",
 }  # fmt: skip
 every_family = pytest.mark.parametrize("family", ALL, ids=ALL_IDS)

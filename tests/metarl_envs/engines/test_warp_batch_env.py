@@ -21,7 +21,6 @@ FAMILIES = [
     "arm-reach",
     "arm-encoder",
     "base-reversed",
-    "car-grip",
     "navigate-hidden",
     "quadruped-load",
     "quadruped-motor",

@@ -11,7 +11,7 @@ import torch
 from support.small_models import robot_of
 from torch import Generator
 
-from metarl_envs import FAMILIES, BatchEnv, TaskFamily, get_family, vary
+from metarl_envs import FAMILIES, BatchEnv, TaskFamily, get_family, mujoco_robot, vary
 from metarl_envs.rendering.hidden import Nominal
 
 LEG = """<mujoco><compiler autolimits="true"/><option density="1.2"/><worldbody>
@@ -104,10 +104,22 @@ def test_an_actuator_moves_its_link_up_to_the_next_one_that_is_driven(leg):
     assert moved == {"hip": {"thigh"}, "knee": {"shank", "foot"}, "blow": {"fan"}}
 
 
-def test_both_wheels_of_a_tendon_are_moved_by_it():
-    found = nominal(get_family("car-grip").robot)
-    throttle = {found.model.body(found.model.geom_bodyid[g]).name for g in found.parts[1]}
-    assert throttle == {"rear_left", "rear_right"}
+AXLE = """
+<mujoco><worldbody><body name="car"><freejoint/><geom size="0.2"/>
+  <body name="left" pos="0 0.3 0"><joint name="left" axis="0 1 0"/><geom size="0.1"/></body>
+  <body name="right" pos="0 -0.3 0"><joint name="right" axis="0 1 0"/><geom size="0.1"/></body>
+</body></worldbody>
+<tendon><fixed name="axle"><joint joint="left" coef="0.5"/><joint joint="right" coef="0.5"/></fixed>
+</tendon>
+<actuator><velocity name="throttle" tendon="axle" kv="1" ctrlrange="-9 9"/></actuator></mujoco>
+"""
+
+
+def test_both_wheels_of_a_tendon_are_moved_by_it(tmp_path):
+    (tmp_path / "axle.xml").write_text(AXLE)
+    found = nominal(mujoco_robot(tmp_path / "axle.xml", frame_skip=2, reset=0.0))
+    throttle = {found.model.body(found.model.geom_bodyid[g]).name for g in found.parts[0]}
+    assert throttle == {"left", "right"}
 
 
 @pytest.mark.parametrize(

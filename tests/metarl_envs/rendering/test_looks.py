@@ -270,7 +270,6 @@ def test_gymnasiums_pictures_show_it_too():
         ("quadruped-motor", {"dead_hip": 1, "front_left_strength": 0.5, "floor_friction": 0.5}),
         ("quadrotor-wind", {"wind": (3.0, 4.0), "payload": 0.3}),
         ("arm-encoder", {"encoder_offset": 0.1}),
-        ("car-grip", {"payload": 1.0, "tyre_friction": 0.3}),
     ],
 )
 def test_what_is_drawn_leaves_the_simulation_bit_for_bit(name, task):

@@ -74,12 +74,12 @@ def teacher_student(config: TrainConfig) -> TrainConfig:
     and a given teacher half-cheetah-direction returned 436 in first episodes, with 0.5 it was 426
     (seed 0).
 
-    Where only probing finds out, imitate briefly and leave the student's PPO wide noise, which falls
-    (`--policy.init-std 0.4 --outer.reinforcement-rate 5e-4`): on arm-reach, seed 0, 100 held-out
-    tasks, first and second episodes returned -30 and -29 after 40 iterations of the teacher, 50 of
-    imitation and 300 of PPO; with 90 of PPO and noise that stays, -111 and -132, although in
-    training, with its noise, that student returned -41 and -30. A teacher returns -11 there, one
-    told nothing -123.
+    Where only probing finds out, imitate briefly and leave the student's PPO wide noise, which
+    falls (`--policy.init-std 0.4 --outer.reinforcement-rate 5e-4`): on arm-reach, seed 0, 100
+    held-out tasks, first and second episodes returned -30 and -29 after 40 iterations of the
+    teacher, 50 of imitation and 300 of PPO; with 90 of PPO and noise that stays, -111 and -132,
+    although in training, with its noise, that student returned -41 and -30. A teacher returns -11
+    there, one told nothing -123.
 
     Where the likely actions cancel out, imitate the likeliest (`--outer.mode-width 0.5`): on
     base-reversed, whose eight wirings ask for opposite actions, a student of their mean stays where

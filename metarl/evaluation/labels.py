@@ -20,8 +20,9 @@ UNIT_SUFFIXES = {
     "_s": "s",
     "_w": "W",
 }
-LONG_VECTOR = 3
-"""Parameters of this length or longer are shown by the range of their entries."""
+LONG_VECTOR = 4
+"""Parameters of this length or longer are shown by the range of their entries; a point in space is
+not one."""
 
 
 def quantity_label(name: str) -> tuple[str, str]:

@@ -71,4 +71,4 @@ def test_tasks_are_written_as_they_are_typed_with_units():
     hopper = get_family("hopper-dynamics")
     assert task_text(hopper, hopper.nominal_tasks(), 0, ["mass_scale"]) == "mass_scale[4] = 1 ... 1"
     text = task_text(hopper, hopper.nominal_tasks(), 0)
-    assert text.startswith("mass_scale[4] = 1 ... 1, damping_scale[3] = 1 ... 1")
+    assert text.startswith("mass_scale[4] = 1 ... 1, damping_scale = (1, 1, 1)")

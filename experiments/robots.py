@@ -130,12 +130,12 @@ STUDIES = {
             frame_stack="--env-steps 1500000",
         ),
         Gate(
-            family="quadruped-motor",
+            family="quadruped-load",
             worlds=64,
-            teacher=500,
-            imitation=120,
+            teacher=400,
+            imitation=100,
             student="--policy.init-std 0.05",
-            frame_stack="--env-steps 8000000 --policy.init-std 0.2",
+            frame_stack="--env-steps 6400000 --policy.init-std 0.2",
         ),
     )
 }
@@ -147,9 +147,9 @@ FILMS = {
     },
     "navigate-hidden": {"two-ways": "--task first_door=0.8 second_door=-0.7 current=0.1,-0.1"},
     "puck-slide": {"two-throws": "--task friction=0.1 mark=0.6"},
-    "quadruped-motor": {
-        "a-hip-dies": "--show 1 --task forward_velocity=0.6 --switch 2.5s:dead_hip=0",
-        "a-weak-leg": "--show 1 --task forward_velocity=0.6 front_left_strength=0.5",
+    "quadruped-load": {
+        "two-walks": "--task compass_error=1 payload=4 load_x=-0.1",
+        "a-load": "--show 1 --task payload=0 compass_error=-1 --switch 2.5s:payload=5",
     },
     "quadrotor-wind": {
         "two-flights": "--task wind=6,0 payload=0.4 motor_strength=0.7,1,1,1",

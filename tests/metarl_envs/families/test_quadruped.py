@@ -18,43 +18,39 @@ def row(*values: float) -> torch.Tensor:
     return torch.tensor([values], dtype=torch.float64)
 
 
-def transition(quaternion, velocity, turning, moved=0.0, height=0.28, **command) -> Transition:
+def transition(quaternion, velocity, turning, moved=0.0, height=0.28, y=0.0, speed=0.0):
     """One robot: attitude, velocity in the world, turning in its own frame, targets moved alike."""
-    command = {"forward_velocity": 0.0, "yaw_rate": 0.0, **command}
     after = {
-        "qpos": row(0.3, -0.2, height, *quaternion, *([0.0] * 12)),
+        "qpos": row(0.3, y, height, *quaternion, *([0.0] * 12)),
         "qvel": row(*velocity, *turning, *([0.0] * 12)),
     }
-    task = {name: torch.tensor([value], dtype=torch.float64) for name, value in command.items()}
+    task = {"forward_velocity": torch.tensor([speed], dtype=torch.float64)}
     return Transition({"ctrl": row(*[0.1] * 12)}, after, row(*[0.1 + moved] * 12), 0.02, task)
 
 
 LEVEL = (1.0, 0.0, 0.0, 0.0)
 LEFT = (math.cos(math.pi / 4), 0.0, 0.0, math.sin(math.pi / 4))  # turned by 90 degrees
 NOSE_DOWN = (math.cos(math.pi / 60), 0.0, math.sin(math.pi / 60), 0.0)  # by 6 degrees
-PERFECT = 1.25
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
-        (transition(LEVEL, (0.5, 0, 0), (0, 0, 0.2), forward_velocity=0.5, yaw_rate=0.2), PERFECT),
-        # 0.3 m/s too slow and 0.4 m/s sideways, 0.5 m/s in all; 0.25 rad/s too fast to the left.
+        (transition(LEVEL, (0.5, 0, 0), (0, 0, 0.2), speed=0.5), 1.0),
+        # Seen from the line: 0.4 m/s backwards along it, 0.9 m/s too slow; its own velocity is not.
         (
-            transition(LEFT, (-0.4, 0.2, 0), (0, 0, 0.35), forward_velocity=0.5, yaw_rate=0.1),
-            (math.exp(-0.5 / 0.25) + math.exp(-0.5 / 0.1)) / 2 + 0.25 * math.exp(-0.25 / 0.5),
-        ),
-        (transition(LEVEL, (0, 0, 0.2), (0, 0, 0)), PERFECT * math.exp(-0.5 * 0.2**2)),
-        (transition(LEVEL, (0, 0, 0), (0.3, -0.4, 0)), PERFECT * math.exp(-0.05 * 0.5**2)),
-        (
-            transition(NOSE_DOWN, (0, 0, 0), (0, 0, 0)),
-            PERFECT * math.exp(-5 * math.sin(math.pi / 30) ** 2),
+            transition(LEFT, (-0.4, 0.2, 0), (0, 0, 0.35), speed=0.5),
+            (math.exp(-0.9 / 0.25) + math.exp(-0.9 / 0.1)) / 2,
         ),
         (
-            transition(LEVEL, (0, 0, 0), (0, 0, 0), moved=0.5),
-            PERFECT * math.exp(-0.1 * 12 * 0.5**2),
+            transition(LEVEL, (0.2, 0, 0), (0, 0, 0), y=-0.15, speed=0.2),
+            (math.exp(-0.15 / 0.3) + math.exp(-0.15 / 0.1)) / 2,
         ),
+        (transition(LEVEL, (0, 0, 0.2), (0, 0, 0)), math.exp(-0.5 * 0.2**2)),
+        (transition(LEVEL, (0, 0, 0), (0.3, -0.4, 0)), math.exp(-0.05 * 0.5**2)),
+        (transition(NOSE_DOWN, (0, 0, 0), (0, 0, 0)), math.exp(-5 * math.sin(math.pi / 30) ** 2)),
+        (transition(LEVEL, (0, 0, 0), (0, 0, 0), moved=0.5), math.exp(-0.1 * 12 * 0.5**2)),
     ],
 )
 def test_reward(name, state, expected):
@@ -74,11 +70,11 @@ def test_an_episode_ends_with_a_fall(degrees, height, ends):
             assert bool(get_family(name).termination(state).item()) == ends
 
 
-def test_the_quantity_is_the_error_of_the_velocity_in_metres_per_second():
+def test_the_quantity_is_the_distance_from_the_line_in_metres():
     family = get_family("quadruped-load")
-    state = transition(LEFT, (-0.4, 0.2, 0), (0, 0, 0), forward_velocity=0.5)
-    assert family.quantity == "velocity_error_m_per_s"
-    assert family.robot.quantities[family.quantity](state).item() == pytest.approx(0.5)
+    state = transition(LEFT, (-0.4, 0.2, 0), (0, 0, 0), y=-0.3)
+    assert family.quantity == "distance_to_line_m"
+    assert family.robot.quantities[family.quantity](state).item() == pytest.approx(0.3)
     forward = family.robot.quantities["forward_velocity_m_per_s"](state).item()
     assert forward == pytest.approx(0.2)
 
@@ -130,21 +126,39 @@ def test_the_first_observation_tells_the_command_and_nothing_that_is_hidden(name
     env.set_tasks(tasks)
     start = env.draw_start(1, Generator().manual_seed(1))
     first = env.start(type(start).concatenate([start] * len(tasks)))
-    assert first.shape == (24, 32) and family.observation_size == 32
-    assert torch.equal(first[:, :30], first[:1, :30].expand(24, -1))
-    assert torch.equal(first[:, 30], tasks.values["forward_velocity"])
-    assert torch.equal(first[:, 31], tasks.values["yaw_rate"])
+    assert first.shape == (24, 33) and family.observation_size == 33
+    assert torch.equal(first[:, :31], first[:1, :31].expand(24, -1))
+    assert torch.equal(first[:, 32], tasks.values["forward_velocity"])
+    off = first[:, 31] - tasks.values["compass_error"]
+    torch.testing.assert_close(off, off[:1].expand(24))
 
 
-def test_the_observation_is_gyro_gravity_angles_from_home_and_speeds():
+def test_the_observation_is_gyro_gravity_angles_from_home_speeds_offset_and_heading():
     robot = get_family("quadruped-load").robot
     angles = torch.tensor(robot.load_model().key(0).qpos[7:]) + 0.1
     qpos = torch.cat([row(5.0, 6.0, 0.3, *NOSE_DOWN), angles[None]], dim=1)
     qvel = torch.cat([row(7.0, 8.0, 9.0, 0.1, 0.2, 0.3), row(*range(12))], dim=1)
     lean = math.pi / 30
     expected = [0.1, 0.2, 0.3, math.sin(lean), 0.0, -math.cos(lean), *[0.1] * 12, *range(12)]
+    expected += [6.0, 0.0]
     observed = robot.observation({"qpos": qpos, "qvel": qvel})
     assert observed[0].tolist() == pytest.approx(expected, abs=1e-12)
+    turned = robot.observation(
+        {"qpos": torch.cat([row(0, 0, 0.3, *LEFT), angles[None]], dim=1), "qvel": qvel}
+    )
+    assert turned[0, 31].item() == pytest.approx(math.pi / 2)
+
+
+def test_starts_are_near_the_line_and_its_direction():
+    family = get_family("quadruped-load")
+    start = BatchEnv(family, 1, 1).draw_start(2000, Generator().manual_seed(0))
+    offset = start.qpos[:, 1]
+    heading = 2 * torch.atan2(start.qpos[:, 6], start.qpos[:, 3])
+    for found, most in ((offset, 0.2), (heading, 0.7)):
+        assert 0.98 * most < found.abs().max() <= most
+        assert abs(found.mean()) < 0.05 * most
+    assert abs(torch.corrcoef(torch.stack([offset, heading]))[0, 1]) < 0.1
+    torch.testing.assert_close(start.qpos[:, 3:7].norm(dim=1), torch.ones(2000).double())
 
 
 def test_it_stands_for_a_whole_episode_under_every_load_when_nothing_moves_its_targets():

@@ -145,7 +145,7 @@ FILMS = {
         "two-drives": "--task goal=-0.5,0.4 motor_gear=1,-1 side=1",
         "swapped-on-the-way": "--show 1 --task goal=-0.6,0.4 motor_gear=1,1 --switch 2s:side=-1",
     },
-    "navigate-hidden": {"two-ways": "--task first_door=0.8 second_door=-0.7 current=0.1,-0.1"},
+    "navigate-hidden": {"two-ways": "--task first_door=-0.8 second_door=0.8 current=0.1,-0.1"},
     "puck-slide": {"two-throws": "--task friction=0.1 mark=0.6"},
     "quadruped-load": {
         "two-walks": "--task compass_error=1 payload=4 load_x=-0.1",

@@ -85,10 +85,10 @@ def teacher_student(config: TrainConfig) -> TrainConfig:
     base-reversed, whose eight wirings ask for opposite actions, a student of their mean stays where
     it is (-44), one of the likeliest returns -26 and -19; a teacher -15 (seed 0).
 
-    Where a keyframe holds the robot at its start, the teacher begins there with little noise: on
-    `quadruped-load` it returned 133 in training after 95 of 460 iterations (64 worlds, seed 0), and
-    20 with `--outer.teacher-output 1`, 19 with `--outer.teacher-std 1`: such robots fall at once.
-    That was with velocity errors counted by 0.25 m/s alone.
+    Where a keyframe holds the robot at its start, the teacher begins there with little noise: with
+    the robot of `quadruped-load`, which followed velocities then, it returned 133 in training after
+    95 of 460 iterations (64 worlds, seed 0), and 20 with `--outer.teacher-output 1`, 19 with
+    `--outer.teacher-std 1`: such robots fall at once.
     """
     base = in_episode(config)
     policy = dataclasses.replace(base.policy, init_std=0.1, memory_size=128)

@@ -96,10 +96,14 @@ def init_training(
 
 
 def drawn_batch(
-    policy: ContextPolicy, replay: Params, settings: SacSettings, generator: Generator
+    policy: ContextPolicy,
+    replay: Params,
+    places: Tensor,
+    settings: SacSettings,
+    generator: Generator,
 ) -> Batch:
-    """Random trials and transitions of the replay."""
-    trials = drawn_trials(replay, settings.tasks_per_step, generator)
+    """Random trials and transitions of the replay, from its places with any (`filled`)."""
+    trials = drawn_trials(replay, places, settings.tasks_per_step, generator)
     (G, L), B = trials.rewards.shape, settings.transitions_per_task
     device = generator.device
     return Batch(

@@ -56,9 +56,9 @@ def imitate(
     """
     adam, moving = without_prefix(ADAM, training), learned(params)
     filled, worlds = num_replayed(training)
-    errors, norms = [], []
+    errors, norms, device = [], [], next(iter(moving.values())).device
     for _ in range(passes):
-        drawn = torch.randperm(filled, generator=generator)[:worlds]
+        drawn = torch.randperm(filled, generator=generator)[:worlds].to(device)
         for which in drawn.chunk(minibatches):
             trial, wanted = replayed(training, which)
             at = leaves(moving)

@@ -54,7 +54,7 @@ from metarl.policies.context import OFFSET, ContextPolicy
 from metarl.policies.normaliser import Statistics
 from metarl.policies.params import Params, to
 from metarl.rollouts.collect import Collector, stream_on
-from metarl.rollouts.replay import Transitions, empty, transitions_of, with_trials
+from metarl.rollouts.replay import Transitions, empty, filled, transitions_of, with_trials
 from metarl.rollouts.trials import TrialExperience, collect_trial
 from metarl_envs import InputError, Tasks
 from metarl_envs.inputs.numbers import Count
@@ -136,9 +136,9 @@ class PearlLearner(Learner[TrialExperience]):
         replay = with_trials(without_prefix(REPLAY, training), new)
         rng, discount = stream_on(device, state.generators.order), self._parts.inner.discount
         rewards = reward_statistics(training, new)
-        logged: list[Tensor] = []
+        places, logged = filled(replay), list[Tensor]()  # asked once: no step waits for it
         for _ in range(settings.steps):
-            batch = drawn_batch(self._policy, replay, settings, rng)
+            batch = drawn_batch(self._policy, replay, places, settings, rng)
             params, training, losses = sac_step(
                 self._policy, params, training, batch, rewards, settings, discount
             )

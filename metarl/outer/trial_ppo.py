@@ -19,7 +19,7 @@ from metarl.outer.critic import Critic, learned_of, scale_of, with_returns
 from metarl.policies.base import Policy
 from metarl.policies.gaussian import Gaussian, entropy, kl_divergence, log_prob
 from metarl.policies.params import Params, expand, flatten, learned
-from metarl.rollouts.trials import Trial, as_steps, trial_advantages
+from metarl.rollouts.trials import Trial, as_steps, trial_advantages, valid_steps
 from metarl_envs.inputs.numbers import Count, NotNegative, Positive, Range
 from metarl_envs.inputs.plain import PlainFields
 
@@ -124,11 +124,14 @@ def ppo_update(
             across_episodes=settings.across_episodes,
         )
         returns = advantages + mean + std * values
-        explained = 1 - advantages[trial.valid].var() / returns[trial.valid].var().clamp(min=1e-12)
-        critic = with_returns(critic, returns[trial.valid])
+        chosen = valid_steps(trial.valid)
+        valid_advantages, valid_returns = (x.flatten()[chosen] for x in (advantages, returns))
+        explained = 1 - valid_advantages.var() / valid_returns.var().clamp(min=1e-12)
+        critic = with_returns(critic, valid_returns)
         mean, std = scale_of(critic)
         targets = (returns - mean) / std
-        advantages = _standardised(advantages, trial.valid)
+        # Mean 0 and deviation 1 over all valid steps.
+        advantages = (advantages - valid_advantages.mean()) / (valid_advantages.std() + 1e-8)
     data, others = trial, (advantages, targets)
     if summaries is None:
         data, others = as_steps(trial, *others)
@@ -146,8 +149,8 @@ def ppo_update(
         return -gain, _mean((values - target).square(), part.valid)
 
     moving, fitted, norms, errors = learned(params), learned_of(critic), [], []
-    for which in shuffled(data.valid.shape[1], settings.minibatches, settings.epochs, generator):
-        which = which.to(data.valid.device)
+    parts, device = (settings.minibatches, settings.epochs), data.valid.device
+    for which in shuffled(data.valid.shape[1], *parts, generator, device):
         policy_leaves, critic_leaves = leaves(moving), leaves(fitted)
         policy_loss, value_loss = losses(params | policy_leaves, critic | critic_leaves, which)
         if policy_moves:
@@ -186,13 +189,15 @@ def paced(progress: float, final_rate: float) -> float:
     return final_rate + (1 - final_rate) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
-def shuffled(count: int, parts: int, epochs: int, generator: Generator) -> list[Tensor]:
-    """Indices of `count` things in `parts` random parts, anew in each epoch."""
-    chunks = []
-    for _ in range(epochs):
-        order = torch.randperm(count, generator=generator, device=generator.device)
-        chunks += order.chunk(min(parts, count))
-    return chunks
+def shuffled(
+    count: int, parts: int, epochs: int, generator: Generator, device: torch.device
+) -> list[Tensor]:
+    """Indices of `count` things in `parts` random parts, anew in each epoch, on a device."""
+    orders = [
+        torch.randperm(count, generator=generator, device=generator.device) for _ in range(epochs)
+    ]
+    on_device = torch.stack(orders).to(device)  # one copy, before the first of many steps
+    return [chunk for order in on_device for chunk in order.chunk(min(parts, count))]
 
 
 def leaves(params: Mapping[str, Tensor]) -> Params:
@@ -222,9 +227,3 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Params:
 def _mean(values: Tensor, valid: Tensor) -> Tensor:
     """Mean over valid steps: ()."""
     return torch.where(valid, values, 0.0).sum() / valid.sum()
-
-
-def _standardised(advantages: Tensor, valid: Tensor) -> Tensor:
-    """Advantages with mean 0 and deviation 1 over all valid steps."""
-    chosen = advantages[valid]
-    return (advantages - chosen.mean()) / (chosen.std() + 1e-8)

@@ -53,7 +53,7 @@ from metarl.policies.normaliser import CLIP_OBSERVATIONS
 from metarl.policies.params import Params, expand, layers, learned, to
 from metarl.policies.params import head as head_names
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.trials import Trial, TrialExperience
+from metarl.rollouts.trials import Trial, TrialExperience, valid_steps
 from metarl_envs import InputError, Tasks
 from metarl_envs.inputs.numbers import Count, NotNegative, Positive, Share
 
@@ -279,8 +279,10 @@ def scales_of(trial: Trial) -> Scales:
     """Scales over all valid steps."""
     changes = next_observations(trial) - trial.observations
 
+    steps = valid_steps(trial.valid)
+
     def scale(values: Tensor) -> tuple[Tensor, Tensor]:
-        chosen = values[trial.valid]
+        chosen = values.flatten(0, 2)[steps]
         return chosen.mean(0), chosen.std(0, unbiased=False).clamp(min=1e-6)
 
     return Scales(scale(trial.observations), scale(changes), scale(trial.rewards))

@@ -170,16 +170,30 @@ def trial_advantages(
         across_episodes: the step after an episode's last one is the next episode's first, so that
             finding out early pays later (RL^2); False: every episode for itself.
     """
-    following, after = torch.zeros_like(values[..., 0]), torch.zeros_like(values[..., 0])
-    advantages = torch.zeros_like(values)
-    for t in reversed(range(values.shape[-1])):
-        goes_on = torch.ones_like(following) if across_episodes else (~ended[..., t]).to(following)
-        delta = rewards[..., t] + discount * goes_on * following - values[..., t]
-        estimate = delta + discount * gae_lambda * goes_on * after
-        after = torch.where(valid[..., t], estimate, after)
-        following = torch.where(valid[..., t], values[..., t], following)
-        advantages[..., t] = torch.where(valid[..., t], estimate, 0.0)
-    return advantages
+    L = values.shape[-1]
+    steps = torch.arange(L, device=valid.device)
+    at_or_after = torch.where(valid, steps, L).flip(-1).cummin(-1).values.flip(-1)
+    none = torch.full_like(at_or_after[..., :1], L)
+    following = torch.cat([values, torch.zeros_like(values[..., :1])], dim=-1).gather(
+        -1, torch.cat([at_or_after[..., 1:], none], dim=-1)
+    )
+    goes_on = torch.ones_like(values) if across_episodes else (~ended).to(values)
+    deltas = torch.where(valid, rewards + discount * goes_on * following - values, 0.0)
+    shares = torch.where(valid, discount * gae_lambda * goes_on, 1.0)  # of the estimate after it
+    # The loop over time has two operations: on a GPU, where each is a launch, it is most of all.
+    after, found = torch.zeros_like(values[..., 0]), []
+    for delta, share in zip(deltas.flip(-1).unbind(-1), shares.flip(-1).unbind(-1), strict=True):
+        after = delta + share * after
+        found.append(after)
+    return torch.where(valid, torch.stack(found[::-1], dim=-1), 0.0)
+
+
+def valid_steps(valid: Tensor) -> Tensor:
+    """Places of the valid steps among all, (S,), in order: (1, N, L) -> (S,).
+
+    Waits for the device, once; a mask as an index does so each time.
+    """
+    return valid.flatten().nonzero().squeeze(1)
 
 
 def as_steps(trial: Trial, *others: Tensor) -> tuple[Trial, tuple[Tensor, ...]]:
@@ -192,13 +206,14 @@ def as_steps(trial: Trial, *others: Tensor) -> tuple[Trial, tuple[Tensor, ...]]:
     Returns:
         The same with axes (1, S, 1, ...) for S valid steps, in order.
     """
-    L, valid = trial.valid.shape[2], trial.valid.flatten()
+    chosen = valid_steps(trial.valid)
+    worlds = chosen // trial.valid.shape[2]
 
     def each(value: Tensor) -> Tensor:
-        return value.repeat_interleave(L, dim=1)[:, valid]
+        return value[:, worlds]
 
     def split(value: Tensor) -> Tensor:
-        return value.flatten(1, 2)[:, valid].unsqueeze(2)
+        return value.flatten(1, 2)[:, chosen].unsqueeze(2)
 
     names = ("observations", "actions", "log_probs", "rewards", "terminated", "truncated", "valid")
     steps = replace(

@@ -49,6 +49,10 @@ class Start:
         columns = zip(*((p.qpos, p.qvel, p.noise_seeds) for p in parts), strict=True)
         return Start(*(torch.cat(column) for column in columns))
 
+    def of(self, episodes: Tensor) -> Start:
+        """Those of some episodes, by their numbers."""
+        return Start(self.qpos[episodes], self.qvel[episodes], self.noise_seeds[episodes])
+
     def replaced(self, mask: Tensor, start: Start) -> Start:
         """The same with the rows of `mask` (N,) taken from another one of N episodes."""
         rows = mask[:, None]

@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl_envs import Tasks
+from metarl_envs.batch_env import Start
 
 
 class EnvStep(Protocol):
@@ -60,6 +61,17 @@ class TaskEnv(Protocol):
 
     def reset(self, generator: Generator) -> Tensor:
         """Start an episode in every world: its first observations, (N, O)."""
+        ...
+
+    # `reset` in two parts, for a process that shares a meta-batch with others: it draws the start
+    # of every episode, and takes its own.
+
+    def draw_start(self, num_worlds: int, generator: Generator) -> Start:
+        """Starting states for so many episodes."""
+        ...
+
+    def start(self, start: Start) -> Tensor:
+        """Start the N episodes: first observations, (N, O)."""
         ...
 
     def step(self, actions: Tensor, mask: Tensor | None = None) -> EnvStep:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.rank_trainings import FAMILY, config_of, train_all
 from support.ranks import Ranks, in_ranks
+from support.tiny_runs import assert_same_state
 
+from experiments.many_ranks import config_of, train_all
 from metarl.cli import main
 from metarl.methods.meta import METHODS
 from metarl.runs.checkpoint import load_checkpoint
 
-SIZES = (1, 2, 4)
+SIZES, FAMILY = (1, 2, 4), "navigation"
 WORDS = ["--meta-batch-size", "4", "--episodes-per-task", "2", "--horizon", "5"]
 WORDS += ["--sim-threads", "1", "--device", "cpu", "--policy.hidden-sizes", "4"]
 WORDS += ["--checkpoint-every", "1", "--evaluate-every", "0", "--quiet"]
@@ -134,3 +139,47 @@ def test_a_lost_process_ends_the_others_with_one_line(number, lost, waited, tmp_
     ]
     # The loss is at most the iterations since the last checkpoint, which here is every iteration.
     assert iterations_of(run) - load_checkpoint(run)[1].iteration <= 1
+
+
+def test_a_launch_that_starts_again_goes_on_with_its_own_run_alone(tmp_path, monkeypatch, capsys):
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    words = ["--method", "promp", "--iterations", "3"]
+    for folder in (run, whole):
+        assert train_in(folder, *words) == 0
+    for later in ("000002", "000003"):
+        shutil.rmtree(run / "checkpoints" / later)
+    capsys.readouterr()
+    assert train_in(run, *words) == 1  # the first start
+    assert "already holds a run" in capsys.readouterr().err
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert train_in(run, *words, "--seed", "1") == 1  # another training
+    assert "already holds a run" in capsys.readouterr().err
+    assert train_in(run, *words) == 0
+    assert_same_state(load_checkpoint(run)[1], load_checkpoint(whole)[1])
+    assert iterations_of(run) == 3
+    assert len(json.loads((run / "config.json").read_text())["commands"]) == 2
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_run_again_where_it_was(tmp_path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    train = ["metarl", "train", FAMILY, *WORDS, "--method", "promp", "--iterations", "30"]
+    run = tmp_path / "run"
+    words = [sys.executable, *launch, "--max-restarts", "1", "-m", "--", *train, "--run", str(run)]
+    torchrun = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    while iterations_of(run) < 3:
+        time.sleep(0.02)
+    children = Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split()
+    (second,) = [
+        int(pid) for pid in children if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes()
+    ]
+    os.kill(second, signal.SIGKILL)
+    _, printed = torchrun.communicate()
+    assert torchrun.returncode == 0, printed
+    assert printed.count("metarl: error: another of the 2 processes has ended") == 1
+    log = (run / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in log] == [*range(1, 31)]
+    whole = tmp_path / "whole"
+    assert main([*train[1:], "--run", str(whole)]) == 0
+    found, expected = (load_checkpoint(folder)[1].params for folder in (run, whole))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

@@ -33,8 +33,7 @@ from metarl_envs import InputError
 TIMEOUT = "METARL_TIMEOUT_S"
 """Environment variable: seconds that a process waits for the others before it gives them up."""
 DEFAULT_TIMEOUT_S = 600.0
-LOST = "metarl/lost"
-"""Counter of the processes that have lost another one; the first of them tells so."""
+LOST = "another process is lost"
 
 
 def join() -> None:
@@ -172,6 +171,14 @@ def any_rank(flag: bool) -> bool:
     return bool(sum_over_ranks(torch.tensor(int(flag))))
 
 
+def first_to_say(text: str) -> bool:
+    """True in the first of the processes that wants to print a text; in all that have not met."""
+    try:
+        return dist.distributed_c10d._get_default_store().add(text, 1) == 1
+    except (RuntimeError, ValueError):  # ValueError: they have not met
+        return True
+
+
 def from_first(content: bytes) -> bytes:
     """The first process's bytes, in every process; the others' are ignored."""
     if world_size() == 1:
@@ -246,16 +253,7 @@ def _answered() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not _first_to_tell():
+        if not first_to_say(LOST):
             raise LostProcessError("") from error
         late = "imed out" in str(error) or "imeout" in str(error)
         raise LostProcessError.of(launched_processes(), timeout_s() if late else None) from error
-
-
-def _first_to_tell() -> bool:
-    """True in one of the processes that go on, or in all if they cannot agree on one."""
-    try:
-        store = dist.distributed_c10d._get_default_store()
-        return store.add(LOST, 1) == 1
-    except (RuntimeError, ValueError):  # ValueError: before the processes have met
-        return True

@@ -176,6 +176,10 @@ class BatchEnv:
         """
         return self.start(self.draw_start(self.num_worlds, generator), mask)
 
+    def reset_part(self, generator: Generator, total: int, worlds: Tensor) -> Tensor:
+        """Start new episodes as rows `worlds` (N,) of a batch of `total` would; (N, O)."""
+        return self.start(self.draw_start(total, generator).of(worlds))
+
     def draw_start(self, num_worlds: int, generator: Generator) -> Start:
         """Starting states for `num_worlds` episodes."""
         num_worlds = whole("num_worlds", num_worlds, least=1)

@@ -64,26 +64,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         word = "interrupted" if code == ExitCode.INTERRUPTED else "error"
-        if message and told_here(error):
+        if message and _said_here(error, message):
             print(f"metarl: {word}: {message}", file=sys.stderr)
         return code
 
 
 def _parsed(arguments: list[str]) -> Command:
-    """The command; of the processes of a launch, the first alone prints help and errors.
+    """The command; of the processes of a launch, the first alone prints help and errors."""
+    if launched_rank() == 0:
+        return _allowed(arguments)
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        try:
+            return _allowed(arguments)
+        except Exception as error:
+            raise SystemExit(explain(error)[0]) from None
+
+
+def _allowed(arguments: list[str]) -> Command:
+    """The command, if the processes of this launch can do it.
 
     Raises:
         InputError: for a command that is no training, in a launch of several processes.
     """
-    if launched_rank() == 0:
-        command = parse(arguments)
-    else:
-        with (
-            open(os.devnull, "w") as nowhere,
-            contextlib.redirect_stdout(nowhere),
-            contextlib.redirect_stderr(nowhere),
-        ):
-            command = parse(arguments)
+    command = parse(arguments)
     if launched_processes() > 1 and arguments[0] not in SHARED:
         from metarl.api.together import check_alone
 
@@ -91,13 +98,16 @@ def _parsed(arguments: list[str]) -> Command:
     return command
 
 
-def told_here(error: Exception) -> bool:
-    """True if this process prints the error: of errors that all have, the first process does."""
-    from metarl.errors import FaultError, Interrupted, NonFiniteUpdateError, RunError
-    from metarl_envs import InputError
+def _said_here(error: Exception, message: str) -> bool:
+    """True if this process prints the error; of several with the same one, one does."""
+    if launched_processes() == 1:
+        return True
+    from metarl.distributed import first_to_say
+    from metarl.errors import Interrupted
 
-    common = (InputError, RunError, FaultError, NonFiniteUpdateError, Interrupted)
-    return launched_rank() == 0 or not isinstance(error, common)
+    if isinstance(error, Interrupted):  # the first process knows what it saved
+        return launched_rank() == 0
+    return first_to_say(message)
 
 
 def explain(error: Exception) -> tuple[ExitCode, str]:

@@ -156,7 +156,7 @@ class Collector:
             return env.reset(generator)
         E = env.episodes_per_task
         worlds = (E * own.unsqueeze(1) + torch.arange(E)).flatten().to(env.device)
-        return env.start(env.draw_start(total * E, generator).of(worlds))
+        return env.reset_part(generator, total * E, worlds)
 
 
 def _rollouts(

@@ -12,7 +12,6 @@ import torch
 from torch import Generator, Tensor
 
 from metarl_envs import Tasks
-from metarl_envs.batch_env import Start
 
 
 class EnvStep(Protocol):
@@ -63,15 +62,14 @@ class TaskEnv(Protocol):
         """Start an episode in every world: its first observations, (N, O)."""
         ...
 
-    # `reset` in two parts, for a process that shares a meta-batch with others: it draws the start
-    # of every episode, and takes its own.
+    def reset_part(self, generator: Generator, total: int, worlds: Tensor) -> Tensor:
+        """`reset` where other processes have the other worlds of a meta-batch.
 
-    def draw_start(self, num_worlds: int, generator: Generator) -> Start:
-        """Starting states for so many episodes."""
-        ...
-
-    def start(self, start: Start) -> Tensor:
-        """Start the N episodes: first observations, (N, O)."""
+        Args:
+            generator: all of them draw from it for every world, so that it goes on alike.
+            total: number of worlds of all processes.
+            worlds: numbers among them of this environment's, (N,).
+        """
         ...
 
     def step(self, actions: Tensor, mask: Tensor | None = None) -> EnvStep:

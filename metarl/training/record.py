@@ -18,7 +18,7 @@ from metarl.training.validation import Validation
 
 
 class Record(NamedTuple):
-    """What the first process notes of every iteration, for all."""
+    """Notes of the first process on every iteration, for all of them."""
 
     validation: Validation
     watch: Watch

@@ -27,7 +27,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from metarl.errors import LostProcessError
-from metarl.process import launched_processes
+from metarl.process import launched_processes, local_rank
 from metarl_envs import InputError
 
 TIMEOUT = "METARL_TIMEOUT_S"
@@ -43,20 +43,15 @@ def join() -> None:
     process takes the one with its LOCAL_RANK.
 
     Raises:
-        InputError: for a timeout that is no number of seconds, or fewer GPUs than processes.
+        InputError: for a timeout that is no number of seconds.
         LostProcessError: if not all processes arrive.
     """
     if dist.is_initialized() or launched_processes() == 1:
         return
     backend = "gloo"
-    if torch.cuda.is_available():
-        backend, local = "cpu:gloo,cuda:nccl", int(os.environ.get("LOCAL_RANK", "0"))
-        if local >= torch.cuda.device_count():
-            raise InputError(
-                f"LOCAL_RANK = {local}: this machine has {torch.cuda.device_count()} GPUs, and "
-                "every process needs its own; start fewer processes on it (--nproc-per-node)"
-            )
-        torch.cuda.set_device(local)
+    if torch.cuda.is_available() and dist.is_nccl_available():
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
     with _answered():
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s()))
     atexit.register(dist.destroy_process_group)

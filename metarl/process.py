@@ -58,6 +58,11 @@ def launched_rank() -> int:
     return int(os.environ.get("RANK", "0")) if launched_processes() > 1 else 0
 
 
+def local_rank() -> int:
+    """Index of this process among those of this machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def restarted() -> bool:
     """True if torchrun started this process again after one of a launch had failed."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

@@ -15,10 +15,9 @@ from metarl.methods.config import TrainConfig, from_json, to_json
 from metarl.methods.setup import check_machine, check_shared
 from metarl.outer.state import Generators, TrainState
 from metarl.process import launched_processes
+from metarl.runs.checkpoint import COUNTERS
 from metarl.training.trainer import initial_state
 from metarl_envs import InputError
-
-COUNTERS = ("iteration", "env_steps", "refused_in_a_row", "refused")
 
 
 class Start(NamedTuple):

@@ -139,7 +139,9 @@ def _begun(
     else:
         config, state = with_teacher(folder_of(teacher), config, state, chosen)
     state = initial_state(config) if state is None else state
-    if restarted() and (folder := newest(_wanted(run, config))) and _began(folder, config):
+    folder = _wanted(run, config)
+    folder = newest(folder) if run is None else folder
+    if restarted() and _began(folder, config):
         with locked(folder):
             if checkpoints(folder):
                 _, state = load_checkpoint(folder)

@@ -13,7 +13,7 @@ from metarl.distributed import world_size
 from metarl.methods.config import TrainConfig
 from metarl.outer.learner import Learner, LearnerParts
 from metarl.policies.base import Policy
-from metarl.process import available_cores, counted
+from metarl.process import available_cores, counted, local_rank
 from metarl_envs import (
     FAMILIES,
     BatchEnv,
@@ -86,7 +86,14 @@ def check_machine(config: TrainConfig) -> None:
     Raises:
         InputError: naming it, with the fix.
     """
-    chosen_engine(config.engine, device_of(config))
+    device = device_of(config)
+    if device.type == "cuda" and 0 < local_rank() >= torch.cuda.device_count():
+        raise InputError(
+            f"device = '{config.device}': each process needs a GPU of its own, and this machine "
+            f"has {torch.cuda.device_count()}; start as many processes on it (--nproc-per-node), "
+            "or use --device cpu"
+        )
+    chosen_engine(config.engine, device)
     if sys.platform == "win32":
         return
     family = family_of(config)

@@ -72,9 +72,15 @@ class Batch(NamedTuple):
         if world_size() == 1:
             return self
         which = own_slice(torch.arange(self.context.shape[0], device=self.context.device))
-        trials, transitions = (Transitions(*(v[which] for v in part)) for part in self[:2])
-        others = (value[which] for value in self[2:5])
-        return Batch(trials, transitions, *others, self.action_noise[:, which], self.tasks)
+        return Batch(
+            Transitions(*(value[which] for value in self.trials)),
+            Transitions(*(value[which] for value in self.transitions)),
+            self.context[which],
+            self.halves[which],
+            self.latent_noise[which],
+            self.action_noise[:, which],
+            self.tasks,
+        )
 
 
 class Losses(NamedTuple):

@@ -122,7 +122,8 @@ def iterations_of(run) -> int:
 def test_a_lost_process_ends_the_others_with_one_line(number, lost, waited, tmp_path):
     run = tmp_path / "run"
     train = partial(train_in, run, "--method", "promp", "--iterations", "100000")
-    ranks = Ranks(2, train, tmp_path / "printed", METARL_TIMEOUT_S="10")
+    limit_s = "10" if number == signal.SIGSTOP else "300"
+    ranks = Ranks(2, train, tmp_path / "printed", METARL_TIMEOUT_S=limit_s)
     while iterations_of(run) < 2:
         time.sleep(0.05)
     os.kill(ranks.pids[lost], number)

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from torch import Generator
 
+from metarl import distributed
 from metarl.api.families import family_words, known
 from metarl.api.run import Run, RunLike, folder_of
+from metarl.api.together import Start, check_alone, shared
 from metarl.errors import Interrupted
 from metarl.methods.baselines import ENV_STEPS, RANDOM, baseline_recipe, iterations
 from metarl.methods.config import TrainConfig, with_settings
@@ -20,11 +22,18 @@ from metarl.methods.families import recipe
 from metarl.methods.settings import BASELINE_SETTINGS
 from metarl.methods.setup import check_machine, family_of
 from metarl.outer.state import TrainState
-from metarl.process import command_line, typed
+from metarl.process import command_line, restarted, typed
 from metarl.runs import wandb_logging
-from metarl.runs.checkpoint import save_checkpoint, save_policy_checkpoint
-from metarl.runs.places import free_folder
-from metarl.runs.run_folder import create_run, locked
+from metarl.runs.checkpoint import (
+    checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    save_policy_checkpoint,
+)
+from metarl.runs.files import read_json
+from metarl.runs.places import free_folder, newest
+from metarl.runs.policy_folder import CONFIG
+from metarl.runs.run_folder import create_run, load_run_config, locked, update_run
 from metarl.training.given_teacher import check_has_teacher, with_teacher
 from metarl.training.trainer import initial_state
 from metarl.training.trainer import train as train_loop
@@ -69,6 +78,10 @@ def train(
 ) -> Run:
     """Meta-train a policy on a task family into a new run folder: `metarl train`.
 
+    In a program that torchrun started in several processes, they train one run together: each calls
+    this with the same arguments, and the first one writes. Where torchrun starts them again after a
+    fault, the run goes on from its newest checkpoint.
+
     Several seeds: `[metarl.train(family, seed=seed) for seed in (0, 1, 2)]`. Ctrl-C raises
     `metarl.errors.Interrupted` once the iteration is finished and saved; `metarl.resume` continues.
 
@@ -90,9 +103,31 @@ def train(
     Raises:
         InputError: for a value that is not allowed, before anything is written.
         RunError: if the folder cannot be made.
-        Interrupted, NonFiniteUpdateError, FaultError: as `metarl.training.trainer.train`.
+        Interrupted, NonFiniteUpdateError, FaultError, LostProcessError: as
+            `metarl.training.trainer.train`.
     """
-    chosen = given_settings(options, settings)
+    distributed.join()
+    chosen, family = given_settings(options, settings), known(family)
+    with shared(_begun(family, method, start, teacher, chosen, wandb, run)) as (
+        folder,
+        config,
+        state,
+    ):
+        assert state is not None
+        return meta_trained(folder, config, state, progress, announce)
+
+
+@contextlib.contextmanager
+def _begun(
+    family: TaskFamily,
+    method: str,
+    start: RunLike | None,
+    teacher: RunLike | None,
+    chosen: Mapping[str, Any],
+    wandb: str | None,
+    run: str | Path | None,
+) -> Iterator[Start]:
+    """A new run, or the one that this launch began before torchrun started it again."""
     config = train_config(family, method, chosen)
     if wandb is not None:
         wandb_logging.check(wandb)
@@ -104,17 +139,41 @@ def train(
     else:
         config, state = with_teacher(folder_of(teacher), config, state, chosen)
     state = initial_state(config) if state is None else state
+    folder = _wanted(run, config)
+    folder = newest(folder) if run is None else folder
+    if restarted() and _began(folder, config):
+        with locked(folder):
+            if checkpoints(folder):
+                _, state = load_checkpoint(folder)
+            update_run(folder, config, command_line())
+            yield Start(folder, config, state)
+        return
     with _new_run(run, config, wandb) as folder:
         if start is not None or teacher is not None:  # a run stopped at once resumes from it
             save_checkpoint(folder, config, state)
-        return meta_trained(folder, config, state, progress, announce)
+        yield Start(folder, config, state)
+
+
+def _began(folder: Path, config: TrainConfig) -> bool:
+    """True if this very command began the run in the folder."""
+    if not (folder / CONFIG).is_file():
+        return False
+    commands = read_json(folder / CONFIG).get("commands")
+    same = isinstance(commands, list) and commands[:1] == [command_line()]
+    return same and load_run_config(folder) == config
+
+
+def _wanted(folder: str | Path | None, config: TrainConfig) -> Path:
+    """The folder of a run: as given, or by its family, method and seed."""
+    name = f"{config.family}-{config.method}-{config.seed}"
+    return Path("runs") / name if folder is None else Path(folder)
 
 
 @contextlib.contextmanager
 def _new_run(folder: str | Path | None, config: TrainConfig, wandb: str | None) -> Iterator[Path]:
     """A new run folder, locked."""
-    name = f"{config.family}-{config.method}-{config.seed}"
-    path = free_folder(Path("runs") / name) if folder is None else Path(folder)
+    wanted = _wanted(folder, config)
+    path = free_folder(wanted) if folder is None else wanted
     create_run(path, config, command_line())
     if wandb is not None:
         wandb_logging.begin(path, wandb)
@@ -174,6 +233,7 @@ def baseline(
         ModuleNotFoundError: without Stable-Baselines3 (the extra sb3).
         RunError, Interrupted, FaultError: as `train`.
     """
+    check_alone(f"metarl baseline {name}")
     if wandb is not None:
         wandb_logging.check(wandb)
     for option, value, owner in (("start", start, "finetuned"), ("task", task, "scratch")):
@@ -232,7 +292,8 @@ def meta_trained(
     folder: Path, config: TrainConfig, state: TrainState, progress: bool, announce: Announce
 ) -> Run:
     """Meta-train from a state to the end, in a locked folder."""
-    announce(Beginning(folder, config, state.iteration))
+    if distributed.rank() == 0:
+        announce(Beginning(folder, config, state.iteration))
     with _naming_resume(folder, config):
         train_loop(config, state, folder, quiet=not progress)
     return Run(folder, config.iterations - state.iteration)

@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.adaptation.adam import adam_step
+from metarl.distributed import own_slice, sum_over_ranks
 from metarl.outer.recent_trials import num_replayed, replayed
 from metarl.outer.trial_ppo import clipped_gradient, leaves, prefixed, without_prefix
 from metarl.policies.memory import MemoryPolicy
@@ -60,7 +61,7 @@ def imitate(
     for _ in range(passes):
         drawn = torch.randperm(filled, generator=generator)[:worlds].to(device)
         for which in drawn.chunk(minibatches):
-            trial, wanted = replayed(training, which)
+            trial, wanted = replayed(training, own_slice(which))
             at = leaves(moving)
             loss = distance(policy, expand(params | at, 1), trial, wanted, targets)
             gradient, norm = clipped_gradient(loss, at, max_grad_norm)
@@ -68,7 +69,7 @@ def imitate(
             errors.append(loss.detach())
             norms.append(norm)
     metrics = {
-        "train/imitation_loss": float(torch.stack(errors).mean()),
+        "train/imitation_loss": float(sum_over_ranks(torch.stack(errors)).mean()),
         "train/grad_norm": float(torch.stack(norms).mean()),
     }
     return params | moving, training | prefixed(ADAM, adam), metrics
@@ -81,9 +82,12 @@ def distance(
     wanted: Mapping[str, Tensor],
     targets: Targets,
 ) -> Tensor:
-    """Mean squared distance of actions and of latents over valid steps, summed: ()."""
+    """Mean squared distance of actions and of latents over valid steps, summed: ().
+
+    This process's part of it, of the trials that it has.
+    """
     dist, summaries = policy.scan(params, trial)
-    weight = trial.valid.unsqueeze(-1) / trial.valid.sum()
+    weight = trial.valid.unsqueeze(-1) / sum_over_ranks(trial.valid.sum())
     total = torch.zeros((), device=weight.device)
     if targets != "latents":
         error = (dist.mean - wanted[ACTION]) / policy.config.action_scale

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metarl.distributed import sum_over_ranks, world_size
 from metarl.outer.context_sac import (
     TEMPERATURE,
     Losses,
@@ -92,6 +93,11 @@ class PearlLearner(Learner[TrialExperience]):
                 f"outer.replay_trials = {settings.replay_trials}: must be at least "
                 f"meta_batch_size * episodes_per_task = {M * E}, the trials of an iteration"
             )
+        if settings.tasks_per_step < world_size():
+            raise InputError(
+                f"outer.tasks_per_step = {settings.tasks_per_step}: must be at least the number of "
+                f"processes, {world_size()}, which share the trials of a gradient step"
+            )
 
     @property
     def policy(self) -> Policy:
@@ -143,7 +149,7 @@ class PearlLearner(Learner[TrialExperience]):
                 self._policy, params, training, batch, rewards, settings, discount
             )
             logged.append(torch.stack(losses))
-        means = torch.stack(logged).mean(0).tolist()
+        means = sum_over_ranks(torch.stack(logged).mean(0)).tolist()
         metrics = {f"train/{n}_loss": v for n, v in zip(Losses._fields, means, strict=True)}
         metrics["train/temperature"] = float(training[TEMPERATURE].exp())
         metrics["train/std"] = float(self._policy.log_std(params).exp().mean())

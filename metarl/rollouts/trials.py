@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
+from metarl.distributed import Share, own_slice, world_size
 from metarl.policies.belief import Belief, where
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
@@ -52,6 +53,19 @@ class Trial:
         tensors = {name: v.to(device) for name, v in vars(self).items() if name != "start"}
         return Trial(**tensors, start={name: v.to(device) for name, v in self.start.items()})
 
+    def own_part(self) -> Trial:
+        """The trials of this process's part of the worlds."""
+        if world_size() == 1:
+            return self
+        return self.some_worlds(
+            own_slice(torch.arange(self.valid.shape[1], device=self.valid.device))
+        )
+
+    def of_all(self, share: Share) -> Trial:
+        """The trials of all processes, each of which has those of its share of the tasks."""
+        tensors = {name: share.gather(v, 1) for name, v in vars(self).items() if name != "start"}
+        return Trial(**tensors, start={n: share.gather(v, 1) for n, v in self.start.items()})
+
 
 def joined(episodes: Sequence[Rollouts], features: Tensor, start: Belief) -> Trial:
     """The stretch of a trial that consecutive collections are, each of one episode per world.
@@ -81,21 +95,22 @@ def joined(episodes: Sequence[Rollouts], features: Tensor, start: Belief) -> Tri
 
 @dataclass(frozen=True)
 class TrialExperience:
-    """Episodes of every world's trial in order, as a learner collects them."""
+    """Episodes of every world's trial in order, as a learner collects them.
+
+    Where several processes share the tasks, each has the trials of all of them, so that it can take
+    its part of any minibatch, and the rollouts of its own.
+    """
 
     rollouts: Sequence[Rollouts]
-    """n collections, (M, E, T, ...)."""
+    """n collections, (m, E, T, ...)."""
     trial: Trial
-    """The same, joined."""
+    """The same of all M tasks, joined."""
     tasks: Tasks
     """M, as they are after the last step."""
+    belief: Belief
+    """The belief after the last episode, each (M, E, ...)."""
     collect_s: float
     """Wall-clock seconds of the collections."""
-
-    @property
-    def belief(self) -> Belief:
-        """The belief after the last episode, each (M, E, ...)."""
-        return belief_after(self.rollouts[-1])
 
 
 def belief_after(rollouts: Rollouts) -> Belief:
@@ -131,19 +146,34 @@ def collect_trial(
         change: step of the stretch's L before which tasks change, > 0, and the others; None: they
             stay.
     """
-    began, shared = time.perf_counter(), expand(params, 1)
-    collector.env.set_tasks(tasks)
+    began, shared, share = time.perf_counter(), expand(params, 1), collector.share
     T = collector.env.horizon
     at, changed = change or (num_episodes * T, TaskChange(tasks))
+    after = changed.tasks
+    if share.own is not None:
+        tasks, changed = tasks[share.own], _of_share(changed, share)
+        belief = {name: share.of(value) for name, value in belief.items()}
+    collector.env.set_tasks(tasks)
     episodes: list[Rollouts] = []
     for n in range(num_episodes):
         before = belief_after(episodes[-1]) if episodes else belief
         changes = {at % T: changed} if at // T == n else {}
         episodes.append(collector.collect(shared, resets, actions, belief=before, changes=changes))
     later = torch.arange(num_episodes * T).unsqueeze(-1) >= at  # (L, 1)
-    known = [features(one).unsqueeze(1) for one in (changed.tasks, tasks)]  # (M, 1, F)
-    trial = joined(episodes, torch.where(later, *known), belief)
-    return TrialExperience(episodes, trial, changed.tasks, time.perf_counter() - began)
+    known = [features(one).unsqueeze(1) for one in (changed.tasks, tasks)]  # (m, 1, F)
+    trial = joined(episodes, torch.where(later, *known), belief).of_all(share)
+    beliefs = {name: share.gather(v) for name, v in belief_after(episodes[-1]).items()}
+    return TrialExperience(episodes, trial, after, beliefs, time.perf_counter() - began)
+
+
+def _of_share(change: TaskChange, share: Share) -> TaskChange:
+    """The change of this process's tasks, and of what its worlds know of them."""
+    assert share.own is not None
+    known = {
+        name: share.of(value.reshape(share.total, -1, *value.shape[2:])).flatten(0, 1).unsqueeze(0)
+        for name, value in change.known.items()
+    }
+    return TaskChange(change.tasks[share.own], known)
 
 
 def trial_advantages(

@@ -8,6 +8,8 @@ import sys
 import threading
 from types import FrameType
 
+from metarl.distributed import rank
+
 STOP_SIGNALS = (
     (signal.SIGTERM, signal.SIGINT)
     if sys.platform == "win32"
@@ -19,6 +21,8 @@ STOP_SIGNALS = (
 class StopSignals:
     """While open, a stop signal sets `requested` instead of ending the process.
 
+    The first process of a training prints a line.
+
     A second Ctrl-C raises KeyboardInterrupt at once. Old handlers come back at the end. Outside
     the main thread, where Python allows no handlers, nothing is changed.
     """
@@ -27,8 +31,10 @@ class StopSignals:
         self.requested = ""
         """Name of the first signal received, such as "SIGTERM"; "" as long as there is none."""
         self._old: dict[signal.Signals, object] = {}
+        self._tells = True
 
     def __enter__(self) -> StopSignals:
+        self._tells = rank() == 0
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
                 self._old[number] = signal.signal(number, self._handle)
@@ -44,8 +50,8 @@ class StopSignals:
         name = signal.Signals(number).name
         if number == signal.SIGINT and self.requested:
             raise KeyboardInterrupt
-        if not self.requested:
-            self.requested = name
+        first, self.requested = not self.requested, self.requested or name
+        if first and self._tells:
             again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
             # os.write: print() is not reentrant, so a signal handler must not call it.
             os.write(2, f"\nmetarl: {name}: stopping after this iteration{again}\n".encode())

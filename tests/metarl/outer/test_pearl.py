@@ -161,6 +161,7 @@ def test_divergence_and_errors_are_means_that_no_number_of_tasks_changes(problem
         halves=twice(batch.halves),
         latent_noise=twice(batch.latent_noise),
         action_noise=torch.cat([batch.action_noise] * 2, dim=1),
+        tasks=twice(batch.tasks),
     )
     once, again = problem.losses(), problem.losses(batch=doubled)
     for name in ("critic", "kl", "actor"):

@@ -104,20 +104,32 @@ def train(
     else:
         config, state = with_teacher(folder_of(teacher), config, state, chosen)
     state = initial_state(config) if state is None else state
-    with _new_run(run, config, wandb) as folder:
-        if start is not None or teacher is not None:  # a run stopped at once resumes from it
+
+    def keep_start(folder: Path) -> None:  # a run stopped at once resumes from it
+        if start is not None or teacher is not None:
             save_checkpoint(folder, config, state)
+
+    with _new_run(run, config, wandb, keep_start) as folder:
         return meta_trained(folder, config, state, progress, announce)
 
 
 @contextlib.contextmanager
-def _new_run(folder: str | Path | None, config: TrainConfig, wandb: str | None) -> Iterator[Path]:
-    """A new run folder, locked."""
+def _new_run(
+    folder: str | Path | None,
+    config: TrainConfig,
+    wandb: str | None,
+    prepare: Callable[[Path], object],
+) -> Iterator[Path]:
+    """A new run folder, locked; `prepare` writes what must be there before training begins."""
     name = f"{config.family}-{config.method}-{config.seed}"
     path = free_folder(Path("runs") / name) if folder is None else Path(folder)
-    create_run(path, config, command_line())
-    if wandb is not None:
-        wandb_logging.begin(path, wandb)
+
+    def begin(run: Path) -> None:
+        if wandb is not None:
+            wandb_logging.begin(run, wandb)
+        prepare(run)
+
+    create_run(path, config, command_line(), begin)
     with locked(path):
         yield path
 
@@ -190,11 +202,19 @@ def baseline(
     else:
         check_machine(config)
         import_module("stable_baselines3")  # a missing extra fails before anything is written
-    with _new_run(run, config, wandb if params is None else None) as folder:
+
+    def keep_policy(folder: Path) -> None:
+        if params is not None:
+            save_policy_checkpoint(folder, config, params, metadata)
+        elif only_task is not None:
+            from metarl.sb3.training import save_untrained  # an extra, and slow to import
+
+            save_untrained(config, folder, only_task)
+
+    with _new_run(run, config, wandb if params is None else None, keep_policy) as folder:
         if params is None:
             return baseline_trained(folder, config, only_task, progress, announce)
         announce(Beginning(folder, config, config.iterations))
-        save_policy_checkpoint(folder, config, params, metadata)
         return Run(folder, 0)
 
 

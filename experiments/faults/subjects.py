@@ -19,8 +19,9 @@ from metarl.runs.metrics_log import read_metrics
 from metarl.runs.run_folder import BEST, CONFIG
 
 SIZES = ("--meta-batch-size", "2", "--episodes-per-task", "2", "--device", "cpu")
-COMMON = ("--horizon", "5", "--iterations", "6", "--sim-threads", "1", "--quiet")
-SAVING = ("--checkpoint-every", "2", "--evaluate-every", "2", "--evaluation-tasks", "2")
+COMMON = ("--horizon", "5", "--checkpoint-every", "2", "--sim-threads", "1", "--quiet")
+LEARNING = ("--iterations", "6", "--evaluate-every", "2", "--evaluation-tasks", "2")
+BASELINE = ("--worlds", "2", "--env-steps", "60")  # also six iterations
 MEASURED = ("--sim-threads", "1", "--episodes", "2", "--tasks", "2", "--quiet")
 TASK = ("--task", "goal=0.3,-0.2")
 UNTRAINED = ("random", "finetuned")
@@ -74,18 +75,18 @@ def trainings(names: Sequence[str], start: Path) -> list[Training]:
     """
     every = [
         *(
-            Training(name, ("train", "navigation", "--method", name, *SIZES, *COMMON, *SAVING))
+            Training(name, ("train", "navigation", "--method", name, *SIZES, *COMMON, *LEARNING))
             for name in METHODS
         ),
         *(
-            Training(name, ("baseline", name, "navigation", "--worlds", "2", *COMMON, *SAVING[:2]))
+            Training(name, ("baseline", name, "navigation", *BASELINE, *COMMON))
             for name in BASELINES
             if name not in UNTRAINED
         ),
         Training(
             "promp --start",
             (
-                *("train", "navigation", "--method", "promp", *SIZES, *COMMON, *SAVING),
+                *("train", "navigation", "--method", "promp", *SIZES, *COMMON, *LEARNING),
                 *("--start", str(start)),
             ),
         ),

@@ -7,6 +7,9 @@ bundles side by side, in processes started afresh ("spawn").
 from __future__ import annotations
 
 import copy
+import os
+import signal
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +25,9 @@ from metarl_envs.errors import InputError
 from metarl_envs.gym_worlds.calls import Stepped
 from metarl_envs.gym_worlds.worlds import World
 from metarl_envs.inputs.user_functions import described, where
+
+GRACE_S = 60
+"""Seconds that SIGTERM leaves a worker process; SLURM leaves 30 s by default (KillWait)."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,25 @@ class Row:
     def width(self) -> int:
         """Numbers in all."""
         return sum(self.sizes.values())
+
+
+def in_worker(parent: int, make: Callable[[], Bundle]) -> Bundle:
+    """A bundle, in a process that leaves stop signals to its parent.
+
+    Ctrl-C, a closed terminal and schedulers send them to all processes of a command. The parent
+    answers by finishing its iteration, for which it needs its workers; they end with its pipes.
+
+    Args:
+        parent: the number of the process that may make a bundle too, to ask for its spaces.
+        make: makes the bundle.
+    """
+    if os.getpid() != parent:
+        for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
+            if name in signal.Signals.__members__:  # Windows has one of them
+                signal.signal(signal.Signals[name], signal.SIG_IGN)
+        if sys.platform != "win32":
+            signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_S))
+    return make()
 
 
 class Bundle(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):

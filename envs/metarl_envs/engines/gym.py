@@ -212,7 +212,7 @@ class GymEngine:
             process.join(timeout=1)
         codes = {p.exitcode for p in vector.processes if p.exitcode is not None}
         for process in vector.processes:
-            process.kill()
+            process.terminate()
         vector.closed = True  # no process is left to close
         return (
             f"environment {self._robot.env_id} ended its worker process (exit code "

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import os
 import signal
-import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,9 +24,6 @@ from metarl_envs.errors import InputError
 from metarl_envs.gym_worlds.calls import Stepped
 from metarl_envs.gym_worlds.worlds import World
 from metarl_envs.inputs.user_functions import described, where
-
-GRACE_S = 60
-"""Seconds that SIGTERM leaves a worker process; SLURM leaves 30 s by default (KillWait)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,8 @@ def in_worker(parent: int, make: Callable[[], Bundle]) -> Bundle:
     """A bundle, in a process that leaves stop signals to its parent.
 
     Ctrl-C, a closed terminal and schedulers send them to all processes of a command. The parent
-    answers by finishing its iteration, for which it needs its workers; they end with its pipes.
+    answers by finishing its iteration, for which it needs its workers. SIGTERM ends them as before:
+    Gymnasium ends its workers by it.
 
     Args:
         parent: the number of the process that may make a bundle too, to ask for its spaces.
@@ -64,8 +61,6 @@ def in_worker(parent: int, make: Callable[[], Bundle]) -> Bundle:
         for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
             if name in signal.Signals.__members__:  # Windows has one of them
                 signal.signal(signal.Signals[name], signal.SIG_IGN)
-        if sys.platform != "win32":
-            signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_S))
     return make()
 
 

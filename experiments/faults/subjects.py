@@ -21,7 +21,7 @@ from metarl.runs.run_folder import BEST, CONFIG
 SIZES = ("--meta-batch-size", "2", "--episodes-per-task", "2", "--device", "cpu")
 COMMON = ("--horizon", "5", "--checkpoint-every", "2", "--sim-threads", "1", "--quiet")
 LEARNING = ("--iterations", "6", "--evaluate-every", "2", "--evaluation-tasks", "2")
-BASELINE = ("--worlds", "2", "--env-steps", "60")  # also six iterations
+BASELINE = ("--worlds", "2", "--env-steps", "60", "--outer.minibatches", "2")  # six iterations too
 MEASURED = ("--sim-threads", "1", "--episodes", "2", "--tasks", "2", "--quiet")
 TASK = ("--task", "goal=0.3,-0.2")
 UNTRAINED = ("random", "finetuned")

@@ -169,7 +169,8 @@ def test_a_run_killed_as_it_begins_never_goes_on_from_fresh_weights(monkeypatch)
 
 def test_a_baseline_killed_as_it_begins_can_be_begun_again(monkeypatch):
     sb3_training = pytest.importorskip("metarl.sb3.training")
-    arguments = dict(worlds=2, horizon=8, env_steps=16, run="r")
+    few = {"outer.minibatches": 2}
+    arguments = dict(worlds=2, horizon=8, env_steps=16, settings=few, run="r")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(sb3_training.PpoLearner, "save", killed)
         metarl.baseline("scratch", "navigation", **arguments)

@@ -25,7 +25,7 @@ from metarl.methods.baselines import BASELINES, RANDOM, iterations
 from metarl.methods.config import Device, TrainConfig
 from metarl.methods.setup import check_machine
 from metarl.process import command_line
-from metarl.runs.checkpoint import checkpoints, load_checkpoint, load_policy
+from metarl.runs.checkpoint import checkpoints, load_checkpoint, load_policy, tidy
 from metarl.runs.run_folder import load_run_config, locked, update_run
 from metarl.training.trainer import initial_state
 from metarl_envs import EngineName, InputError, TaskFamily
@@ -81,6 +81,7 @@ def _going_on(
 ) -> Iterator[Start]:
     """A run with the state of its newest checkpoint, locked; of a baseline without a state."""
     with locked(folder):
+        tidy(folder)
         config = _saved_config(folder)
         if config.method in BASELINES:
             check_alone(f"metarl resume of the baseline {config.method}")
@@ -89,7 +90,7 @@ def _going_on(
         if env_steps is not None:
             raise InputError("--env-steps: for baselines only; use --iterations")
         if checkpoints(folder):
-            config, state = load_checkpoint(folder)
+            _, state = load_checkpoint(folder)  # config.json may know of more iterations
         else:  # stopped before the first one
             checked_family(config, named)
             state = initial_state(config)

@@ -29,6 +29,7 @@ from metarl.runs.checkpoint import (
     load_checkpoint,
     save_checkpoint,
     save_policy_checkpoint,
+    tidy,
 )
 from metarl.runs.files import read_json
 from metarl.runs.places import free_folder, newest
@@ -143,14 +144,18 @@ def _begun(
     folder = newest(folder) if run is None else folder
     if restarted() and _began(folder, config):
         with locked(folder):
+            tidy(folder)
             if checkpoints(folder):
                 _, state = load_checkpoint(folder)
             update_run(folder, config, command_line())
             yield Start(folder, config, state)
         return
-    with _new_run(run, config, wandb) as folder:
-        if start is not None or teacher is not None:  # a run stopped at once resumes from it
+
+    def keep_start(folder: Path) -> None:  # a run stopped at once resumes from it
+        if start is not None or teacher is not None:
             save_checkpoint(folder, config, state)
+
+    with _new_run(run, config, wandb, keep_start) as folder:
         yield Start(folder, config, state)
 
 
@@ -170,13 +175,22 @@ def _wanted(folder: str | Path | None, config: TrainConfig) -> Path:
 
 
 @contextlib.contextmanager
-def _new_run(folder: str | Path | None, config: TrainConfig, wandb: str | None) -> Iterator[Path]:
-    """A new run folder, locked."""
+def _new_run(
+    folder: str | Path | None,
+    config: TrainConfig,
+    wandb: str | None,
+    prepare: Callable[[Path], object],
+) -> Iterator[Path]:
+    """A new run folder, locked; `prepare` writes what must be there before training begins."""
     wanted = _wanted(folder, config)
     path = free_folder(wanted) if folder is None else wanted
-    create_run(path, config, command_line())
-    if wandb is not None:
-        wandb_logging.begin(path, wandb)
+
+    def begin(run: Path) -> None:
+        if wandb is not None:
+            wandb_logging.begin(run, wandb)
+        prepare(run)
+
+    create_run(path, config, command_line(), begin)
     with locked(path):
         yield path
 
@@ -250,11 +264,19 @@ def baseline(
     else:
         check_machine(config)
         import_module("stable_baselines3")  # a missing extra fails before anything is written
-    with _new_run(run, config, wandb if params is None else None) as folder:
+
+    def keep_policy(folder: Path) -> None:
+        if params is not None:
+            save_policy_checkpoint(folder, config, params, metadata)
+        elif only_task is not None:
+            from metarl.sb3.training import save_untrained  # an extra, and slow to import
+
+            save_untrained(config, folder, only_task)
+
+    with _new_run(run, config, wandb if params is None else None, keep_policy) as folder:
         if params is None:
             return baseline_trained(folder, config, only_task, progress, announce)
         announce(Beginning(folder, config, config.iterations))
-        save_policy_checkpoint(folder, config, params, metadata)
         return Run(folder, 0)
 
 

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # tyro has printed the help or the error
         return ExitCode(end.code or 0)
     except KeyboardInterrupt as stop:
-        print(f"metarl: {str(stop) or STOPPED.get(arguments[0], STOPPED[''])}", file=sys.stderr)
+        _say(str(stop) or STOPPED.get(arguments[0], STOPPED[""]))
         return ExitCode.KILLED
     except BrokenPipeError:  # `metarl families | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         word = "interrupted" if code == ExitCode.INTERRUPTED else "error"
         if message and _said_here(error, message):
-            print(f"metarl: {word}: {message}", file=sys.stderr)
+            _say(f"{word}: {message}")
         return code
 
 
@@ -136,11 +136,13 @@ def explain(error: Exception) -> tuple[ExitCode, str]:
             return ExitCode.ERROR, missing_module(error.name or text)
         case MemoryError():
             return ExitCode.ERROR, f"out of memory; {LESS_MEMORY}"
+        case OSError() if error.errno == errno.ENOMEM:
+            return ExitCode.ERROR, f"out of memory; {LESS_MEMORY}"
         case OSError():
             path = f"{error.filename}: " if error.filename else ""
             fix = f"; {FIXES[error.errno]}" if error.errno in FIXES else ""
             return ExitCode.ERROR, f"{path}{error.strerror or error}{fix}"
-        case RuntimeError() if "allocate memory" in text or "out of memory" in text:
+        case _ if any(words in text.lower() for words in OUT_OF_MEMORY):
             return ExitCode.ERROR, f"out of memory; {LESS_MEMORY}"
         case _:
             first = text.strip().splitlines()[0] if text.strip() else "no details"
@@ -158,6 +160,11 @@ STOPPED = {
     **dict.fromkeys(("train", "resume", "baseline"), UNSAVED),
 }
 """Command -> message after Ctrl-C; "" stands for the commands without checkpoints."""
+OUT_OF_MEMORY = (
+    *("allocate memory", "out of memory", "bad_alloc", "failed to map segment"),
+    "can't start new thread",
+)
+"""Words of libraries, which have no error of their own for it."""
 LESS_MEMORY = "use a smaller --meta-batch-size, --episodes-per-task or --horizon"
 FREE_SPACE = "free some disk space; checkpoints already written are intact"
 CHOOSE_ANOTHER = "choose a folder that can be written"
@@ -173,12 +180,18 @@ def missing_module(name: str) -> str:
     return f"{top} is not installed; install it with: {install_command(top.replace('_', '-'))}"
 
 
+def _say(message: str) -> None:
+    """Print a line of ours on stderr, if anybody can still read it."""
+    with contextlib.suppress(OSError):
+        print(f"metarl: {message}", file=sys.stderr, flush=True)
+
+
 def _show_only_own_warnings() -> None:
     """Print warnings of metarl in one line each; ignore those of libraries."""
     warnings.simplefilter("ignore")
     warnings.filterwarnings("default", module=r"metarl")
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        print(f"metarl: warning: {message}", file=sys.stderr)
+        _say(f"warning: {message}")
 
     warnings.showwarning = show

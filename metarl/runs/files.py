@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import ctypes
+import errno
 import hashlib
 import io
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+import sys
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +27,22 @@ from metarl.errors import RunError
 from metarl.policies.params import Params
 
 MAX_JSON_BYTES = 4_000_000
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of fcntl.h and linux/fs.h
 
 
 def write_synced(path: Path, content: bytes) -> None:
     """Write a file and wait until the disk has it."""
-    with path.open("wb") as file:
+    with naming(path), path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the disk has what was written to a file by now; a no-op if it is missing."""
+    if path.exists():
+        with naming(path), path.open("ab") as file:
+            os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -43,38 +56,71 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in errors of the system that name none, as those of a full disk do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def beside(path: Path) -> Path:
+    """A name of nothing yet, ending in .tmp: two processes that write the same file never meet."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash at any moment, sees the old or the new one."""
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary = beside(path)
     try:
         write_synced(temporary, content)
         os.replace(temporary, path)
-    except OSError:
+    except (Exception, KeyboardInterrupt) as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename = str(path)
         raise
     sync_folder(path.parent)
 
 
-def temporary_folder(final: Path) -> Path:
-    """A fresh, empty folder beside `final`, to be filled and then given to `publish`."""
-    temporary = final.with_name(f"{final.name}.tmp")
+@contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """An empty folder to fill, which takes the place of `final` if the block ends without error.
+
+    A reader, or a crash at any moment, sees what was there before or all of the new one; where the
+    system cannot swap two folders (not Linux, some network disks), a crash can leave neither.
+    """
+    temporary = beside(final)
+    temporary.mkdir()
+    try:
+        yield temporary
+        sync_folder(temporary)
+        if final.exists():
+            swap(temporary, final)
+        else:
+            os.replace(temporary, final)
+    except (Exception, KeyboardInterrupt):
+        remove_folder(temporary)  # a full disk must not stay full of half a folder
+        raise
     remove_folder(temporary)
-    temporary.mkdir(parents=True)
-    return temporary
-
-
-def publish(temporary: Path, final: Path) -> None:
-    """Rename a filled folder into place, over an older one if there is one."""
-    sync_folder(temporary)
-    if final.exists():  # a folder cannot be renamed over a filled one
-        old = final.with_name(f"{final.name}.old.tmp")
-        remove_folder(old)
-        os.replace(final, old)
-        os.replace(temporary, final)
-        remove_folder(old)
-    else:
-        os.replace(temporary, final)
     sync_folder(final.parent)
+
+
+def swap(one: Path, other: Path) -> None:
+    """Exchange two names, on Linux in one step, so that neither is missing at any moment."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None, use_errno=True), "renameat2"):
+        ours, theirs = (os.fsencode(path.absolute()) for path in (one, other))
+        if not libc.renameat2(AT_FDCWD, ours, AT_FDCWD, theirs, RENAME_EXCHANGE):
+            return
+        if (number := ctypes.get_errno()) not in (errno.EINVAL, errno.ENOSYS):
+            raise OSError(number, os.strerror(number), str(other))
+    between = beside(other)
+    os.replace(other, between)
+    os.replace(one, other)
+    os.replace(between, one)
 
 
 def remove_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,10 +14,10 @@ from torch.utils.tensorboard.summary import hparams, scalar, text
 
 from metarl.methods.config import TrainConfig, to_json
 from metarl.runs.event_file import EventFile, image_summary
-from metarl.runs.files import plain, replace_file
+from metarl.runs.files import naming, plain, replace_file
+from metarl.runs.run_folder import METRICS
 from metarl.runs.wandb_logging import WandbLog
 
-METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 HPARAM_METRICS = ("eval/return_post", "rollout/return_post", "rollout/adaptation_gain")
 """Metrics by which TensorBoard's HPARAMS tab compares runs."""
@@ -48,8 +49,9 @@ class MetricsLogger:
     def write(self, iteration: int, env_steps: int, metrics: Mapping[str, float]) -> None:
         """Log one iteration; a value that is not finite becomes null in the JSON line."""
         line = {"iteration": iteration, "rollout/env_steps": env_steps} | plain(metrics)
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
         with self._viewing():
             if self._events is not None:
                 for tag, value in metrics.items():
@@ -101,11 +103,15 @@ def describe(events: EventFile, config: TrainConfig) -> None:
 
 
 def log_images(run: Path, images: Mapping[str, Path], env_steps: int) -> None:
-    """Add pictures to the TensorBoard events of a run that is not being trained."""
-    events = EventFile(run / TENSORBOARD)
-    for tag, path in images.items():
-        events.add(image_summary(tag, path), env_steps)
-    events.close()
+    """Add pictures to the TensorBoard events of a run; a warning if they cannot be written."""
+    try:
+        with contextlib.closing(EventFile(run / TENSORBOARD)) as events:
+            for tag, path in images.items():
+                events.add(image_summary(tag, path), env_steps)
+    except OSError as error:
+        warnings.warn(
+            f"{run}: its TensorBoard events get no figures ({error.strerror})", stacklevel=2
+        )
 
 
 def cut_metrics(path: Path, iteration: int) -> None:

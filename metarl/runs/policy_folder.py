@@ -21,13 +21,11 @@ from metarl.policies.belief import Belief
 from metarl.policies.params import Params, expand
 from metarl.runs.files import (
     json_bytes,
+    new_folder,
     plain,
-    publish,
     read_json,
     read_tensors,
-    remove_folder,
     sha256,
-    temporary_folder,
     write_synced,
 )
 from metarl.runs.model_card import model_card
@@ -78,13 +76,9 @@ def save_policy(folder: Path, saved: SavedPolicy) -> Path:
     ours = {WEIGHTS, BELIEF, CONFIG, CARD}
     if folder.exists() and not (folder.is_dir() and _names(folder) <= ours):
         raise RunError(f"{folder}: exists and holds other files; choose another folder")
-    temporary = temporary_folder(folder)
-    try:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with new_folder(folder) as temporary:
         write_policy(temporary, saved)
-        publish(temporary, folder)
-    except OSError:
-        remove_folder(temporary)  # a full disk must not stay full of half a policy
-        raise
     return folder
 
 

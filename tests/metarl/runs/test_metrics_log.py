@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import itertools
@@ -15,6 +16,7 @@ from support.tiny_runs import TINY
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
+from metarl.runs import event_file
 from metarl.runs.metrics_log import MetricsLogger, cut_metrics, flatten, log_images, read_metrics
 
 
@@ -185,3 +187,34 @@ def test_a_disk_that_is_full_from_the_first_is_one_warning(tmp_path, monkeypatch
         log(tmp_path, 1, 2)
     assert [str(one.message)[:12] for one in caught] == ["TensorBoard'"]
     assert len(lines(tmp_path)) == 2
+
+
+def test_events_stay_in_order_when_the_clock_is_set_back(tmp_path, monkeypatch):
+    log(tmp_path, 1, 2)
+    for now, first in ((1e9, 3), (5e8, 5)):
+        monkeypatch.setattr(event_file.time, "time", lambda now=now: now)
+        log(tmp_path, first, first + 1)
+    seen = events(tmp_path).Scalars("rollout/return_pre")
+    assert [(event.step, event.value) for event in seen] == [(100 * i, i) for i in range(1, 7)]
+
+
+def test_figures_for_a_run_that_cannot_be_written_are_left_out_with_a_warning(
+    tmp_path, monkeypatch
+):
+    def read_only(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("metarl.runs.metrics_log.EventFile", read_only)
+    with pytest.warns(UserWarning, match=r"get no figures \(Read-only file system\)"):
+        log_images(tmp_path, {"report/a": tmp_path / "a.png"}, 0)
+
+
+def test_an_error_of_the_log_names_its_file(tmp_path):
+    with MetricsLogger(tmp_path, TINY, iteration=0, env_steps=0) as logger:
+        logger._file.close()
+        logger._file = open("/dev/full", "w")  # noqa: SIM115
+        with pytest.raises(OSError, match="No space") as caught:
+            logger.write(1, 100, metrics(1.0))
+        with contextlib.suppress(OSError):
+            logger._file.close()
+    assert caught.value.filename == str(tmp_path / "metrics.jsonl")

@@ -9,7 +9,6 @@ reward of the last action, and then 1 if that step ended an episode.
 import hashlib
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -19,7 +18,8 @@ class OnnxPolicy:
     """Observations (O,) or (N, O) to actions (A,) or (N, A); `about` says what they are."""
 
     def __init__(self, path: str) -> None:
-        content = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            content = file.read()
         if hashlib.sha256(content[:-64]).hexdigest().encode() != content[-64:]:
             raise ValueError(f"{path}: is not as `metarl export` wrote it; export or copy it anew")
         self.session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

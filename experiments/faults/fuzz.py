@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -87,6 +88,7 @@ def campaign(attempts: Attempts, count: int, seed: int) -> dict[str, Any]:
 def main(options: Options) -> int:
     """Try, print, write; 1 if there was a fault."""
     started, rows, out = time.monotonic(), {}, options.out.absolute()
+    only = f" --only {shlex.join(options.only)}" if options.only else ""
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # MuJoCo writes its log there
         for name, attempts in KINDS.items():
@@ -95,17 +97,17 @@ def main(options: Options) -> int:
             count = max(1, round(options.share * SIZES[name]))
             rows[name] = campaign(attempts, count, options.seed)
             print(f"{name}: {json.dumps(rows[name], indent=1)}", file=sys.stderr, flush=True)
+            result = {
+                "command": f"python -m experiments.faults.fuzz --share {options.share:g} "
+                f"--seed {options.seed}{only}",
+                "versions": versions() | {"hypothesis": hypothesis.__version__},
+                "commit": git_commit(),
+                "seconds": round(time.monotonic() - started),
+                "inputs": sum(row["inputs"] for row in rows.values()),
+                "kinds": rows,
+            }
+            out.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
         os.chdir(out.parent)
-    result = {
-        "command": f"python -m experiments.faults.fuzz --share {options.share:g} "
-        f"--seed {options.seed}",
-        "versions": versions() | {"hypothesis": hypothesis.__version__},
-        "commit": git_commit(),
-        "seconds": round(time.monotonic() - started),
-        "inputs": sum(row["inputs"] for row in rows.values()),
-        "kinds": rows,
-    }
-    out.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return int(any(row["faults"] for row in rows.values()))
 
 

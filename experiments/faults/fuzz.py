@@ -32,8 +32,8 @@ from metarl.versions import git_commit, versions
 
 KINDS = {**fuzz_values.KINDS, **fuzz_robots.KINDS}
 SIZES = {
-    "tasks": 1200,
-    "configurations": 1200,
+    "tasks": 1500,
+    "configurations": 1500,
     "checkpoints": 700,
     "logs": 300,
     "episodes": 500,

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -52,7 +53,7 @@ def damaged(content: bytes, options: Options) -> Iterator[tuple[str, bytes]]:
         yield f"cut to {length} bytes", content[:length]
 
 
-def measure(kind: Loaded, options: Options) -> dict[str, object]:
+def measure(kind: Loaded, options: Options) -> dict[str, Any]:
     """Damages and outcomes of one kind of file, which is restored afterwards."""
     content = kind.path.read_bytes()
     expected = fingerprint(kind.load())

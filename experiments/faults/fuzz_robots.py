@@ -136,8 +136,9 @@ def stepped(family: TaskFamily, tasks: metarl_envs.Tasks) -> tuple[np.ndarray, b
     env.set_tasks(tasks)
     env.reset(Generator().manual_seed(0))
     action = family.middle_action().expand(2, -1)
-    diverged = torch.zeros(2, dtype=torch.bool)
-    for _ in range(STEPS):
+    step = env.step(action)
+    diverged = step.diverged.clone()
+    for _ in range(STEPS - 1):
         step = env.step(action)
         diverged |= step.diverged
         if not bool(torch.isfinite(step.observations).all() and torch.isfinite(step.rewards).all()):
@@ -154,13 +155,13 @@ def compare(robot: MujocoRobot, observed: np.ndarray, controls: torch.Tensor) ->
         WrongOkError: for another one.
     """
     model = robot.load_model()
-    data = mujoco.MjData(model)
+    data = mujoco.MjData(model)  # pyright: ignore[reportAttributeAccessIssue]
     qpos, qvel = robot.initial_state()
     data.qpos[:], data.qvel[:] = qpos.numpy(), qvel.numpy()
-    mujoco.mj_forward(model, data)
+    mujoco.mj_forward(model, data)  # pyright: ignore[reportAttributeAccessIssue]
     data.ctrl[:] = controls.numpy()
     for _ in range(STEPS * robot.frame_skip):
-        mujoco.mj_step(model, data)
+        mujoco.mj_step(model, data)  # pyright: ignore[reportAttributeAccessIssue]
     expected = np.concatenate([data.qpos, data.qvel])
     if not np.allclose(observed, expected, rtol=1e-6, atol=1e-6):
         raise WrongOkError(f"differs from MuJoCo by {np.abs(observed - expected).max()}")
@@ -296,7 +297,7 @@ SURELY_WRONG = ("text", "none", "objects", "complex", "dict", "bytes")
 def use_environment(habit: Sequence[Any]) -> None:
     """Make a family of an environment with a habit, and step it."""
     if ID not in gymnasium.registry:
-        register(ID, entry_point=Misbehaving, max_episode_steps=20)
+        register(ID, entry_point=f"{__name__}:Misbehaving", max_episode_steps=20)
     where, what, at = habit
     robot = gym_robot(ID, infos=("speed",), where=where, what=what, at=at)
     varied = [vary.attribute(robot, "mass", (0.5, 2.0))]
@@ -304,11 +305,13 @@ def use_environment(habit: Sequence[Any]) -> None:
     env = BatchEnv(family, 1, 2)
     env.set_tasks(family.sample_tasks(1, Generator().manual_seed(0), "train"))
     env.reset(Generator().manual_seed(0))
+    truncated = torch.zeros(2, dtype=torch.bool)
     for _ in range(8):
         step = env.step(family.middle_action().expand(2, -1))
+        truncated |= step.truncated
         if not bool(torch.isfinite(step.observations).all() and torch.isfinite(step.rewards).all()):
             raise WrongOkError("an observation or a reward is not finite, and not reported")
-    if not bool(step.truncated.all()):
+    if not bool(truncated.all()):
         raise WrongOkError("an episode goes on beyond the horizon")
     in_row = ("step", "observation", "reward", "terminated", "truncated", "info", "info entry")
     if where in in_row and (what in SURELY_WRONG or isinstance(what, int)):

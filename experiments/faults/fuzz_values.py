@@ -284,7 +284,7 @@ arrays = st.one_of(
     st.sampled_from(
         [np.array("x"), np.array([1j]), np.full(3, np.nan), np.zeros((2, 0)), np.array(True),
          np.array(["a", "b"]), np.zeros(3, dtype="M8[s]"), np.zeros(2, dtype=[("a", "f8")]),
-         np.float16([1, 2]), np.array([b"\xff"])]
+         np.ones(2, dtype=np.float16), np.array([b"\xff"])]
     ),
 )  # fmt: skip
 ENTRIES = ("observations", "actions", "rewards", "outputs", "terminated", "truncated", "stopped",

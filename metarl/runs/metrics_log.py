@@ -140,10 +140,12 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     read = [line for _, line in _lines(path)]
     found = {line["iteration"] for line in read}
     if missing := sorted(set(range(1, max(found | {reached}) + 1)) - found):
-        these = f"{missing[0]} to {missing[-1]}" if len(missing) > 1 else f"{missing[0]}"
+        these = f"iteration {missing[0]} has"
+        if len(missing) > 1:
+            these = f"{len(missing)} iterations from {missing[0]} to {missing[-1]} have"
         warnings.warn(
-            f"{path}: {len(missing)} finished iterations have no line ({these}): the file was cut "
-            f"or damaged; put back a copy of it, or see {run / TENSORBOARD}",
+            f"{path}: {these} no line: the file was cut or damaged; put back a copy of it, or see "
+            f"{run / TENSORBOARD}",
             stacklevel=2,
         )
     return read

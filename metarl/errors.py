@@ -6,6 +6,9 @@ from __future__ import annotations
 class RunError(RuntimeError):
     """A run or policy folder that cannot be used. One line: path, problem, fix."""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(message.splitlines()))
+
 
 class FaultError(RuntimeError):
     """Too many simulated worlds diverged in one iteration."""

@@ -1,1 +1,1 @@
-"""Campaigns of faults: what a killed process, a full disk or a clock costs a user of `metarl`."""
+"""Campaigns of faults: processes, disks and files in trouble, inputs that nobody would write."""

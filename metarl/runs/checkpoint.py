@@ -29,6 +29,7 @@ from metarl.process import typed
 from metarl.runs.files import beside, new_folder, read_json, remove_folder, replace_file, sync_file
 from metarl.runs.policy_folder import (
     CONFIG,
+    FORMAT,
     SavedPolicy,
     is_policy,
     read_policy,
@@ -251,6 +252,8 @@ def load_policy(path: Path) -> SavedPolicy:
     if is_policy(path):
         return read_policy(path)
     check_run(path)
+    if not (path / CHECKPOINTS).is_dir() and read_json(path / CONFIG).get("format") == FORMAT:
+        return read_policy(path)  # which says what is missing
     return _newest(path, read_policy)
 
 

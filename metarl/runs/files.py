@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,10 @@ from metarl.policies.params import Params
 
 MAX_JSON_BYTES = 4_000_000
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of fcntl.h and linux/fs.h
+CHECKSUM = "crc32"
+"""Key of the checksum in a JSON object of `with_checksum`."""
+DIGEST_BYTES = 64
+"""Length of a SHA-256 in hexadecimal."""
 
 
 def write_synced(path: Path, content: bytes) -> None:
@@ -124,14 +129,53 @@ def swap(one: Path, other: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder with its content; a no-op if it is missing."""
-    if folder.exists():
+    """Delete a folder with its content, or a link to one alone; a no-op if it is missing."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
         shutil.rmtree(folder)
 
 
 def sha256(content: bytes) -> str:
     """Hexadecimal SHA-256."""
     return hashlib.sha256(content).hexdigest()
+
+
+def sealed(content: bytes) -> bytes:
+    """Content with its own SHA-256 behind it, for formats that end in a text of any kind."""
+    return content + sha256(content).encode()
+
+
+def is_sealed(content: bytes) -> bool:
+    """True for the output of `sealed`, if not a bit of it has changed."""
+    return sealed(content[:-DIGEST_BYTES]) == content
+
+
+def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
+    """An object for a JSON file, with a CRC-32 of its values behind them.
+
+    Of the values, not of their text: layout and the order of the keys may change.
+    """
+    values = plain(values)
+    return {**values, CHECKSUM: _crc32(values)}
+
+
+def check_values(values: dict[str, Any]) -> None:
+    """Take the checksum out of an object that was read, and compare it; a no-op without one.
+
+    Raises:
+        ValueError: if a value has changed, saying what to do.
+    """
+    noted = values.pop(CHECKSUM, None)
+    if noted is not None and noted != _crc32(values):
+        raise ValueError(
+            "its values have changed since metarl wrote them: put back a copy, or, if you changed "
+            f'them on purpose, delete the entry "{CHECKSUM}"'
+        )
+
+
+def _crc32(values: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401
@@ -168,22 +212,38 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object
     return path
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+def check_file(path: Path, most_bytes: float = math.inf) -> None:
+    """Refuse what cannot be read to an end: a pipe, a device, a file that is too large.
 
     Raises:
-        RunError: if the file is missing, oversized or not a JSON object.
+        RunError: naming the path.
     """
+    if not path.exists():
+        raise RunError(f"{path}: no such file")
+    if not path.is_file():
+        raise RunError(f"{path}: is not a file; put back the one that metarl wrote")
+    if path.stat().st_size > most_bytes:
+        raise RunError(f"{path}: larger than {most_bytes:,} bytes, so not one of ours")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, without its checksum.
+
+    Raises:
+        RunError: if the file is missing, oversized, no JSON object, or changed since it was
+            written.
+    """
+    check_file(path, MAX_JSON_BYTES)
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise RunError(f"{path}: larger than {MAX_JSON_BYTES} bytes, so not one of ours")
         data = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise RunError(f"{path}: no such file") from None
     except (ValueError, RecursionError) as error:  # ValueError: bad UTF-8, bad JSON
         raise RunError(f"{path}: not readable as JSON ({error}); it is corrupt") from None
     if not isinstance(data, dict):
         raise RunError(f"{path}: not a JSON object; it is corrupt")
+    try:
+        check_values(data)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: {error}") from None
     return data
 
 
@@ -200,6 +260,7 @@ def read_tensors(path: Path, like: Mapping[str, Tensor], digest: str) -> Params:
     Raises:
         RunError: naming the file, and the tensor if one is wrong.
     """
+    check_file(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             names = set(file.keys())
@@ -213,8 +274,6 @@ def read_tensors(path: Path, like: Mapping[str, Tensor], digest: str) -> Params:
                         f"{path}: {name} has shape {shape}, expected {list(tensor.shape)}"
                     )
         content = path.read_bytes()
-    except FileNotFoundError:
-        raise RunError(f"{path}: no such file") from None
     except safetensors.SafetensorError as error:
         raise RunError(f"{path}: {error}; it is truncated or corrupt") from None
     if sha256(content) != digest:

@@ -26,6 +26,7 @@ from metarl.runs.files import (
     read_json,
     read_tensors,
     sha256,
+    with_checksum,
     write_synced,
 )
 from metarl.runs.model_card import model_card
@@ -113,7 +114,7 @@ def write_policy(folder: Path, saved: SavedPolicy) -> str:
     write_synced(folder / WEIGHTS, content)
     if belief:
         write_synced(folder / BELIEF, believed)
-    write_synced(folder / CONFIG, json_bytes(data))
+    write_synced(folder / CONFIG, json_bytes(with_checksum(data)))
     write_synced(folder / CARD, model_card(config, family, metadata).encode())
     return digest
 

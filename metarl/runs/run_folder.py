@@ -11,7 +11,7 @@ from pathlib import Path
 from metarl.errors import RunError
 from metarl.methods.config import TrainConfig, to_json
 from metarl.process import typed
-from metarl.runs.files import read_json, write_json
+from metarl.runs.files import read_json, with_checksum, write_json
 from metarl.runs.policy_folder import CONFIG, SCHEMA, check_format, read_config
 from metarl.versions import git_commit, versions
 
@@ -112,7 +112,7 @@ def _lock(run: Path) -> Iterator[None]:
         return
     import fcntl
 
-    with (run / LOCK).open("w") as lock:
+    with (run / LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -157,4 +157,4 @@ def _write_run_config(run: Path, config: TrainConfig, commands: list[list[str]])
         "commands": commands,
         "config": to_json(config),
     }
-    write_json(run / CONFIG, data)
+    write_json(run / CONFIG, with_checksum(data))

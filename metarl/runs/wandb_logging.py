@@ -15,7 +15,7 @@ from typing import Any
 
 from metarl.errors import RunError
 from metarl.methods.config import TrainConfig, settings
-from metarl.runs.files import read_json, write_json
+from metarl.runs.files import read_json, with_checksum, write_json
 from metarl.runs.run_folder import WANDB
 from metarl_envs import InputError
 
@@ -35,7 +35,7 @@ def check(project: str) -> None:
 def begin(run: Path, project: str) -> None:
     """Write `wandb.json` into a new run folder."""
     about = {"project": project, "id": uuid.uuid4().hex[:12]}
-    write_json(run / WANDB, about)
+    write_json(run / WANDB, with_checksum(about))
 
 
 class WandbLog:

@@ -22,6 +22,7 @@ from experiments.many_ranks import config_of, train_all
 from metarl.cli import main
 from metarl.methods.meta import METHODS
 from metarl.runs.checkpoint import load_checkpoint
+from metarl.runs.metrics_log import read_metrics
 
 SIZES, FAMILY = (1, 2, 4), "navigation"
 WORDS = ["--meta-batch-size", "4", "--episodes-per-task", "2", "--horizon", "5"]
@@ -54,12 +55,9 @@ def test_any_number_of_processes_trains_the_same_in_float64(method, trained):
             torch.testing.assert_close(found, alone, rtol=1e-10, atol=1e-10)
             for name in (n for n in alone if n.startswith("stream.")):
                 assert torch.equal(found[name], alone[name]), name
-        log = [
-            (trained / f"run-{method}-{n}" / "metrics.jsonl").read_text().splitlines()
-            for n in (1, size)
-        ]
-        assert len(log[1]) == config.iterations  # one process writes
-        for line, expected in zip(*map(lambda lines: map(json.loads, lines), log), strict=True):
+        log, expected_log = (read_metrics(trained / f"run-{method}-{n}") for n in (size, 1))
+        assert len(log) == config.iterations  # one process writes
+        for line, expected in zip(log, expected_log, strict=True):
             assert line.keys() == expected.keys()
             for name in (n for n in line if not n.startswith("time/")):
                 assert line[name] == pytest.approx(expected[name], rel=1e-6, abs=1e-9), name
@@ -178,8 +176,7 @@ def test_torchrun_starts_a_run_again_where_it_was(tmp_path):
     _, printed = torchrun.communicate()
     assert torchrun.returncode == 0, printed
     assert printed.count("metarl: error: another of the 2 processes has ended") == 1
-    log = (run / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["iteration"] for line in log] == [*range(1, 31)]
+    assert [line["iteration"] for line in read_metrics(run)] == [*range(1, 31)]
     whole = tmp_path / "whole"
     assert main([*train[1:], "--run", str(whole)]) == 0
     found, expected = (load_checkpoint(folder)[1].params for folder in (run, whole))

@@ -1,11 +1,14 @@
 """Writing of files: whole or not at all."""
 
 import errno
+import pickle
 import sys
 
 import pytest
 
+from metarl.errors import RunError
 from metarl.runs import files
+from metarl_envs import InputError
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
@@ -90,3 +93,9 @@ def test_a_folder_that_is_not_finished_leaves_what_was_there(tmp_path, error):
         (temporary / "half").touch()
         raise error
     assert list(tmp_path.rglob("*")) == [folder]
+
+
+@pytest.mark.parametrize("kind", [RunError, InputError])
+def test_errors_are_one_line_whatever_names_are_in_them(kind):
+    assert str(kind("runs/a\nb\r\nc\u2028d: no such folder")) == "runs/a b c d: no such folder"
+    assert str(pickle.loads(pickle.dumps(kind("a\nb")))) == "a b"  # as worker processes send it

@@ -121,7 +121,7 @@ def tests(given: argparse.Namespace) -> bool:
 
 
 def learners(given: argparse.Namespace) -> bool:
-    """Three iterations of every learner: two on the device, and the last on the CPU, from files."""
+    """Four iterations of every learner: three on the device, the last on the CPU, from files."""
     engine = "warp" if given.device == "cuda" else "cpu"
     found = {}
     for method in given.methods:

@@ -86,7 +86,7 @@ def fingerprint(value: Any) -> str:  # noqa: ANN401 - whatever was loaded
 
 
 def outcome(kind: Loaded, expected: str) -> str:
-    """What loading a damaged file comes to.
+    """Outcome of loading a damaged file.
 
     "refused": one line that names the file; "warned": a warning that names it, and other values;
     "no effect": the values are those of the undamaged file, to the bit. All else is a fault:

@@ -72,7 +72,7 @@ class Findings:
     full: Counter[str]
     """Moments at which the disk was full, by command."""
     said: Counter[str]
-    """What users read, without the names of files."""
+    """Texts that users read, without the names of files."""
     faults: list[str]
 
     def told(self, name: str, ended: Ended) -> None:

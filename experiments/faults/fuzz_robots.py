@@ -225,7 +225,7 @@ GIVEN: dict[str, Any] = {
     "bytes": b"\x00\xff",
     "array": np.ones(1),
 }
-"""What it gives where it should give something else."""
+"""Values that it gives where others are right."""
 RAISED: tuple[type[BaseException], ...] = (
     ValueError, RuntimeError, KeyError, SystemExit, ZeroDivisionError, AssertionError,
     NotImplementedError, RecursionError, StopIteration, MemoryError,
@@ -247,7 +247,7 @@ class Misbehaving(gymnasium.Env[Any, Any]):
         self.action_space = self._slip("action space", self.action_space)
 
     def _slip(self, where: str, right: Any) -> Any:  # noqa: ANN401
-        """What should be there, or what the habit makes of it at its moment."""
+        """The right value, or the one that the habit makes of it at its moment."""
         habit, what, at = self.habit
         if where != habit or self.calls < at:
             return right

@@ -107,7 +107,7 @@ def writings(names: Sequence[str]) -> list[Writing]:
 
 
 def result_of(run: Path) -> dict[str, Any]:
-    """What a seed decides about a run: parameters, optimiser, streams, metrics, best policy."""
+    """All of a run that its seed decides: parameters, optimiser, streams, metrics, best policy."""
     newest, *_ = checkpoints(run)
     files = ("model.safetensors", "training.safetensors")
     best = run / BEST

@@ -43,7 +43,7 @@ class Attempts:
 
 
 def result_of(attempts: Attempts, given: Any) -> str:  # noqa: ANN401 - any input
-    """What an input came to: "ok", "refused" in one line, or "fault: ..."."""
+    """Outcome of an input: "ok", "refused" in one line, or "fault: ..."."""
     if attempts.apart:
         return in_child(lambda: _result(attempts.use, given))
     return _result(attempts.use, given)

@@ -23,7 +23,7 @@ from metarl.api.training import (
 from metarl.errors import RunError
 from metarl.methods.baselines import BASELINES, RANDOM, iterations
 from metarl.methods.config import Device, TrainConfig
-from metarl.methods.setup import check_machine
+from metarl.methods.setup import check_machine, check_shared
 from metarl.process import command_line
 from metarl.runs.checkpoint import checkpoints, load_checkpoint, load_policy, tidy
 from metarl.runs.run_folder import load_run_config, locked, update_run
@@ -96,6 +96,7 @@ def _going_on(
             state = initial_state(config)
         config = _continued(folder, config, chosen, state.iteration, named)
         check_machine(config)
+        check_shared(config)
         if state.iteration < config.iterations:
             update_run(folder, config, command_line())
         yield Start(folder, config, state)

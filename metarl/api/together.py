@@ -12,7 +12,7 @@ from typing import NamedTuple
 from metarl import distributed
 from metarl.errors import LostProcessError
 from metarl.methods.config import TrainConfig, from_json, to_json
-from metarl.methods.setup import check_machine, check_shared
+from metarl.methods.setup import check_machine
 from metarl.outer.state import Generators, TrainState
 from metarl.process import launched_processes
 from metarl.runs.checkpoint import COUNTERS
@@ -37,7 +37,6 @@ def shared(prepared: AbstractContextManager[Start]) -> Iterator[Start]:
     fails, it raises the error, and the others one without a text.
 
     Raises:
-        InputError: if the processes cannot share the tasks equally.
         LostProcessError: in another process, if the first one cannot begin.
     """
     if distributed.rank():
@@ -46,7 +45,6 @@ def shared(prepared: AbstractContextManager[Start]) -> Iterator[Start]:
     with ExitStack() as stack:
         try:
             start = stack.enter_context(prepared)
-            check_shared(start.config)
         except BaseException:
             distributed.from_first(b"")
             raise

@@ -13,6 +13,7 @@ from torch import Generator
 
 from metarl import distributed
 from metarl.api.families import family_words, known
+from metarl.api.new_runs import begun_before, new_run
 from metarl.api.run import Run, RunLike, folder_of
 from metarl.api.together import Start, check_alone, shared
 from metarl.errors import Interrupted
@@ -20,9 +21,9 @@ from metarl.methods.baselines import ENV_STEPS, RANDOM, baseline_recipe, iterati
 from metarl.methods.config import TrainConfig, with_settings
 from metarl.methods.families import recipe
 from metarl.methods.settings import BASELINE_SETTINGS
-from metarl.methods.setup import check_machine, family_of
+from metarl.methods.setup import check_machine, check_shared, family_of
 from metarl.outer.state import TrainState
-from metarl.process import command_line, restarted, typed
+from metarl.process import command_line, typed
 from metarl.runs import wandb_logging
 from metarl.runs.checkpoint import (
     checkpoints,
@@ -31,10 +32,7 @@ from metarl.runs.checkpoint import (
     save_policy_checkpoint,
     tidy,
 )
-from metarl.runs.files import read_json
-from metarl.runs.places import free_folder, newest
-from metarl.runs.policy_folder import CONFIG
-from metarl.runs.run_folder import create_run, load_run_config, locked, update_run
+from metarl.runs.run_folder import locked, update_run
 from metarl.training.given_teacher import check_has_teacher, with_teacher
 from metarl.training.trainer import initial_state
 from metarl.training.trainer import train as train_loop
@@ -109,11 +107,8 @@ def train(
     """
     distributed.join()
     chosen, family = given_settings(options, settings), known(family)
-    with shared(_begun(family, method, start, teacher, chosen, wandb, run)) as (
-        folder,
-        config,
-        state,
-    ):
+    begun = _begun(family, method, start, teacher, chosen, wandb, run)
+    with shared(begun) as (folder, config, state):
         assert state is not None
         return meta_trained(folder, config, state, progress, announce)
 
@@ -140,59 +135,21 @@ def _begun(
     else:
         config, state = with_teacher(folder_of(teacher), config, state, chosen)
     state = initial_state(config) if state is None else state
-    folder = _wanted(run, config)
-    folder = newest(folder) if run is None else folder
-    if restarted() and _began(folder, config):
-        with locked(folder):
-            tidy(folder)
-            if checkpoints(folder):
-                _, state = load_checkpoint(folder)
-            update_run(folder, config, command_line())
-            yield Start(folder, config, state)
+    if (before := begun_before(run, config)) is not None:
+        with locked(before):
+            tidy(before)
+            if checkpoints(before):
+                _, state = load_checkpoint(before)
+            update_run(before, config, command_line())
+            yield Start(before, config, state)
         return
 
     def keep_start(folder: Path) -> None:  # a run stopped at once resumes from it
         if start is not None or teacher is not None:
             save_checkpoint(folder, config, state)
 
-    with _new_run(run, config, wandb, keep_start) as folder:
+    with new_run(run, config, wandb, keep_start) as folder:
         yield Start(folder, config, state)
-
-
-def _began(folder: Path, config: TrainConfig) -> bool:
-    """True if this very command began the run in the folder."""
-    if not (folder / CONFIG).is_file():
-        return False
-    commands = read_json(folder / CONFIG).get("commands")
-    same = isinstance(commands, list) and commands[:1] == [command_line()]
-    return same and load_run_config(folder) == config
-
-
-def _wanted(folder: str | Path | None, config: TrainConfig) -> Path:
-    """The folder of a run: as given, or by its family, method and seed."""
-    name = f"{config.family}-{config.method}-{config.seed}"
-    return Path("runs") / name if folder is None else Path(folder)
-
-
-@contextlib.contextmanager
-def _new_run(
-    folder: str | Path | None,
-    config: TrainConfig,
-    wandb: str | None,
-    prepare: Callable[[Path], object],
-) -> Iterator[Path]:
-    """A new run folder, locked; `prepare` writes what must be there before training begins."""
-    wanted = _wanted(folder, config)
-    path = free_folder(wanted) if folder is None else wanted
-
-    def begin(run: Path) -> None:
-        if wandb is not None:
-            wandb_logging.begin(run, wandb)
-        prepare(run)
-
-    create_run(path, config, command_line(), begin)
-    with locked(path):
-        yield path
 
 
 def given_settings(
@@ -206,11 +163,13 @@ def train_config(family: str | TaskFamily, method: str, chosen: Mapping[str, Any
     """The recipe of family and method with the chosen settings.
 
     Raises:
-        InputError: for a value that is not allowed, an unknown family, method or setting, or a
-            device or size that this machine does not have.
+        InputError: for a value that is not allowed, an unknown family, method or setting, a device
+            or size that this machine does not have, or tasks that the processes of a launch cannot
+            share.
     """
     config = with_settings(recipe(known(family).name, method), chosen)
     check_machine(config)
+    check_shared(config)
     return config
 
 
@@ -273,7 +232,7 @@ def baseline(
 
             save_untrained(config, folder, only_task)
 
-    with _new_run(run, config, wandb if params is None else None, keep_policy) as folder:
+    with new_run(run, config, wandb if params is None else None, keep_policy) as folder:
         if params is None:
             return baseline_trained(folder, config, only_task, progress, announce)
         announce(Beginning(folder, config, config.iterations))

@@ -92,6 +92,7 @@ def test_tasks_that_cannot_be_shared_equally_are_refused_by_one_process(tmp_path
         "metarl: error: meta_batch_size = 4: 3 processes cannot share its tasks equally; use "
         "--meta-batch-size 3 or 6, or another number of processes\n"
     )
+    assert not (tmp_path / "run").exists()
 
 
 def test_commands_for_one_process_are_refused_in_a_launch(tmp_path):

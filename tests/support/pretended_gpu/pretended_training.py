@@ -21,7 +21,7 @@ NETWORK = MlpConfig(hidden_sizes=(8,), normalize_observations=True, context_size
 
 
 class Found(NamedTuple):
-    """What an update did."""
+    """Waits and operations of an update."""
 
     waits: Counter[str]
     kernels: int

@@ -25,12 +25,12 @@ import hypothesis
 import tyro
 from hypothesis import HealthCheck, Phase, given, settings
 
-from experiments.faults import fuzz_robots, fuzz_values
+from experiments.faults import fuzz_files, fuzz_robots, fuzz_values
 from experiments.faults.damage import lower_priority
 from experiments.faults.trying import Attempts, result_of
 from metarl.versions import git_commit, versions
 
-KINDS = {**fuzz_values.KINDS, **fuzz_robots.KINDS}
+KINDS = {**fuzz_values.KINDS, **fuzz_files.KINDS, **fuzz_robots.KINDS}
 SIZES = {
     "tasks": 1500,
     "configurations": 1500,

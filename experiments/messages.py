@@ -1,4 +1,4 @@
-"""Messages between processes: their number, their times, and the share of an iteration they take."""
+"""Messages between processes: their number, their times, and their share of an iteration."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def tidy(run: Path) -> None:
 def _clear(folder: Path, pattern: str) -> None:
     """Delete files and folders by their names."""
     for path in folder.glob(pattern):
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)

@@ -220,7 +220,7 @@ def _clear(folder: Path, pattern: str) -> None:
 def _name_latest(folder: Path) -> None:
     """Write the name of the newest checkpoint into the file beside it, if it is not there."""
     latest, content = folder.with_name(LATEST), f"{folder.name}\n".encode()
-    if not latest.exists() or latest.read_bytes() != content:
+    if not latest.is_file() or latest.read_bytes() != content:
         replace_file(latest, content)
 
 

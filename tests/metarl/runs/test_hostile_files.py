@@ -188,6 +188,7 @@ def test_links_in_a_run_lead_no_writing_out_of_it(tmp_path):
     thesis.mkdir()
     (thesis / "text").write_text("years of work")
     run = run_with(tmp_path / "run", 1)
+    (run / ".lock").unlink()
     (run / ".lock").symlink_to(thesis / "text")
     (run / "config.json.tmp").symlink_to(thesis / "text")
     (run / "checkpoints" / "000000").symlink_to(thesis, target_is_directory=True)

@@ -127,15 +127,18 @@ def main(options: Options) -> None:
     options.json.write_text(json.dumps(figures, indent=2, default=str) + "\n")
 
 
-def config_of(method: str, family: str = "navigation", **more: object) -> TrainConfig:
+def config_of(method: str, family: str = "navigation", **more: Any) -> TrainConfig:  # noqa: ANN401
     """A short training by a method's recipe."""
     config = recipe(family, method)
-    small = {"policy.hidden_sizes": [4] * len(config.policy.hidden_sizes)}
+    small = {"policy.hidden_sizes": [4] * len(vars(config.policy)["hidden_sizes"])}
     return with_settings(config, SIZES | small | OWN.get(method, {}) | more)
 
 
 def train_all(
-    methods: Sequence[str], folder: Path, dtype: torch.dtype = torch.float64, **more: object
+    methods: Sequence[str],
+    folder: Path,
+    dtype: torch.dtype = torch.float64,
+    **more: Any,  # noqa: ANN401 - settings
 ) -> None:
     """Train by each method in this launch; the results are files `METHOD-PROCESSES-RANK`."""
     torch.set_default_dtype(dtype)

@@ -41,6 +41,7 @@ from metarl.methods.config import TrainConfig
 from metarl.methods.families import recipe
 from metarl.methods.meta import METHODS
 from metarl.runs.checkpoint import load_policy
+from metarl.runs.files import replace_file
 from metarl.versions import git_commit, versions
 from metarl_envs import get_family
 
@@ -119,7 +120,7 @@ def trained(options: Options, folder: Path, row: dict[str, Any]) -> dict[str, An
     machine = ["--sim-threads", "1", "--run", str(folder), "--quiet"]
     finished = metarl([*command, *machine], folder.with_name(f"{folder.name}.log"))
     found = {"command": " ".join(["metarl", *command]), **dataclasses.asdict(finished)}
-    record.write_text(json.dumps(found, indent=1) + "\n")
+    replace_file(record, f"{json.dumps(found, indent=1)}\n".encode())
     return found
 
 
@@ -162,7 +163,7 @@ def measured(options: Options, folder: Path) -> dict[str, Any]:
         "task_returns_of_mean": None if of_mean is None else of_mean.tolist(),
         "failed_adaptations": result.failed_adaptations,
     }
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    replace_file(path, f"{json.dumps(found, indent=1)}\n".encode())
     return found
 
 

@@ -32,7 +32,10 @@ def main(arguments: Sequence[str], wanted: Path = Path("runs/demo"), width: int 
 
     folder = free_folder(wanted)
     code = metarl([*TRAIN, "--run", str(folder), *arguments])
-    if code or not folder.exists():  # it failed, or printed its help
+    if not any(folder.iterdir()):  # it failed at once, or printed its help
+        folder.rmdir()
+        return code
+    if code:
         return code
     from metarl.cli.demo import BACKWARD, Sizes, or_note, present, print_lines
     from metarl.report.curves import learning_curve

@@ -1,6 +1,12 @@
 r"""Install, check and time metarl on a borrowed GPU machine, and print one table last.
 
-    python experiments/gpu_check.py --wheels DIR --out DIR [--parts install tests speed learn]
+    python experiments/gpu_check.py --wheels DIR --out DIR --parts install tests
+    python experiments/gpu_check.py --wheels DIR --out DIR --parts install learners
+    python experiments/gpu_check.py --wheels DIR --out DIR --parts install speed learn
+
+Three calls of ten minutes each, first compilation included: checks first, times last. A call stops
+what has not ended after --seconds, says so, and still prints the table; call it again for the rest,
+with what was compiled kept in --site. How long the parts take on a GPU was not measured.
 
 The machine needs Python 3.12 on x86-64 with pip, torch with CUDA and pytest, and no network: all
 else comes as wheels in --wheels. To fill that folder with them (33, 193 MiB), in this checkout:
@@ -18,8 +24,9 @@ matplotlib. Where files travel in small pieces, cut the large one (142 MiB):
 
     cd DIR && for f in warp_lang-*.whl; do split -b 48M -d "$f" "$f.part" && rm "$f"; done
 
-The pieces are joined here. Each part may run in a call of its own; every part writes into --out,
-and the table is made of all that is there. `--parts install` first, always: it is quick when done.
+The pieces are joined here. Every part writes into --out, and the table is made of all that is
+there. `install` comes first, always: it is quick when done. `learners` without --device cuda runs
+on a CPU too, as the tests do.
 """
 
 from __future__ import annotations
@@ -32,6 +39,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +49,19 @@ ROOT = Path(__file__).resolve().parents[1]
 FAMILY = "half-cheetah-direction"
 RETURN = 220.0
 TASKS, WORLDS = 32, 8192
+LEARNERS = {
+    "teacher-student": ["--outer.teacher-share", "0.34", "--outer.reinforcement-share", "0.33"],
+    "rl2": [],
+    "varibad": [],
+    "pearl": ["--outer.steps", "8"],
+    "maml-trpo": ["--episodes-per-task", "5"],
+    "promp": ["--episodes-per-task", "5"],
+    "maml++": ["--episodes-per-task", "5"],
+    "cavia": ["--episodes-per-task", "5"],
+}
+"""Methods of `learners`, those that adapt within an episode first, with settings of their own."""
+BELOW_CAPACITY = "256"
+"""Worlds in which the learners with a memory or a replay are timed."""
 TESTS = (
     "tests/metarl_envs/engines",
     "tests/metarl/rollouts/test_cuda_graph.py",
@@ -61,7 +82,11 @@ def main() -> int:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--worlds", nargs="+", default=["256", "1024", "4096", "8192", "32768"])
     parser.add_argument("--iterations", default="150", help="meta-iterations of `learn`")
+    parser.add_argument("--device", default="cuda", help="of `learners`")
+    parser.add_argument("--methods", nargs="+", choices=LEARNERS, default=list(LEARNERS))
+    parser.add_argument("--seconds", type=float, default=560.0, help="of this call, at most")
     given = parser.parse_args()
+    given.ends = time.monotonic() + given.seconds
     given.out.mkdir(parents=True, exist_ok=True)
     failed = []
     for part, do in PARTS.items():
@@ -95,14 +120,45 @@ def tests(given: argparse.Namespace) -> bool:
     return run(given, "tests", [*command, *TESTS])
 
 
+def learners(given: argparse.Namespace) -> bool:
+    """Four iterations of every learner: three on the device, the last on the CPU, from files."""
+    engine = "warp" if given.device == "cuda" else "cpu"
+    found = {}
+    for method in given.methods:
+        folder = given.out / f"learner-{method}-{int(time.time())}"
+        sizes = ["--meta-batch-size", "8", "--horizon", "20", "--iterations", "3"]
+        options = ["--method", method, *sizes, *LEARNERS[method], "--checkpoint-every", "1"]
+        machine = ["--device", given.device, "--engine", engine, "--run", str(folder)]
+        good = metarl(given, f"learner-{method}", "train", FAMILY, *options, *machine)
+        found[method] = good and healthy(folder / "metrics.jsonl", iterations=3)
+        where = ["--engine", "cpu", "--device", "cpu", "--iterations", "4"]
+        again = found[method] and metarl(given, f"resume-{method}", "resume", str(folder), *where)
+        found[method] = again and healthy(folder / "metrics.jsonl", iterations=4)
+    known = given.out / "learners.json"
+    before = json.loads(known.read_text()) if known.is_file() else {}
+    known.write_text(json.dumps(before | found, indent=2))
+    return all(found.values())
+
+
+def healthy(log: Path, iterations: int) -> bool:
+    """True if so many iterations are logged, no update was refused and no world diverged."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    bad = sum(line["health/refused_updates"] + line["health/nonfinite_envs"] for line in lines)
+    return len(lines) == iterations and bad == 0
+
+
 def speed(given: argparse.Namespace) -> bool:
-    """MAML-TRPO and ProMP on the GPU, and MAML-TRPO on the CPU engine."""
+    """MAML-TRPO and ProMP on the GPU, MAML-TRPO on the CPU engine, and the learners in trials."""
     good = True
     for method in ("maml-trpo", "promp"):
         options = ["--method", method, "--engine", "warp", "--device", "cuda", "--worlds"]
         good &= metarl(given, f"speed-{method}", "benchmark", FAMILY, *options, *given.worlds)
+    for method in ("rl2", "teacher-student", "varibad", "pearl"):
+        options = ["--method", method, "--engine", "warp", "--device", "cuda"]
+        worlds = ["--worlds", BELOW_CAPACITY]
+        good &= metarl(given, f"speed-{method}", "benchmark", FAMILY, *options, *worlds)
     options = ["--engine", "cpu", "--device", "cpu", "--sim-threads", "2", "--worlds", "1024"]
-    return good and metarl(given, "speed-cpu", "benchmark", FAMILY, *options)
+    return good & metarl(given, "speed-cpu", "benchmark", FAMILY, *options)
 
 
 def learn(given: argparse.Namespace) -> bool:
@@ -112,6 +168,8 @@ def learn(given: argparse.Namespace) -> bool:
     options = ["--iterations", given.iterations, "--engine", "warp", "--device", "cuda"]
     began = time.time()
     good = metarl(given, "train", "train", FAMILY, *sizes, *options, "--run", str(folder))
+    if not (folder / "metrics.jsonl").is_file():
+        return False
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     seconds = 0.0
     reached = None
@@ -135,7 +193,13 @@ def learn(given: argparse.Namespace) -> bool:
     return good
 
 
-PARTS = {"install": install, "tests": tests, "speed": speed, "learn": learn}
+PARTS = {
+    "install": install,
+    "tests": tests,
+    "learners": learners,
+    "speed": speed,
+    "learn": learn,
+}
 
 
 def adapted_return(path: Path) -> float:
@@ -158,10 +222,17 @@ def table(out: Path) -> Iterator[tuple[str, str]]:
             yield f"{at}training env steps/s", f"{row['train_env_steps_per_s']:,.0f}"
             yield f"{at}collection / physics", f"{row['collect_over_physics']:.2f}"
             yield f"{at}update share", f"{1 - row['collect_s'] / row['iteration_s']:.0%}"
+            yield (
+                f"{at}kernels and waits of an update",
+                (f"{row['update_kernels']:,}, {row['update_waits']}"),
+            )
             yield f"{at}memory", f"{row['memory_gb']:.1f} GB"
     best = {n: max(r["train_env_steps_per_s"] for r in measured) for n, measured in rows.items()}
     if {"cpu", "maml-trpo"} <= set(best):
         yield "GPU over two CPU cores, training", f"{best['maml-trpo'] / best['cpu']:.1f}"
+    if (out / "learners.json").is_file():
+        for method, good in json.loads((out / "learners.json").read_text()).items():
+            yield f"learner {method}, and its checkpoint on the CPU", "ok" if good else "FAILED"
     if (out / "learn.json").is_file():
         learned = json.loads((out / "learn.json").read_text())
         yield from ((name, "-" if v is None else f"{v:.2f}") for name, v in learned.items())
@@ -174,7 +245,10 @@ def metarl(given: argparse.Namespace, name: str, *arguments: str) -> bool:
 
 
 def run(given: argparse.Namespace, name: str, command: list[str]) -> bool:
-    """Run it in the checkout with what was installed; what it prints is shown and kept."""
+    """Run it in the checkout with what was installed, to the end of this call's time at most.
+
+    What it prints is shown and kept.
+    """
     path = os.pathsep.join(map(str, (given.site, ROOT, ROOT / "envs")))
     cache = str(given.site / "warp_cache")
     environment = os.environ | {"PYTHONPATH": path, "WARP_CACHE_PATH": cache}
@@ -188,10 +262,16 @@ def run(given: argparse.Namespace, name: str, command: list[str]) -> bool:
             text=True,
         )
         assert child.stdout is not None
+        clock = threading.Timer(max(0.0, given.ends - time.monotonic()), child.kill)
+        clock.start()
         for line in child.stdout:
             print(line, end="", flush=True)
             log.write(line)
-    return child.wait() == 0
+        code = child.wait()
+        if not clock.is_alive():
+            print(f"{name}: not ended within this call's {given.seconds:.0f} s", flush=True)
+        clock.cancel()
+    return code == 0
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ import tyro
 
 from experiments.public_robots import MODELS, Model
 from metarl.cli import main as metarl
+from metarl.runs.files import replace_file
 from metarl_envs.vary.actuator_kinds import TRANSMISSION, actuators
 
 FAMILY = '''"""{name}, of the package {package}."""
@@ -213,7 +214,7 @@ def main(options: Options) -> None:
     for name in options.names:
         rows[name] = tried(name, options.folder)
         in_order = [rows[known] for known in MODELS if known in rows]
-        results.write_text(json.dumps(in_order, indent=1) + "\n")
+        replace_file(results, f"{json.dumps(in_order, indent=1)}\n".encode())
         (options.out / "public_models.md").write_text(table(in_order))
     print((options.out / "public_models.md").read_text())
 

@@ -6,6 +6,7 @@ A policy with a memory learns about the robot meanwhile. Behind the observation 
 reward of the last action, and then 1 if that step ended an episode.
 """
 
+import hashlib
 import json
 import sys
 
@@ -17,7 +18,11 @@ class OnnxPolicy:
     """Observations (O,) or (N, O) to actions (A,) or (N, A); `about` says what they are."""
 
     def __init__(self, path: str) -> None:
-        self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        with open(path, "rb") as file:
+            content = file.read()
+        if hashlib.sha256(content[:-64]).hexdigest().encode() != content[-64:]:
+            raise ValueError(f"{path}: is not as `metarl export` wrote it; export or copy it anew")
+        self.session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         self.about = dict(self.session.get_modelmeta().custom_metadata_map)
         self.size = self.session.get_inputs()[0].shape[1]
         self.outputs = [output.name for output in self.session.get_outputs()]
@@ -67,7 +72,10 @@ class OnnxPolicy:
 
 
 if __name__ == "__main__":
-    policy = OnnxPolicy(sys.argv[1])
+    try:
+        policy = OnnxPolicy(sys.argv[1])
+    except (OSError, ValueError) as error:
+        sys.exit(f"run_onnx: {error}")
     for name in ("dt_s", "horizon", "observation_names", "action_names"):
         print(name, json.loads(policy.about.get(f"metarl.{name}") or "null"), file=sys.stderr)
     for line in sys.stdin:

@@ -35,6 +35,7 @@ from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
 from metarl.methods.settings import flag, shown
 from metarl.runs.checkpoint import load_policy
+from metarl.runs.files import replace_file
 from metarl_envs import load_family
 
 FAMILIES = {
@@ -160,7 +161,7 @@ def measured(options: Options, run: Path, episodes: int) -> dict[str, Any]:
         "env_steps": saved.metadata["env_steps"],
         "episodes": saved.config.adaptation_steps * episodes,
     }
-    kept.write_text(json.dumps(found) + "\n")
+    replace_file(kept, f"{json.dumps(found)}\n".encode())
     return found
 
 
@@ -213,7 +214,7 @@ def main(options: Options) -> None:
             wanted = VARIANTS[: options.first]
             rows += pool.map(summarised, repeat(options), repeat(name), wanted)
         content = {"seeds": options.seeds, "tasks": options.tasks, "rows": rows}
-        path.write_text(json.dumps(content, indent=1) + "\n")
+        replace_file(path, f"{json.dumps(content, indent=1)}\n".encode())
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import tyro
 from tyro.conf import Positional
 
 from metarl.runs.checkpoint import load_policy
+from metarl.runs.metrics_log import read_metrics
 from metarl.runs.places import newest
 
 LAST = 10
@@ -37,7 +38,7 @@ class Options:
 def summarise(run: Path) -> dict[str, Any]:
     """One run: provenance, cost, the last ten iterations, and the evaluation if there is one."""
     about = json.loads((run / "config.json").read_text())
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    metrics = read_metrics(run)
     last = metrics[-LAST:]
 
     def mean(key: str) -> float:

@@ -56,8 +56,8 @@ def is_trained(run: Path) -> bool:
     """
     if not run.exists():
         return False
-    lines = read_metrics(run)
-    return not lines or lines[-1]["iteration"] >= load_policy(run).config.iterations
+    config, lines = load_policy(run).config, read_metrics(run)
+    return not lines or lines[-1]["iteration"] >= config.iterations
 
 
 def metarl_once(command: Sequence[str], *, done: bool, log: Path) -> bool:

@@ -1,10 +1,13 @@
 """Processes that share a meta-batch, and the only reductions over all of its tasks.
 
-Each process owns an equal slice of the meta-batch. Sums and counts are reduced over the processes,
-never means: slices may lose different numbers of tasks. Today there is one process, in which
-`sum_over_ranks` and `gather_over_ranks` are the identity. Three things do not pass through here
-yet: the observation normaliser (`update_normaliser`), the counter `env_steps`, and the metrics of
-rollouts and inner loops (`rollout_metrics`, `inner_metrics`).
+A launcher such as torchrun starts them, and they are one training: each simulates and adapts to an
+equal share of the same tasks, and what they learn from passes through here. In one process every
+function is the identity, and nothing is opened.
+
+Sums and counts are reduced over the processes, never means: shares may lose different numbers of
+tasks. Floating-point sums are taken in float64, so that results depend on the number of processes
+by the order of a few additions alone. Random numbers are drawn for all tasks in every process, and
+each takes its own.
 
 A task whose adaptation was not finite has failed and does not count. Its values and gradients are
 NaN, and NaN times a weight of 0 is NaN: values are selected, never weighted.
@@ -12,33 +15,150 @@ NaN, and NaN times a weight of 0 is NaN: values are selected, never weighted.
 
 from __future__ import annotations
 
+import atexit
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NamedTuple
+
 import torch
+import torch.distributed as dist
 from torch import Tensor
+
+from metarl.errors import LostProcessError
+from metarl.process import launched_processes, local_rank
+from metarl_envs import InputError
+
+TIMEOUT = "METARL_TIMEOUT_S"
+"""Environment variable: seconds that a process waits for the others before it gives them up."""
+DEFAULT_TIMEOUT_S = 600.0
+LOST = "another process is lost"
+
+
+def join() -> None:
+    """Meet the processes of this launch, if there are several; the first call alone does something.
+
+    They meet at MASTER_ADDR:MASTER_PORT, by gloo on the CPU and by NCCL on GPUs, of which each
+    process takes the one with its LOCAL_RANK.
+
+    Raises:
+        InputError: for a timeout that is no number of seconds.
+        LostProcessError: if not all processes arrive.
+    """
+    if dist.is_initialized() or launched_processes() == 1:
+        return
+    backend = "gloo"
+    if torch.cuda.is_available() and dist.is_nccl_available():
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+    with _answered():
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s()))
+    atexit.register(dist.destroy_process_group)
+
+
+def timeout_s() -> float:
+    """Seconds that a process waits for the others.
+
+    Raises:
+        InputError: for a setting that is no positive number.
+    """
+    text = os.environ.get(TIMEOUT, str(DEFAULT_TIMEOUT_S))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise InputError(f"{TIMEOUT} = '{text}': must be a number of seconds, above 0, such as 600")
+    return seconds
 
 
 def rank() -> int:
     """Index of this process, 0 for the one that writes files."""
-    return 0
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
     """Number of processes."""
-    return 1
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+class Share(NamedTuple):
+    """The slots of a meta-batch that this process simulates."""
+
+    total: int
+    """M, of all processes."""
+    own: Tensor | None = None  # (m,) numbers of this process's slots; None: all are its own
+
+    def of(self, values: Tensor) -> Tensor:
+        """This process's entries: (M, ...) -> (m, ...)."""
+        return values if self.own is None else values[self.own.to(values.device)]
+
+    def gather(self, values: Tensor, dim: int = 0) -> Tensor:
+        """The entries of all processes, in order of rank: m -> M along an axis."""
+        return values if self.own is None else gather_over_ranks(values, dim)
+
+
+def share_of(total: int, num_tasks: int) -> Share:
+    """This process's share of M slots, of which the m-th runs task m modulo `num_tasks`.
+
+    All slots of a task are in one process.
+    """
+    if world_size() == 1:
+        return Share(total)
+    tasks = torch.arange(total) % num_tasks
+    return Share(total, torch.isin(tasks, own_slice(torch.arange(num_tasks))).nonzero()[:, 0])
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
     """Sum of the processes' values: (...) -> (...); differentiable in this process's values."""
-    return values
+    return values if world_size() == 1 else _Sum.apply(values)  # pyright: ignore[reportReturnType]
 
 
-def gather_over_ranks(values: Tensor) -> Tensor:
-    """Values of all tasks in order of rank, from this process's: (m, ...) -> (M, ...)."""
-    return values
+def sum_by_name(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Sum of the processes' values of each name, such as gradients, as one message."""
+    if world_size() == 1:
+        return dict(values)
+    summed = sum_over_ranks(torch.cat([value.reshape(-1) for value in values.values()]))
+    parts = summed.split([value.numel() for value in values.values()])
+    return {
+        name: part.reshape(value.shape)
+        for (name, value), part in zip(values.items(), parts, strict=True)
+    }
+
+
+def gather_over_ranks(values: Tensor, dim: int = 0) -> Tensor:
+    """Values of all processes in order of rank along an axis: (m, ...) -> (M, ...)."""
+    if world_size() == 1:
+        return values
+    sent = values.detach().movedim(dim, 0).contiguous()
+    flags = sent.dtype == torch.bool
+    sent = sent.to(torch.uint8) if flags else sent
+    received = [torch.empty_like(sent) for _ in range(world_size())]
+    with _answered():
+        dist.all_gather(received, sent)
+    return torch.cat(received).to(values.dtype).movedim(0, dim).contiguous()
 
 
 def own_slice(values: Tensor) -> Tensor:
-    """The inverse of `gather_over_ranks`: (M, ...) -> (m, ...)."""
-    return values.chunk(world_size())[rank()]
+    """This process's part of what all hold: (M, ...) -> (m, ...), parts as equal as possible."""
+    return values.tensor_split(world_size())[rank()]
+
+
+def whole_of(own: Tensor, total: int) -> Tensor:
+    """The inverse of `own_slice`, for (total, ...); differentiable in this process's values."""
+    if world_size() == 1:
+        return own
+    places = own_slice(torch.arange(total, device=own.device))
+    return sum_over_ranks(own.new_zeros(total, *own.shape[1:]).index_copy(0, places, own))
+
+
+def part_of_mean(values: Tensor, counted: Tensor) -> Tensor:
+    """This process's part of the mean over the counted values of all: (...) -> ().
+
+    The parts sum to the mean, and their gradients to its gradient.
+    """
+    return torch.where(counted, values, 0.0).sum() / sum_over_ranks(counted.sum())
 
 
 def any_rank(flag: bool) -> bool:
@@ -46,10 +166,46 @@ def any_rank(flag: bool) -> bool:
     return bool(sum_over_ranks(torch.tensor(int(flag))))
 
 
+def first_to_say(text: str) -> bool:
+    """True in the first of the processes that wants to print a text; in all that have not met."""
+    try:
+        return dist.distributed_c10d._get_default_store().add(text, 1) == 1
+    except (RuntimeError, ValueError):  # ValueError: they have not met
+        return True
+
+
+def from_first(content: bytes) -> bytes:
+    """The first process's bytes, in every process; the others' are ignored."""
+    if world_size() == 1:
+        return content
+    length = torch.tensor(len(content))
+    length = from_first_tensor(length)
+    sent = torch.frombuffer(bytearray(content or b"0"), dtype=torch.uint8)
+    sent = sent if rank() == 0 else torch.empty(max(int(length), 1), dtype=torch.uint8)
+    return from_first_tensor(sent).numpy().tobytes()[: int(length)]
+
+
+def from_first_tensor(values: Tensor) -> Tensor:
+    """The first process's tensor, in every process, which gives one of its shape and type."""
+    if world_size() == 1:
+        return values
+    flags = values.dtype == torch.bool
+    sent = (values.to(torch.uint8) if flags else values).clone(
+        memory_format=torch.contiguous_format
+    )
+    with _answered():
+        dist.broadcast(sent, src=0)
+    return sent.to(values.dtype)
+
+
 def sum_over_tasks(values: Tensor, failed: Tensor) -> Tensor:
     """Sum over the tasks that have not failed: (m, ...), (m,) -> (...)."""
-    left_out = failed.view(-1, *[1] * (values.dim() - 1))
-    return sum_over_ranks(torch.where(left_out, 0.0, values).sum(0))
+    return sum_over_ranks(_sum_here(values, failed))
+
+
+def sums_over_tasks(values: Mapping[str, Tensor], failed: Tensor) -> dict[str, Tensor]:
+    """The same of several tensors by name, as one message."""
+    return sum_by_name({name: _sum_here(value, failed) for name, value in values.items()})
 
 
 def count_tasks(failed: Tensor) -> Tensor:
@@ -60,3 +216,39 @@ def count_tasks(failed: Tensor) -> Tensor:
 def mean_over_tasks(values: Tensor, failed: Tensor) -> Tensor:
     """Mean over the tasks that have not failed: (m, ...), (m,) -> (...); NaN where all have."""
     return sum_over_tasks(values, failed) / count_tasks(failed)
+
+
+def _sum_here(values: Tensor, failed: Tensor) -> Tensor:
+    """Sum over this process's tasks that have not failed: (m, ...), (m,) -> (...)."""
+    left_out = failed.view(-1, *[1] * (values.dim() - 1))
+    return torch.where(left_out, 0.0, values).sum(0)
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over the processes. Its gradient is this process's own part of the whole gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:  # noqa: ANN401
+        del ctx
+        wide = torch.float64 if values.is_floating_point() else torch.int64
+        total = values.to(wide, copy=True, memory_format=torch.contiguous_format)
+        with _answered():
+            dist.all_reduce(total)
+        return total.to(values.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401  # pyright: ignore[reportIncompatibleMethodOverride]
+        del ctx
+        return gradient
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Turn the errors of a message that a process did not answer into one of ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not first_to_say(LOST):
+            raise LostProcessError("") from error
+        late = "imed out" in str(error) or "imeout" in str(error)
+        raise LostProcessError.of(launched_processes(), timeout_s() if late else None) from error

@@ -6,6 +6,9 @@ from __future__ import annotations
 class RunError(RuntimeError):
     """A run or policy folder that cannot be used. One line: path, problem, fix."""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(message.splitlines()))
+
 
 class FaultError(RuntimeError):
     """Too many simulated worlds diverged in one iteration."""
@@ -26,3 +29,22 @@ class NonFiniteUpdateError(RuntimeError):
 
 class Interrupted(Exception):  # noqa: N818 -- not an error: the run is saved and can be resumed
     """Training stopped on request; the message names the checkpoint."""
+
+
+class LostProcessError(RuntimeError):
+    """Another process of this training has ended, or does not answer."""
+
+    @classmethod
+    def of(cls, processes: int, waited_s: float | None) -> LostProcessError:
+        """Build the error.
+
+        Args:
+            processes: number of processes of the training.
+            waited_s: for an answer, in vain; None: the process has ended.
+        """
+        met = "has ended" if waited_s is None else f"has not answered for {waited_s:g} s"
+        return cls(
+            f"another of the {processes} processes {met}: this iteration is lost; the same command "
+            "by `torchrun --max-restarts 3`, or `metarl resume RUN`, goes on from the newest "
+            "checkpoint"
+        )

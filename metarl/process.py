@@ -24,6 +24,8 @@ def prepare_process() -> None:
     # NumPy's BLAS: with more threads, the eigenvectors of CMA-ES's covariance (114 x 114) differ
     # in their last bits.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Torch writes its own stack traces where a process of a training is lost; we say it in a line.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     keep_freed_memory()
 
 
@@ -40,10 +42,30 @@ def keep_freed_memory() -> None:
 
 
 def available_cores() -> int:
-    """Processors that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Processors that this process may use: its share, where a launcher started several here."""
+    linux = sys.platform == "linux"
+    cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def launched_processes() -> int:
+    """Number of processes that a launcher such as torchrun started for one training."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def launched_rank() -> int:
+    """Index of this process among them, 0 for the one that writes and prints."""
+    return int(os.environ.get("RANK", "0")) if launched_processes() > 1 else 0
+
+
+def local_rank() -> int:
+    """Index of this process among those of this machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def restarted() -> bool:
+    """True if torchrun started this process again after one of a launch had failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def typed(*words: object) -> str:

@@ -60,7 +60,7 @@ def test_one_console_command_is_declared(wheel):
     entry_points = configparser.ConfigParser()
     entry_points.read_string(read_dist_info(wheel, "entry_points.txt"))
     assert {s: dict(entry_points[s]) for s in entry_points.sections()} == {
-        "console_scripts": {"metarl": "metarl.cli:main"}
+        "console_scripts": {"metarl": "metarl.cli.program:main"}
     }
 
 

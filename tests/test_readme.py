@@ -141,8 +141,8 @@ def test_links_files_and_commands_of_a_page_exist(page):
         assert name in EXAMPLES or (ROOT / name).exists(), name
     for name in re.findall(r"(?:`|^)metarl (\w+)", text, re.MULTILINE):
         assert name in COMMANDS, name
-    for name in re.findall(r"python -m experiments\.(\w+)", text):
-        assert (ROOT / "experiments" / f"{name}.py").is_file(), name
+    for name in re.findall(r"python -m (experiments(?:\.\w+)+)", text):
+        assert (ROOT / name.replace(".", "/")).with_suffix(".py").is_file(), name
     for name in re.findall(r"pytest (tests/[\w/.]+)", text):
         assert (ROOT / name).exists(), name
     makefile = (ROOT / "Makefile").read_text()

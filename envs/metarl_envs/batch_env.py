@@ -49,6 +49,10 @@ class Start:
         columns = zip(*((p.qpos, p.qvel, p.noise_seeds) for p in parts), strict=True)
         return Start(*(torch.cat(column) for column in columns))
 
+    def of(self, episodes: Tensor) -> Start:
+        """Those of some episodes, by their numbers."""
+        return Start(self.qpos[episodes], self.qvel[episodes], self.noise_seeds[episodes])
+
     def replaced(self, mask: Tensor, start: Start) -> Start:
         """The same with the rows of `mask` (N,) taken from another one of N episodes."""
         rows = mask[:, None]
@@ -171,6 +175,10 @@ class BatchEnv:
         Noise is drawn for all worlds whatever the mask, so the stream does not depend on it.
         """
         return self.start(self.draw_start(self.num_worlds, generator), mask)
+
+    def reset_part(self, generator: Generator, total: int, worlds: Tensor) -> Tensor:
+        """Start new episodes as rows `worlds` (N,) of a batch of `total` would; (N, O)."""
+        return self.start(self.draw_start(total, generator).of(worlds))
 
     def draw_start(self, num_worlds: int, generator: Generator) -> Start:
         """Starting states for `num_worlds` episodes."""

@@ -7,7 +7,13 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Invalid user input. The message names the field, the value and how to fix it."""
+    """Invalid user input. The message names the field, the value and how to fix it.
+
+    It is one line, whatever names and texts are in it.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> InputError:

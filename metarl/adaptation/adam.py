@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -41,13 +41,48 @@ def adam_step(
         adaptation_lr: step size of the adaptation's own entries.
     """
     moved, fresh = dict(params), dict(state) | {COUNT: state[COUNT] + 1}
-    count = fresh[COUNT].double()  # in single precision, 1 - 0.999 is off by 6e-5
-    for name, value in params.items():
-        first = BETA_1 * state[FIRST + name] + (1 - BETA_1) * gradient[name]
-        second = BETA_2 * state[SECOND + name] + (1 - BETA_2) * gradient[name].square()
-        rate = adaptation_lr if name.startswith(ADAPTATION) else learning_rate
-        size = (rate / (1 - BETA_1**count)).to(value.dtype)
-        unbiased = second / (1 - BETA_2**count).to(value.dtype)
-        moved[name] = value - size * first / (unbiased.sqrt() + EPSILON)
-        fresh |= {FIRST + name: first, SECOND + name: second}
+    own = [name for name in params if name.startswith(ADAPTATION)]
+    weights = [name for name in params if name not in own]
+    for names, rate in ((weights, learning_rate), (own, adaptation_lr)):
+        if names:
+            after = _stepped(
+                [params[name] for name in names],
+                [gradient[name] for name in names],
+                [state[FIRST + name] for name in names],
+                [state[SECOND + name] for name in names],
+                fresh[COUNT],
+                rate,
+            )
+            for name, value, first, second in zip(names, *after, strict=True):
+                moved[name] = value
+                fresh |= {FIRST + name: first, SECOND + name: second}
     return moved, fresh
+
+
+def _stepped(
+    values: list[Tensor],
+    gradient: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    count: Tensor,
+    rate: float | Tensor,
+) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
+    """Values and moments after a step, all of one type.
+
+    An operation on a list is one or a few kernels on a GPU, however many entries there are, and
+    computes what it would on each of them.
+    """
+    dtype = values[0].dtype
+    count = count.double()  # in single precision, 1 - 0.999 is off by 6e-5
+    squares = torch._foreach_pow(gradient, 2)
+    first = torch._foreach_add(
+        torch._foreach_mul(first, BETA_1), torch._foreach_mul(gradient, 1 - BETA_1)
+    )
+    second = torch._foreach_add(
+        torch._foreach_mul(second, BETA_2), torch._foreach_mul(squares, 1 - BETA_2)
+    )
+    size = (rate / (1 - BETA_1**count)).to(dtype)
+    unbiased = torch._foreach_div(second, (1 - BETA_2**count).to(dtype))
+    roots = torch._foreach_add(torch._foreach_sqrt(unbiased), EPSILON)
+    step = torch._foreach_div(torch._foreach_mul(first, size), roots)
+    return torch._foreach_sub(values, step), first, second

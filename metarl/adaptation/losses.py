@@ -47,10 +47,11 @@ def plus_linear(batch: Batch, slope: Mapping[str, Tensor]) -> Batch:
         batch: with the loss of each task.
         slope: added to the loss's gradient, for the entries that it names, (M, ...).
     """
+    slopes = torch.cat([value.flatten(1) for value in slope.values()], dim=1)  # (M, D)
 
     def loss(params: Mapping[str, Tensor]) -> Tensor:
-        linear = [(params[name] * value).flatten(1).sum(1) for name, value in slope.items()]
-        return batch.loss(params) + torch.stack(linear).sum(0)
+        moving = torch.cat([params[name].flatten(1) for name in slope], dim=1)
+        return batch.loss(params) + (moving * slopes).sum(1)
 
     return replace(batch, loss=loss)
 

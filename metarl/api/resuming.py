@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from metarl import distributed
 from metarl.api.families import checked_family, known
 from metarl.api.run import Run, RunLike, folder_of
+from metarl.api.together import Start, check_alone, shared
 from metarl.api.training import (
     Announce,
     baseline_trained,
@@ -20,9 +23,9 @@ from metarl.api.training import (
 from metarl.errors import RunError
 from metarl.methods.baselines import BASELINES, RANDOM, iterations
 from metarl.methods.config import Device, TrainConfig
-from metarl.methods.setup import check_machine
+from metarl.methods.setup import check_machine, check_shared
 from metarl.process import command_line
-from metarl.runs.checkpoint import checkpoints, load_checkpoint, load_policy
+from metarl.runs.checkpoint import checkpoints, load_checkpoint, load_policy, tidy
 from metarl.runs.run_folder import load_run_config, locked, update_run
 from metarl.training.trainer import initial_state
 from metarl_envs import EngineName, InputError, TaskFamily
@@ -58,28 +61,45 @@ def resume(
         RunError: if there is no run, or no checkpoint to continue from.
         Interrupted, NonFiniteUpdateError, FaultError: as `train`.
     """
+    distributed.join()
     folder = folder_of(run)
     chosen = given_settings(
         {"iterations": iterations, "sim_threads": sim_threads, "device": device, "engine": engine}
     )
     named = None if family is None else known(family)
+    with shared(_going_on(folder, chosen, env_steps, named)) as (folder, config, state):
+        if state is None:
+            return _resume_baseline(folder, config, chosen, env_steps, named, progress, announce)
+        if state.iteration >= config.iterations:
+            return Run(folder, 0)
+        return meta_trained(folder, config, state, progress, announce)
+
+
+@contextmanager
+def _going_on(
+    folder: Path, chosen: Mapping[str, Any], env_steps: int | None, named: TaskFamily | None
+) -> Iterator[Start]:
+    """A run with the state of its newest checkpoint, locked; of a baseline without a state."""
     with locked(folder):
+        tidy(folder)
         config = _saved_config(folder)
         if config.method in BASELINES:
-            return _resume_baseline(folder, config, chosen, env_steps, named, progress, announce)
+            check_alone(f"metarl resume of the baseline {config.method}")
+            yield Start(folder, config, None)
+            return
         if env_steps is not None:
             raise InputError("--env-steps: for baselines only; use --iterations")
         if checkpoints(folder):
-            config, state = load_checkpoint(folder)
+            _, state = load_checkpoint(folder)  # config.json may know of more iterations
         else:  # stopped before the first one
             checked_family(config, named)
             state = initial_state(config)
         config = _continued(folder, config, chosen, state.iteration, named)
         check_machine(config)
-        if state.iteration >= config.iterations:
-            return Run(folder, 0)
-        update_run(folder, config, command_line())
-        return meta_trained(folder, config, state, progress, announce)
+        check_shared(config)
+        if state.iteration < config.iterations:
+            update_run(folder, config, command_line())
+        yield Start(folder, config, state)
 
 
 def _saved_config(folder: Path) -> TrainConfig:

@@ -11,20 +11,28 @@ from typing import Any, NamedTuple
 
 from torch import Generator
 
+from metarl import distributed
 from metarl.api.families import family_words, known
+from metarl.api.new_runs import begun_before, new_run
 from metarl.api.run import Run, RunLike, folder_of
+from metarl.api.together import Start, check_alone, shared
 from metarl.errors import Interrupted
 from metarl.methods.baselines import ENV_STEPS, RANDOM, baseline_recipe, iterations
 from metarl.methods.config import TrainConfig, with_settings
 from metarl.methods.families import recipe
 from metarl.methods.settings import BASELINE_SETTINGS
-from metarl.methods.setup import check_machine, family_of
+from metarl.methods.setup import check_machine, check_shared, family_of
 from metarl.outer.state import TrainState
 from metarl.process import command_line, typed
 from metarl.runs import wandb_logging
-from metarl.runs.checkpoint import save_checkpoint, save_policy_checkpoint
-from metarl.runs.places import free_folder
-from metarl.runs.run_folder import create_run, locked
+from metarl.runs.checkpoint import (
+    checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    save_policy_checkpoint,
+    tidy,
+)
+from metarl.runs.run_folder import locked, update_run
 from metarl.training.given_teacher import check_has_teacher, with_teacher
 from metarl.training.trainer import initial_state
 from metarl.training.trainer import train as train_loop
@@ -69,6 +77,10 @@ def train(
 ) -> Run:
     """Meta-train a policy on a task family into a new run folder: `metarl train`.
 
+    In a program that torchrun started in several processes, they train one run together: each calls
+    this with the same arguments, and the first one writes. Where torchrun starts them again after a
+    fault, the run goes on from its newest checkpoint.
+
     Several seeds: `[metarl.train(family, seed=seed) for seed in (0, 1, 2)]`. Ctrl-C raises
     `metarl.errors.Interrupted` once the iteration is finished and saved; `metarl.resume` continues.
 
@@ -90,9 +102,28 @@ def train(
     Raises:
         InputError: for a value that is not allowed, before anything is written.
         RunError: if the folder cannot be made.
-        Interrupted, NonFiniteUpdateError, FaultError: as `metarl.training.trainer.train`.
+        Interrupted, NonFiniteUpdateError, FaultError, LostProcessError: as
+            `metarl.training.trainer.train`.
     """
-    chosen = given_settings(options, settings)
+    distributed.join()
+    chosen, family = given_settings(options, settings), known(family)
+    begun = _begun(family, method, start, teacher, chosen, wandb, run)
+    with shared(begun) as (folder, config, state):
+        assert state is not None
+        return meta_trained(folder, config, state, progress, announce)
+
+
+@contextlib.contextmanager
+def _begun(
+    family: TaskFamily,
+    method: str,
+    start: RunLike | None,
+    teacher: RunLike | None,
+    chosen: Mapping[str, Any],
+    wandb: str | None,
+    run: str | Path | None,
+) -> Iterator[Start]:
+    """A new run, or the one that this launch began before torchrun started it again."""
     config = train_config(family, method, chosen)
     if wandb is not None:
         wandb_logging.check(wandb)
@@ -104,22 +135,21 @@ def train(
     else:
         config, state = with_teacher(folder_of(teacher), config, state, chosen)
     state = initial_state(config) if state is None else state
-    with _new_run(run, config, wandb) as folder:
-        if start is not None or teacher is not None:  # a run stopped at once resumes from it
+    if (before := begun_before(run, config)) is not None:
+        with locked(before):
+            tidy(before)
+            if checkpoints(before):
+                _, state = load_checkpoint(before)
+            update_run(before, config, command_line())
+            yield Start(before, config, state)
+        return
+
+    def keep_start(folder: Path) -> None:  # a run stopped at once resumes from it
+        if start is not None or teacher is not None:
             save_checkpoint(folder, config, state)
-        return meta_trained(folder, config, state, progress, announce)
 
-
-@contextlib.contextmanager
-def _new_run(folder: str | Path | None, config: TrainConfig, wandb: str | None) -> Iterator[Path]:
-    """A new run folder, locked."""
-    name = f"{config.family}-{config.method}-{config.seed}"
-    path = free_folder(Path("runs") / name) if folder is None else Path(folder)
-    create_run(path, config, command_line())
-    if wandb is not None:
-        wandb_logging.begin(path, wandb)
-    with locked(path):
-        yield path
+    with new_run(run, config, wandb, keep_start) as folder:
+        yield Start(folder, config, state)
 
 
 def given_settings(
@@ -133,11 +163,13 @@ def train_config(family: str | TaskFamily, method: str, chosen: Mapping[str, Any
     """The recipe of family and method with the chosen settings.
 
     Raises:
-        InputError: for a value that is not allowed, an unknown family, method or setting, or a
-            device or size that this machine does not have.
+        InputError: for a value that is not allowed, an unknown family, method or setting, a device
+            or size that this machine does not have, or tasks that the processes of a launch cannot
+            share.
     """
     config = with_settings(recipe(known(family).name, method), chosen)
     check_machine(config)
+    check_shared(config)
     return config
 
 
@@ -174,6 +206,7 @@ def baseline(
         ModuleNotFoundError: without Stable-Baselines3 (the extra sb3).
         RunError, Interrupted, FaultError: as `train`.
     """
+    check_alone(f"metarl baseline {name}")
     if wandb is not None:
         wandb_logging.check(wandb)
     for option, value, owner in (("start", start, "finetuned"), ("task", task, "scratch")):
@@ -190,11 +223,19 @@ def baseline(
     else:
         check_machine(config)
         import_module("stable_baselines3")  # a missing extra fails before anything is written
-    with _new_run(run, config, wandb if params is None else None) as folder:
+
+    def keep_policy(folder: Path) -> None:
+        if params is not None:
+            save_policy_checkpoint(folder, config, params, metadata)
+        elif only_task is not None:
+            from metarl.sb3.training import save_untrained  # an extra, and slow to import
+
+            save_untrained(config, folder, only_task)
+
+    with new_run(run, config, wandb if params is None else None, keep_policy) as folder:
         if params is None:
             return baseline_trained(folder, config, only_task, progress, announce)
         announce(Beginning(folder, config, config.iterations))
-        save_policy_checkpoint(folder, config, params, metadata)
         return Run(folder, 0)
 
 
@@ -232,7 +273,8 @@ def meta_trained(
     folder: Path, config: TrainConfig, state: TrainState, progress: bool, announce: Announce
 ) -> Run:
     """Meta-train from a state to the end, in a locked folder."""
-    announce(Beginning(folder, config, state.iteration))
+    if distributed.rank() == 0:
+        announce(Beginning(folder, config, state.iteration))
     with _naming_resume(folder, config):
         train_loop(config, state, folder, quiet=not progress)
     return Run(folder, config.iterations - state.iteration)

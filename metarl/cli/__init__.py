@@ -6,6 +6,7 @@ the whole process (GL backend, warnings) are made here and nowhere else.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -14,8 +15,8 @@ import warnings
 from collections.abc import Sequence
 from enum import IntEnum
 
-from metarl.cli.parser import parse
-from metarl.process import prepare_process
+from metarl.cli.parser import Command, parse
+from metarl.process import launched_processes, launched_rank, prepare_process
 from metarl.versions import __version__, install_command
 
 
@@ -49,11 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not debug:
         _show_only_own_warnings()
     try:
-        return parse(arguments).run()
+        return _parsed(arguments).run()
     except SystemExit as end:  # tyro has printed the help or the error
         return ExitCode(end.code or 0)
     except KeyboardInterrupt as stop:
-        print(f"metarl: {str(stop) or STOPPED.get(arguments[0], STOPPED[''])}", file=sys.stderr)
+        _say(str(stop) or STOPPED.get(arguments[0], STOPPED[""]))
         return ExitCode.KILLED
     except BrokenPipeError:  # `metarl families | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -63,14 +64,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         word = "interrupted" if code == ExitCode.INTERRUPTED else "error"
-        print(f"metarl: {word}: {message}", file=sys.stderr)
+        if message and _said_here(error, message):
+            _say(f"{word}: {message}")
         return code
+
+
+def _parsed(arguments: list[str]) -> Command:
+    """The command; of the processes of a launch, the first alone prints help and errors."""
+    if launched_rank() == 0:
+        return _allowed(arguments)
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        try:
+            return _allowed(arguments)
+        except Exception as error:
+            raise SystemExit(explain(error)[0]) from None
+
+
+def _allowed(arguments: list[str]) -> Command:
+    """The command, if the processes of this launch can do it.
+
+    Raises:
+        InputError: for a command that is no training, in a launch of several processes.
+    """
+    command = parse(arguments)
+    if launched_processes() > 1 and arguments[0] not in SHARED:
+        from metarl.api.together import check_alone
+
+        check_alone(f"metarl {arguments[0]}")
+    return command
+
+
+def _said_here(error: Exception, message: str) -> bool:
+    """True if this process prints the error; of several with the same one, one does."""
+    if launched_processes() == 1:
+        return True
+    from metarl.distributed import first_to_say
+    from metarl.errors import Interrupted
+
+    if isinstance(error, Interrupted):  # the first process knows what it saved
+        return launched_rank() == 0
+    return first_to_say(message)
 
 
 def explain(error: Exception) -> tuple[ExitCode, str]:
     """The exit code of an error, and its message in one or two lines."""
     # Only on failure, because metarl_envs imports torch.
-    from metarl.errors import FaultError, Interrupted, NonFiniteUpdateError, RunError
+    from metarl.errors import (
+        FaultError,
+        Interrupted,
+        LostProcessError,
+        NonFiniteUpdateError,
+        RunError,
+    )
     from metarl_envs import InputError
 
     text = str(error)
@@ -81,17 +130,19 @@ def explain(error: Exception) -> tuple[ExitCode, str]:
             return ExitCode.NON_FINITE, text
         case Interrupted():
             return ExitCode.INTERRUPTED, text
-        case RunError() | FaultError():
+        case RunError() | FaultError() | LostProcessError():
             return ExitCode.ERROR, text
         case ModuleNotFoundError():
             return ExitCode.ERROR, missing_module(error.name or text)
         case MemoryError():
             return ExitCode.ERROR, f"out of memory; {LESS_MEMORY}"
+        case OSError() if error.errno == errno.ENOMEM:
+            return ExitCode.ERROR, f"out of memory; {LESS_MEMORY}"
         case OSError():
             path = f"{error.filename}: " if error.filename else ""
             fix = f"; {FIXES[error.errno]}" if error.errno in FIXES else ""
             return ExitCode.ERROR, f"{path}{error.strerror or error}{fix}"
-        case RuntimeError() if "allocate memory" in text or "out of memory" in text:
+        case _ if any(words in text.lower() for words in OUT_OF_MEMORY):
             return ExitCode.ERROR, f"out of memory; {LESS_MEMORY}"
         case _:
             first = text.strip().splitlines()[0] if text.strip() else "no details"
@@ -101,12 +152,19 @@ def explain(error: Exception) -> tuple[ExitCode, str]:
             )
 
 
+SHARED = ("train", "resume")
+"""Commands that the processes of a launch do together."""
 UNSAVED = "stopped at once; nothing was saved since the last checkpoint"
 STOPPED = {
     "": "stopped; nothing was written except the files named above",
     **dict.fromkeys(("train", "resume", "baseline"), UNSAVED),
 }
 """Command -> message after Ctrl-C; "" stands for the commands without checkpoints."""
+OUT_OF_MEMORY = (
+    *("allocate memory", "out of memory", "bad_alloc", "failed to map segment"),
+    "can't start new thread",
+)
+"""Words of libraries, which have no error of their own for it."""
 LESS_MEMORY = "use a smaller --meta-batch-size, --episodes-per-task or --horizon"
 FREE_SPACE = "free some disk space; checkpoints already written are intact"
 CHOOSE_ANOTHER = "choose a folder that can be written"
@@ -122,12 +180,18 @@ def missing_module(name: str) -> str:
     return f"{top} is not installed; install it with: {install_command(top.replace('_', '-'))}"
 
 
+def _say(message: str) -> None:
+    """Print a line of ours on stderr, if anybody can still read it."""
+    with contextlib.suppress(OSError):
+        print(f"metarl: {message}", file=sys.stderr, flush=True)
+
+
 def _show_only_own_warnings() -> None:
     """Print warnings of metarl in one line each; ignore those of libraries."""
     warnings.simplefilter("ignore")
     warnings.filterwarnings("default", module=r"metarl")
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        print(f"metarl: warning: {message}", file=sys.stderr)
+        _say(f"warning: {message}")
 
     warnings.showwarning = show

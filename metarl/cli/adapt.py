@@ -11,7 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from metarl.cli.options import Compute, ComputeOptions, OwnFamily, Seed, StepsOnTop, option
 from metarl.cli.tasks import folder_name, parse_task
-from metarl.runs.places import free_folder, output
+from metarl.runs.places import check_writable, free_folder, output
 
 if TYPE_CHECKING:
     from metarl.runs.checkpoint import SavedPolicy
@@ -75,6 +75,7 @@ class Adapt(OnTasks):
         from metarl_envs import InputError
 
         saved, texts = self.policy(), joined(self.task)
+        check_writable(self.out or output(self.run_folder, "adapted"))
         if self.on_top is not None:
             saved = on_top(saved, self.on_top)
         family = family_of(saved.config)
@@ -124,6 +125,8 @@ class Record(OnTasks):
         from metarl_envs.inputs.numbers import whole
 
         saved, texts = self.policy(), joined(self.task)
+        folder = self.out or output(self.run_folder, "videos")
+        check_writable(folder)
         family = family_of(saved.config)
         camera = None if self.camera is None else parse_camera(self.camera, family.robot.camera)
         if texts:
@@ -135,7 +138,7 @@ class Record(OnTasks):
             record(
                 saved,
                 tasks,
-                self.out or output(self.run_folder, "videos"),
+                folder,
                 source=folder_name(texts) if texts else self.split,
                 switches=parse_switches(family, self.switch),
                 show=self.show,

@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from metarl.cli.adapt import TRAINED, Split, print_written
 from metarl.cli.options import Compute, ComputeOptions, OwnFamily, Quiet, Seed, StepsOnTop, option
+from metarl.runs.places import check_writable, output
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Evaluate:
         from metarl.evaluation.grouping import run_name
 
         several = len(self.run_folders) > 1
+        for run in self.run_folders:
+            check_writable(self.out or output(run, "evaluation"))
         measured: list[EvaluatedRun] = []
         for evaluated in each_evaluated(
             self.run_folders,

@@ -10,6 +10,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from metarl.cli.adapt import RunOrPolicy
+from metarl.runs.places import check_writable
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Export:
         import metarl
         from metarl.deploy.onnx import export_onnx
 
+        check_writable(self.out.absolute().parent)
         done = export_onnx(metarl.load(self.run_folder), self.out)
         print(
             f"wrote {done.path}\n"

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from metarl.cli.adapt import TRAINED
 from metarl.cli.options import OwnFamily, Quiet, Seed, SimThreads, option
-from metarl.runs.places import free_folder, output
+from metarl.runs.places import check_writable, free_folder, output
 
 BUDGETS = (1, 2, 5, 10)
 """Default adaptation episodes of the points before the last."""
@@ -68,7 +68,7 @@ class Report:
             raise InputError(
                 f"RUN: {', '.join(repeated)} is given twice; runs need different names"
             )
-        folder = self.out or free_folder(output(self.runs[0], "report"))
+        check_writable(self.out or output(self.runs[0], "report"))
         policies = policies_of(self.runs, self.family)
         check_alike(policies)
         most = max(saved.config.adaptation_steps for saved in policies)
@@ -89,6 +89,7 @@ class Report:
         if not self.quiet and self.videos and gathered.adapting:
             text = f"filming {self.videos} tasks of {len(gathered.adapting)} methods"
             print(text, file=sys.stderr, flush=True)
+        folder = self.out or free_folder(output(self.runs[0], "report"))
         films = film_methods(gathered, folder / "videos", self.videos, sizes)
         page, *_ = write_report(gathered, folder, films)
         print(f"wrote {page}\nfigures, tables and films: {folder}")

@@ -25,6 +25,7 @@ from metarl.cli.options import (
     option_value,
     with_setting_flags,
 )
+from metarl.process import launched_rank
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,13 @@ class Train:
         from metarl.api import train
         from metarl.cli.closing import each_seed
 
+        new = self.new
+        if launched_rank():  # the first process of a launch prints
+            new = dataclasses.replace(new, quiet=True)
         begin = partial(
             train, self.family, method=self.method, start=self.start, teacher=self.teacher
         )
-        return each_seed(begin, self.settings, self.new)
+        return each_seed(begin, self.settings, new)
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ class Resume:
             progress=not self.quiet,
             announce=announcer(self.quiet),
         )
+        if launched_rank():
+            return 0
         if not run.trained:
             config = run.config
             if self.family is not None:  # the file may have moved since the run began

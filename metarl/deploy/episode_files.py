@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,18 @@ import numpy as np
 
 from metarl.deploy.episodes import Episode, read_episodes
 from metarl.errors import RunError
-from metarl.runs.files import replace_file
+from metarl.runs.files import DIGEST_BYTES, check_file, is_sealed, replace_file, sealed
 from metarl_envs import InputError
+
+MOST_BYTES = 2**30
+"""Unpacked; a file of a few kilobytes may claim any number of them."""
 
 
 def save_episodes(path: str | Path, episodes: Sequence[Episode]) -> Path:
     """Write episodes as one `.npz` file, over an older one; its folder is made.
 
     Its entries are `0.observations`, `0.actions`, ..., `1.observations` and so on, by the names of
-    `Episode`'s fields.
+    `Episode`'s fields. The archive's comment is the SHA-256 of all before it.
 
     Raises:
         InputError: for another ending, or anything that is not an episode.
@@ -37,8 +39,10 @@ def save_episodes(path: str | Path, episodes: Sequence[Episode]) -> Path:
     }
     content = io.BytesIO()
     np.savez_compressed(content, **entries)
+    with zipfile.ZipFile(content, "a") as archive:
+        archive.comment = bytes(DIGEST_BYTES)
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, content.getvalue())
+    replace_file(path, sealed(content.getvalue()[:-DIGEST_BYTES]))
     return path
 
 
@@ -49,12 +53,14 @@ def load_episodes(path: str | Path) -> list[Episode]:
         RunError: in one line, for a file that is missing, damaged, or holds something else.
     """
     path = Path(path)
+    check_file(path, MOST_BYTES)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            entries = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, TypeError, zlib.error, zipfile.BadZipFile) as error:
+        entries = _entries(path.read_bytes())
+    except Exception as error:  # zipfile and NumPy raise many kinds for bytes of other files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(f"{path}: not a readable file of episodes ({reason})") from None
+        raise RunError(
+            f"{path}: not a readable file of episodes ({reason}); put back a copy"
+        ) from None
     episodes: list[dict[str, Any]] = []
     for name, value in entries.items():
         number, _, field = name.partition(".")
@@ -67,3 +73,31 @@ def load_episodes(path: str | Path) -> list[Episode]:
         return read_episodes(episodes)
     except InputError as error:
         raise RunError(f"{path}: {error}") from None
+
+
+def _entries(content: bytes) -> dict[str, Any]:
+    """Arrays and texts by their names in an archive.
+
+    Raises:
+        Exception: of any kind, for other bytes.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if archive.comment and not is_sealed(content):  # NumPy writes none
+            raise ValueError("it has changed since metarl wrote it")
+        if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
+            raise ValueError(f"it unpacks to more than {MOST_BYTES:,} bytes")
+        return {
+            entry.filename.removesuffix(".npy"): np.lib.format.read_array(
+                io.BytesIO(_unpacked(archive, entry)), allow_pickle=False
+            )
+            for entry in archive.infolist()
+        }
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """An entry's bytes, compared with their checksum; of a false size, no more than it says.
+
+    `ZipFile.read` would unpack all that is there first.
+    """
+    with archive.open(entry) as file:
+        return file.read(entry.file_size + 1)

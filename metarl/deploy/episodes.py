@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from metarl.policies.base import Policy
 from metarl_envs import InputError, unknown_name
+from metarl_envs.gym_worlds.calls import plain_array
 from metarl_envs.inputs.numbers import shown, tensor
 
 FORMS = {
@@ -61,6 +61,8 @@ class Episode:
             if name not in arrays:
                 raise InputError(f"{name}: missing; must be numbers {FORMS[name][1]}")
         steps = len(arrays["rewards"])
+        for name in ("terminated", "truncated", "diverged"):
+            object.__setattr__(self, name, _flag(name, getattr(self, name), steps))
         for name, array in arrays.items():
             wanted = steps + (name == "observations")
             empty = self.diverged and len(array) == steps == 0
@@ -73,8 +75,6 @@ class Episode:
             object.__setattr__(self, name, array)
         if steps == 0 and not self.diverged:
             raise InputError("rewards: are empty, so there is nothing to adapt from; leave it out")
-        for name in ("terminated", "truncated", "diverged"):
-            object.__setattr__(self, name, _flag(name, getattr(self, name), steps))
         if not isinstance(self.stopped, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(f"stopped = {shown(self.stopped)}: must be words, such as 'unsafe'")
 
@@ -253,7 +253,10 @@ def _numbers(name: str, value: Any) -> NDArray[np.float64]:  # noqa: ANN401 - an
 
 def _flag(name: str, value: Any, steps: int) -> bool:  # noqa: ANN401 - any type
     """One truth value; of one per step the last, where no other is true."""
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    try:
+        array = plain_array(value)
+    except ValueError:  # rows of unequal length
+        array = np.array("")
     numbers = array.dtype.kind in "biuf"
     if not numbers or array.shape not in ((), (steps,)) or not np.isin(array, (0, 1)).all():
         raise InputError(

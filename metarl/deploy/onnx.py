@@ -29,7 +29,7 @@ from metarl.deploy.policy import MetaPolicy
 from metarl.errors import RunError
 from metarl.methods.setup import family_of
 from metarl.policies.graph import GraphStep
-from metarl.runs.files import plain, replace_file
+from metarl.runs.files import DIGEST_BYTES, plain, replace_file, sealed
 from metarl.runs.policy_folder import SavedPolicy, describe_family
 from metarl.versions import __version__
 from metarl_envs import InputError
@@ -67,7 +67,8 @@ def export_onnx(policy: MetaPolicy, path: str | Path) -> Exported:
 
     The input is `observation`, (N, O) float32, and the output `action`, (N, A) float32, for any N;
     with a memory there are more, as above. The model's metadata hold family, method, adaptation and
-    `interface_properties`.
+    `interface_properties`. The file's last 64 bytes are the SHA-256 of those before, in
+    hexadecimal: by them a program on the robot sees that the file is as it was written.
 
     Args:
         policy: adapted or not.
@@ -82,7 +83,7 @@ def export_onnx(policy: MetaPolicy, path: str | Path) -> Exported:
     if path.suffix != ".onnx":
         raise InputError(f"{path}: the name of an ONNX file must end in .onnx")
     model = onnx_model(policy)
-    content = model.SerializeToString()
+    content = _sealed(model)
     difference = largest_difference(policy, content)
     if not difference <= TOLERANCE:
         raise RunError(
@@ -92,6 +93,16 @@ def export_onnx(policy: MetaPolicy, path: str | Path) -> Exported:
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, content)
     return Exported(path, difference, _shapes(model.graph.input), _shapes(model.graph.output))
+
+
+def _sealed(model: onnx.ModelProto) -> bytes:
+    """The model's bytes, the last entry of whose metadata is their SHA-256.
+
+    One message after another is the two of them merged, as Protocol Buffers have it.
+    """
+    seal = onnx.ModelProto()
+    seal.metadata_props.add(key="metarl.sha256", value=DIGEST_BYTES * "0")
+    return sealed((model.SerializeToString() + seal.SerializeToString())[:-DIGEST_BYTES])
 
 
 def _shapes(values: Iterable[onnx.ValueInfoProto]) -> dict[str, tuple[int, ...]]:

@@ -160,7 +160,11 @@ def _rewards(value: ArrayLike, count: int) -> Tensor:
 
 def _flags(name: str, value: ArrayLike, count: int) -> Tensor:
     """Truth values of N robots, (N,), from as many or one."""
-    flags = np.asarray(value)
-    if flags.size not in (1, count) or not np.isin(flags, (0, 1)).all():
+    try:
+        flags = plain_array(value)
+    except ValueError:  # rows of unequal length
+        flags = np.array("")
+    known = flags.dtype.kind in "biuf" and flags.size in (1, count)
+    if not known or not np.isin(flags, (0, 1)).all():
         raise InputError(f"{name} = {shown(value)}: must be True or False, or {count} of them")
     return torch.from_numpy(flags.astype(bool).reshape(-1)).expand(count)

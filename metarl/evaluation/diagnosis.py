@@ -211,7 +211,7 @@ def diagnose(
 
 def still_learning(run: Path) -> bool:
     """True if a run's return rose notably in the last fifth of its training; False if unknown."""
-    returns = np.array([line["rollout/return_post"] for line in read_metrics(run)], dtype=float)
+    returns = np.array([line.get("rollout/return_post") for line in read_metrics(run)], dtype=float)
     returns = returns[np.isfinite(returns)]
     tenth = len(returns) // 10
     if tenth < 1:

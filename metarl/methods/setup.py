@@ -9,10 +9,11 @@ import sys
 import torch
 
 from metarl.adaptation.inner_loop import InnerLoopConfig
+from metarl.distributed import world_size
 from metarl.methods.config import TrainConfig
 from metarl.outer.learner import Learner, LearnerParts
 from metarl.policies.base import Policy
-from metarl.process import available_cores
+from metarl.process import available_cores, counted, local_rank
 from metarl_envs import (
     FAMILIES,
     BatchEnv,
@@ -85,7 +86,14 @@ def check_machine(config: TrainConfig) -> None:
     Raises:
         InputError: naming it, with the fix.
     """
-    chosen_engine(config.engine, device_of(config))
+    device = device_of(config)
+    if device.type == "cuda" and 0 < local_rank() >= torch.cuda.device_count():
+        raise InputError(
+            f"device = '{config.device}': each process needs a GPU of its own, and this machine "
+            f"has {torch.cuda.device_count()}; start as many processes on it (--nproc-per-node), "
+            "or use --device cpu"
+        )
+    chosen_engine(config.engine, device)
     if sys.platform == "win32":
         return
     family = family_of(config)
@@ -101,6 +109,26 @@ def check_machine(config: TrainConfig) -> None:
             f"{needed / 1e9:.0f} GB, this machine has {memory / 1e9:.0f} GB; use a smaller "
             "--meta-batch-size, --episodes-per-task or --horizon"
         )
+
+
+def check_shared(config: TrainConfig) -> None:
+    """Refuse a meta-batch that the processes of a launch cannot share equally.
+
+    Raises:
+        InputError: with numbers that they can.
+    """
+    processes, M = world_size(), config.meta_batch_size
+    tasks = config.outer.num_distinct_tasks(M)
+    if not tasks % processes:
+        return
+    slots = M // tasks
+    below, above = (slots * processes * (tasks // processes + more) for more in (0, 1))
+    nearest = " or ".join(str(size) for size in (below, above) if size)
+    different = "" if slots == 1 else f", so {counted(tasks, 'task')} with {slots} candidates each"
+    raise InputError(
+        f"meta_batch_size = {M}{different}: {processes} processes cannot share its tasks equally; "
+        f"use --meta-batch-size {nearest}, or another number of processes"
+    )
 
 
 def inner_loop_of(config: TrainConfig, progress: float) -> InnerLoopConfig:

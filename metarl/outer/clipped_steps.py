@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from metarl.adaptation.adam import adam_step, init_adam
-from metarl.distributed import mean_over_tasks, sum_over_tasks
+from metarl.distributed import mean_over_tasks, sums_over_tasks
 from metarl.outer.learner import Update
 from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.outer.minibatches import AdaptedPolicies, Minibatch, adapted_policies, minibatches
@@ -153,8 +153,8 @@ def differentiate(
     policies = adapted_policies(iteration, data, start)
     gradients = torch.autograd.grad(loss(policies), list(theta.values()), materialize_grads=True)
     failed = iteration.inner.failed  # whose gradients are NaN where a step overflows
-    summed = [sum_over_tasks(gradient, failed) for gradient in gradients]
-    return policies.kl(-1).detach(), dict(zip(theta, summed, strict=True))
+    summed = sums_over_tasks(dict(zip(theta, gradients, strict=True)), failed)
+    return policies.kl(-1).detach(), summed
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.adaptation.adam import adam_step, init_adam
+from metarl.distributed import own_slice, sum_by_name, whole_of, world_size
 from metarl.outer import sac
 from metarl.outer.contrast import info_nce, same_tasks
 from metarl.outer.trial_ppo import leaves, prefixed, without_prefix
@@ -64,6 +65,22 @@ class Batch(NamedTuple):
     halves: Tensor  # (G, L) one of two halves of a trial, for the contrast
     latent_noise: Tensor  # (G, B, Z)
     action_noise: Tensor  # (2, G, B, A) of actions before and after the transitions
+    tasks: Tensor  # (G, F) features of the true tasks, of the trials of all processes
+
+    def own_part(self) -> Batch:
+        """This process's part of the trials."""
+        if world_size() == 1:
+            return self
+        which = own_slice(torch.arange(self.context.shape[0], device=self.context.device))
+        return Batch(
+            Transitions(*(value[which] for value in self.trials)),
+            Transitions(*(value[which] for value in self.transitions)),
+            self.context[which],
+            self.halves[which],
+            self.latent_noise[which],
+            self.action_noise[:, which],
+            self.tasks,
+        )
 
 
 class Losses(NamedTuple):
@@ -96,10 +113,14 @@ def init_training(
 
 
 def drawn_batch(
-    policy: ContextPolicy, replay: Params, settings: SacSettings, generator: Generator
+    policy: ContextPolicy,
+    replay: Params,
+    places: Tensor,
+    settings: SacSettings,
+    generator: Generator,
 ) -> Batch:
-    """Random trials and transitions of the replay."""
-    trials = drawn_trials(replay, settings.tasks_per_step, generator)
+    """Random trials and transitions of the replay, from its places with any (`filled`)."""
+    trials = drawn_trials(replay, places, settings.tasks_per_step, generator)
     (G, L), B = trials.rewards.shape, settings.transitions_per_task
     device = generator.device
     return Batch(
@@ -109,6 +130,7 @@ def drawn_batch(
         torch.rand((G, L), generator=generator, device=device) < 0.5,
         torch.randn((G, B, policy.config.latent_size), generator=generator, device=device),
         torch.randn((2, G, B, policy.action_size), generator=generator, device=device),
+        trials.features,
     )
 
 
@@ -121,14 +143,17 @@ def sac_step(
     settings: SacSettings,
     discount: float,
 ) -> tuple[Params, Params, Losses]:
-    """One step of Adam on all modules: new parameters, new training state, the losses before."""
+    """One step of Adam on all modules: new parameters, new training state, the losses before.
+
+    Where processes share the step, each has the whole batch, and the losses are its parts of them.
+    """
     moving = learned(params) | {
         name: value
         for name, value in training.items()
         if name.startswith(CRITIC) or name == TEMPERATURE
     }
     free = leaves(moving)
-    losses = sac_losses(policy, params | free, training | free, batch, rewards, discount)
+    losses = sac_losses(policy, params | free, training | free, batch.own_part(), rewards, discount)
     total = (
         losses.critic
         + settings.kl_weight * losses.kl
@@ -137,7 +162,7 @@ def sac_step(
         + losses.temperature
     )
     gradient = torch.autograd.grad(total, list(free.values()), materialize_grads=True)
-    gradient = dict(zip(free, gradient, strict=True))
+    gradient = sum_by_name(dict(zip(free, gradient, strict=True)))
     rate, adam = settings.learning_rate, without_prefix(ADAM, training)
     moved, adam = adam_step(moving, gradient, adam, rate, rate)
     followed = {
@@ -147,6 +172,7 @@ def sac_step(
     }
     params = params | {name: moved[name] for name in learned(params)}
     kept = {name: moved[name] for name in moving if name not in params}
+    losses = losses._replace(contrast=losses.contrast / world_size())
     return params, training | kept | followed | prefixed(ADAM, adam), Losses(*detached(losses))
 
 
@@ -158,7 +184,12 @@ def sac_losses(
     rewards: Statistics,
     discount: float,
 ) -> Losses:
-    """The losses of a gradient step, each of which only reaches the modules that it trains."""
+    """The losses of a gradient step, each of which only reaches the modules that it trains.
+
+    Of a part of a step's trials they are its parts of the means over all; the contrast, which
+    compares each trial with all, is whole, and differentiable in this part's embeddings.
+    """
+    share = len(batch.context) / len(batch.tasks)
     trials, transitions = batch.trials, batch.transitions
     factors = policy.factors(
         params, trials.observations, trials.actions, trials.rewards, trials.following
@@ -187,14 +218,16 @@ def sac_losses(
     prior = Gaussian(torch.zeros_like(z), torch.zeros_like(z))
     one = factors.total(trials.valid() & batch.halves).posterior().mean
     other = factors.total(trials.valid() & ~batch.halves).posterior().mean
+    one, other = (whole_of(part, len(batch.tasks)) for part in (one, other))
+    temperature_loss = sac.temperature_loss(
+        training[TEMPERATURE], log_prob, -float(policy.action_size)
+    )
     return Losses(
-        critic=errors,
-        kl=kl_divergence(posterior, prior).mean(),
-        contrast=info_nce(one, other, same_tasks(trials.features), CONTRAST_TEMPERATURE),
-        actor=sac.actor_loss(values, log_prob, temperature),
-        temperature=sac.temperature_loss(
-            training[TEMPERATURE], log_prob, -float(policy.action_size)
-        ),
+        critic=share * errors,
+        kl=share * kl_divergence(posterior, prior).mean(),
+        contrast=info_nce(one, other, same_tasks(batch.tasks), CONTRAST_TEMPERATURE),
+        actor=share * sac.actor_loss(values, log_prob, temperature),
+        temperature=share * temperature_loss,
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from metarl.distributed import sum_over_ranks
 from metarl.policies.gaussian import Gaussian, kl_divergence
 from metarl.policies.mlp import forward, init_layers
 from metarl.policies.params import Params
@@ -172,5 +173,5 @@ def negative_elbo(
 
 
 def mean_where(chosen: Tensor, values: Tensor) -> Tensor:
-    """Mean of the chosen values, 0 of none: ()."""
-    return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp(min=1)
+    """This process's part of the mean of the chosen values of all, 0 of none: ()."""
+    return torch.where(chosen, values, 0.0).sum() / sum_over_ranks(chosen.sum()).clamp(min=1)

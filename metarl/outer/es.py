@@ -113,7 +113,10 @@ def smoothed_gradient(start: Mapping[str, Tensor], gain: Tensor, sigma: float) -
     unknown = gain.isnan()
     gain = torch.where(unknown, 0.0, gain)
     scale = (4 * sigma**2 * distributed.count_tasks(unknown).double()).to(gain.dtype)
-    return {
-        name: distributed.sum_over_ranks(torch.tensordot(gain, upper - lower, dims=1)) / scale
-        for name, (upper, lower) in halves.items()
-    }
+    sums = distributed.sum_by_name(
+        {
+            name: torch.tensordot(gain, upper - lower, dims=1)
+            for name, (upper, lower) in halves.items()
+        }
+    )
+    return {name: value / scale for name, value in sums.items()}

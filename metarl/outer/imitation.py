@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.adaptation.adam import adam_step
+from metarl.distributed import own_slice, sum_over_ranks
 from metarl.outer.recent_trials import num_replayed, replayed
 from metarl.outer.trial_ppo import clipped_gradient, leaves, prefixed, without_prefix
 from metarl.policies.memory import MemoryPolicy
@@ -59,11 +60,11 @@ def imitate(
     """
     adam, moving = without_prefix(ADAM, training), learned(params)
     filled, worlds = num_replayed(training)
-    errors, norms = [], []
+    errors, norms, device = [], [], next(iter(moving.values())).device
     for _ in range(passes):
-        drawn = torch.randperm(filled, generator=generator)[:worlds]
+        drawn = torch.randperm(filled, generator=generator)[:worlds].to(device)
         for which in drawn.chunk(minibatches):
-            trial, wanted = replayed(training, which)
+            trial, wanted = replayed(training, own_slice(which))
             at = leaves(moving)
             loss = distance(policy, expand(params | at, 1), trial, wanted, targets, width)
             gradient, norm = clipped_gradient(loss, at, max_grad_norm)
@@ -71,7 +72,7 @@ def imitate(
             errors.append(loss.detach())
             norms.append(norm)
     metrics = {
-        "train/imitation_loss": float(torch.stack(errors).mean()),
+        "train/imitation_loss": float(sum_over_ranks(torch.stack(errors)).mean()),
         "train/grad_norm": float(torch.stack(norms).mean()),
     }
     return params | moving, training | prefixed(ADAM, adam), metrics
@@ -92,9 +93,11 @@ def distance(
     a student that waits. With a finite width w a squared distance e^2 of actions counts as
     2 w^2 (1 - exp(-e^2 / 2 w^2)) (Welsch's loss), whose least mean is at the mode of the teacher's
     likely actions, blurred by w: the student commits itself to one of them, and sees.
+
+    Of several processes each has the part of its own trials.
     """
     dist, summaries = policy.scan(params, trial)
-    weight = trial.valid.unsqueeze(-1) / trial.valid.sum()
+    weight = trial.valid.unsqueeze(-1) / sum_over_ranks(trial.valid.sum())
     total = torch.zeros((), device=weight.device)
     if targets != "latents":
         error = (dist.mean - wanted[ACTION]) / policy.config.action_scale

@@ -59,11 +59,17 @@ class Learner(ABC, Generic[E]):
 
     @abstractmethod
     def collect(self, collector: Collector, state: TrainState, tasks: Tasks) -> E:
-        """Experience on these tasks; draws from `state.generators` and changes nothing else."""
+        """Experience on this process's share of these tasks, `collector.share`.
+
+        Draws from `state.generators`, as much in every process, and changes nothing else.
+        """
 
     @abstractmethod
     def update(self, state: TrainState, experience: E) -> Update:
-        """One step on the experience; all tensors of the result are on the CPU."""
+        """One step on the experience of all processes, the same in each (`metarl.distributed`).
+
+        All tensors of the result are on the CPU.
+        """
 
 
 @dataclass(frozen=True)

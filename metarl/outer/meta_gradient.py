@@ -16,9 +16,11 @@ from torch import Generator, Tensor
 from metarl.adaptation.base import Adaptation, Batch
 from metarl.adaptation.inner_loop import InnerLoop, InnerLoopConfig, run_inner_loop
 from metarl.adaptation.losses import InnerLoss, inner_batches, mean_kl
+from metarl.distributed import gather_over_ranks, sum_over_ranks, world_size
 from metarl.outer.learner import Learner, LearnerParts, LearnerSettings, Update
 from metarl.outer.state import Generators, TrainState, initial_params
 from metarl.policies.base import Policy
+from metarl.policies.normaliser import Statistics
 from metarl.policies.params import Params, acting, expand, learned, to
 from metarl.rollouts.advantages import first_episodes
 from metarl.rollouts.collect import Collector
@@ -97,11 +99,12 @@ class MetaLearner(Learner[InnerLoop]):
 
     def collect(self, collector: Collector, state: TrainState, tasks: Tasks) -> InnerLoop:
         """K times: collect, adapt; then collect once more."""
-        parts, rng, env = self._parts, state.generators, collector.env
-        M = env.num_tasks
-        env.set_tasks(tasks[torch.arange(M) % len(tasks)])
+        parts, rng, share = self._parts, state.generators, collector.share
+        M = share.total
+        collector.env.set_tasks(tasks[share.of(torch.arange(M)) % len(tasks)])
         params, optimizer = self._on_device(state)
         start = self._outer.propose(params, optimizer, M, rng.search)
+        start = {name: share.of(value) for name, value in start.items()}
         collect_episodes = partial(collector.collect, resets=rng.resets, actions=rng.actions)
         return run_inner_loop(
             self.policy, self._inner_loop(state), start, parts.adaptation_steps, collect_episodes
@@ -142,8 +145,12 @@ def update_normaliser(policy: Policy, params: Params, rollouts: Sequence[Rollout
     returns were 154 and 171, and 166 and 195 with the meta-policy's observations alone.
     """
     params = to(params, rollouts[0].valid.device)
-    for collection in rollouts:
-        params = policy.update_statistics(params, collection.observations, collection.valid)
+    for collection in rollouts if policy.statistics(params) else ():
+        own = Statistics.of(collection.observations[collection.valid])
+        for others in zip(*(gather_over_ranks(value.unsqueeze(0)) for value in own), strict=True):
+            # A process whose worlds have all diverged has none.
+            if world_size() == 1 or bool(others[-1]):
+                params = policy.with_statistics(params, Statistics(*others))
     return to(params, CPU)
 
 
@@ -155,9 +162,10 @@ def inner_metrics(policy: Policy, inner: InnerLoop) -> dict[str, float]:
     before, after = (policy.distribution(p, batch.rollouts) for p in (start, adapted))
     moved = [(adapted[name] - value).flatten(1) for name, value in acting(start).items()]
     distance = torch.cat(moved, dim=1).norm(dim=1)
+    explained = inner.batches[-1].explained_variance
     return {
-        "inner/kl": float(mean_kl(before, after, batch).mean()),
-        "inner/step_norm": float(distance.mean()),
-        "train/explained_variance": float(inner.batches[-1].explained_variance.mean()),
-        "health/failed_adaptations": float(inner.failed.sum()),
+        "inner/kl": float(gather_over_ranks(mean_kl(before, after, batch)).mean()),
+        "inner/step_norm": float(gather_over_ranks(distance).mean()),
+        "train/explained_variance": float(gather_over_ranks(explained).mean()),
+        "health/failed_adaptations": float(sum_over_ranks(inner.failed.sum())),
     }

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metarl.distributed import sum_over_ranks, world_size
 from metarl.outer.context_sac import (
     TEMPERATURE,
     Losses,
@@ -54,7 +55,7 @@ from metarl.policies.context import OFFSET, ContextPolicy
 from metarl.policies.normaliser import Statistics
 from metarl.policies.params import Params, to
 from metarl.rollouts.collect import Collector, stream_on
-from metarl.rollouts.replay import Transitions, empty, transitions_of, with_trials
+from metarl.rollouts.replay import Transitions, empty, filled, transitions_of, with_trials
 from metarl.rollouts.trials import TrialExperience, collect_trial
 from metarl_envs import InputError, Tasks
 from metarl_envs.inputs.numbers import Count
@@ -91,6 +92,11 @@ class PearlLearner(Learner[TrialExperience]):
             raise InputError(
                 f"outer.replay_trials = {settings.replay_trials}: must be at least "
                 f"meta_batch_size * episodes_per_task = {M * E}, the trials of an iteration"
+            )
+        if settings.tasks_per_step < world_size():
+            raise InputError(
+                f"outer.tasks_per_step = {settings.tasks_per_step}: must be at least the number of "
+                f"processes, {world_size()}, which share the trials of a gradient step"
             )
 
     @property
@@ -136,14 +142,14 @@ class PearlLearner(Learner[TrialExperience]):
         replay = with_trials(without_prefix(REPLAY, training), new)
         rng, discount = stream_on(device, state.generators.order), self._parts.inner.discount
         rewards = reward_statistics(training, new)
-        logged: list[Tensor] = []
+        places, logged = filled(replay), list[Tensor]()  # asked once: no step waits for it
         for _ in range(settings.steps):
-            batch = drawn_batch(self._policy, replay, settings, rng)
+            batch = drawn_batch(self._policy, replay, places, settings, rng)
             params, training, losses = sac_step(
                 self._policy, params, training, batch, rewards, settings, discount
             )
             logged.append(torch.stack(losses))
-        means = torch.stack(logged).mean(0).tolist()
+        means = sum_over_ranks(torch.stack(logged).mean(0)).tolist()
         metrics = {f"train/{n}_loss": v for n, v in zip(Losses._fields, means, strict=True)}
         metrics["train/temperature"] = float(training[TEMPERATURE].exp())
         metrics["train/std"] = float(self._policy.log_std(params).exp().mean())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metarl.adaptation.base import Adaptation
-from metarl.distributed import mean_over_tasks
+from metarl.distributed import count_tasks, sums_over_tasks
 from metarl.outer.learner import Update
 from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.policies.gaussian import entropy
@@ -44,10 +44,9 @@ class Reptile(OuterUpdate):
     ) -> Update:
         theta, inner = weights(params), iteration.inner
         rate = self.outer_lr * (1 - iteration.progress)
-        step = {
-            name: rate * mean_over_tasks(inner.adapted[name] - value, inner.failed)
-            for name, value in theta.items()
-        }
+        moves = {name: inner.adapted[name] - value for name, value in theta.items()}
+        sums, count = sums_over_tasks(moves, inner.failed), count_tasks(inner.failed)
+        step = {name: rate * (value / count) for name, value in sums.items()}
         moved = {name: value + step[name] for name, value in theta.items()}
         with torch.no_grad():
             dist = iteration.policy.distribution(

@@ -145,7 +145,7 @@ class Teacher:
     def _collector(self, collector: Collector) -> Collector:
         """One per environment: on a GPU its first collection captures a time step."""
         if self._acts is None or self._acts.env is not collector.env:
-            self._acts = Collector(collector.env, self.policy)
+            self._acts = Collector(collector.env, self.policy, share=collector.share)
         return self._acts
 
     def _belief(self, tasks: Tasks, worlds: tuple[int, int]) -> Belief:

@@ -1,7 +1,9 @@
 """PPO over whole trials (Schulman et al. 2017; RL^2: Duan et al. 2016), with a learned critic.
 
 A minibatch is some worlds with all of their steps, so that gradients pass through the memory; for a
-policy without one, it is single steps. Axes: 1 policy, N worlds, L steps.
+policy without one, it is single steps. Where several processes share the training, each has all
+trials, differentiates on its part of every minibatch, and takes the same step. Axes: 1 policy, N
+worlds, L steps.
 """
 
 from __future__ import annotations
@@ -15,11 +17,18 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.adaptation.adam import adam_step, init_adam
+from metarl.distributed import (
+    gather_over_ranks,
+    own_slice,
+    part_of_mean,
+    sum_by_name,
+    sum_over_ranks,
+)
 from metarl.outer.critic import Critic, learned_of, scale_of, with_returns
 from metarl.policies.base import Policy
 from metarl.policies.gaussian import Gaussian, entropy, kl_divergence, log_prob
 from metarl.policies.params import Params, expand, flatten, learned
-from metarl.rollouts.trials import Trial, as_steps, trial_advantages
+from metarl.rollouts.trials import Trial, as_steps, trial_advantages, valid_steps
 from metarl_envs.inputs.numbers import Count, NotNegative, Positive, Range
 from metarl_envs.inputs.plain import PlainFields
 
@@ -111,8 +120,10 @@ def ppo_update(
     """
     critic = without_prefix(CRITIC, training)
     adams = [without_prefix(prefix, training) for prefix in (POLICY_ADAM, CRITIC_ADAM)]
+    own = trial.own_part()
     with torch.no_grad():
-        before, values, summaries = actor.evaluated(expand(params, 1), expand(critic, 1), trial)
+        before, values, summaries = actor.evaluated(expand(params, 1), expand(critic, 1), own)
+        values = gather_over_ranks(values, dim=1)
         mean, std = scale_of(critic)
         advantages = trial_advantages(
             trial.rewards,
@@ -124,11 +135,14 @@ def ppo_update(
             across_episodes=settings.across_episodes,
         )
         returns = advantages + mean + std * values
-        explained = 1 - advantages[trial.valid].var() / returns[trial.valid].var().clamp(min=1e-12)
-        critic = with_returns(critic, returns[trial.valid])
+        chosen = valid_steps(trial.valid)
+        valid_advantages, valid_returns = (x.flatten()[chosen] for x in (advantages, returns))
+        explained = 1 - valid_advantages.var() / valid_returns.var().clamp(min=1e-12)
+        critic = with_returns(critic, valid_returns)
         mean, std = scale_of(critic)
         targets = (returns - mean) / std
-        advantages = _standardised(advantages, trial.valid)
+        # Mean 0 and deviation 1 over all valid steps.
+        advantages = (advantages - valid_advantages.mean()) / (valid_advantages.std() + 1e-8)
     data, others = trial, (advantages, targets)
     if summaries is None:
         data, others = as_steps(trial, *others)
@@ -136,18 +150,21 @@ def ppo_update(
     def losses(
         policy_params: Params, critic_params: Params, which: Tensor
     ) -> tuple[Tensor, Tensor]:
+        which = own_slice(which)
         part, (advantage, target) = data.some_worlds(which), (other[:, which] for other in others)
         networks = expand(policy_params, 1), expand(critic_params, 1)
         dist, values, _ = actor.evaluated(*networks, part)
         ratio = (log_prob(dist, part.actions) - part.log_probs).exp()
         bounded = ratio.clamp(1 - settings.clip, 1 + settings.clip)
         gain = torch.minimum(ratio * advantage, bounded * advantage)
-        gain = _mean(gain, part.valid) + settings.entropy * entropy(dist).mean()
-        return -gain, _mean((values - target).square(), part.valid)
+        gain = part_of_mean(gain, part.valid)
+        noise = entropy(dist).expand(part.valid.shape)
+        gain = gain + settings.entropy * part_of_mean(noise, part.valid)
+        return -gain, part_of_mean((values - target).square(), part.valid)
 
     moving, fitted, norms, errors = learned(params), learned_of(critic), [], []
-    for which in shuffled(data.valid.shape[1], settings.minibatches, settings.epochs, generator):
-        which = which.to(data.valid.device)
+    parts, device = (settings.minibatches, settings.epochs), data.valid.device
+    for which in shuffled(data.valid.shape[1], *parts, generator, device):
         policy_leaves, critic_leaves = leaves(moving), leaves(fitted)
         policy_loss, value_loss = losses(params | policy_leaves, critic | critic_leaves, which)
         if policy_moves:
@@ -161,10 +178,11 @@ def ppo_update(
         errors.append(value_loss.detach())
     params, critic = params | moving, critic | fitted
     with torch.no_grad():
-        dist = actor.policy.distribution(expand(params, 1), trial)
+        dist = actor.policy.distribution(expand(params, 1), own)
+        kl = part_of_mean(kl_divergence(before, dist), own.valid)
         metrics = {
-            "train/approx_kl": float(_mean(kl_divergence(before, dist), trial.valid)),
-            "train/value_loss": float(torch.stack(errors).mean()),
+            "train/approx_kl": float(sum_over_ranks(kl)),
+            "train/value_loss": float(sum_over_ranks(torch.stack(errors)).mean()),
             "train/explained_variance": float(explained),
             "train/std": float(actor.policy.log_std(params).exp().mean()),
         }
@@ -186,13 +204,15 @@ def paced(progress: float, final_rate: float) -> float:
     return final_rate + (1 - final_rate) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
-def shuffled(count: int, parts: int, epochs: int, generator: Generator) -> list[Tensor]:
-    """Indices of `count` things in `parts` random parts, anew in each epoch."""
-    chunks = []
-    for _ in range(epochs):
-        order = torch.randperm(count, generator=generator, device=generator.device)
-        chunks += order.chunk(min(parts, count))
-    return chunks
+def shuffled(
+    count: int, parts: int, epochs: int, generator: Generator, device: torch.device
+) -> list[Tensor]:
+    """Indices of `count` things in `parts` random parts, anew in each epoch, on a device."""
+    orders = [
+        torch.randperm(count, generator=generator, device=generator.device) for _ in range(epochs)
+    ]
+    on_device = torch.stack(orders).to(device)  # one copy, before the first of many steps
+    return [chunk for order in on_device for chunk in order.chunk(min(parts, count))]
 
 
 def leaves(params: Mapping[str, Tensor]) -> Params:
@@ -201,9 +221,9 @@ def leaves(params: Mapping[str, Tensor]) -> Params:
 
 
 def clipped_gradient(loss: Tensor, at: Params, max_norm: float) -> tuple[Params, Tensor]:
-    """Gradient of a loss at named leaves, at most so long, and the length it had."""
+    """Gradient at named leaves of the sum of the processes' losses, at most so long; its length."""
     gradients = torch.autograd.grad(loss, list(at.values()), materialize_grads=True)
-    gradient = dict(zip(at, gradients, strict=True))
+    gradient = sum_by_name(dict(zip(at, gradients, strict=True)))
     norm = flatten(gradient).norm()
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     return {name: scale * value for name, value in gradient.items()}, norm
@@ -217,14 +237,3 @@ def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Params:
 def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Params:
     """Tensors with a prefix, by their names without it."""
     return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
-
-
-def _mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean over valid steps: ()."""
-    return torch.where(valid, values, 0.0).sum() / valid.sum()
-
-
-def _standardised(advantages: Tensor, valid: Tensor) -> Tensor:
-    """Advantages with mean 0 and deviation 1 over all valid steps."""
-    chosen = advantages[valid]
-    return (advantages - chosen.mean()) / (chosen.std() + 1e-8)

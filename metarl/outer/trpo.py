@@ -23,7 +23,7 @@ from torch.func import jvp, vjp
 from metarl.adaptation.adam import adam_step, init_adam
 from metarl.adaptation.base import LinearisedAdaptation, adapt, linearise
 from metarl.adaptation.losses import inner_batches, mean_kl, surrogate
-from metarl.distributed import count_tasks, mean_over_tasks, sum_over_tasks
+from metarl.distributed import count_tasks, mean_over_tasks, sums_over_tasks
 from metarl.outer.learner import Update
 from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.outer.trust_region import Objective, conjugate_gradient, line_search
@@ -81,7 +81,7 @@ class Trpo(OuterUpdate):
         linear = linearise(adaptation, task_params, iteration.inner_batches())
         adapted = linear.adapted
         gradient, before, old = surrogate_gradient(policy, adapted, task_statistics, post, failed)
-        meta_gradient = sum_tasks(linear.transpose_product(gradient), failed)
+        meta_gradient = sums_over_tasks(linear.transpose_product(gradient), failed)
         del linear  # frees the graph over all samples before the next one is built
         ascent = flatten({name: meta_gradient[name] for name in theta})
 
@@ -219,11 +219,6 @@ def fisher_vector_product(
         _, tangents = jvp(distribution, (at,), (change,))[:2]
         mean_dot, log_std_dot = tangents
         (pulled,) = pullback((mean_metric * mean_dot, log_std_metric * log_std_dot))
-        return sum_tasks(linear.transpose_product(pulled), failed)
+        return sums_over_tasks(linear.transpose_product(pulled), failed)
 
     return product
-
-
-def sum_tasks(params: Mapping[str, Tensor], failed: Tensor) -> Params:
-    """Sum over the tasks that count, the transpose of `expand`: (M, ...) -> (...)."""
-    return {name: sum_over_tasks(value, failed) for name, value in params.items()}

@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.adaptation.adam import adam_step, init_adam
+from metarl.distributed import own_slice, sum_over_ranks
 from metarl.outer.continued import GOES_ON, trials_after
 from metarl.outer.critic import Critic
 from metarl.outer.elbo import Decoders, Transitions, negative_elbo, some
@@ -53,7 +54,7 @@ from metarl.policies.normaliser import CLIP_OBSERVATIONS
 from metarl.policies.params import Params, expand, layers, learned, to
 from metarl.policies.params import head as head_names
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.trials import Trial, TrialExperience
+from metarl.rollouts.trials import Trial, TrialExperience, valid_steps
 from metarl_envs import InputError, Tasks
 from metarl_envs.inputs.numbers import Count, NotNegative, Positive, Share
 
@@ -185,11 +186,11 @@ class VaribadLearner(Learner[TrialExperience]):
         scales = scales_of(replayed(own, torch.arange(count, device=device))[0])
         for _ in range(settings.elbo_steps):
             which = some(count, settings.elbo_trials, generator).to(device)
-            trial, others = replayed(own, which)
+            trial, others = replayed(own, own_slice(which))
             L, Z = trial.valid.shape[-1], self.decoders.latent_size
             prefixes = some(L, settings.prefixes, generator).to(device)
             decoded = some(L, settings.decoded, generator).to(device)
-            noise = torch.randn(len(which), len(prefixes), Z, generator=generator).to(device)
+            noise = torch.randn(len(which), len(prefixes), Z, generator=generator)
             at = leaves(moving)
             loss, means = negative_elbo(
                 self.decoders,
@@ -199,13 +200,14 @@ class VaribadLearner(Learner[TrialExperience]):
                 others[BEGAN].squeeze(0),
                 prefixes,
                 decoded,
-                noise,
+                own_slice(noise).to(device),
                 settings.kl_weight,
             )
             gradient, norm = clipped_gradient(loss, at, 1.0)
             rate = pace * settings.elbo_rate
             moving, adam = adam_step(moving, gradient, adam, rate, rate)
-            found.append({name: value.detach() for name, value in means.items()} | {"norm": norm})
+            found.append({name: sum_over_ranks(value.detach()) for name, value in means.items()})
+            found[-1]["norm"] = norm
         own = own | {name: moving[name] for name in decoders} | prefixed(ELBO_ADAM, adam)
         metrics = {
             f"train/elbo_{name}": float(torch.stack([one[name] for one in found]).mean())
@@ -279,8 +281,10 @@ def scales_of(trial: Trial) -> Scales:
     """Scales over all valid steps."""
     changes = next_observations(trial) - trial.observations
 
+    steps = valid_steps(trial.valid)
+
     def scale(values: Tensor) -> tuple[Tensor, Tensor]:
-        chosen = values[trial.valid]
+        chosen = values.flatten(0, 2)[steps]
         return chosen.mean(0), chosen.std(0, unbiased=False).clamp(min=1e-6)
 
     return Scales(scale(trial.observations), scale(changes), scale(trial.rewards))

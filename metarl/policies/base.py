@@ -287,11 +287,15 @@ class Policy(PlainFields, ABC):
     def update_statistics(
         self, params: Mapping[str, Tensor], observations: Tensor, valid: Tensor
     ) -> Params:
-        """Fold observations (..., O) with `valid` (...) into the normaliser (Chan et al. 1979)."""
+        """Parameters with observations (..., O) where `valid` (...) in their normaliser."""
+        return self.with_statistics(params, Statistics.of(observations[valid]))
+
+    def with_statistics(self, params: Mapping[str, Tensor], others: Statistics) -> Params:
+        """Parameters with the statistics of more observations in their normaliser."""
         known = self.statistics(params)
         if known is None:
             return dict(params)
-        fresh = known.updated(observations[valid]).entries()
+        fresh = known.including(others).entries()
         return dict(params) | {name: value.to(params[name]) for name, value in fresh.items()}
 
     # Outputs and controls.

@@ -37,13 +37,23 @@ class Statistics(NamedTuple):
         standard = (observations - self.mean.unsqueeze(-2)) / std
         return standard.clamp(-CLIP_OBSERVATIONS, CLIP_OBSERVATIONS)
 
+    @staticmethod
+    def of(observations: Tensor) -> Statistics:
+        """Statistics of observations (S, O), float64."""
+        values = observations.double()
+        samples = values.new_full((1,), len(values))
+        return Statistics(values.mean(0), values.var(0, unbiased=False), samples)
+
     def updated(self, observations: Tensor) -> Statistics:
-        """Statistics that include more observations (S, O), float64 (Chan et al. 1979)."""
-        observations = observations.double()
-        count, new = self.samples.double(), float(len(observations))
+        """Statistics that include more observations (S, O), float64."""
+        return self.including(Statistics.of(observations))
+
+    def including(self, others: Statistics) -> Statistics:
+        """Statistics of these and other observations, float64 (Chan et al. 1979)."""
+        count, new = self.samples.double(), others.samples
         total = count + new
-        delta = observations.mean(0) - self.mean.double()
+        delta = others.mean - self.mean.double()
         mean = self.mean.double() + delta * new / total
-        within = self.variance.double() * count + observations.var(0, unbiased=False) * new
+        within = self.variance.double() * count + others.variance * new
         variance = (within + delta.square() * count * new / total) / total
         return Statistics(mean, variance, total)

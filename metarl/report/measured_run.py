@@ -72,8 +72,8 @@ class Subject:
     @property
     def hours(self) -> float:
         """Wall-clock time of all iterations."""
-        seconds = (line["time/collect_s"] + line["time/update_s"] for line in self.metrics)
-        return sum(seconds) / 3600
+        parts = ("time/collect_s", "time/update_s")
+        return sum(line.get(part) or 0.0 for line in self.metrics for part in parts) / 3600
 
 
 def slug(name: str) -> str:

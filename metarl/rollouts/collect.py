@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from metarl.distributed import Share
 from metarl.policies.base import Policy
 from metarl.policies.belief import Belief
 from metarl.policies.gaussian import Gaussian, log_prob
@@ -56,15 +57,23 @@ class Collector:
     (see `stream_on`).
     """
 
-    def __init__(self, env: TaskEnv, policy: Policy, capture: Capture | None = None) -> None:
+    def __init__(
+        self,
+        env: TaskEnv,
+        policy: Policy,
+        capture: Capture | None = None,
+        share: Share | None = None,
+    ) -> None:
         """Store the parts; nothing is captured yet.
 
         Args:
             env: M tasks, E episodes; its tasks must be set before a collection.
             policy: the policy function.
             capture: of a time step; None: `captures_on` the environment's device.
+            share: the slots of a larger meta-batch that the environment runs; None: it is all.
         """
         self.env, self.policy = env, policy
+        self.share = share or Share(env.num_tasks)
         self._capture = capture or captures_on(env.device)
         self._captured: dict[Any, CapturedSteps] = {}
 
@@ -82,7 +91,8 @@ class Collector:
         """One episode in each of the M x E worlds, task m acting with the m-th parameters.
 
         One batched forward pass per time step serves all policies. Random numbers are drawn for
-        every world and step, so that none depends on the length of another world's episode. Worlds
+        every world and step of the whole meta-batch, so that none depends on the length of another
+        world's episode, nor on the number of processes that share the meta-batch. Worlds
         that exceeded a limit of the engine are a warning. torch uses one thread meanwhile.
 
         Args:
@@ -105,16 +115,16 @@ class Collector:
             P, W = by_policy(params, M * E)
             belief = policy.begin(params, W) if belief is None else _regrouped(start, (P, W))
             log_std = policy.log_std(params)
-            shape, like = (T, M, E, policy.action_size), {"dtype": log_std.dtype, "device": device}
+            like = {"dtype": log_std.dtype, "device": device}
             noise = (
-                torch.randn(shape, generator=actions, **like)
+                self._noise(actions, **like)
                 if explore
-                else torch.zeros(shape, **like)
+                else torch.zeros((T, M, E, policy.action_size), **like)
             )
             noise = (noise * log_std.exp()).flatten(1, 2)  # log_std: (M, 1, A) or (1, 1, A)
             if self._capture is None:
                 buffers = StepBuffers(policy, params, noise, belief)
-                buffers.observations[0] = env.reset(resets)
+                buffers.observations[0] = self._reset(resets)
                 length = run_while_alive(env, buffers, changes or {})
             else:
                 form = tuple((name, value.shape, value.dtype) for name, value in params.items())
@@ -123,7 +133,7 @@ class Collector:
                         env, policy, params, noise, belief, self._capture
                     )
                 captured = self._captured[form]
-                captured.run(params, noise, belief, env.reset(resets), changes or {})
+                captured.run(params, noise, belief, self._reset(resets), changes or {})
                 buffers, length = captured.buffers, T
             rollouts = _rollouts(buffers, length, noise, log_std, (M, E), start)
             message = env.overflow_message()
@@ -131,6 +141,22 @@ class Collector:
             if message and bool(rollouts.diverged.any()):
                 warnings.warn(message, stacklevel=2)
         return rollouts
+
+    def _noise(self, generator: Generator, **like: Any) -> Tensor:  # noqa: ANN401
+        """Standard normal noise of the outputs: (T, M, E, A)."""
+        total, own = self.share
+        shape = (self.env.horizon, total, self.env.episodes_per_task, self.policy.action_size)
+        noise = torch.randn(shape, generator=generator, **like)
+        return noise if own is None else noise[:, own.to(noise.device)]
+
+    def _reset(self, generator: Generator) -> Tensor:
+        """Start an episode in every world: (N, O)."""
+        env, (total, own) = self.env, self.share
+        if own is None:
+            return env.reset(generator)
+        E = env.episodes_per_task
+        worlds = (E * own.unsqueeze(1) + torch.arange(E)).flatten().to(env.device)
+        return env.reset_part(generator, total * E, worlds)
 
 
 def _rollouts(

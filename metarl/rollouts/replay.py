@@ -86,13 +86,18 @@ def stored(store: Mapping[str, Tensor]) -> Transitions:
     return Transitions(*(store[name] for name in Transitions._fields))
 
 
-def drawn_trials(store: Mapping[str, Tensor], number: int, generator: Generator) -> Transitions:
-    """Different trials with transitions, as many as asked for or as there are."""
-    known = stored(store)
-    places = known.lengths.nonzero().squeeze(1)
+def filled(store: Mapping[str, Tensor]) -> Tensor:
+    """Places of the trials with transitions, (n,). Waits for the device."""
+    return stored(store).lengths.nonzero().squeeze(1)
+
+
+def drawn_trials(
+    store: Mapping[str, Tensor], places: Tensor, number: int, generator: Generator
+) -> Transitions:
+    """Different trials from some places, as many as asked for or as there are."""
     order = torch.randperm(len(places), generator=generator, device=generator.device)
-    places = places[order[:number].to(places.device)]
-    return Transitions(*(value[places] for value in known))
+    chosen = places[order[:number].to(places.device)]
+    return Transitions(*(value[chosen] for value in stored(store)))
 
 
 def drawn_steps(lengths: Tensor, number: int, generator: Generator) -> Tensor:

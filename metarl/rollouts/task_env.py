@@ -62,6 +62,16 @@ class TaskEnv(Protocol):
         """Start an episode in every world: its first observations, (N, O)."""
         ...
 
+    def reset_part(self, generator: Generator, total: int, worlds: Tensor) -> Tensor:
+        """`reset` where other processes have the other worlds of a meta-batch.
+
+        Args:
+            generator: all of them draw from it for every world, so that it goes on alike.
+            total: number of worlds of all processes.
+            worlds: numbers among them of this environment's, (N,).
+        """
+        ...
+
     def step(self, actions: Tensor, mask: Tensor | None = None) -> EnvStep:
         """Apply controls, (N, A), in the worlds of `mask`, (N,); None: in all.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
+from metarl.distributed import Share, own_slice, world_size
 from metarl.policies.belief import Belief, where
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
@@ -52,6 +53,19 @@ class Trial:
         tensors = {name: v.to(device) for name, v in vars(self).items() if name != "start"}
         return Trial(**tensors, start={name: v.to(device) for name, v in self.start.items()})
 
+    def own_part(self) -> Trial:
+        """The trials of this process's part of the worlds."""
+        if world_size() == 1:
+            return self
+        return self.some_worlds(
+            own_slice(torch.arange(self.valid.shape[1], device=self.valid.device))
+        )
+
+    def of_all(self, share: Share) -> Trial:
+        """The trials of all processes, each of which has those of its share of the tasks."""
+        tensors = {name: share.gather(v, 1) for name, v in vars(self).items() if name != "start"}
+        return Trial(**tensors, start={n: share.gather(v, 1) for n, v in self.start.items()})
+
 
 def joined(episodes: Sequence[Rollouts], features: Tensor, start: Belief) -> Trial:
     """The stretch of a trial that consecutive collections are, each of one episode per world.
@@ -81,21 +95,22 @@ def joined(episodes: Sequence[Rollouts], features: Tensor, start: Belief) -> Tri
 
 @dataclass(frozen=True)
 class TrialExperience:
-    """Episodes of every world's trial in order, as a learner collects them."""
+    """Episodes of every world's trial in order, as a learner collects them.
+
+    Where several processes share the tasks, each has the trials of all of them, so that it can take
+    its part of any minibatch, and the rollouts of its own.
+    """
 
     rollouts: Sequence[Rollouts]
-    """n collections, (M, E, T, ...)."""
+    """n collections, (m, E, T, ...)."""
     trial: Trial
-    """The same, joined."""
+    """The same of all M tasks, joined."""
     tasks: Tasks
     """M, as they are after the last step."""
+    belief: Belief
+    """The belief after the last episode, each (M, E, ...)."""
     collect_s: float
     """Wall-clock seconds of the collections."""
-
-    @property
-    def belief(self) -> Belief:
-        """The belief after the last episode, each (M, E, ...)."""
-        return belief_after(self.rollouts[-1])
 
 
 def belief_after(rollouts: Rollouts) -> Belief:
@@ -131,19 +146,34 @@ def collect_trial(
         change: step of the stretch's L before which tasks change, > 0, and the others; None: they
             stay.
     """
-    began, shared = time.perf_counter(), expand(params, 1)
-    collector.env.set_tasks(tasks)
+    began, shared, share = time.perf_counter(), expand(params, 1), collector.share
     T = collector.env.horizon
     at, changed = change or (num_episodes * T, TaskChange(tasks))
+    after = changed.tasks
+    if share.own is not None:
+        tasks, changed = tasks[share.own], _of_share(changed, share)
+        belief = {name: share.of(value) for name, value in belief.items()}
+    collector.env.set_tasks(tasks)
     episodes: list[Rollouts] = []
     for n in range(num_episodes):
         before = belief_after(episodes[-1]) if episodes else belief
         changes = {at % T: changed} if at // T == n else {}
         episodes.append(collector.collect(shared, resets, actions, belief=before, changes=changes))
     later = torch.arange(num_episodes * T).unsqueeze(-1) >= at  # (L, 1)
-    known = [features(one).unsqueeze(1) for one in (changed.tasks, tasks)]  # (M, 1, F)
-    trial = joined(episodes, torch.where(later, *known), belief)
-    return TrialExperience(episodes, trial, changed.tasks, time.perf_counter() - began)
+    known = [features(one).unsqueeze(1) for one in (changed.tasks, tasks)]  # (m, 1, F)
+    trial = joined(episodes, torch.where(later, *known), belief).of_all(share)
+    beliefs = {name: share.gather(v) for name, v in belief_after(episodes[-1]).items()}
+    return TrialExperience(episodes, trial, after, beliefs, time.perf_counter() - began)
+
+
+def _of_share(change: TaskChange, share: Share) -> TaskChange:
+    """The change of this process's tasks, and of what its worlds know of them."""
+    assert share.own is not None
+    known = {
+        name: share.of(value.reshape(share.total, -1, *value.shape[2:])).flatten(0, 1).unsqueeze(0)
+        for name, value in change.known.items()
+    }
+    return TaskChange(change.tasks[share.own], known)
 
 
 def trial_advantages(
@@ -170,16 +200,30 @@ def trial_advantages(
         across_episodes: the step after an episode's last one is the next episode's first, so that
             finding out early pays later (RL^2); False: every episode for itself.
     """
-    following, after = torch.zeros_like(values[..., 0]), torch.zeros_like(values[..., 0])
-    advantages = torch.zeros_like(values)
-    for t in reversed(range(values.shape[-1])):
-        goes_on = torch.ones_like(following) if across_episodes else (~ended[..., t]).to(following)
-        delta = rewards[..., t] + discount * goes_on * following - values[..., t]
-        estimate = delta + discount * gae_lambda * goes_on * after
-        after = torch.where(valid[..., t], estimate, after)
-        following = torch.where(valid[..., t], values[..., t], following)
-        advantages[..., t] = torch.where(valid[..., t], estimate, 0.0)
-    return advantages
+    L = values.shape[-1]
+    steps = torch.arange(L, device=valid.device)
+    at_or_after = torch.where(valid, steps, L).flip(-1).cummin(-1).values.flip(-1)
+    none = torch.full_like(at_or_after[..., :1], L)
+    following = torch.cat([values, torch.zeros_like(values[..., :1])], dim=-1).gather(
+        -1, torch.cat([at_or_after[..., 1:], none], dim=-1)
+    )
+    goes_on = torch.ones_like(values) if across_episodes else (~ended).to(values)
+    deltas = torch.where(valid, rewards + discount * goes_on * following - values, 0.0)
+    shares = torch.where(valid, discount * gae_lambda * goes_on, 1.0)  # of the estimate after it
+    # The loop over time has two operations: on a GPU, where each is a launch, it is most of all.
+    after, found = torch.zeros_like(values[..., 0]), []
+    for delta, share in zip(deltas.flip(-1).unbind(-1), shares.flip(-1).unbind(-1), strict=True):
+        after = delta + share * after
+        found.append(after)
+    return torch.where(valid, torch.stack(found[::-1], dim=-1), 0.0)
+
+
+def valid_steps(valid: Tensor) -> Tensor:
+    """Places of the valid steps among all, (S,), in order: (1, N, L) -> (S,).
+
+    Waits for the device, once; a mask as an index does so each time.
+    """
+    return valid.flatten().nonzero().squeeze(1)
 
 
 def as_steps(trial: Trial, *others: Tensor) -> tuple[Trial, tuple[Tensor, ...]]:
@@ -192,13 +236,14 @@ def as_steps(trial: Trial, *others: Tensor) -> tuple[Trial, tuple[Tensor, ...]]:
     Returns:
         The same with axes (1, S, 1, ...) for S valid steps, in order.
     """
-    L, valid = trial.valid.shape[2], trial.valid.flatten()
+    chosen = valid_steps(trial.valid)
+    worlds = chosen // trial.valid.shape[2]
 
     def each(value: Tensor) -> Tensor:
-        return value.repeat_interleave(L, dim=1)[:, valid]
+        return value[:, worlds]
 
     def split(value: Tensor) -> Tensor:
-        return value.flatten(1, 2)[:, valid].unsqueeze(2)
+        return value.flatten(1, 2)[:, chosen].unsqueeze(2)
 
     names = ("observations", "actions", "log_probs", "rewards", "terminated", "truncated", "valid")
     steps = replace(

@@ -26,9 +26,10 @@ from metarl.methods.setup import family_of, learner_of, policy_of
 from metarl.outer.state import Generators, TrainState
 from metarl.policies.params import Params
 from metarl.process import typed
-from metarl.runs.files import publish, read_json, remove_folder, replace_file, temporary_folder
+from metarl.runs.files import beside, new_folder, read_json, remove_folder, replace_file, sync_file
 from metarl.runs.policy_folder import (
     CONFIG,
+    FORMAT,
     SavedPolicy,
     is_policy,
     read_policy,
@@ -38,6 +39,7 @@ from metarl.runs.policy_folder import (
 from metarl.runs.run_folder import (
     BEST,
     CHECKPOINTS,
+    METRICS,
     check_run,
     create_run,
     load_run_config,
@@ -61,11 +63,14 @@ __all__ = [
     "save_checkpoint",
     "save_policy",
     "save_policy_checkpoint",
+    "tidy",
     "update_run",
 ]
 
 TRAINING_FORMAT, BASELINE_FORMAT = "metarl-training", "metarl-baseline-training"
 LATEST = "latest"
+LEFTOVERS = (f"{CHECKPOINTS}/*.tmp", *(f"{name}.*.tmp" for name in (BEST, CONFIG, METRICS)))
+"""Names of what is being written."""
 STREAM, OPTIMIZER = "generator.", "optimizer."
 COUNTERS = ("iteration", "env_steps", "refused_in_a_row", "refused")
 
@@ -149,7 +154,8 @@ def save_best(run: Path, config: TrainConfig, state: TrainState, return_post: fl
         "eval_return_post": return_post,
         "observations": state.observed,
     }
-    with _new_folder(run / BEST) as folder:
+    _check_is_there(run)
+    with new_folder(run / BEST) as folder:
         write_policy(folder, _saved(config, state.params, noted))
     return run / BEST
 
@@ -170,22 +176,52 @@ def drop_best_after(run: Path, iteration: int) -> None:
 def _new_checkpoint(run: Path, iteration: int, keep: int) -> Iterator[Path]:
     """A folder to fill, which becomes the newest checkpoint if the block ends without error."""
     folder = run / CHECKPOINTS / f"{iteration:06d}"
-    with _new_folder(folder) as temporary:
+    _check_is_there(run)
+    folder.parent.mkdir(exist_ok=True)
+    # Where a run resumes, it has the log up to there, after a power cut too.
+    sync_file(run / METRICS)
+    with new_folder(folder) as temporary:
         yield temporary
-    replace_file(run / CHECKPOINTS / LATEST, f"{folder.name}\n".encode())
+    _name_latest(folder)
     _prune(folder, keep)
 
 
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which replaces `folder` if the block ends without error."""
-    temporary = temporary_folder(folder)
-    try:
-        yield temporary
-        publish(temporary, folder)
-    except OSError:
-        remove_folder(temporary)
-        raise
+def _check_is_there(run: Path) -> None:
+    """Refuse to make a moved run's folder anew, with what comes after the move alone.
+
+    Raises:
+        RunError: if there is no such folder.
+    """
+    if not run.is_dir():
+        again = typed("metarl", "resume", run)
+        raise RunError(
+            f"{run}: was moved or deleted while it was trained; move it back and continue with "
+            f"`{again}`, or resume it where it is now"
+        )
+
+
+def tidy(run: Path) -> None:
+    """Clear away what killed processes left half-written, in a run that is locked."""
+    for pattern in LEFTOVERS:
+        _clear(run, pattern)
+    if newest := checkpoints(run)[:1]:
+        _name_latest(*newest)
+
+
+def _clear(folder: Path, pattern: str) -> None:
+    """Delete files and folders by their names."""
+    for path in folder.glob(pattern):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _name_latest(folder: Path) -> None:
+    """Write the name of the newest checkpoint into the file beside it, if it is not there."""
+    latest, content = folder.with_name(LATEST), f"{folder.name}\n".encode()
+    if not latest.is_file() or latest.read_bytes() != content:
+        replace_file(latest, content)
 
 
 def load_checkpoint(run: Path, iteration: int | None = None) -> tuple[TrainConfig, TrainState]:
@@ -216,6 +252,8 @@ def load_policy(path: Path) -> SavedPolicy:
     if is_policy(path):
         return read_policy(path)
     check_run(path)
+    if not (path / CHECKPOINTS).is_dir() and read_json(path / CONFIG).get("format") == FORMAT:
+        return read_policy(path)  # which says what is missing
     return _newest(path, read_policy)
 
 
@@ -274,10 +312,8 @@ def _prune(newest: Path, keep: int) -> None:
     older = [path for path in checkpoints(newest.parents[1]) if int(path.name) < int(newest.name)]
     for path in older[max(keep, 1) - 1 :]:
         # Renamed first, so that a crash leaves no half-deleted folder with a checkpoint's name.
-        doomed = path.rename(path.with_name(f"{path.name}.old.tmp"))
-        remove_folder(doomed)
-    for leftover in newest.parent.glob("*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        remove_folder(path.rename(beside(path)))
+    _clear(newest.parent, "*.tmp")
 
 
 def _saved(config: TrainConfig, params: Params, noted: Mapping[str, Any]) -> SavedPolicy:

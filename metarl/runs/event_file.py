@@ -23,6 +23,7 @@ from tensorboard.compat.proto.summary_pb2 import (
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 VERSION = "brain.Event:2"
+PREFIX = "events.out.tfevents."
 _numbers = itertools.count()
 """Numbers of the files of this process, so that no two have the same name."""
 
@@ -38,9 +39,9 @@ class EventFile:
             purge_step: first step whose values in older files are void; None: none are.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        number = f"{next(_numbers):06d}"  # files are read in the order of their names
-        name = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{number}"
-        self._file = (folder / f"events.out.tfevents.{name}").open("wb")
+        number = f"{next(_numbers):06d}"
+        name = f"{_next_time(folder):010d}.{socket.gethostname()}.{os.getpid()}.{number}"
+        self._file = (folder / f"{PREFIX}{name}").open("wb")
         self._records = RecordWriter(self._file)
         try:
             self._write(Event(wall_time=time.time(), file_version=VERSION))
@@ -71,6 +72,16 @@ class EventFile:
 
     def _write(self, event: Event) -> None:
         self._records.write(event.SerializeToString())
+
+
+def _next_time(folder: Path) -> int:
+    """The time in seconds, later than in the names of all files: TensorBoard reads by names.
+
+    A clock that was set back, or a run resumed within a second, would else put new events first.
+    """
+    times = (path.name.removeprefix(PREFIX)[:10] for path in folder.glob(f"{PREFIX}*"))
+    newest = max((int(text) for text in times if text.isdecimal()), default=0)
+    return max(int(time.time()), newest + 1)
 
 
 def image_summary(tag: str, path: Path) -> Summary:

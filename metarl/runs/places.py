@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from metarl.errors import RunError
 
 
 def free_folder(wanted: Path) -> Path:
-    """`wanted`, or with the first free number behind it: runs/x-0, runs/x-0-2, runs/x-0-3, ..."""
+    """`wanted`, or with the first free number behind it: runs/x-0, runs/x-0-2, runs/x-0-3, ...
+
+    It is made, so that no other process is given the same one.
+    """
     folder, count = wanted, 1
-    while folder.exists():
-        count += 1
-        folder = wanted.with_name(f"{wanted.name}-{count}")
-    return folder
+    while True:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            count += 1
+            folder = wanted.with_name(f"{wanted.name}-{count}")
+        else:
+            return folder
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a place for results that cannot be written, before minutes of work.
+
+    Raises:
+        RunError: naming the folder that is in the way.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        reason = "cannot be written" if existing.is_dir() else "is a file, not a folder"
+        raise RunError(f"{existing}: {reason}; choose another place with --out")
 
 
 def free_stem(wanted: Path, suffix: str) -> Path:

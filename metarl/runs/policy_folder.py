@@ -21,13 +21,12 @@ from metarl.policies.belief import Belief
 from metarl.policies.params import Params, expand
 from metarl.runs.files import (
     json_bytes,
+    new_folder,
     plain,
-    publish,
     read_json,
     read_tensors,
-    remove_folder,
     sha256,
-    temporary_folder,
+    with_checksum,
     write_synced,
 )
 from metarl.runs.model_card import model_card
@@ -78,13 +77,9 @@ def save_policy(folder: Path, saved: SavedPolicy) -> Path:
     ours = {WEIGHTS, BELIEF, CONFIG, CARD}
     if folder.exists() and not (folder.is_dir() and _names(folder) <= ours):
         raise RunError(f"{folder}: exists and holds other files; choose another folder")
-    temporary = temporary_folder(folder)
-    try:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with new_folder(folder) as temporary:
         write_policy(temporary, saved)
-        publish(temporary, folder)
-    except OSError:
-        remove_folder(temporary)  # a full disk must not stay full of half a policy
-        raise
     return folder
 
 
@@ -119,7 +114,7 @@ def write_policy(folder: Path, saved: SavedPolicy) -> str:
     write_synced(folder / WEIGHTS, content)
     if belief:
         write_synced(folder / BELIEF, believed)
-    write_synced(folder / CONFIG, json_bytes(data))
+    write_synced(folder / CONFIG, json_bytes(with_checksum(data)))
     write_synced(folder / CARD, model_card(config, family, metadata).encode())
     return digest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -27,7 +28,8 @@ class Bar:
     """Count of finished parts of a long task on stderr, with the time left.
 
     A tqdm bar on a terminal; elsewhere (batch jobs, CI) a line for the first and the last part, and
-    one every `interval_s` seconds between them; nothing with `quiet`.
+    one every `interval_s` seconds between them; nothing with `quiet`. What cannot be written, since
+    the terminal is gone or the disk of a log is full, is left out: work does not end by it.
     """
 
     def __init__(
@@ -64,7 +66,8 @@ class Bar:
         shown = shown or {}
         if self._bar is not None:
             self._bar.set_postfix(shown, refresh=False)
-            self._bar.update(parts)
+            with contextlib.suppress(OSError):
+                self._bar.update(parts)
         elif not self._quiet:
             now_s = time.monotonic()
             if self._done == self._total or now_s - self._printed_s >= self._interval_s:
@@ -72,19 +75,21 @@ class Bar:
                 values = (f"{label} {value}" for label, value in shown.items())
                 line = "  ".join([*values, self._left(now_s)])
                 count = f"{self._what} {self._done}/{self._total}"
-                print(f"{count}  {line}", file=sys.stderr, flush=True)
+                self.print(f"{count}  {line}")
 
     def print(self, message: str) -> None:
         """Print a line without tearing the bar."""
-        if self._bar is not None:
-            self._bar.write(message, file=sys.stderr)
-        elif not self._quiet:
-            print(message, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            if self._bar is not None:
+                self._bar.write(message, file=sys.stderr)
+            elif not self._quiet:
+                print(message, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Close the bar, which stays visible."""
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError):
+                self._bar.close()
 
     def __enter__(self) -> Bar:
         return self

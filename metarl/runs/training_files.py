@@ -16,7 +16,14 @@ from torch import Tensor
 
 from metarl.errors import RunError
 from metarl.methods.setup import family_of
-from metarl.runs.files import json_bytes, read_json, read_tensors, sha256, write_synced
+from metarl.runs.files import (
+    json_bytes,
+    read_json,
+    read_tensors,
+    sha256,
+    with_checksum,
+    write_synced,
+)
 from metarl.runs.policy_folder import SCHEMA, SavedPolicy, check_format, check_middle, read_policy
 from metarl.versions import versions
 from metarl_envs import FAMILIES
@@ -59,7 +66,7 @@ def write_training(
         "sha256": sha256(content),
         "weights_sha256": weights_digest,
     }
-    write_synced(folder / TRAINING, json_bytes(training))
+    write_synced(folder / TRAINING, json_bytes(with_checksum(training)))
 
 
 def read_training(

@@ -15,10 +15,9 @@ from typing import Any
 
 from metarl.errors import RunError
 from metarl.methods.config import TrainConfig, settings
-from metarl.runs.files import read_json, write_json
+from metarl.runs.files import read_json, with_checksum, write_json
+from metarl.runs.run_folder import WANDB
 from metarl_envs import InputError
-
-ABOUT = "wandb.json"
 
 
 def check(project: str) -> None:
@@ -36,7 +35,7 @@ def check(project: str) -> None:
 def begin(run: Path, project: str) -> None:
     """Write `wandb.json` into a new run folder."""
     about = {"project": project, "id": uuid.uuid4().hex[:12]}
-    write_json(run / ABOUT, about)
+    write_json(run / WANDB, with_checksum(about))
 
 
 class WandbLog:
@@ -45,11 +44,11 @@ class WandbLog:
     def __init__(self, run: Path, config: TrainConfig) -> None:
         """Begin, or go on where the run stopped."""
         self._run: Any = None  # of a package that may be missing
-        if not (run / ABOUT).is_file():
+        if not (run / WANDB).is_file():
             return
-        about = read_json(run / ABOUT)
+        about = read_json(run / WANDB)
         if not isinstance(about.get("project"), str) or not isinstance(about.get("id"), str):
-            raise RunError(f"{run / ABOUT}: needs a project and an id; delete it to log without")
+            raise RunError(f"{run / WANDB}: needs a project and an id; delete it to log without")
         about_run = {"family": config.family, "method": config.method} | settings(config)
         self._run = importlib.import_module("wandb").init(
             project=about["project"],

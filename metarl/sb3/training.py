@@ -77,8 +77,6 @@ def train_baseline(
         learner = PpoLearner(config, task)
         if resume:
             learner.load(run)
-        elif task is not None:  # so that a run that is stopped at once resumes with this task
-            learner.save(run)
         began = learner.iteration
         with (
             MetricsLogger(run, config, iteration=began, env_steps=learner.env_steps) as logger,
@@ -97,6 +95,12 @@ def train_baseline(
                         raise FaultError.of(fault_share, learner.iteration, most)
                     if stop.requested and not finished:
                         raise Interrupted(f"{stop.requested}: stopped after saving {saved}")
+
+
+def save_untrained(config: TrainConfig, run: Path, task: Tasks) -> None:
+    """Write checkpoint 0, so that a run that is stopped at once resumes with its task."""
+    with global_generators_kept(), torch_threads(1):
+        PpoLearner(config, task).save(run)
 
 
 def make_ppo(config: TrainConfig, env: TaskVecEnv) -> tuple[PPO, VecNormalize]:

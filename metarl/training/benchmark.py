@@ -2,7 +2,8 @@
 
 Physics alone is the floor: the same worlds and substeps under random controls, without policy,
 observation or reward. Every figure is the median of a few rounds after a warm-up, which pays for
-compiling kernels and recording graphs and is reported apart.
+compiling kernels and recording graphs and is reported apart; the operations of its update are
+counted.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -26,6 +28,7 @@ from metarl.policies.params import expand, to
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.task_env import TaskEnv
 from metarl.rollouts.threads import torch_threads
+from metarl.training.operation_counts import OperationCounts
 from metarl.versions import git_commit, versions
 from metarl_envs import InputError, TaskFamily, chosen_engine
 from metarl_envs.inputs.numbers import whole, wholes
@@ -57,6 +60,10 @@ class Row:
     """Advantages and inner gradients."""
     update_s: float
     """The outer loop."""
+    update_kernels: int
+    """Operations that an update runs: about one kernel of a GPU each (`OperationCounts`)."""
+    update_waits: int
+    """Values that it asks the device for."""
     train_env_steps_per_s: float
     """Environment steps of a meta-iteration over its seconds."""
     warm_up_s: float
@@ -115,6 +122,8 @@ COLUMNS = {
     "collect": "{collect_s:.3f}",
     "adapt": "{adapt_s:.3f}",
     "update": "{update_s:.3f}",
+    "kernels": "{update_kernels:,}",
+    "waits": "{update_waits}",
     "GB": "{memory_gb:.2f}",
 }
 """Columns of the table, and the format of a row in each."""
@@ -151,7 +160,7 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
             env.begin_step(random_controls[t % len(random_controls)])
             env.simulate()
 
-    def meta_iteration() -> tuple[float, float, float, float]:
+    def meta_iteration(counting: AbstractContextManager[object]) -> tuple[float, ...]:
         """Seconds of tasks, collections, adaptation and update."""
         stamps = [time.perf_counter()]
         tasks = family.sample_tasks(num_tasks, rng.tasks, "train")
@@ -161,7 +170,8 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
         experience = learner.collect(collector, state, tasks)  # sets the tasks once more
         _wait(device)
         stamps.append(time.perf_counter())
-        learner.update(state, experience)
+        with counting:
+            learner.update(state, experience)
         _wait(device)
         stamps.append(time.perf_counter())
         tasks_s, whole_s, update_s = (b - a for a, b in itertools.pairwise(stamps))
@@ -171,7 +181,8 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
     def collection() -> None:
         collector.collect(start, rng.resets, rng.actions)
 
-    meta_iteration()
+    counts = OperationCounts()
+    meta_iteration(counts)
     env.reset(rng.resets)
     physics()
     _wait(device)
@@ -181,7 +192,7 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
         env.reset(rng.resets)
         physics_s.append(_seconds(device, physics))
         collect_s.append(_seconds(device, collection))
-        phases.append(meta_iteration())
+        phases.append(meta_iteration(nullcontext()))
     tasks_s, inner_s, adapt_s, update_s = map(statistics.median, zip(*phases, strict=True))
     physics_median, collect_median = statistics.median(physics_s), statistics.median(collect_s)
     iteration_s = statistics.median(map(sum, phases))
@@ -198,6 +209,8 @@ def _measure(config: TrainConfig, worlds: int, rounds: int) -> Row:
         collect_s=inner_s,
         adapt_s=adapt_s,
         update_s=update_s,
+        update_kernels=counts.kernels,
+        update_waits=counts.waits,
         train_env_steps_per_s=phase.collections * steps / iteration_s,
         warm_up_s=warm_up_s,
         memory_gb=_memory_gb(device),

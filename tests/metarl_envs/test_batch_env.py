@@ -222,3 +222,12 @@ def test_an_observed_task_ends_every_observation_and_changes_nothing_else(name):
     for plain, more in zip(seen[0][:2], seen[1][:2], strict=True):
         assert torch.equal(more, torch.cat([plain, features], dim=1))
     assert torch.equal(seen[0][2], seen[1][2])
+
+
+def test_a_part_of_a_batch_starts_as_the_whole_does():
+    family, worlds = get_family("half-cheetah-direction"), torch.tensor([1, 4])
+    whole, part = BatchEnv(family, 6, 1), BatchEnv(family, 2, 1)
+    streams = [Generator().manual_seed(7) for _ in range(2)]
+    for _ in range(2):
+        everywhere = whole.reset(streams[0])
+        assert torch.equal(part.reset_part(streams[1], 6, worlds), everywhere[worlds])

@@ -29,6 +29,7 @@ import torch
 import metarl
 from metarl.cli import main
 from metarl.methods.meta import METHODS
+from metarl.runs.metrics_log import read_metrics
 
 RECORDED = Path(__file__).with_suffix(".json")
 BUNDLED = Path(metarl.__file__).parent / "assets" / "half-cheetah-direction"
@@ -256,7 +257,7 @@ def compute(case: str, folder: Path) -> Digests:
 def saved(run: Path) -> Values:
     """Files of a finished run, and its log without times."""
     last = run / "checkpoints" / "000003"
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = read_metrics(run)
     assert len(lines) == 3
     names = {name for line in lines for name in line if not name.startswith("time/")}
     return {

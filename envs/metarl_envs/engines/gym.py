@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import multiprocessing
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from metarl_envs.errors import InputError
-from metarl_envs.gym_worlds.bundle import Bundle
+from metarl_envs.gym_worlds.bundle import Bundle, in_worker
 from metarl_envs.inputs.numbers import shown
 from metarl_envs.inputs.user_functions import described
 
@@ -182,7 +183,8 @@ class GymEngine:
             # Python refuses that with a traceback. It ends here, and the parent says why.
             raise SystemExit(1)
         try:
-            return AsyncVectorEnv(bundles, context="spawn", **MANUAL)
+            workers = [functools.partial(in_worker, os.getpid(), make) for make in bundles]
+            return AsyncVectorEnv(workers, context="spawn", **MANUAL)
         except (EOFError, OSError):
             raise InputError(
                 f"sim_threads = {len(bundles)}: worker processes of {self._robot.env_id} did not "

@@ -7,6 +7,8 @@ bundles side by side, in processes started afresh ("spawn").
 from __future__ import annotations
 
 import copy
+import os
+import signal
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -42,6 +44,24 @@ class Row:
     def width(self) -> int:
         """Numbers in all."""
         return sum(self.sizes.values())
+
+
+def in_worker(parent: int, make: Callable[[], Bundle]) -> Bundle:
+    """A bundle, in a process that leaves stop signals to its parent.
+
+    Ctrl-C, a closed terminal and schedulers send them to all processes of a command. The parent
+    answers by finishing its iteration, for which it needs its workers. SIGTERM ends them as before:
+    Gymnasium ends its workers by it.
+
+    Args:
+        parent: the number of the process that may make a bundle too, to ask for its spaces.
+        make: makes the bundle.
+    """
+    if os.getpid() != parent:
+        for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
+            if name in signal.Signals.__members__:  # Windows has one of them
+                signal.signal(signal.Signals[name], signal.SIG_IGN)
+    return make()
 
 
 class Bundle(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):

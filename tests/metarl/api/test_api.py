@@ -11,6 +11,7 @@ import pytest
 from support.tiny_runs import TINY, TINY_FLAGS, run_with
 
 import metarl
+from metarl.api import training
 from metarl.api.measuring import Measuring, each_evaluated
 from metarl.cli import main
 from metarl.cli.baseline import Baseline
@@ -21,7 +22,7 @@ from metarl.cli.train import Resume, Train
 from metarl.errors import RunError
 from metarl.evaluation.curve_table import comparison_table
 from metarl.methods.settings import RESUMABLE
-from metarl.runs.checkpoint import load_policy, load_run_config
+from metarl.runs.checkpoint import load_policy, load_run_config, update_run
 from metarl_envs import InputError, get_family, register_family
 
 SIZES = dict(meta_batch_size=3, episodes_per_task=3, horizon=8, sim_threads=1, iterations=2)
@@ -135,6 +136,48 @@ def test_resume_goes_on_and_says_when_nothing_is_left():
     assert longer.trained == 1 and len(longer.metrics) == 3
     with pytest.raises(InputError, match="--env-steps: for baselines"):
         metarl.resume(run, env_steps=9)
+
+
+def test_a_longer_training_killed_before_it_saved_anything_is_still_longer():
+    run = metarl.train("navigation", **SIZES)
+    update_run(run.folder, dataclasses.replace(run.config, iterations=3), ["metarl", "resume"])
+    assert metarl.resume(run).trained == 1
+    assert len(run.metrics) == 3
+
+
+class Killed(BaseException):
+    """Ends a process without running any clean-up for ordinary errors."""
+
+
+def killed(*_):
+    raise Killed
+
+
+def test_a_run_killed_as_it_begins_never_goes_on_from_fresh_weights(monkeypatch):
+    start = metarl.train("navigation", **SIZES)
+    arguments = dict(start=start, **SIZES)
+    whole = metarl.train("navigation", run="whole", **arguments)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "save_checkpoint", killed)
+        metarl.train("navigation", run="killed", **arguments)
+    with pytest.raises(RunError):
+        metarl.resume("killed")
+    again = metarl.train("navigation", run="killed", **arguments)
+    digests = [load_policy(run.folder).metadata["sha256"] for run in (again, whole)]
+    assert digests[0] == digests[1]
+
+
+def test_a_baseline_killed_as_it_begins_can_be_begun_again(monkeypatch):
+    sb3_training = pytest.importorskip("metarl.sb3.training")
+    few = {"outer.minibatches": 2}
+    arguments = dict(worlds=2, horizon=8, env_steps=16, settings=few, run="r")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(sb3_training.PpoLearner, "save", killed)
+        metarl.baseline("scratch", "navigation", **arguments)
+    with pytest.raises(RunError):
+        metarl.resume("r")
+    run = metarl.baseline("scratch", "navigation", **arguments)
+    assert "task" in load_policy(run.folder).metadata
 
 
 def test_a_family_may_be_an_object():

@@ -27,6 +27,8 @@ def test_a_task_can_be_typed_together_or_apart():
         ("goal=0.1,0.2,0.3", "takes 2 numbers"),
         ("goal=nan,0", "allowed in navigation"),
         ("goal=9,9", "allowed in navigation"),
+        ("go\nal\u2028=1", "--task go al =1: expected|unknown task parameter"),
+        (":=nan,\n", "expected name=value"),
     ],
 )
 def test_a_task_that_cannot_be_is_refused(text, complaint):

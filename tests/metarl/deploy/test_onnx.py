@@ -1,6 +1,7 @@
 """An exported policy gives the actions of `predict`, with onnxruntime and numpy alone."""
 
 import ast
+import hashlib
 import importlib
 import json
 import subprocess
@@ -180,13 +181,31 @@ def test_a_policy_of_a_family_that_is_not_at_hand_is_exported_with_what_was_save
         assert json.loads(about["metarl.observation_names"])[0] == first
 
 
+def test_the_runner_refuses_a_file_that_has_changed(tmp_path):
+    path = export_onnx(random_policy(), tmp_path / "policy.onnx").path
+    whole = path.read_bytes()
+    assert whole[-64:].decode() == hashlib.sha256(whole[:-64]).hexdigest()
+    about = onnx.load_model_from_string(whole).metadata_props
+    assert (about[-1].key, about[-1].value) == ("metarl.sha256", whole[-64:].decode())
+    at = whole.index(b"weight_0") + 60  # in a weight, which onnxruntime takes as it comes
+    for changed in (whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :], whole[:-1], b""):
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match=r"policy\.onnx: is not as `metarl export` wrote it"):
+            OnnxPolicy(str(path))
+    ran = subprocess.run(
+        [sys.executable, RUNNER, path], capture_output=True, text=True, input="", check=False
+    )
+    assert ran.stderr.startswith("run_onnx: ")
+    assert "Traceback" not in ran.stderr
+
+
 def test_the_runner_is_short_and_imports_two_libraries():
     tree = ast.parse(RUNNER.read_text())
     names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-    assert names == {"json", "sys", "numpy", "onnxruntime"}
+    assert names == {"hashlib", "json", "sys", "numpy", "onnxruntime"}
     assert not any(isinstance(node, ast.ImportFrom) for node in ast.walk(tree))
     code = {n.lineno for n in ast.walk(tree) if isinstance(n, ast.stmt) and not docstring(n)}
-    assert len(code) <= 50
+    assert len(code) <= 60
 
 
 def docstring(node):

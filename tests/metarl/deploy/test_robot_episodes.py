@@ -76,6 +76,8 @@ WRONG = {
     r"terminated\[0\] is true, but 2 steps follow": {"terminated": [True, False, False]},
     r"terminated = 'yes'": {"terminated": "yes"},
     r"terminated = 2": {"terminated": 2},
+    r"terminated = \[\[True\], \[True, False\]\]": {"terminated": [[True], [True, False]]},
+    r"diverged = array\(\[\[1., 1.\]": {"diverged": np.ones((3, 2))},
     r"stopped = True: must be words": {"stopped": True},
     r"unknown field of an episode 'reward': did you mean rewards": {"reward": [1]},
     r"rewards: are empty": {

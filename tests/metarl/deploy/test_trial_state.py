@@ -148,8 +148,9 @@ def test_what_is_not_finite_is_named_and_changes_nothing():
             policy.observe(state, action, *arguments)
     with pytest.raises(InputError, match=r"action\[0\] = nan"):
         policy.observe(state, [np.nan, 0.0], 0.0, HERE[0])
-    with pytest.raises(InputError, match="terminated = 2: must be True or False"):
-        policy.observe(state, action, 0.0, HERE[0], 2)
+    for flags in (2, None, "no", [[True], [True, False]]):
+        with pytest.raises(InputError, match=r"terminated = .*: must be True or False"):
+            policy.observe(state, action, 0.0, HERE[0], flags)
     assert policy.observe(state, action, 0.0, HERE[0]).sent is None
 
 

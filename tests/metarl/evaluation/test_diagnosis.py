@@ -120,7 +120,9 @@ def test_text_and_json_hold_the_same_numbers():
 )
 def test_a_return_that_still_rises_is_noticed(tmp_path, returns, rising):
     lines = [
-        json.dumps({"iteration": i + 1, "rollout/return_post": float(value)})
+        json.dumps(
+            {"iteration": i + 1, "rollout/env_steps": i, "rollout/return_post": float(value)}
+        )
         for i, value in enumerate(returns)
     ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")

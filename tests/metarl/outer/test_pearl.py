@@ -30,7 +30,7 @@ from metarl.policies.normaliser import Statistics
 from metarl.policies.params import Params, learned
 from metarl.policies.set_encoders import PREFIX
 from metarl.rollouts.collect import Collector
-from metarl.rollouts.replay import COUNT, stored
+from metarl.rollouts.replay import COUNT, filled, stored
 from metarl.runs.checkpoint import checkpoints, training_tensors
 from metarl_envs import InputError
 
@@ -90,7 +90,7 @@ def problem():
         learner.policy,
         update.params,
         update.optimizer,
-        drawn_batch(learner.policy, replay, config.outer, rng),
+        drawn_batch(learner.policy, replay, filled(replay), config.outer, rng),
         Statistics(**without_prefix(REWARDS, update.optimizer)),
     )
 
@@ -161,6 +161,7 @@ def test_divergence_and_errors_are_means_that_no_number_of_tasks_changes(problem
         halves=twice(batch.halves),
         latent_noise=twice(batch.latent_noise),
         action_noise=torch.cat([batch.action_noise] * 2, dim=1),
+        tasks=twice(batch.tasks),
     )
     once, again = problem.losses(), problem.losses(batch=doubled)
     for name in ("critic", "kl", "actor"):

@@ -10,6 +10,7 @@ from support.trials import F, O, double, memory_policy, privileged_policy, some_
 from torch import Generator
 
 from metarl.outer.critic import Critic, learned_of
+from metarl.outer.meta_gradient import CPU
 from metarl.outer.trial_ppo import (
     CRITIC,
     CRITIC_ADAM,
@@ -219,12 +220,12 @@ def test_a_policy_without_a_memory_learns_from_single_steps_as_from_whole_trials
 
 
 def test_minibatches_cover_everything_once_per_epoch_in_another_order():
-    parts = shuffled(10, 3, 2, Generator().manual_seed(0))
+    parts = shuffled(10, 3, 2, Generator().manual_seed(0), CPU)
     assert [len(part) for part in parts] == [4, 4, 2, 4, 4, 2]
     epochs = [torch.cat(parts[:3]).tolist(), torch.cat(parts[3:]).tolist()]
     assert [sorted(epoch) for epoch in epochs] == [list(range(10))] * 2
     assert epochs[0] != epochs[1] != list(range(10))
-    assert [len(part) for part in shuffled(2, 5, 1, Generator())] == [1, 1]
+    assert [len(part) for part in shuffled(2, 5, 1, Generator(), CPU)] == [1, 1]
 
 
 def test_rates_follow_half_a_cosine():

@@ -13,6 +13,7 @@ from metarl.rollouts.replay import (
     drawn_steps,
     drawn_trials,
     empty,
+    filled,
     stored,
     transitions_of,
     with_trials,
@@ -92,11 +93,11 @@ def test_drawn_trials_are_different_and_have_transitions():
     store = with_trials(with_trials(empty(9, 2, 2, 2, 1), made(1, 2, 3)), made(4, 5, length=0))
     rng, seen = torch.Generator().manual_seed(0), set()
     for _ in range(20):
-        drawn = drawn_trials(store, 2, rng).features[:, 0].tolist()
+        drawn = drawn_trials(store, filled(store), 2, rng).features[:, 0].tolist()
         assert len(set(drawn)) == 2
         seen |= set(drawn)
     assert seen == {1, 2, 3}
-    assert sorted(drawn_trials(store, 8, rng).features[:, 0].tolist()) == [1, 2, 3]
+    assert sorted(drawn_trials(store, filled(store), 8, rng).features[:, 0].tolist()) == [1, 2, 3]
 
 
 def test_drawn_steps_are_uniform_below_the_lengths():

@@ -26,8 +26,8 @@ class Killed(BaseException):
 
 
 def file_names(run):
-    """Names of all files of a run."""
-    return {path.name for path in run.rglob("*") if path.is_file()}
+    """Names of all files of a run, but of its lock."""
+    return {path.name for path in run.rglob("*") if path.is_file()} - {".lock"}
 
 
 def refused(folder, iteration=2):
@@ -255,3 +255,53 @@ def test_an_older_schema_is_refused_with_its_number(tmp_path):
     run = run_with(tmp_path / "run", 2)
     edit_json(run / "checkpoints" / "000002" / "config.json", schema=1)
     assert "schema = 1: must be 2" in refused(run)
+
+
+# ---- kills, power cuts and moved folders ---------------------------------------------------------
+
+
+def test_the_log_is_on_the_disk_before_a_checkpoint_that_counts_on_it(tmp_path, monkeypatch):
+    run = run_with(tmp_path / "run")
+    log = run / "metrics.jsonl"
+    log.write_text("{}")
+    steps, real = [], {"fsync": os.fsync, "replace": os.replace}
+
+    def fsync(descriptor):
+        steps.append("log" if os.path.sameopenfile(descriptor, opened.fileno()) else "other")
+        real["fsync"](descriptor)
+
+    def replace(old, new):
+        steps.append(os.path.basename(new))
+        real["replace"](old, new)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    monkeypatch.setattr(files.os, "replace", replace)
+    with log.open() as opened:
+        save_checkpoint(run, TINY, state_at(1))
+    assert steps.index("log") < steps.index("000001")
+
+
+def test_what_killed_processes_left_is_cleared_away_and_latest_is_the_newest(tmp_path):
+    run = run_with(tmp_path / "run", 1, 2)
+    expected = sorted(run.rglob("*"))
+    (run / "checkpoints" / "000003.1234abcd.tmp").mkdir()
+    (run / "best.1234abcd.tmp").mkdir()
+    for name in ("config.json.1234abcd.tmp", "metrics.jsonl.1234abcd.tmp"):
+        (run / name).write_text("{")
+    (run / "checkpoints" / "latest").write_text("000001\n")
+    checkpoint.tidy(run)
+    assert sorted(run.rglob("*")) == expected
+    assert (run / "checkpoints" / "latest").read_text() == "000002\n"
+
+
+def test_a_run_that_was_moved_while_it_is_trained_is_not_made_anew(tmp_path):
+    run = run_with(tmp_path / "run", 1)
+    run.rename(tmp_path / "moved")
+    for save in (
+        lambda: save_checkpoint(run, TINY, state_at(2)),
+        lambda: checkpoint.save_best(run, TINY, state_at(2), 1.0),
+    ):
+        with pytest.raises(RunError, match=f"metarl resume {run}"):
+            save()
+    assert not run.exists()
+    assert load_checkpoint(tmp_path / "moved")[1].iteration == 1

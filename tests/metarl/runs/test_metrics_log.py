@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import itertools
@@ -11,10 +12,12 @@ import warnings
 
 import pytest
 from PIL import Image
-from support.tiny_runs import TINY
+from support.tiny_runs import TINY, run_with
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
+from metarl.errors import RunError
+from metarl.runs import event_file
 from metarl.runs.metrics_log import MetricsLogger, cut_metrics, flatten, log_images, read_metrics
 
 
@@ -38,7 +41,10 @@ def events(run):
 
 
 def lines(run):
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    """Each without its checksum."""
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert all(len(line.pop("crc32")) == 8 for line in found)
+    return found
 
 
 def test_each_iteration_is_one_json_line_with_the_environment_steps(tmp_path):
@@ -91,9 +97,7 @@ def test_a_run_that_died_before_its_first_checkpoint_starts_its_logs_anew(tmp_pa
     assert [point.step for point in events(tmp_path).Scalars("train/std")] == [100, 200]
 
 
-@pytest.mark.parametrize(
-    "tail", ['{"iteration": 4, "rollout/ret', '{"iteration": 4}', "\0\0\0\n", "null\n"]
-)
+@pytest.mark.parametrize("tail", ['{"iteration": 4, "rollout/ret', '{"iteration": 4}', "\0\0\0"])
 def test_a_half_written_last_line_is_dropped(tmp_path, tail):
     log(tmp_path, 1, 3)
     path = tmp_path / "metrics.jsonl"
@@ -104,6 +108,67 @@ def test_a_half_written_last_line_is_dropped(tmp_path, tail):
     assert path.read_bytes() == whole
     log(tmp_path, 4, 4)
     assert len(lines(tmp_path)) == 4
+
+
+DEEP = "[" * 100_000 + "\n"
+LONG = f'{{"iteration": {"9" * 999}}}\n'
+
+
+@pytest.mark.parametrize(
+    "tail",
+    ["\0\0\0\n", "null\n", '{"iteration": 4}x', '{"iteration": 1e999}\n', '{"iteration": 0}\n',
+     '{"iteration": "4"}\n', '{"iteration": 4, "a": true}\n', DEEP, LONG],
+)  # fmt: skip
+def test_a_damaged_line_is_left_out_with_a_warning(tmp_path, tail):
+    log(tmp_path, 1, 3)
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + tail.encode())
+    with pytest.warns(UserWarning, match=r"metrics\.jsonl: line 4 is damaged and left out"):
+        assert [line["iteration"] for line in read_metrics(tmp_path)] == [1, 2, 3]
+    with pytest.warns(UserWarning, match="line 4 is damaged"):
+        cut_metrics(path, 9)
+    assert path.read_bytes() == whole
+
+
+def test_a_changed_value_is_seen_unless_its_checksum_is_deleted(tmp_path):
+    log(tmp_path, 1, 2)
+    path = tmp_path / "metrics.jsonl"
+    first, second = path.read_text().splitlines()
+    path.write_text(f"{first}\n{second.replace('3.5', '4.5')}\n")
+    with pytest.warns(UserWarning, match=r'line 2 .* if you changed .* delete the entry "crc32"'):
+        assert [line["rollout/return_post"] for line in read_metrics(tmp_path)] == [2.5]
+    values = json.loads(second) | {"rollout/return_post": 4.5}
+    del values["crc32"]
+    path.write_text(f"{first}\n{json.dumps(values)}\n")
+    assert [line["rollout/return_post"] for line in read_metrics(tmp_path)] == [2.5, 4.5]
+
+
+def test_a_log_that_lacks_iterations_of_the_checkpoints_is_warned_of(tmp_path):
+    run = run_with(tmp_path / "run", 3)
+    log(run, 1, 3)
+    path = run / "metrics.jsonl"
+    whole = path.read_text().splitlines(keepends=True)
+    for kept, missing in (
+        ([0], "2 .* 2 to 3 have"),
+        ([0, 2], "iteration 2 has"),
+        ([], "3 .* 1 to 3 have"),
+    ):
+        path.write_text("".join(whole[i] for i in kept))
+        with pytest.warns(UserWarning, match=rf"metrics\.jsonl: {missing}"):
+            assert [line["iteration"] for line in read_metrics(run)] == [i + 1 for i in kept]
+    path.unlink()  # on purpose
+    assert read_metrics(run) == []
+
+
+def test_a_run_writes_into_no_file_outside_of_it(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.jsonl").symlink_to(tmp_path / "thesis.txt")
+    with pytest.raises(RunError, match=r"metrics\.jsonl: is a link to .*thesis\.txt"):
+        log(run, 1, 1)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 def test_an_untouched_log_is_not_rewritten(tmp_path):
@@ -185,3 +250,34 @@ def test_a_disk_that_is_full_from_the_first_is_one_warning(tmp_path, monkeypatch
         log(tmp_path, 1, 2)
     assert [str(one.message)[:12] for one in caught] == ["TensorBoard'"]
     assert len(lines(tmp_path)) == 2
+
+
+def test_events_stay_in_order_when_the_clock_is_set_back(tmp_path, monkeypatch):
+    log(tmp_path, 1, 2)
+    for now, first in ((1e9, 3), (5e8, 5)):
+        monkeypatch.setattr(event_file.time, "time", lambda now=now: now)
+        log(tmp_path, first, first + 1)
+    seen = events(tmp_path).Scalars("rollout/return_pre")
+    assert [(event.step, event.value) for event in seen] == [(100 * i, i) for i in range(1, 7)]
+
+
+def test_figures_for_a_run_that_cannot_be_written_are_left_out_with_a_warning(
+    tmp_path, monkeypatch
+):
+    def read_only(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("metarl.runs.metrics_log.EventFile", read_only)
+    with pytest.warns(UserWarning, match=r"get no figures \(Read-only file system\)"):
+        log_images(tmp_path, {"report/a": tmp_path / "a.png"}, 0)
+
+
+def test_an_error_of_the_log_names_its_file(tmp_path):
+    with MetricsLogger(tmp_path, TINY, iteration=0, env_steps=0) as logger:
+        logger._file.close()
+        logger._file = open("/dev/full", "w")  # noqa: SIM115
+        with pytest.raises(OSError, match="No space") as caught:
+            logger.write(1, 100, metrics(1.0))
+        with contextlib.suppress(OSError):
+            logger._file.close()
+    assert caught.value.filename == str(tmp_path / "metrics.jsonl")

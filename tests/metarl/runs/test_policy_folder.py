@@ -120,6 +120,28 @@ def test_a_foreign_config_is_refused(tmp_path, changes, complaint):
     assert complaint in policy_refused(tmp_path / "policy")
 
 
+def test_settings_that_were_changed_by_hand_are_refused_until_their_checksum_is_deleted(tmp_path):
+    folder = save_policy(tmp_path / "policy", SavedPolicy(POLICY, state_at(1).params, TINY, {}))
+    path = folder / "config.json"
+    data = json.loads(path.read_bytes())
+    path.write_text(json.dumps(dict(reversed(data.items()))))  # another layout and order
+    assert load_policy(folder).config.discount == 0.99
+    data["config"]["discount"] = 0.9
+    path.write_text(json.dumps(data))
+    message = policy_refused(folder)
+    assert message.startswith(f"{path}: its values have changed since metarl wrote them")
+    assert message.endswith('if you changed them on purpose, delete the entry "crc32"')
+    del data["crc32"]
+    path.write_text(json.dumps(data))
+    assert load_policy(folder).config.discount == 0.9
+
+
+def test_a_policy_folder_without_its_weights_says_so(tmp_path):
+    folder = save_policy(tmp_path / "policy", SavedPolicy(POLICY, state_at(1).params, TINY, {}))
+    (folder / "model.safetensors").unlink()
+    assert policy_refused(folder) == f"{folder / 'model.safetensors'}: no such file"
+
+
 @pytest.mark.parametrize("sizes", [[10**12, 10**12], [10**6, 10**6], [2**62]])
 def test_a_network_that_fits_no_memory_is_refused_before_any_is_taken(tmp_path, sizes):
     save_policy(tmp_path / "policy", SavedPolicy(POLICY, state_at(1).params, TINY, {}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import math
 import re
 import sys
@@ -108,3 +110,22 @@ def test_phases_are_words_and_go_on_after_a_resumption(capsys):
         "iteration 2/3  phase teacher  first -9.0  last -7.7  fps 12,346  left"
     )
     assert third.startswith("iteration 3/3  phase imitation  first -9.0")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_work_goes_on_when_nothing_can_be_shown_any_more(monkeypatch, terminal):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.EIO, "Input/output error")
+
+        def isatty(self):
+            return terminal
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    done = 0
+    with Progress(3, interval_s=0) as progress:
+        for _ in range(3):
+            progress.update(METRICS)
+            progress.print("a warning")
+            done += 1
+    assert done == 3

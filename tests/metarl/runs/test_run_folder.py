@@ -9,7 +9,7 @@ import os
 from collections import namedtuple
 
 import pytest
-from support.tiny_runs import TINY, run_with
+from support.tiny_runs import TINY, run_with, state_at
 
 from metarl.errors import RunError
 from metarl.runs import run_folder
@@ -19,6 +19,7 @@ from metarl.runs.checkpoint import (
     load_policy,
     load_run_config,
     locked,
+    save_checkpoint,
     update_run,
 )
 
@@ -94,3 +95,80 @@ def test_one_process_at_a_time_trains_in_a_run(tmp_path):
         pass
     with locked(run):
         pass
+
+
+# ---- beginnings that are killed, or made twice ---------------------------------------------------
+
+
+class Killed(BaseException):
+    """Ends a process without running any clean-up for ordinary errors."""
+
+
+def test_a_run_is_one_once_all_that_it_begins_with_is_there(tmp_path):
+    run = tmp_path / "run"
+
+    def prepare(folder):
+        assert not (folder / "config.json").exists()
+        save_checkpoint(folder, TINY, state_at(0))
+
+    create_run(run, TINY, [], prepare)
+    assert load_checkpoint(run)[1].iteration == 0
+    assert load_run_config(run) == TINY
+
+
+def test_a_run_that_is_killed_before_it_begins_can_be_begun_again(tmp_path):
+    run = tmp_path / "run"
+
+    def killed(folder):
+        (folder / "wandb.json").touch()
+        (folder / "wandb.json.1234abcd.tmp").touch()
+        (folder / "config.json.1234abcd.tmp").touch()
+        (folder / "checkpoints" / "000000.1234abcd.tmp").mkdir(parents=True)
+        raise Killed
+
+    with pytest.raises(Killed):
+        create_run(run, TINY, [], killed)
+    with pytest.raises(RunError):
+        load_run_config(run)
+    create_run(run, TINY, [])
+    assert load_run_config(run) == TINY
+
+
+def test_a_run_that_is_killed_after_its_first_checkpoint_can_be_resumed(tmp_path):
+    run = tmp_path / "run"
+
+    def killed(folder):
+        save_checkpoint(folder, TINY, state_at(0))
+        raise Killed
+
+    with pytest.raises(Killed):
+        create_run(run, TINY, [], killed)
+    with pytest.raises(RunError, match="already holds a run"):
+        create_run(run, TINY, [])
+    assert load_checkpoint(run)[1].iteration == 0
+
+
+def test_of_two_processes_that_make_the_same_run_one_is_refused(tmp_path):
+    run = tmp_path / "run"
+
+    def other(folder):
+        with pytest.raises(RunError, match="another process is training"):
+            create_run(folder, dataclasses.replace(TINY, iterations=99), [])
+
+    create_run(run, TINY, [], other)
+    assert load_run_config(run) == TINY
+
+
+def test_a_run_that_another_process_made_in_the_meantime_is_refused(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    usage = run_folder.shutil.disk_usage
+
+    def made_by_another(path):
+        monkeypatch.setattr(run_folder.shutil, "disk_usage", usage)
+        create_run(run, TINY, [])
+        return usage(path)
+
+    monkeypatch.setattr(run_folder.shutil, "disk_usage", made_by_another)
+    with pytest.raises(RunError, match="already holds a run"):
+        create_run(run, dataclasses.replace(TINY, iterations=99), [])
+    assert load_run_config(run) == TINY

@@ -58,10 +58,11 @@ def test_steps_of_a_trial_are_counted(method, collections):
 
 def test_the_table_shows_every_figure_in_its_column():
     figures = {field.name: float(number) for number, field in enumerate(dataclasses.fields(Row), 1)}
-    row = Row(**(figures | {"worlds": 4096, "tasks": 2}))
+    row = Row(**(figures | {"worlds": 4096, "tasks": 2, "update_kernels": 12, "update_waits": 13}))
     shown = dict(zip(HEADER, cells(row), strict=True))
     assert (shown["worlds"], shown["physics steps/s"], shown["ratio"]) == ("4,096", "3", "6.00")
-    assert (shown["iteration s"], shown["GB"]) == ("7.000", "14.00")
+    assert (shown["iteration s"], shown["GB"]) == ("7.000", "16.00")
+    assert (shown["kernels"], shown["waits"]) == ("12", "13")
 
 
 def test_the_report_says_what_was_measured_on_what(rows):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 
 import pytest
@@ -20,6 +19,7 @@ from metarl.policies.params import Params, expand, learned
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
 from metarl.runs.checkpoint import checkpoints, create_run, load_checkpoint, load_policy
+from metarl.runs.metrics_log import read_metrics
 from metarl.training.trainer import initial_state, train
 from metarl_envs import InputError, Tasks
 
@@ -113,8 +113,8 @@ def registry_line(monkeypatch):
 
 def lines(run):
     return [
-        {name: value for name, value in json.loads(line).items() if not name.startswith("time/")}
-        for line in (run / "metrics.jsonl").read_text().splitlines()
+        {name: value for name, value in line.items() if not name.startswith("time/")}
+        for line in read_metrics(run)
     ]
 
 

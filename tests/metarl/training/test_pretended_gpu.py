@@ -1,6 +1,6 @@
 """On a pretended GPU: a recorded step waits for nothing and copies nothing, updates mix nothing.
 
-The device is registered with torch for the life of a process, so the checks have one of their own.
+The device is registered with torch for the life of a process, so the checks have their own ones.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from pathlib import Path
 
 import pytest
 
-CHECKS = Path(__file__).parents[2] / "support" / "pretended_gpu" / "checks.py"
+FOLDER = Path(__file__).parents[2] / "support" / "pretended_gpu"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("checks", ["checks.py", "trial_checks.py"])
 @pytest.mark.skipif(
     importlib.util.find_spec("mujoco_warp") is None,
     reason="mujoco-warp is not installed: pip install '.[gpu]'",
 )
-def test_what_must_hold_on_a_gpu():
+def test_what_must_hold_on_a_gpu(checks):
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "python_functions=check_*"]
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, str(CHECKS)],
+        [sys.executable, "-m", "pytest", *options, str(FOLDER / checks)],
         capture_output=True,
         text=True,
         check=False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -16,6 +15,7 @@ import pytest
 from metarl.cli import main
 from metarl.rollouts.threads import torch_threads
 from metarl.runs.checkpoint import checkpoints, load_policy, load_run_config
+from metarl.runs.metrics_log import read_metrics
 
 ROOT = Path(__file__).resolve().parents[3]
 SIZES = ["--meta-batch-size", "2", "--episodes-per-task", "3", "--horizon", "12"]
@@ -65,7 +65,7 @@ def done(run):
 
 
 def metrics(run):
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = read_metrics(run)
     return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
 
 

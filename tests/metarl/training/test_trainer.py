@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import pytest
 import torch
@@ -22,6 +21,7 @@ from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.params import expand
 from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import create_run, load_checkpoint
+from metarl.runs.metrics_log import read_metrics
 from metarl.training import trainer
 from metarl_envs import BatchEnv, get_family
 
@@ -44,10 +44,6 @@ def tiny(**changes) -> TrainConfig:
 def run_training(config, folder, state=None):
     create_run(folder, config, ["test"])
     return trainer.train(config, state or trainer.initial_state(config), folder, quiet=True)
-
-
-def read_metrics(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_meta_training_learns_to_adapt_within_a_minute(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from types import SimpleNamespace
 
@@ -23,6 +22,7 @@ from metarl.outer.state import Generators
 from metarl.policies.params import head
 from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import create_run, load_checkpoint, load_policy, save_best
+from metarl.runs.metrics_log import read_metrics
 from metarl.training import trainer, validation
 from metarl.training.validation import Validation
 from metarl_envs import BatchEnv
@@ -43,7 +43,7 @@ def resumed(folder, config=EVALUATED):
 
 
 def lines(run):
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return read_metrics(run)
 
 
 def untimed(run):

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import time
+
 import gymnasium
 import numpy as np
 import pytest
@@ -93,6 +100,27 @@ def test_a_worker_that_ends_is_reported(capfd):
         steps(env)
     del env
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+def test_stop_signals_that_all_processes_get_end_no_worker_before_its_parent():
+    others = multiprocessing.active_children()
+    env = BatchEnv(family(""), 2, 1, sim_threads=2)
+    expected = steps(env)
+    workers = [worker for worker in multiprocessing.active_children() if worker not in others]
+    assert len(workers) == 2
+    for worker in workers:
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            os.kill(worker.pid, number)
+    time.sleep(0.2)
+    found = steps(env)
+    assert all(torch.equal(reward, other) for reward, other in zip(expected, found, strict=True))
+    del env
+    gc.collect()
+    for worker in workers:
+        worker.join(timeout=30)
+        assert not worker.is_alive()
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""Campaigns of faults: processes, disks and files in trouble, inputs that nobody would write."""

@@ -1,0 +1,184 @@
+"""Processes that share a training end where one process does: real ones, by gloo on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from support.ranks import Ranks, in_ranks
+from support.tiny_runs import assert_same_state
+
+from experiments.many_ranks import config_of, train_all
+from metarl.cli import main
+from metarl.methods.meta import METHODS
+from metarl.runs.checkpoint import load_checkpoint
+from metarl.runs.metrics_log import read_metrics
+
+SIZES, FAMILY = (1, 2, 4), "navigation"
+WORDS = ["--meta-batch-size", "4", "--episodes-per-task", "2", "--horizon", "5"]
+WORDS += ["--sim-threads", "1", "--device", "cpu", "--policy.hidden-sizes", "4"]
+WORDS += ["--checkpoint-every", "1", "--evaluate-every", "0", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """All methods trained by one, two and four processes."""
+    folder = tmp_path_factory.mktemp("ranks")
+    for size in SIZES:
+        in_ranks(size, partial(train_all, list(METHODS), folder), folder / f"printed-{size}")
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_any_number_of_processes_trains_the_same_in_float64(method, trained):
+    config = config_of(method)
+    collections = sum(
+        phase.iterations * phase.collections
+        for phase in config.outer.phases(config.iterations, config.adaptation_steps)
+    )
+    steps = config.meta_batch_size * config.episodes_per_task * config.horizon * collections
+    alone = load_file(trained / f"{method}-1-0")
+    assert int(alone["env_steps"]) == steps  # of all tasks, none of which ends early
+    for size in SIZES[1:]:
+        for rank in range(size):
+            found = load_file(trained / f"{method}-{size}-{rank}")
+            torch.testing.assert_close(found, alone, rtol=1e-10, atol=1e-10)
+            for name in (n for n in alone if n.startswith("stream.")):
+                assert torch.equal(found[name], alone[name]), name
+        log, expected_log = (read_metrics(trained / f"run-{method}-{n}") for n in (size, 1))
+        assert len(log) == config.iterations  # one process writes
+        for line, expected in zip(log, expected_log, strict=True):
+            assert line.keys() == expected.keys()
+            for name in (n for n in line if not n.startswith("time/")):
+                assert line[name] == pytest.approx(expected[name], rel=1e-6, abs=1e-9), name
+
+
+def train_in(folder, *more: str) -> int:
+    """`metarl train` with few short episodes."""
+    return main(["train", FAMILY, "--run", str(folder), *WORDS, *more])
+
+
+@pytest.mark.parametrize("method", ["promp", "teacher-student"])
+def test_a_checkpoint_of_two_processes_resumes_with_any_number(method, tmp_path):
+    words = ["--method", method, "--iterations", "2"]
+    ends = {}
+    for size in SIZES:
+        run = tmp_path / f"of-{size}"
+        in_ranks(2, partial(train_in, run, *words), tmp_path / f"began-{size}")
+        assert load_checkpoint(run)[1].iteration == 2
+        resume = partial(main, ["resume", str(run), "--iterations", "4", "--quiet"])
+        in_ranks(size, resume, tmp_path / f"resumed-{size}")
+        ends[size] = load_checkpoint(run)[1]
+    for size in SIZES[1:]:
+        assert ends[size].iteration == 4
+        assert ends[size].env_steps == ends[1].env_steps
+        torch.testing.assert_close(ends[size].params, ends[1].params, rtol=1e-5, atol=1e-5)
+
+
+def test_tasks_that_cannot_be_shared_equally_are_refused_by_one_process(tmp_path):
+    ranks = Ranks(3, partial(train_in, tmp_path / "run"), tmp_path / "printed")
+    assert set(ranks.wait()) == {1, 2}
+    assert ranks.text() == (
+        "metarl: error: meta_batch_size = 4: 3 processes cannot share its tasks equally; use "
+        "--meta-batch-size 3 or 6, or another number of processes\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_commands_for_one_process_are_refused_in_a_launch(tmp_path):
+    for words in (["evaluate", "run"], ["baseline", "robust", FAMILY]):
+        ranks = Ranks(2, partial(main, words), tmp_path / words[0])
+        assert ranks.wait() == [2, 2]
+        assert ranks.text().count("metarl: error:") == 1
+        assert f"metarl {words[0]}: one process does this, and 2 were started" in ranks.text()
+
+
+def iterations_of(run) -> int:
+    """Number of lines of a log."""
+    log = run / "metrics.jsonl"
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+@pytest.mark.parametrize(
+    ("number", "lost", "waited"),
+    [
+        (signal.SIGKILL, 1, "has ended"),
+        (signal.SIGKILL, 0, "has ended"),
+        (signal.SIGSTOP, 1, "has not answered for 10 s"),
+    ],
+    ids=["killed", "first killed", "stopped"],
+)
+def test_a_lost_process_ends_the_others_with_one_line(number, lost, waited, tmp_path):
+    run = tmp_path / "run"
+    train = partial(train_in, run, "--method", "promp", "--iterations", "100000")
+    limit_s = "10" if number == signal.SIGSTOP else "300"
+    ranks = Ranks(2, train, tmp_path / "printed", METARL_TIMEOUT_S=limit_s)
+    while iterations_of(run) < 2:
+        time.sleep(0.05)
+    os.kill(ranks.pids[lost], number)
+    other = ranks.pids[1 - lost]
+    _, status = os.waitpid(other, 0)
+    assert os.waitstatus_to_exitcode(status) == 1
+    os.kill(ranks.pids[lost], signal.SIGKILL)
+    os.waitpid(ranks.pids[lost], 0)
+    lines = ranks.outputs[1 - lost].read_text().splitlines()
+    assert [line for line in lines if "error" in line] == [
+        f"metarl: error: another of the 2 processes {waited}: this iteration is lost; the same "
+        "command by `torchrun --max-restarts 3`, or `metarl resume RUN`, goes on from the newest "
+        "checkpoint"
+    ]
+    # The loss is at most the iterations since the last checkpoint, which here is every iteration.
+    assert iterations_of(run) - load_checkpoint(run)[1].iteration <= 1
+
+
+def test_a_launch_that_starts_again_goes_on_with_its_own_run_alone(tmp_path, monkeypatch, capsys):
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    words = ["--method", "promp", "--iterations", "3"]
+    for folder in (run, whole):
+        assert train_in(folder, *words) == 0
+    for later in ("000002", "000003"):
+        shutil.rmtree(run / "checkpoints" / later)
+    capsys.readouterr()
+    assert train_in(run, *words) == 1  # the first start
+    assert "already holds a run" in capsys.readouterr().err
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert train_in(run, *words, "--seed", "1") == 1  # another training
+    assert "already holds a run" in capsys.readouterr().err
+    assert train_in(run, *words) == 0
+    assert_same_state(load_checkpoint(run)[1], load_checkpoint(whole)[1])
+    assert iterations_of(run) == 3
+    assert len(json.loads((run / "config.json").read_text())["commands"]) == 2
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_run_again_where_it_was(tmp_path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    train = ["metarl", "train", FAMILY, *WORDS, "--method", "promp", "--iterations", "30"]
+    run = tmp_path / "run"
+    words = [sys.executable, *launch, "--max-restarts", "1", "-m", "--", *train, "--run", str(run)]
+    torchrun = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    while iterations_of(run) < 3:
+        time.sleep(0.02)
+    children = Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split()
+    (second,) = [
+        int(pid) for pid in children if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes()
+    ]
+    os.kill(second, signal.SIGKILL)
+    _, printed = torchrun.communicate()
+    assert torchrun.returncode == 0, printed
+    assert printed.count("metarl: error: another of the 2 processes has ended") == 1
+    assert [line["iteration"] for line in read_metrics(run)] == [*range(1, 31)]
+    whole = tmp_path / "whole"
+    assert main([*train[1:], "--run", str(whole)]) == 0
+    found, expected = (load_checkpoint(folder)[1].params for folder in (run, whole))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

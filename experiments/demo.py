@@ -42,7 +42,7 @@ def main(arguments: Sequence[str], wanted: Path = Path("runs/demo"), width: int 
     from metarl.runs.checkpoint import load_policy
     from metarl.runs.metrics_log import log_images
     from metarl.runs.run_folder import load_run_config
-    from metarl.training.trainer import phase_names
+    from metarl.training.record import phase_names
 
     print()
     shown = present(folder, folder, tasks=(BACKWARD, {"direction": 1.0}), sizes=Sizes(width=width))

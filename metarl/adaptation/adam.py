@@ -1,5 +1,8 @@
 """Adam (Kingma and Ba 2015) on parameter dicts, its state as named tensors."""
 
+# torch's own optimisers step through these functions on lists, which it exports to no one else.
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -75,14 +78,14 @@ def _stepped(
     dtype = values[0].dtype
     count = count.double()  # in single precision, 1 - 0.999 is off by 6e-5
     squares = torch._foreach_pow(gradient, 2)
-    first = torch._foreach_add(
+    mean = torch._foreach_add(
         torch._foreach_mul(first, BETA_1), torch._foreach_mul(gradient, 1 - BETA_1)
     )
-    second = torch._foreach_add(
+    square = torch._foreach_add(
         torch._foreach_mul(second, BETA_2), torch._foreach_mul(squares, 1 - BETA_2)
     )
     size = (rate / (1 - BETA_1**count)).to(dtype)
-    unbiased = torch._foreach_div(second, (1 - BETA_2**count).to(dtype))
+    unbiased = torch._foreach_div(square, (1 - BETA_2**count).to(dtype))
     roots = torch._foreach_add(torch._foreach_sqrt(unbiased), EPSILON)
-    step = torch._foreach_div(torch._foreach_mul(first, size), roots)
-    return torch._foreach_sub(values, step), first, second
+    step = torch._foreach_div(torch._foreach_mul(mean, size), roots)
+    return torch._foreach_sub(values, step), mean, square

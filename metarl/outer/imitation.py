@@ -101,8 +101,9 @@ def distance(
     total = torch.zeros((), device=weight.device)
     if targets != "latents":
         error = (dist.mean - wanted[ACTION]) / policy.config.action_scale
-        squared = error.square().sum(dim=-1, keepdim=True)
+        squared = error.square()
         if width < math.inf:
+            squared = squared.sum(dim=-1, keepdim=True)
             squared = -2 * width**2 * torch.expm1(-squared / (2 * width**2))
         total = total + (squared * weight).sum()
     if targets != "actions":

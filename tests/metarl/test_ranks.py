@@ -123,14 +123,11 @@ def test_a_lost_process_ends_the_others_with_one_line(number, lost, waited, tmp_
     train = partial(train_in, run, "--method", "promp", "--iterations", "100000")
     limit_s = "10" if number == signal.SIGSTOP else "300"
     ranks = Ranks(2, train, tmp_path / "printed", METARL_TIMEOUT_S=limit_s)
-    while iterations_of(run) < 2:
-        time.sleep(0.05)
-    os.kill(ranks.pids[lost], number)
-    other = ranks.pids[1 - lost]
-    _, status = os.waitpid(other, 0)
-    assert os.waitstatus_to_exitcode(status) == 1
-    os.kill(ranks.pids[lost], signal.SIGKILL)
-    os.waitpid(ranks.pids[lost], 0)
+    ranks.wait_until(lambda: iterations_of(run) >= 2)
+    ranks.send(lost, number)
+    assert ranks.wait_for(1 - lost) == 1
+    ranks.processes[lost].kill()  # the stopped one
+    ranks.wait_for(lost)
     lines = ranks.outputs[1 - lost].read_text().splitlines()
     assert [line for line in lines if "error" in line] == [
         f"metarl: error: another of the 2 processes {waited}: this iteration is lost; the same "

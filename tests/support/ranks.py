@@ -1,7 +1,11 @@
-"""Real processes that are one launch: forked, so that nothing is imported again."""
+"""Real processes that are one launch, from a server that has imported everything once.
+
+The tests' own process is not forked: it may have used autograd, whose threads no child gets.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -15,17 +19,20 @@ import torch
 
 LIMIT_S = 600.0
 """Seconds until a process counts as one that hangs."""
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["metarl.cli", "metarl.api.training", "experiments.many_ranks"])
 
 
 class Ranks:
-    """Forked processes, each of which does the same work with another RANK."""
+    """Processes, each of which does the same work with another RANK."""
 
     def __init__(self, size: int, work: Callable[[], object], folder: Path, **env: str) -> None:
         """Start them.
 
         Args:
             size: their number.
-            work: of each; what it returns is its exit code, None: 0.
+            work: of each, a function of a module or a `partial` of one; what it returns is its exit
+                code, None: 0.
             folder: where what they print goes, one file for each.
             env: more environment variables.
         """
@@ -35,52 +42,69 @@ class Ranks:
         shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
         folder.mkdir(parents=True, exist_ok=True)
         self.outputs = [folder / f"rank-{rank}.txt" for rank in range(size)]
-        self.pids = []
+        self.processes = []
         for rank, output in enumerate(self.outputs):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(size)}
-            self.pids.append(self._forked(work, output, shared | own | env))
+            arguments = (work, output, shared | own | env, Path.cwd())
+            process = SERVER.Process(target=_as_rank, args=arguments)
+            process.start()
+            self.processes.append(process)
 
-    @staticmethod
-    def _forked(work: Callable[[], object], output: Path, env: dict[str, str]) -> int:
-        pid = os.fork()
-        if pid:
-            return pid
-        code = 99
-        try:
-            os.environ.update(env)
-            torch.set_num_threads(1)
-            with output.open("w") as file:
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
-            sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-            sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
-            result = work()
-            code = result if isinstance(result, int) else 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+    def send(self, rank: int, number: signal.Signals) -> None:
+        """Send a signal to one of them."""
+        pid = self.processes[rank].pid
+        assert pid is not None
+        os.kill(pid, number)
+
+    def wait_for(self, rank: int) -> int:
+        """The exit code of one of them, negative for a signal; one that hangs is killed."""
+        process = self.processes[rank]
+        process.join(LIMIT_S)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        assert process.exitcode is not None
+        return process.exitcode
 
     def wait(self) -> list[int]:
-        """Their exit codes, negative for a signal; those that hang are killed."""
-        codes: dict[int, int] = {}
-        ends = time.monotonic() + LIMIT_S
-        while len(codes) < len(self.pids):
-            for pid in set(self.pids) - codes.keys():
-                ended, status = os.waitpid(pid, os.WNOHANG)
-                if ended:
-                    codes[pid] = os.waitstatus_to_exitcode(status)
-            time.sleep(0.01)
-            if time.monotonic() > ends:
-                for pid in set(self.pids) - codes.keys():
-                    os.kill(pid, signal.SIGKILL)
-        return [codes[pid] for pid in self.pids]
+        """Their exit codes."""
+        return [self.wait_for(rank) for rank in range(len(self.processes))]
+
+    def wait_until(self, reached: Callable[[], bool]) -> None:
+        """Return once something is true.
+
+        Raises:
+            AssertionError: with what they printed, if one of them ends before.
+        """
+        while not reached():
+            assert all(process.is_alive() for process in self.processes), self.text()
+            time.sleep(0.05)
 
     def text(self) -> str:
         """All that they printed."""
-        return "".join(path.read_text() for path in self.outputs)
+        return "".join(path.read_text() for path in self.outputs if path.exists())
+
+
+def _as_rank(work: Callable[[], object], output: Path, env: dict[str, str], folder: Path) -> None:
+    """Work in a process of its own, which ends here."""
+    code = 99
+    try:
+        os.environ.update(env)
+        os.chdir(folder)
+        torch.set_num_threads(1)
+        with output.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        result = work()
+        code = result if isinstance(result, int) else 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def in_ranks(size: int, work: Callable[[], object], folder: Path, **env: str) -> str:

@@ -31,7 +31,7 @@ def heading(state: State) -> Tensor:
 
 
 def observe(state: State) -> Tensor:
-    """What the robot measures, the offset to the left of the line, m, and the heading: (N, 32)."""
+    """The robot's own senses, its offset to the left of the line, m, and its heading: (N, 32)."""
     offset = state["qpos"][:, 1:2]
     return torch.cat([observation(state), offset, heading(state)[:, None]], dim=1)
 

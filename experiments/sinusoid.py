@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -174,7 +175,9 @@ def main(options: Options) -> None:
     """Print a line for each method, and write the figures."""
     began, rows = time.perf_counter(), []
     show("method", "points", [f"error after {k}" for k in STEPS], "iterations")
-    with ProcessPoolExecutor(available_cores()) as pool:
+    # Not forked: a child cannot use autograd after its parent has.
+    apart = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(available_cores(), apart) as pool:
         for row in pool.map(measure, METHODS, repeat(options)):
             rows.append(row)
             for shots, errors in row["errors"].items():

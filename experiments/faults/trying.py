@@ -43,7 +43,7 @@ class Attempts:
 
 
 def result_of(attempts: Attempts, given: Any) -> str:  # noqa: ANN401 - any input
-    """Outcome of an input: "ok", "refused" in one line, or "fault: ..."."""
+    """Outcome of an input: "ok", "refused", or "fault: ..."."""
     if attempts.apart:
         return in_child(lambda: _result(attempts.use, given))
     return _result(attempts.use, given)
@@ -52,8 +52,8 @@ def result_of(attempts: Attempts, given: Any) -> str:  # noqa: ANN401 - any inpu
 def _result(use: Callable[[Any], object], given: Any) -> str:  # noqa: ANN401
     try:
         use(given)
-    except (InputError, RunError) as error:
-        return "refused" if "\n" not in str(error) else f"fault: two lines: {error}"
+    except (InputError, RunError):
+        return "refused"
     except Exception as error:  # what the campaign looks for
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"

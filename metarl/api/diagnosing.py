@@ -64,6 +64,8 @@ def diagnose(
     tasks, episodes = whole("tasks", tasks, 1), whole("episodes", episodes, 1)
     threads = simulator_threads(sim_threads)
     seeds = wholes("seeds", seeds)
+    if env_steps is not None:  # before a folder is made
+        env_steps = whole("env_steps", env_steps, 1)
     family = known(family)
     folder = Path(out) if out else free_folder(Path("runs") / f"{family.name}-diagnosis")
     folders = {"robust": [folder_of(r) for r in robust], "oracle": [folder_of(r) for r in oracle]}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from experiments.faults.fuzz import KINDS, SIZES, campaign
 from experiments.faults.trying import Attempts, WrongOkError, in_child, result_of
+from metarl.errors import RunError
 from metarl_envs import InputError
 
 FEW = {"MJCF": 16, "family files": 6, "ONNX exports": 2, "checkpoints": 12, "logs": 10}
@@ -39,7 +40,7 @@ def test_the_campaign_tells_what_an_input_comes_to():
 
     assert result(None) == "ok"
     assert result(InputError("mass = -1: must be positive")) == "refused"
-    assert result(InputError("two\nlines")).startswith("fault: two lines")
+    assert result(RunError("runs/x: damaged")) == "refused"
     assert result(KeyError("x")).startswith("fault: KeyError at test_fuzz.py:")
     assert result(WrongOkError("nan")).startswith("fault: WrongOkError at test_fuzz.py:")
 

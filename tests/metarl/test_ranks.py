@@ -48,7 +48,7 @@ def test_any_number_of_processes_trains_the_same_in_float64(method, trained):
     )
     steps = config.meta_batch_size * config.episodes_per_task * config.horizon * collections
     alone = load_file(trained / f"{method}-1-0")
-    assert int(alone["env_steps"]) == steps  # of all tasks, none of which ends early
+    assert 0.95 * steps < int(alone["env_steps"]) <= steps  # of all tasks; few end at their goals
     for size in SIZES[1:]:
         for rank in range(size):
             found = load_file(trained / f"{method}-{size}-{rank}")

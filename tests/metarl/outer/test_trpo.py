@@ -13,7 +13,8 @@ from metarl.adaptation.base import linearise
 from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.learned_rates import MetaSgd
 from metarl.adaptation.subset import ContextStep
-from metarl.outer.trpo import Trpo, evaluate, fisher_vector_product, sum_tasks, surrogate_gradient
+from metarl.distributed import sums_over_tasks
+from metarl.outer.trpo import Trpo, evaluate, fisher_vector_product, surrogate_gradient
 from metarl.policies.gaussian import Gaussian, log_prob
 from metarl.policies.params import (
     acting,
@@ -62,7 +63,7 @@ def gradient_at(given, adapted):
 def meta_gradient(given):
     at = linear(given)
     gradient, _ = gradient_at(given, at.adapted)
-    return flatten(sum_tasks(at.transpose_product(gradient), given.failed))
+    return flatten(sums_over_tasks(at.transpose_product(gradient), given.failed))
 
 
 def curvature_product(given):
@@ -172,7 +173,7 @@ def test_first_order_drops_the_jacobian_and_nothing_else():
         torch.testing.assert_close(value, other, rtol=0, atol=0)
     gradient, full = meta_gradient(given), meta_gradient(second_order)
     at_adapted, _ = gradient_at(given, detach(acting(adapted)))
-    expected = flatten(sum_tasks(at_adapted, given.failed))
+    expected = flatten(sums_over_tasks(at_adapted, given.failed))
     torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-14)
     assert (gradient - full).norm() / full.norm() > 1e-2
 

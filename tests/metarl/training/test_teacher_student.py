@@ -142,9 +142,9 @@ def test_the_teacher_is_collected_by_one_collector_per_environment(whole, monkey
     original = learner.teacher  # pyright: ignore
 
     class Counted(trainer.Collector):
-        def __init__(self, env, policy, capture=None):
+        def __init__(self, env, policy, **more):
             made.append(policy)
-            super().__init__(env, policy, capture)
+            super().__init__(env, policy, **more)
 
     monkeypatch.setattr("metarl.outer.teacher.Collector", Counted)
     monkeypatch.setattr(trainer, "learner_of", lambda config: learner)

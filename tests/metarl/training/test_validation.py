@@ -188,6 +188,7 @@ def test_of_a_finite_family_each_tasks_control_is_the_other_direction(tmp_path):
     # K = 1 adaptation collection, three that are measured; a half-cheetah never falls.
     assert measured["eval/env_steps"] == 4 * 4 * 2 * 4
     state = trainer.initial_state(config)
+    (tmp_path / "run").mkdir(exist_ok=True)
     chosen = load_policy(save_best(tmp_path / "run", config, state, 1.0)).metadata["chosen"]
     assert chosen == "best on its training tasks (none is held out), iteration 0"
 

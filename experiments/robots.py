@@ -162,9 +162,7 @@ DROPPED = {
     "car-grip": (
         "a car of scale 1:10 that laps an oval on tyres of unknown friction (0.2 to 1), trim and "
         "payload. Its robust policy slows down where it sees itself drift: 15.5 m driven, 17.0 by "
-        "a teacher, a gap of a tenth. On a lane of 0.44 m in place of 0.6 m with friction from "
-        "0.1 to 1 a teacher told nothing returned 10.4 after 55 iterations of 128 worlds, one that "
-        "knows 11.0 (one seed, in training)"
+        "a teacher, a gap of a tenth (one seed; the family is that of commit ebf03cf)"
     ),
 }
 """Families that are not shipped, and why."""

@@ -35,12 +35,13 @@ from experiments.faults.subjects import (
     contents,
     half_written,
     leftovers,
+    provenance,
     result_of,
     trainings,
     writings,
 )
 from metarl.runs.files import write_json
-from metarl.versions import git_commit, versions
+from metarl.versions import git_commit
 
 FULL = "No space left on device"
 VIEW = "TensorBoard"
@@ -239,10 +240,7 @@ def main(options: Options) -> int:
         },
         "read_only": unwritable,
         "faults": faults,
-        "seconds": round(time.perf_counter() - began),
-        "seed": options.seed,
-        "commit": git_commit(),
-        "versions": versions(),
+        **provenance(time.perf_counter() - began, options.seed),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.out, document)

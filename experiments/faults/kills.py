@@ -35,12 +35,13 @@ from experiments.faults.subjects import (
     contents,
     half_written,
     leftovers,
+    provenance,
     result_of,
     trainings,
     writings,
 )
 from metarl.runs.files import write_json
-from metarl.versions import git_commit, versions
+from metarl.versions import git_commit
 
 AT_A_TIME = "at a random time"
 PREFIX = "moment "
@@ -242,10 +243,7 @@ def summary(rows: list[Row], wall_s: float, options: Options) -> dict[str, Any]:
         "fell": dict(sorted(fell.items())),
         "ends": sum(row.ends for row in rows),
         "faults": sum(len(row.faults) for row in rows),
-        "seconds": round(wall_s),
-        "seed": options.seed,
-        "commit": git_commit(),
-        "versions": versions(),
+        **provenance(wall_s, options.seed),
         "rows": [row.summary() for row in rows],
     }
 

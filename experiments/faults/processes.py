@@ -44,13 +44,14 @@ from experiments.faults.subjects import (
     Training,
     half_written,
     leftovers,
+    provenance,
     result_of,
     trainings,
     writings,
 )
 from metarl.runs.files import sha256, write_json
 from metarl.runs.metrics_log import read_metrics
-from metarl.versions import git_commit, versions
+from metarl.versions import git_commit
 
 BUSY = "another process is training in it"
 HOLDS = "already holds a run"
@@ -292,10 +293,7 @@ def main(options: Options) -> int:
     document = {
         "kinds": kinds,
         "faults": faults,
-        "seconds": round(time.perf_counter() - began),
-        "seed": options.seed,
-        "commit": git_commit(),
-        "versions": versions(),
+        **provenance(time.perf_counter() - began, options.seed),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.out, document)

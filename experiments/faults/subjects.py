@@ -17,6 +17,7 @@ from metarl.runs.checkpoint import checkpoints, load_policy
 from metarl.runs.files import sha256
 from metarl.runs.metrics_log import read_metrics
 from metarl.runs.run_folder import BEST, CONFIG
+from metarl.versions import git_commit, versions
 
 SIZES = ("--meta-batch-size", "2", "--episodes-per-task", "2", "--device", "cpu")
 COMMON = ("--horizon", "5", "--checkpoint-every", "2", "--sim-threads", "1", "--quiet")
@@ -170,3 +171,13 @@ def contents(folder: Path) -> dict[str, str]:
 def leftovers(folder: Path) -> list[str]:
     """Names of what killed processes left half-written."""
     return [path.name for path in folder.rglob(f"*{TMP}*") if TMP not in path.parent.name]
+
+
+def provenance(wall_s: float, seed: int) -> dict[str, Any]:
+    """Entries of every campaign's result file: its cost, its draws, and the code it ran on."""
+    return {
+        "seconds": round(wall_s),
+        "seed": seed,
+        "commit": git_commit(),
+        "versions": versions(),
+    }

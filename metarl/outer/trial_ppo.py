@@ -158,8 +158,9 @@ def ppo_update(
         bounded = ratio.clamp(1 - settings.clip, 1 + settings.clip)
         gain = torch.minimum(ratio * advantage, bounded * advantage)
         gain = part_of_mean(gain, part.valid)
-        noise = entropy(dist).expand(part.valid.shape)
-        gain = gain + settings.entropy * part_of_mean(noise, part.valid)
+        if settings.entropy:
+            noise = entropy(dist).expand(part.valid.shape)
+            gain = gain + settings.entropy * part_of_mean(noise, part.valid)
         return -gain, part_of_mean((values - target).square(), part.valid)
 
     moving, fitted, norms, errors = learned(params), learned_of(critic), [], []

@@ -135,7 +135,7 @@ def test_no_log_is_executed(tmp_path, proof, poison):
 def test_names_in_files_are_no_paths(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
-    for name in ("../thesis.npy", "/tmp/thesis.npy", "0.rewards/../../thesis.npy"):
+    for name in ("../thesis.npy", "/thesis.npy", "0.rewards/../../thesis.npy"):
         with zipfile.ZipFile(home / "log.npz", "w") as packed:
             packed.writestr(name, archive(x=np.ones(1)))
         with pytest.raises(RunError, match=r"log\.npz: "):

@@ -133,7 +133,7 @@ STUDIES = {
             family="quadruped-load",
             worlds=64,
             teacher=400,
-            imitation=100,
+            imitation=200,
             student="--policy.init-std 0.05",
             frame_stack="--env-steps 6400000 --policy.init-std 0.2",
         ),

@@ -16,7 +16,9 @@ NaN, and NaN times a weight of 0 is NaN: values are selected, never weighted.
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -27,7 +29,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from metarl.errors import LostProcessError
-from metarl.process import launched_processes, local_rank
+from metarl.process import launched_processes, local_rank, restarts
 from metarl_envs import InputError
 
 TIMEOUT = "METARL_TIMEOUT_S"
@@ -48,12 +50,21 @@ def join() -> None:
     """
     if dist.is_initialized() or launched_processes() == 1:
         return
+    # PyTorch's first use of `torch.func` or an optimiser imports this, and if that finds a process
+    # group, then the group's threads live on until they crash where Python ends.
+    importlib.import_module("torch._dynamo")
     backend = "gloo"
     if torch.cuda.is_available() and dist.is_nccl_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+    limit = timedelta(seconds=timeout_s())
     with _answered():
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s()))
+        store, index, size = next(dist.rendezvous("env://", timeout=limit))
+        # torchrun keeps its store over restarts, with the addresses of processes that have ended.
+        store = dist.PrefixStore(f"start {restarts()}", store)
+        dist.init_process_group(
+            backend, store=store, rank=index, world_size=size, timeout=limit
+        )
     atexit.register(dist.destroy_process_group)
 
 
@@ -245,10 +256,11 @@ class _Sum(torch.autograd.Function):
 @contextmanager
 def _answered() -> Iterator[None]:
     """Turn the errors of a message that a process did not answer into one of ours."""
+    began = time.monotonic()
     try:
         yield
     except RuntimeError as error:
         if not first_to_say(LOST):
             raise LostProcessError("") from error
-        late = "imed out" in str(error) or "imeout" in str(error)
+        late = time.monotonic() - began >= timeout_s()
         raise LostProcessError.of(launched_processes(), timeout_s() if late else None) from error

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from metarl.methods.config import TrainConfig
-from metarl.process import command_line, restarted
+from metarl.process import command_line, restarts
 from metarl.runs import wandb_logging
 from metarl.runs.files import read_json
 from metarl.runs.places import free_folder, newest
@@ -50,7 +50,7 @@ def begun_before(folder: str | Path | None, config: TrainConfig) -> Path | None:
         config: of the run.
     """
     run = newest(_named(config)) if folder is None else Path(folder)
-    if not restarted() or not (run / CONFIG).is_file():
+    if not restarts() or not (run / CONFIG).is_file():
         return None
     commands = read_json(run / CONFIG).get("commands")
     same = isinstance(commands, list) and commands[:1] == [command_line()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -14,13 +15,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from support.ranks import Ranks, in_ranks
 from support.tiny_runs import assert_same_state
 
 from experiments.many_ranks import config_of, train_all
+from metarl import distributed
 from metarl.cli import main
 from metarl.methods.meta import METHODS
+from metarl.process import launched_rank
 from metarl.runs.checkpoint import load_checkpoint
 from metarl.runs.metrics_log import read_metrics
 
@@ -97,6 +101,19 @@ def test_tasks_that_cannot_be_shared_equally_are_refused_by_one_process(tmp_path
     assert not (tmp_path / "run").exists()
 
 
+def train_and_leave(folder) -> None:
+    """Train, leave the launch as a process that ends does, and print what threads are left."""
+    assert train_in(folder, "--method", "promp", "--iterations", "1") == 0
+    atexit._run_exitfuncs()
+    tasks = Path("/proc/self/task").glob("*/comm")
+    print("left:", [name for name in map(Path.read_text, tasks) if "gloo" in name])
+
+
+def test_a_process_ends_after_the_threads_of_its_launch(tmp_path):
+    printed = in_ranks(2, partial(train_and_leave, tmp_path / "run"), tmp_path / "printed")
+    assert printed.count("left: []") == 2, printed
+
+
 def test_commands_for_one_process_are_refused_in_a_launch(tmp_path):
     for words in (["evaluate", "run"], ["baseline", "robust", FAMILY]):
         ranks = Ranks(2, partial(main, words), tmp_path / words[0])
@@ -157,6 +174,23 @@ def test_a_launch_that_starts_again_goes_on_with_its_own_run_alone(tmp_path, mon
     assert_same_state(load_checkpoint(run)[1], load_checkpoint(whole)[1])
     assert iterations_of(run) == 3
     assert len(json.loads((run / "config.json").read_text())["commands"]) == 2
+
+
+def meet(first_waits_s: float) -> None:
+    """Sum the numbers of two processes, of which the first may come late."""
+    if launched_rank() == 0:
+        time.sleep(first_waits_s)
+    distributed.join()
+    assert int(distributed.sum_over_ranks(torch.tensor(distributed.rank() + 1))) == 3
+
+
+def test_a_launch_that_starts_again_meets_its_own_processes_not_those_that_ended(tmp_path):
+    # torchrun keeps the store in which processes leave their addresses.
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    kept = {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for start, wait_s in enumerate((0.0, 3.0)):
+        kept["TORCHELASTIC_RESTART_COUNT"] = str(start)
+        in_ranks(2, partial(meet, wait_s), tmp_path / f"printed-{start}", **kept)
 
 
 @pytest.mark.slow

@@ -27,6 +27,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from metarl.errors import LostProcessError
 from metarl.process import launched_processes, local_rank, restarts
@@ -59,12 +61,10 @@ def join() -> None:
         torch.cuda.set_device(local_rank() % torch.cuda.device_count())
     limit = timedelta(seconds=timeout_s())
     with _answered():
-        store, index, size = next(dist.rendezvous("env://", timeout=limit))
+        store, index, size = next(rendezvous("env://", timeout=limit))
         # torchrun keeps its store over restarts, with the addresses of processes that have ended.
-        store = dist.PrefixStore(f"start {restarts()}", store)
-        dist.init_process_group(
-            backend, store=store, rank=index, world_size=size, timeout=limit
-        )
+        store = PrefixStore(f"start {restarts()}", store)
+        dist.init_process_group(backend, store=store, rank=index, world_size=size, timeout=limit)
     atexit.register(dist.destroy_process_group)
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from safetensors.torch import load_file
 from support.ranks import Ranks, in_ranks
 from support.tiny_runs import assert_same_state
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from experiments.many_ranks import config_of, train_all
 from metarl import distributed
@@ -186,7 +186,7 @@ def meet(first_waits_s: float) -> None:
 
 def test_a_launch_that_starts_again_meets_its_own_processes_not_those_that_ended(tmp_path):
     # torchrun keeps the store in which processes leave their addresses.
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     kept = {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     for start, wait_s in enumerate((0.0, 3.0)):
         kept["TORCHELASTIC_RESTART_COUNT"] = str(start)

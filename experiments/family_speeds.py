@@ -26,7 +26,7 @@ from metarl_envs import BatchEnv, get_family
 REFERENCE = "half-cheetah-direction"
 ROBOTS = (
     *("puck-slide", "arm-reach", "arm-encoder", "base-reversed", "navigate-hidden"),
-    *("quadrotor-wind", "quadruped-load", "quadruped-motor"),
+    *("quadrotor-wind", "quadruped-load"),
 )
 
 

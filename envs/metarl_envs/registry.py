@@ -44,7 +44,6 @@ FAMILIES: dict[str, TaskFamily] = {
         navigate.HIDDEN,
         quadrotor.WIND,
         quadruped.LOAD,
-        quadruped.MOTOR,
     )
 }
 """The families known in this process."""

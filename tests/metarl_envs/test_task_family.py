@@ -30,7 +30,7 @@ EXPECTED = {
     "ant-direction", "ant-velocity", "ant-goal", "ant-crippled",
     "hopper-dynamics", "walker2d-dynamics",
     "puck-slide", "arm-reach", "arm-encoder", "base-reversed", "navigate-hidden",
-    "quadrotor-wind", "quadruped-load", "quadruped-motor",
+    "quadrotor-wind", "quadruped-load",
 }  # fmt: skip
 every_family = pytest.mark.parametrize("family", ALL, ids=ALL_IDS)
 

@@ -1,4 +1,4 @@
-"""Quadruped families: load, motor. A robot of the Go1's size walks along a line by its compass."""
+"""Quadruped family: a robot of the Go1's size walks along a line by its compass, with a load."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from torch import Generator, Tensor
 
 from metarl_envs import vary
 from metarl_envs.family import TaskFamily
-from metarl_envs.parameters import Parameter
 from metarl_envs.robots.base import State, Transition
 from metarl_envs.robots.quadruped import QUADRUPED, near_home, observation, trunk_velocity
 from metarl_envs.rotations import axes, down
 
-LEGS = {"front_left": "FL_*", "front_right": "FR_*", "rear_left": "RL_*", "rear_right": "RR_*"}
 SPEED_SCALES_M_PER_S = (0.25, 0.1)
 """Coarse, so that a beginner's first step pays, and fine, so that the last centimetres count."""
 LINE_SCALES_M = (0.3, 0.1)
@@ -84,103 +82,60 @@ ROBOT = dataclasses.replace(
     reset_state=near_line,
     quantities={**QUADRUPED.quantities, "distance_to_line_m": distance_to_line},
 )
-COMMAND_AND_COMPASS = (
-    vary.goal(
-        "forward_velocity",
-        (0.3, 0.6),
-        0.5,
-        unit="m/s",
-        description="speed to hold along the line",
-        observed=True,
-    ),
-    vary.observation_bias(
-        ROBOT,
-        (-1.5, 1.5),
-        entries=[QUADRUPED.observation_size + 1],
-        each=False,
-        extrapolation=[(-2.0, -1.5), (1.5, 2.0)],
-        name="compass_error",
-    ),
-)
-FLOOR: tuple[Parameter, ...] = (
-    vary.friction(
-        ROBOT,
-        "floor",
-        (0.3, 1.25),
-        how="set",
-        extrapolation=(0.2, 0.3),
-        name="floor_friction",
-    ),
-    vary.action_delay(2, extrapolation=(3,)),
-)
-TASK = (
-    "a robot of the Go1's size walks along a line at a speed that it observes, v* ~ U(0.3, 0.6) "
-    "m/s; 50 Hz, 250 steps, joint targets around the home pose. It sees how far it is to the left "
-    "of the line, y (m), but its heading only by a compass that is off by U(-1.5, 1.5) rad, as "
-    "where a gyro's turns are summed from an unknown start; the trunk's velocity is hidden. One "
-    "look does not tell where it is going; who remembers which way it went finds the error out. "
-    "Start: within 0.2 m of the line and 0.7 rad of its direction. The reward = "
-    "l(v - v*, 0.25, 0.1) l(y, 0.3, 0.1) exp(-0.5 v_z^2 - 0.05 |w_xy|^2 - 5 |g_xy|^2 - 0.1 |change "
-    "of targets|^2), with l(e, a, b) = (exp(-|e| / a) + exp(-|e| / b)) / 2, the speed v along the "
-    "line, and the direction of gravity g in the trunk's frame: costs of the Go1 of MuJoCo "
-    "Playground (Zakka et al. 2025), where they multiply, as in Walk These Ways (Margolis and "
-    "Agrawal 2022), and need not be cut off at 0. It never pays to fall: every step earns, and a "
-    "fall (tilt above 70 degrees, or trunk below 0.12 m) ends what could still be earned. Without "
-    "a compass there is little to adapt to: where the robot followed velocities, 5.4 million steps "
-    "(one seed, 100 held-out tasks) brought a teacher that knows load, floor and latency 232, and "
-    "one that is told nothing (experiments/told_nothing.py) 230; with weak legs and a dead hip "
-    "they returned 63.1 and 61.9 in training after 3.5 million."
-)
-FLOOR_WORDS = (
-    "the floor's friction U(0.3, 1.25) (legged_gym, Rudin et al. 2022: 0.5 to 1.25; wet tiles are "
-    "less), and actions up to two control steps of 20 ms late (Tan et al. 2018: 0 to 40 ms)."
-)
-BEYOND = "a compass 1.5 to 2 rad off, friction 0.2 to 0.3, three steps late"
-
 LOAD = TaskFamily(
     name="quadruped-load",
     robot=ROBOT,
     parameters=(
-        *COMMAND_AND_COMPASS,
+        vary.goal(
+            "forward_velocity",
+            (0.3, 0.6),
+            0.5,
+            unit="m/s",
+            description="speed to hold along the line",
+            observed=True,
+        ),
+        vary.observation_bias(
+            ROBOT,
+            (-1.5, 1.5),
+            entries=[QUADRUPED.observation_size + 1],
+            each=False,
+            extrapolation=[(-2.0, -1.5), (1.5, 2.0)],
+            name="compass_error",
+        ),
         vary.payload(ROBOT, "load", (0.0, 6.0), extrapolation=(6.0, 8.0)),
         vary.place(ROBOT, "load", "x", (-0.15, 0.15)),
         vary.place(ROBOT, "load", "y", (-0.05, 0.05)),
-        *FLOOR,
-    ),
-    reward=tracking_reward,
-    horizon=250,
-    quantity="distance_to_line_m",
-    source=(
-        f"Ours: {TASK} Hidden: a load of U(0, 6) kg on the trunk, as in RMA (Kumar et al. 2021), "
-        "up to 0.15 m ahead or behind (Walk These Ways, Margolis and Agrawal 2022: centre of mass "
-        f"+-0.15 m) and 0.05 m to the sides of its middle; {FLOOR_WORDS} Extrapolation: 6 to 8 kg, "
-        f"{BEYOND}."
-    ),
-)
-
-MOTOR = TaskFamily(
-    name="quadruped-motor",
-    robot=ROBOT,
-    parameters=(
-        *COMMAND_AND_COMPASS,
-        *(
-            vary.strength(
-                ROBOT, motors, (0.5, 1.0), extrapolation=(0.4, 0.5), name=f"{leg}_strength"
-            )
-            for leg, motors in LEGS.items()
+        vary.friction(
+            ROBOT,
+            "floor",
+            (0.3, 1.25),
+            how="set",
+            extrapolation=(0.2, 0.3),
+            name="floor_friction",
         ),
-        vary.dead_actuator(ROBOT, "*_hip", train=range(-1, 3), extrapolation=(3,), name="dead_hip"),
-        *FLOOR,
+        vary.action_delay(2, extrapolation=(3,)),
     ),
     reward=tracking_reward,
     horizon=250,
     quantity="distance_to_line_m",
     source=(
-        f"Ours: {TASK} Hidden: the motors of each leg U(0.5, 1) as strong (servo stiffness, "
-        "damping and torque limit together; wider than the 0.9 to 1.1 of RMA and Walk These Ways, "
-        "since it is meant to be felt), and a hip's motor dead, or none, after the dead joints of "
-        "Nagabandi et al. 2019: of 500 robots with weak legs and any hip dead one fell while its "
-        f"targets stayed at home; {FLOOR_WORDS} Extrapolation: 0.4 to 0.5 as strong, the rear "
-        f"right hip dead, which no training task has, {BEYOND}."
+        "Ours: a robot of the Go1's size walks along a line at a speed that it observes, "
+        "v* ~ U(0.3, 0.6) m/s; 50 Hz, 250 steps, joint targets around the home pose. It sees how "
+        "far it is to the left of the line, y (m), but its heading only by a compass that is off "
+        "by U(-1.5, 1.5) rad, as where a gyro's turns are summed from an unknown start; the "
+        "trunk's velocity is hidden. One look does not tell where it is going; who remembers which "
+        "way it went finds the error out. Start: within 0.2 m of the line and 0.7 rad of its "
+        "direction. The reward = l(v - v*, 0.25, 0.1) l(y, 0.3, 0.1) exp(-0.5 v_z^2 - 0.05 |w_xy|^2"
+        " - 5 |g_xy|^2 - 0.1 |change of targets|^2), with l(e, a, b) = (exp(-|e| / a) + exp(-|e| / "
+        "b)) / 2, the speed v along the line, and the direction of gravity g in the trunk's frame: "
+        "costs of the Go1 of MuJoCo Playground (Zakka et al. 2025), where they multiply, as in "
+        "Walk These Ways (Margolis and Agrawal 2022), and need not be cut off at 0. It never pays "
+        "to fall: every step earns, and a fall (tilt above 70 degrees, or trunk below 0.12 m) ends "
+        "what could still be earned. Also hidden: a load of U(0, 6) kg on the trunk, as in RMA "
+        "(Kumar et al. 2021), up to 0.15 m ahead or behind (Walk These Ways: centre of mass +-0.15 "
+        "m) and 0.05 m to the sides of its middle; the floor's friction U(0.3, 1.25) (legged_gym, "
+        "Rudin et al. 2022: 0.5 to 1.25; wet tiles are less), and actions up to two control steps "
+        "of 20 ms late (Tan et al. 2018: 0 to 40 ms). Extrapolation: 6 to 8 kg, a compass 1.5 to 2 "
+        "rad off, friction 0.2 to 0.3, three steps late."
     ),
 )

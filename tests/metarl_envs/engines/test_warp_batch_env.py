@@ -23,7 +23,6 @@ FAMILIES = [
     "base-reversed",
     "navigate-hidden",
     "quadruped-load",
-    "quadruped-motor",
     "quadrotor-wind",
 ]
 

@@ -219,13 +219,13 @@ def reddish(pixels: np.ndarray) -> int:
 
 @pytest.mark.render
 def test_a_switch_in_mid_episode_changes_the_picture_at_once():
-    family = get_family("quadruped-motor")
+    family = get_family("ant-crippled")
     env, renderer = BatchEnv(family, 1, 1), make_renderer(family, 160, 120)
     env.set_tasks(family.nominal_tasks())
     env.reset(Generator().manual_seed(0))
     seen = []
-    for joint in (-1, 1, -1):
-        env.set_tasks(family.make_task({"dead_hip": joint}))
+    for leg in (-1, 1, -1):
+        env.set_tasks(family.make_task({"dead_leg": leg}))
         env.step(family.middle_action()[None])
         entries = renderer.legend(env.engine, 0, env.tasks.describe(0))
         seen.append((reddish(picture(env, renderer)), [words for words, _ in entries]))
@@ -252,11 +252,11 @@ def test_slippery_floors_are_pale_and_grippy_ones_brown():
 @pytest.mark.render
 def test_gymnasiums_pictures_show_it_too():
     pictures = []
-    for joint in (-1, 1):
+    for leg in (-1, 1):
         env = gymnasium.make(
-            "MetaRL/QuadrupedMotor-v0", render_mode="rgb_array", width=160, height=120
+            "MetaRL/AntCrippled-v0", render_mode="rgb_array", width=160, height=120
         )
-        env.unwrapped.set_task(env.unwrapped.family.make_task({"dead_hip": joint}))
+        env.unwrapped.set_task(env.unwrapped.family.make_task({"dead_leg": leg}))
         env.reset(seed=0)
         pictures.append(reddish(env.render().astype(int)))
         env.close()
@@ -267,7 +267,8 @@ def test_gymnasiums_pictures_show_it_too():
 @pytest.mark.parametrize(
     ("name", "task"),
     [
-        ("quadruped-motor", {"dead_hip": 1, "front_left_strength": 0.5, "floor_friction": 0.5}),
+        ("quadruped-load", {"payload": 5.0, "load_x": -0.1, "floor_friction": 0.5}),
+        ("ant-crippled", {"dead_leg": 1}),
         ("quadrotor-wind", {"wind": (3.0, 4.0), "payload": 0.3}),
         ("arm-encoder", {"encoder_offset": 0.1}),
     ],
@@ -288,7 +289,7 @@ def test_what_is_drawn_leaves_the_simulation_bit_for_bit(name, task):
 
 
 def test_the_legend_names_what_is_seen():
-    family = get_family("quadruped-motor")
+    family = get_family("quadruped-load")
     model = family.robot.load_model()
     start = mujoco.MjData(model)
     mujoco.mj_forward(model, start)

@@ -149,12 +149,18 @@ STUDIES = {
 }
 FILMS = {
     "arm-encoder": {"two-reaches": "--task encoder_offset=0.1,-0.1,0.1,-0.1,0.1,-0.1"},
-    "arm-reach": {"two-reaches": "--task target=0.1,-0.1,0.05"},
+    "arm-reach": {
+        "two-reaches": "--task target=0.1,-0.1,0.05",
+        "a-new-target": "--show 1 --task target=0.1,-0.1,0.05 --switch 2s:target=-0.1,0.1,0.05",
+    },
     "base-reversed": {
         "two-drives": "--task goal=-0.5,0.4 motor_gear=1,-1 side=1",
         "swapped-on-the-way": "--show 1 --task goal=-0.6,0.4 motor_gear=1,1 --switch 2s:side=-1",
     },
-    "navigate-hidden": {"two-ways": "--task first_door=-0.8 second_door=0.8 current=0.1,-0.1"},
+    "navigate-hidden": {
+        "two-ways": "--task first_door=-0.8 second_door=0.8 current=0.1,-0.1",
+        "the-current-turns": "--show 1 --task current=0.1,-0.1 --switch 3s:current=-0.1,0.1",
+    },
     "puck-slide": {"two-throws": "--task friction=0.1 mark=0.6"},
     "quadruped-load": {
         "two-walks": "--task compass_error=1 payload=4 load_x=-0.1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 
 import pytest
 from torch import Generator
@@ -24,6 +25,9 @@ from experiments.robots import (
     told,
 )
 from experiments.studies import commands, known
+from metarl.cli.adapt import Record
+from metarl.cli.parser import parse
+from metarl.cli.tasks import parse_switches, parse_task
 from metarl.methods.baselines import baseline_recipe
 from metarl.methods.setup import policy_of
 from metarl.outer.teacher_student import TeacherStudent
@@ -127,6 +131,20 @@ def test_oracles_and_robust_policies_are_the_teachers_of_runs(tmp_path, monkeypa
 
 def test_every_family_is_filmed():
     assert set(FILMS) == set(STUDIES)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"), [(name, asked) for name in FILMS for asked in FILMS[name].values()]
+)
+def test_films_show_tasks_of_their_families(name, asked):
+    command = parse(["record", "run", *shlex.split(asked)])
+    assert isinstance(command, Record)
+    family = load_family(STUDIES[name].family)
+    switches = parse_switches(family, command.switch)
+    assert all(time_s < family.horizon * family.dt_s for time_s in switches)
+    for changed in ({}, *switches.values()):
+        values = parse_task(family, *command.task).describe(0) | changed
+        family.make_task(values)
 
 
 def test_the_gate_weighs_the_gap_against_what_the_robust_policy_gains_over_noise():

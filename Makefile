@@ -18,7 +18,7 @@ help: ## list the targets
 
 .venv: $(STAMP) ## make or update the environment (reused until pyproject.toml or constraints.txt change)
 
-demo: $(STAMP) ## train a half-cheetah that finds out its task within the episode, and film it (four minutes)
+demo: $(STAMP) ## train a robot that throws a puck on floors it does not know, and film it (five minutes)
 	@$(BIN)/python -m experiments.demo $(DEMO_ARGS)
 
 # One torch thread for each of the two pytest workers, which share the cores.

@@ -2,8 +2,8 @@
 
     python -m experiments.bundle RUN
 
-Writes `metarl/assets/half-cheetah-direction-teacher-student` as training wrote it, and
-`experiments/results/bundled-student.json`: the commands of the run, and what `metarl evaluate`
+Writes `metarl/assets/quadruped-load-teacher-student` as training wrote it, and
+`experiments/results/bundled-quadruped.json`: the commands of the run, and what `metarl evaluate`
 measures.
 """
 
@@ -31,12 +31,10 @@ class Options:
 
     run: Positional[Path]
     """Run folder; its newest checkpoint is bundled."""
-    asset: Annotated[Positional[str], arg(metavar="NAME")] = (
-        "half-cheetah-direction-teacher-student"
-    )
+    asset: Annotated[Positional[str], arg(metavar="NAME")] = "quadruped-load-teacher-student"
     """Folder in `metarl/assets`, replaced."""
     out: Annotated[Positional[Path], arg(metavar="FILE")] = Path(
-        "experiments/results/bundled-student.json"
+        "experiments/results/bundled-quadruped.json"
     )
     """JSON file to write."""
     tasks: int = 40

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.tiny_memory import tiny_memory
 
+from experiments import demo as experiment
 from metarl.cli import main
 from metarl.cli.parser import COMMANDS
 from metarl.methods.meta import METHODS
+from metarl.runs.checkpoint import save_policy
 from metarl_envs import FAMILIES, BatchEnv, load_family
 
 ROOT = Path(__file__).parent.parent
@@ -75,12 +78,13 @@ def test_it_fits_on_two_screens():
     assert len(README.split()) <= MAX_WORDS
 
 
-def test_the_six_lines_adapt_a_policy_and_act():
-    code = python_block("metarl.load").replace("runs/demo", str(BUNDLED))
+def test_the_six_lines_adapt_a_policy_and_act(tmp_path):
+    policy = save_policy(tmp_path / "demo", tiny_memory(experiment.FAMILY, horizon=50))
+    code = python_block("metarl.load").replace("runs/demo", str(policy))
     names = {}
-    exec(code.replace("episodes=2", "episodes=3"), names)
-    assert names["env"].unwrapped.get_task() == {"direction": -1.0}
-    assert names["action"].shape == (6,)
+    exec(code.replace("episodes=1", "episodes=3"), names)
+    assert names["env"].unwrapped.get_task()["friction"] == 0.1
+    assert names["action"].shape == (1,)
     assert np.isfinite(names["action"]).all()
     assert names["adapted"].adapted["episodes"] == 3
 
@@ -155,7 +159,7 @@ def test_the_bundled_policies_are_those_that_were_measured():
     text = (ROOT / "metarl" / "assets" / "README.md").read_text()
     for name, folder in (
         ("bundled-policy", BUNDLED),
-        ("bundled-student", BUNDLED.with_name("half-cheetah-direction-teacher-student")),
+        ("bundled-quadruped", BUNDLED.with_name("quadruped-load-teacher-student")),
         ("bundled-quadrotor", BUNDLED.with_name("quadrotor-wind-teacher-student")),
     ):
         measured, config = read(name), json.loads((folder / "config.json").read_text())

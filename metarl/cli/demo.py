@@ -41,11 +41,15 @@ class Scene:
 
 BUNDLED = (
     Scene(
+        ASSETS / "quadruped-load-teacher-student",
+        {"compass_error": -1.0, "payload": 0.0},
+        {2.5: {"payload": 5.0}},
+    ),
+    Scene(
         ASSETS / "quadrotor-wind-teacher-student",
         {"wind": (0.0, 0.0)},
         {2.0: {"wind": (0.0, 7.0)}, 3.5: {"payload": 0.5}},
     ),
-    Scene(ASSETS / "half-cheetah-direction-teacher-student", BACKWARD),
     Scene(ASSETS / "half-cheetah-direction", BACKWARD),
 )
 """Two policies that adapt by their memory, and one that adapts by gradient steps."""
@@ -109,8 +113,9 @@ def present(
     out: Path,
     policy: Path,
     *,
-    tasks: Sequence[Values] = (BACKWARD,),
+    tasks: Sequence[Values],
     switches: Switches | None = None,
+    show: Sequence[int] = (1,),
     sizes: Sizes | None = None,
 ) -> Shown:
     """Evaluate a policy and film it as it adapts.
@@ -123,6 +128,7 @@ def present(
         tasks: to film; a policy that adapts by gradient steps is adapted to the first one alone,
             too, and saved.
         switches: of the films, see `metarl.video.record`.
+        show: episodes of a trial to film, of a policy with a memory.
         sizes: of the demo.
     """
     saved, sizes = load_policy(policy), sizes or Sizes()
@@ -138,7 +144,7 @@ def present(
                 out / "videos",
                 episodes=sizes.episodes,
                 switches=switches,
-                show=(1,),
+                show=show,
                 width=sizes.width,
                 height=3 * sizes.width // 4 // 8 * 8,
                 sim_threads=available_cores(),

@@ -130,8 +130,8 @@ def test_training_demo_trains_a_new_run_and_films_its_first_episodes(tmp_path, c
     by_time = run / "evaluation" / "first-episode-train.png"
     for path in (by_time, run / "learning_curve.png"):
         assert path.exists() and str(path) in printed
-    films = list((run / "videos").glob("*__episode1__*.mp4"))
-    assert len(films) == 2  # both directions
+    films = list((run / "videos").glob("*__episode1-2__*.mp4"))
+    assert len(films) == 2  # both floors
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
     assert {"eval/adaptation_curve", "video/task"} <= set(events.Tags()["images"])

@@ -67,10 +67,19 @@ def _stages(shot: Shot) -> tuple[Stage, ...]:
     """The parts of the episode with one task each."""
     family, stages, before = shot.family, [], shot.script.task
     for start, task in {0: shot.script.task, **shot.script.changes}.items():
-        text, target = task_text(family, task, 0), target_of(family, task)
+        text, target = whole_text(family, task), target_of(family, task)
         stages.append(Stage(start, text, change_text(family, before, task), target))
         before = task
     return tuple(stages)
+
+
+def whole_text(family: TaskFamily, task: Tasks) -> str:
+    """All parameters of a task, first those that are not nominal: a line too long loses its end."""
+    nominal = family.nominal_tasks()
+    usual = [name for name, value in task.values.items() if value.equal(nominal.values[name])]
+    unusual = [name for name in task.values if name not in usual]
+    texts = [task_text(family, task, 0, only=names) for names in (unusual, usual) if names]
+    return ", ".join(texts)
 
 
 def change_text(family: TaskFamily, before: Tasks, after: Tasks) -> str:

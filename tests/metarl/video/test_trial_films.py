@@ -15,7 +15,7 @@ from metarl.policies.base import Policy
 from metarl.runs.checkpoint import SavedPolicy
 from metarl.video import record
 from metarl.video.belief import belief_vectors
-from metarl.video.captions import change_text, composer_of, target_of
+from metarl.video.captions import change_text, composer_of, target_of, whole_text
 from metarl.video.charts import CHANGE
 from metarl.video.encode import choose_pace
 from metarl.video.episode import Script, follow, play
@@ -173,6 +173,12 @@ def test_only_parameters_that_change_are_named():
     before = PAYLOAD.make_task({"velocity": 1.0})
     after = PAYLOAD.make_task({"velocity": 1.0, "torso_mass_scale": 2.5})
     assert change_text(PAYLOAD, before, after) == "torso_mass_scale = 1 -> 2.5"
+
+
+def test_a_caption_begins_with_what_is_not_nominal():
+    text = whole_text(PAYLOAD, PAYLOAD.make_task({"torso_mass_scale": 2.5}))
+    assert text == "torso_mass_scale = 2.5, velocity = 1 m/s"
+    assert whole_text(PAYLOAD, PAYLOAD.nominal_tasks()) == "velocity = 1 m/s, torso_mass_scale = 1"
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,10 @@ class Origin(PlainFields):
 class TaskFamily(PlainFields):
     """Tasks that share robot, spaces and the form of the reward.
 
-    Splits: `train`; `test`, held-out draws from the same ranges (for a family with finitely many
-    tasks, the same tasks: then nothing is held out, see `is_finite`); `extrapolation`, draws from
-    outside the training ranges of every parameter that has such values, together.
+    Splits: `train`; `test`, the values that parameters hold out, or further draws from the same
+    ranges (for a family with finitely many tasks, the same tasks: then nothing is held out, see
+    `is_finite`); `extrapolation`, draws from outside the training ranges of every parameter that
+    has such values, together.
 
     Reward and termination, like the robot's functions, depend on the tensors given to them alone:
     on a GPU their operations are captured once and replayed without Python.
@@ -219,9 +220,8 @@ class TaskFamily(PlainFields):
         stream = Generator().manual_seed(3 * root + SPLITS.index(split))
         values = {}
         for parameter in self.parameters:
-            outside = split == "extrapolation" and parameter.extrapolation is not None
-            distribution = parameter.extrapolation if outside else parameter.train
-            assert distribution is not None
+            own = {"test": parameter.held_out, "extrapolation": parameter.extrapolation}
+            distribution = own.get(split) or parameter.train
             values[parameter.name] = distribution.sample(n, parameter.shape, stream)
         return Tasks(values)
 

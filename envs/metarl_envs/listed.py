@@ -77,7 +77,7 @@ class Listed(Distribution):
         return torch.cat([one_per_kind.to(values.dtype), scaled], dim=1)
 
     def describe(self) -> str:
-        return f"{{{len(self.points)} points}}"
+        return f"{{{len(self.points)} point{'s' if len(self.points) > 1 else ''}}}"
 
     def _points(self) -> Tensor:
         return torch.tensor(self.points, dtype=torch.float64)

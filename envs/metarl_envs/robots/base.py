@@ -91,12 +91,12 @@ class MujocoRobot(PlainFields):
     """Change of the MJCF before it is compiled; None: none. Hashable, as models are cached by it.
     """
     controls: Callable[[State, Tensor], Mapping[str, Tensor]] | None = None
-    """What actions (N, A) set in the engine before a step: tensors by the names that the state has
-    for them, "ctrl" or outputs that are inputs, such as "mocap_pos". None: actions are the
-    controls. With it, `action_low` and `action_high` are given."""
+    """Tensors that actions (N, A) set in the engine before a step, by the names that the state has
+    for them: "ctrl", or an output that is an input, "mocap_pos". None: actions are the controls.
+    With it, `action_low` and `action_high` are given."""
     kept: Callable[[State], Tensor] | None = None
-    """What an observation reads of the state before the last step, (N, K), by the name "kept"; at
-    the start of an episode it is of that start. None: nothing."""
+    """Numbers of each state, (N, K), that the observation after the next step reads by the name
+    "kept"; at the start of an episode they are of that start. None: none."""
     warm_start: tuple[float, ...] | None = None
     """Accelerations, one for each degree of freedom, at which the solver begins in a fresh state,
     as in the run that led to the keyframe; None: 0."""

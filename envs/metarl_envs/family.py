@@ -43,9 +43,9 @@ class TaskFamily(PlainFields):
     """Tasks that share robot, spaces and the form of the reward.
 
     Splits: `train`; `test`, the values that parameters hold out, or further draws from the same
-    ranges (for a family with finitely many tasks, the same tasks: then nothing is held out, see
-    `is_finite`); `extrapolation`, draws from outside the training ranges of every parameter that
-    has such values, together.
+    ranges (where those are finitely many, the same tasks: then nothing is held out, see
+    `holds_out`); `extrapolation`, draws from
+    outside the training ranges of every parameter that has such values, together.
 
     Reward and termination, like the robot's functions, depend on the tensors given to them alone:
     on a GPU their operations are captured once and replayed without Python.

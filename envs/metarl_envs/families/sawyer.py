@@ -81,8 +81,8 @@ def batched_ml1(name: str, seed: int = 0) -> TaskFamily:
     goal = Parameter(
         name="goal",
         unit="m",
-        description="where the object begins and where it, or the tip, should go: the package's "
-        "random vector, of which the object's height and a push's height do not count",
+        description="where the object begins, and where it (to reach: the tip) should go; the "
+        "object's height does not count, nor the goal's on the table",
         nominal=train[0],
         train=Listed(train),
         held_out=Listed(test),

@@ -17,7 +17,7 @@ from metarl_envs.inputs.numbers import INT, INT64, shown, tensor, whole
 from metarl_envs.mjcf.servos import holding_controls
 from metarl_envs.parameters import model_fields, varied_fields
 from metarl_envs.perturbations import Perturber
-from metarl_envs.robots.base import Transition
+from metarl_envs.robots.base import State, Transition
 from metarl_envs.tasks import Tasks
 
 
@@ -129,6 +129,11 @@ class BatchEnv:
             qvel.to(self.device, self.engine.dtype),
         )
         # Written in place from here on, since captured steps keep their addresses.
+        controls = self.engine.data["ctrl"]
+        shape = (self.num_worlds, len(self.action_low))
+        self._actions = controls if robot.controls is None else controls.new_zeros(shape)
+        kept = None if robot.kept is None else robot.kept(self.engine.data)
+        self._kept = None if kept is None else torch.zeros_like(kept)
         self._elapsed = torch.zeros(self.num_worlds, dtype=torch.long, device=self.device)
         self._before = {name: torch.zeros_like(self.engine.data[name]) for name in robot.remembered}
         nominal = family.nominal_tasks(self.num_tasks)
@@ -196,6 +201,7 @@ class BatchEnv:
         self.engine.reset(mask, qpos, start.qvel)
         self._perturber.reset(start.noise_seeds, mask)
         self._elapsed[slice(None) if mask is None else mask] = 0
+        self._keep(mask)
         return self.observation()
 
     def step(self, actions: Tensor, mask: Tensor | None = None) -> BatchStep:
@@ -223,13 +229,18 @@ class BatchEnv:
         for name, value in self._before.items():
             value.copy_(self.engine.data[name])
         given = actions if isinstance(actions, Tensor) else tensor("actions", actions)
-        if given.shape != self.engine.data["ctrl"].shape:
+        if given.shape != self._actions.shape:
             raise InputError(
                 f"actions have shape {tuple(given.shape)}: must be "
-                f"{tuple(self.engine.data['ctrl'].shape)}, a row for each world"
+                f"{tuple(self._actions.shape)}, a row for each world"
             )
+        self._keep(mask)
         arriving = self._perturber.arriving(given, self._task_values, mask)
-        self.engine.data["ctrl"].copy_(arriving)
+        self._actions.copy_(arriving)
+        if self.family.robot.controls is not None:
+            data = self.engine.data
+            for name, value in self.family.robot.controls(data, self._actions).items():
+                _write(data[name], value, mask)  # a mocap pose is state: others keep theirs
 
     def simulate(self, mask: Tensor | None = None) -> None:
         """The engine's own step: `frame_skip` steps of the simulator."""
@@ -271,11 +282,17 @@ class BatchEnv:
 
         Noise and bias of the task are added; the observed part of the task follows without them.
         """
-        observed = self.family.robot.observation(self.engine.data)
+        observed = self.family.robot.observation(self.seen)
         observed = self._perturber.observed(observed, self._task_values, self._elapsed)
         if not self._observed_task.shape[1]:
             return observed
         return torch.cat([observed, self._observed_task.to(observed.dtype)], dim=1)
+
+    @property
+    def seen(self) -> State:
+        """The state as the robot's observation reads it; live."""
+        data = self.engine.data
+        return data if self._kept is None else {**data, "kept": self._kept}
 
     def state(self) -> dict[str, Tensor]:
         """All that the worlds need to go on bit for bit in the tasks in force: copies.
@@ -284,7 +301,8 @@ class BatchEnv:
             InputError: for Gymnasium environments, which keep what they remember to themselves.
         """
         engine = {f"engine.{name}": value for name, value in self.engine.state().items()}
-        return engine | self._perturber.state() | {"elapsed": self._elapsed.clone()}
+        kept = {} if self._kept is None else {"kept": self._kept.clone()}
+        return engine | self._perturber.state() | {"elapsed": self._elapsed.clone()} | kept
 
     def set_state(self, state: Mapping[str, Tensor]) -> None:
         """Return to a saved `state`, once its tasks are in force again (`set_tasks`).
@@ -296,6 +314,8 @@ class BatchEnv:
         self.engine.set_state({name.removeprefix("engine."): state[name] for name in names})
         self._perturber.set_state(state)
         self._elapsed.copy_(state["elapsed"])
+        if self._kept is not None:
+            self._kept.copy_(state["kept"])
 
     @property
     def elapsed(self) -> Tensor:
@@ -317,11 +337,17 @@ class BatchEnv:
             )
         return torch.as_tensor(mask)
 
+    def _keep(self, mask: Tensor | None) -> None:
+        """Remember, for the next observation, the state as it is in the worlds of `mask`."""
+        if self._kept is not None:
+            assert self.family.robot.kept is not None
+            _write(self._kept, self.family.robot.kept(self.engine.data), mask)
+
     def _transition(self, mask: Tensor | None) -> Transition:
         """Count the step that the engine has done; what it was."""
         self._elapsed += 1 if mask is None else mask.long()
         data = self.engine.data
-        return Transition(self._before, data, data["ctrl"], self._dt_s, self._task_values)
+        return Transition(self._before, data, self._actions, self._dt_s, self._task_values)
 
     def _truncated(self) -> Tensor:
         """At the horizon, or where a Gymnasium environment says so: (N,)."""
@@ -331,13 +357,23 @@ class BatchEnv:
         return late
 
 
-def _no_action(family: TaskFamily) -> Tensor:
-    """Controls before a late first action arrives: (A,) float64.
+def _write(rows: Tensor, values: Tensor, mask: Tensor | None) -> None:
+    """Set the rows (N, ...) of `mask` (None: all) to those of `values`, in place."""
+    if mask is not None:
+        values = torch.where(mask.view(-1, *[1] * (rows.dim() - 1)), values, rows)
+    rows.copy_(values)
 
-    They are the keyframe's; without one, position servos hold the model's initial pose, and others
-    get 0, or the nearest that is allowed.
+
+def _no_action(family: TaskFamily) -> Tensor:
+    """Actions before a late first one arrives: (A,) float64.
+
+    They are the keyframe's controls; without one, position servos hold the model's initial pose,
+    and others get 0, or the nearest that is allowed. Actions that are no controls are in the
+    middle.
     """
     robot = family.robot
+    if robot.controls is not None:
+        return family.middle_action()
     held = robot.keyframe_controls()
     if held is not None:
         return held

@@ -16,6 +16,7 @@ from metarl_envs.inputs.naming import check_family_name
 from metarl_envs.inputs.numbers import INT64, shown, tensor, whole
 from metarl_envs.inputs.plain import PlainFields
 from metarl_envs.parameters import EncoderError, Parameter, varied_fields
+from metarl_envs.perturbations import Placement
 from metarl_envs.robots.base import MujocoRobot, Transition
 from metarl_envs.robots.kinds import Robot, check_robot
 from metarl_envs.scene.markers import Marker
@@ -41,8 +42,9 @@ class Origin(PlainFields):
 class TaskFamily(PlainFields):
     """Tasks that share robot, spaces and the form of the reward.
 
-    Splits: `train`; `test`, held-out draws from the same ranges (for a family with finitely many
-    tasks, the same tasks: then nothing is held out, see `is_finite`); `extrapolation`, draws from
+    Splits: `train`; `test`, the values that parameters hold out, or further draws from the same
+    ranges (where those are finitely many, the same tasks: then nothing is held out, see
+    `holds_out`); `extrapolation`, draws from
     outside the training ranges of every parameter that has such values, together.
 
     Reward and termination, like the robot's functions, depend on the tensors given to them alone:
@@ -183,14 +185,17 @@ class TaskFamily(PlainFields):
     def reward_may_tell(self) -> bool:
         """True if the reward may show a hidden parameter that the robot's motion does not.
 
-        A goal, and what the reward alone may be about: an attribute of a Gymnasium environment, an
-        error of the encoders, by which the robot sees itself move, or the place of something, where
+        A goal, also one that begins with where things are at the start, and what the reward alone
+        may be about: an attribute of a Gymnasium environment, an error of the encoders, by which
+        the robot sees itself move, or the place of something, where
         there is more to read than the joints' state. Any other change of the robot shows in its
         motion.
         """
         hidden = [p for p in self.parameters if not p.observed]
         fields = varied_fields(hidden)
-        goals = any(p.effect is None or isinstance(p.effect, EncoderError) for p in hidden)
+        goals = any(
+            p.effect is None or isinstance(p.effect, EncoderError | Placement) for p in hidden
+        )
         joints_only = isinstance(self.robot, MujocoRobot) and not self.robot.outputs
         places = () if joints_only else PLACES
         return goals or any(name.startswith(ATTRIBUTE) or name in places for name in fields)
@@ -219,9 +224,8 @@ class TaskFamily(PlainFields):
         stream = Generator().manual_seed(3 * root + SPLITS.index(split))
         values = {}
         for parameter in self.parameters:
-            outside = split == "extrapolation" and parameter.extrapolation is not None
-            distribution = parameter.extrapolation if outside else parameter.train
-            assert distribution is not None
+            own = {"test": parameter.held_out, "extrapolation": parameter.extrapolation}
+            distribution = own.get(split) or parameter.train
             values[parameter.name] = distribution.sample(n, parameter.shape, stream)
         return Tasks(values)
 

@@ -1,4 +1,4 @@
-"""Perturbed signals between policy and robot: late actions, noisy and biased observations."""
+"""Perturbed signals between policy and robot (late actions, noisy observations), and starts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,16 @@ class EncoderOffset(PlainFields):
     """Indices of the joints in qpos, in the same order."""
 
 
-Perturbation = ActionDelay | ObservationNoise | ObservationBias | EncoderOffset
+@dataclass(frozen=True)
+class Placement(PlainFields):
+    """A place where an episode begins, such as that of an object: numbers of the parameter."""
+
+    positions: tuple[int, ...]
+    """Indices in qpos of what has that place; they are the first numbers of the parameter, which
+    may have more, such as where the object should go."""
+
+
+Perturbation = ActionDelay | ObservationNoise | ObservationBias | EncoderOffset | Placement
 
 
 class Perturber:
@@ -85,13 +94,14 @@ class Perturber:
         self._entries = {
             name: torch.tensor(d.entries, device=device)
             for name, d in named.items()
-            if not isinstance(d, ActionDelay)
+            if not isinstance(d, ActionDelay | Placement)
         }
         self._positions = {
             name: torch.tensor(d.positions, device=device)
             for name, d in named.items()
             if isinstance(d, EncoderOffset)
         }
+        self._places = {n: list(d.positions) for n, d in named.items() if isinstance(d, Placement)}
         delays = [d.longest for d in named.values() if isinstance(d, ActionDelay)]
         self._depth = sum(delays)
         self._no_action = no_action.to(device)
@@ -124,7 +134,11 @@ class Perturber:
         self._seeds.copy_(state["noise_seeds"])
 
     def started(self, qpos: Tensor, tasks: Mapping[str, Tensor]) -> Tensor:
-        """Positions (N, nq) at which robots are whose encoders say that they are at these."""
+        """Positions (N, nq) at a start: things where the tasks say, joints where encoders do."""
+        for name, positions in self._places.items():
+            qpos = qpos.clone()
+            numbers = tasks[name].reshape(len(qpos), -1)
+            qpos[:, positions] = numbers[:, : len(positions)].to(qpos)
         for name, positions in self._positions.items():
             qpos = qpos.clone()
             qpos[:, positions] -= tasks[name].reshape(len(qpos), -1).to(qpos)
@@ -149,7 +163,7 @@ class Perturber:
         """Observations (N, O) as the policies see them, `elapsed` (N,) steps after the reset."""
         seen = observations
         for stream, (name, perturbation) in enumerate(self._named.items()):
-            if isinstance(perturbation, ActionDelay):
+            if isinstance(perturbation, ActionDelay | Placement):
                 continue
             seen = observations.clone() if seen is observations else seen
             entries, value = self._entries[name], tasks[name]

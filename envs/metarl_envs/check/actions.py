@@ -65,7 +65,7 @@ def actions(family: TaskFamily) -> Iterator[Finding]:
     low, high = family.action_bounds()
     robot = family.robot
     found: list[str] = []
-    if robot.xml is None:
+    if robot.xml is None or robot.controls is not None:
         bounds = torch.stack([low, high], dim=1).tolist()
         huge = [f"action[{i}]" for i, pair in enumerate(bounds) if _is_huge(*pair)]
         found += _of_any(huge, f"reaches {HUGE:g} or more: a placeholder? Bound it")

@@ -21,7 +21,7 @@ def probe(family: TaskFamily) -> None:
     """
     env = BatchEnv(family, PROBED, 1)
     robot = family.robot
-    observation = called(f"observation of {family.name}", robot.observation, env.engine.data)
+    observation = called(f"observation of {family.name}", robot.observation, env.seen)
     check_shape(f"observation of {family.name}", observation, (PROBED, robot.observation_size))
     env.reset(Generator().manual_seed(0))
     transition = env.advance(family.middle_action().expand(PROBED, -1))

@@ -127,9 +127,8 @@ def _impure_function(family: TaskFamily) -> str:
     env = BatchEnv(family, 2, 1)
     env.reset(Generator().manual_seed(0))
     transition = env.advance(swing(family, 0).expand(2, -1))
-    data = env.engine.data
     calls: dict[str, Callable[[], Tensor]] = {
-        "observation": lambda: family.robot.observation(data),
+        "observation": lambda: family.robot.observation(env.seen),
         "reward": lambda: family.reward(transition),
         "terminated": lambda: family.termination(transition),
     }

@@ -88,6 +88,7 @@ def make_engine(
             outputs=robot.outputs,
             lagged_outputs=robot.lagged_outputs,
             keyframe=robot.keyframe,
+            warm_start=robot.warm_start,
             threads=threads,
         )
     from metarl_envs.engines.warp import WarpEngine  # an extra, and slow to import
@@ -105,6 +106,7 @@ def make_engine(
         outputs=robot.outputs,
         lagged_outputs=robot.lagged_outputs,
         keyframe=robot.keyframe,
+        warm_start=robot.warm_start,
         max_contacts=robot.max_contacts,
         max_constraints=robot.max_constraints,
         device=device,

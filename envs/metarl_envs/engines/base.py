@@ -24,6 +24,7 @@ class Engine(Protocol):
     data: Mapping[str, Tensor]
     """`qpos`, `qvel`, `ctrl`, `time` and the declared outputs, each (N, ...).
 
+    Controls and declared mocap poses are inputs: what is written there holds from the next step on.
     Outputs belong to the state that `reset`, `step` or `set_state` has left. Only in an engine made
     with `lagged_outputs` are they, after a step, those of its last substep's start, as after
     `mj_step`.
@@ -41,13 +42,14 @@ class Engine(Protocol):
         """Put the worlds of `mask` (N,) (None: all) into a fresh state with these positions.
 
         `qpos` and `qvel` are (N, ...); rows outside the mask are ignored. Controls, actuator
-        states, mocap poses and time are the keyframe's, where the engine was made with one;
-        everything else of the state (warm starts, fault counters) is cleared.
+        states, mocap poses and time are the keyframe's, where the engine was made with one,
+        and the solver begins at its `warm_start`; everything else of the state (fault counters;
+        without a `warm_start`, the solver's, too) is cleared.
         """
         ...
 
     def step(self, n_substeps: int, mask: Tensor | None = None) -> None:
-        """Advance the worlds of `mask` (None: all) by n substeps under `data["ctrl"]`."""
+        """Advance the worlds of `mask` (None: all) by n substeps under the inputs in `data`."""
         ...
 
     def state(self) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from metarl_envs.engines.keyframes import held_data
 from metarl_envs.errors import InputError
 from metarl_envs.mjcf.log import ignore_mujoco_warnings
-from metarl_envs.mjcf.outputs import check_outputs, need_forward
+from metarl_envs.mjcf.outputs import check_outputs, stage_of
 
 
 class CpuEngine:
@@ -24,8 +24,9 @@ class CpuEngine:
     Results do not depend on `threads`. MuJoCo's automatic reset of a diverged world is switched
     off: it would turn a fault into what looks like a fresh episode.
 
-    Where outputs are wanted, `mj_forward` follows each step. It changes no state: the next step
-    starts from the same state and warm start, so trajectories stay those of `mj_step` alone.
+    Where outputs are wanted, `mj_forward` follows each step, as far as they need it. It changes no
+    state: the next step starts from the same state and warm start, so trajectories stay those of
+    `mj_step` alone.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class CpuEngine:
         outputs: Sequence[str] = (),
         lagged_outputs: bool = False,
         keyframe: int | None = None,
+        warm_start: Sequence[float] | None = None,
         threads: int = 1,
     ) -> None:
         """Makes the worlds.
@@ -48,6 +50,7 @@ class CpuEngine:
             outputs: further fields of `data`, such as "xpos".
             lagged_outputs: see `MujocoRobot`.
             keyframe: number of the one that resets restore; None: none.
+            warm_start: see `MujocoRobot`.
             threads: simulator threads, at least 1.
 
         Raises:
@@ -69,8 +72,11 @@ class CpuEngine:
         if keyframe is not None and model.nhistory:
             held = torch.from_numpy(held_data(self.model, keyframe).history.copy())
             self._under_way = torch.from_numpy(self._batch.bind("history")), held
-        forward = need_forward(outputs) and not lagged_outputs
-        stage = mujoco.mjtStage.mjSTAGE_ACC if forward else mujoco.mjtStage.mjSTAGE_NONE
+        self._warm_start: tuple[Tensor, Tensor] | None = None  # (N, nv) and what resets give
+        if warm_start is not None:
+            given = torch.tensor(warm_start, dtype=self.dtype)
+            self._warm_start = torch.from_numpy(self._batch.bind("qacc_warmstart")), given
+        stage = mujoco.mjtStage.mjSTAGE_NONE if lagged_outputs else stage_of(outputs)
         self._after_step = int(stage)
         self._errors = torch.zeros(num_worlds, dtype=torch.long)
         self._varied = {name: torch.from_numpy(self._batch.expand(name)) for name in varied}
@@ -96,9 +102,10 @@ class CpuEngine:
         ids = None if mask is None else mask.numpy()
         self._batch.reset(ids, self._keyframe, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
         self._errors[slice(None) if mask is None else mask] = 0
-        if self._under_way is not None:
-            history, held = self._under_way
-            history[slice(None) if mask is None else mask] = held
+        for pair in (self._under_way, self._warm_start):
+            if pair is not None:
+                row, given = pair
+                row[slice(None) if mask is None else mask] = given
         if mask is None:
             self.data["qpos"].copy_(qpos)
             self.data["qvel"].copy_(qvel)

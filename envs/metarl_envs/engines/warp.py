@@ -54,6 +54,7 @@ class WarpEngine:
         outputs: Sequence[str] = (),
         lagged_outputs: bool = False,
         keyframe: int | None = None,
+        warm_start: Sequence[float] | None = None,
         max_contacts: int = 32,
         max_constraints: int = 128,
         device: torch.device | None = None,
@@ -67,6 +68,7 @@ class WarpEngine:
             outputs: further fields of `data`, such as "xpos".
             lagged_outputs: see `MujocoRobot`.
             keyframe: number of the one that resets restore; None: none.
+            warm_start: see `MujocoRobot`.
             max_contacts: per world, on average over the worlds.
             max_constraints: rows of the constraint Jacobian, in each world.
             device: a CUDA device, or the CPU.
@@ -116,6 +118,9 @@ class WarpEngine:
         self._carried = {} if self._cvel is None else {"carried.cvel": wp.to_torch(self._cvel)}
         self._forward_after_step = need_forward(outputs) and not lagged_outputs
         self._keyframe = _keyframe_rows(model, keyframe, self.device)
+        if warm_start is not None:
+            given = torch.tensor(warm_start, dtype=self.dtype, device=self.device)
+            self._keyframe["qacc_warmstart"] = given
         rows = {name: self._state[name] for name in ("qpos", "qvel", "ctrl", "time")}
         self.data: Mapping[str, Tensor] = rows | self._outputs
 

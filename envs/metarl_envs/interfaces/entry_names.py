@@ -12,17 +12,17 @@ from torch import Generator, Tensor
 from metarl_envs.engines.cpu import CpuEngine
 from metarl_envs.family import TaskFamily
 from metarl_envs.mjcf.names import control_names, names
-from metarl_envs.robots.base import MujocoRobot, State
+from metarl_envs.robots.base import MujocoRobot, State, fresh
 
 WIDTHS = {mujoco.mjtJoint.mjJNT_FREE: (7, 6), mujoco.mjtJoint.mjJNT_BALL: (4, 3)}
 """Positions and velocities of a joint that has more than one."""
 
 
 def action_names(family: TaskFamily) -> list[str]:
-    """Of each action, (A,): the model's actuators; `action[i]` where nothing is named."""
+    """Of each action, (A,): the model's actuators; `action[i]` where it is none, or has no name."""
     size = len(family.action_bounds()[0])
     robot = family.robot
-    if robot.xml is None:
+    if robot.xml is None or robot.controls is not None:
         return [f"action[{i}]" for i in range(size)]
     found = control_names(robot.load_model())
     return unique([found[i] or f"action[{i}]" for i in range(size)])
@@ -59,7 +59,7 @@ def _copied(robot: MujocoRobot, otherwise: list[str]) -> list[str]:
     for name, labels in (("qpos", positions), ("qvel", velocities)):
         known |= dict(zip(state[name][0].tolist(), labels, strict=True))
     observe: Callable[[State], Tensor] = robot.observation
-    seen = observe(state)[0].tolist()
+    seen = observe(fresh(robot, state))[0].tolist()
     return [known.get(value, name) for value, name in zip(seen, otherwise, strict=True)]
 
 

@@ -20,6 +20,11 @@ STATE = (
     "userdata",
 )
 """MuJoCo's integration state, from which a step starts. It is current without `mj_forward`."""
+PLACES = (
+    *("xpos", "xquat", "xmat", "xipos", "ximat", "xanchor", "xaxis", "subtree_com"),
+    *("geom_xpos", "geom_xmat", "site_xpos", "site_xmat"),
+)
+"""Places and directions: fields that follow from positions and mocap poses alone."""
 SENSORS = {
     "cacc": '<accelerometer site="..."/>',
     "cfrc_ext": '<touch site="..."/> or <contact body1="..." data="force"/>',
@@ -70,6 +75,15 @@ def check_outputs(model: mujoco.MjModel, names: Iterable[str]) -> None:
 def need_forward(names: Iterable[str]) -> bool:
     """True if any of the fields is computed from the state, rather than a part of it."""
     return not set(names) <= set(STATE)
+
+
+def stage_of(names: Iterable[str]) -> mujoco.mjtStage:
+    """The stage of `mj_forward` up to which it computes all of the fields."""
+    computed = set(names) - set(STATE)
+    if not computed:
+        return mujoco.mjtStage.mjSTAGE_NONE
+    stages = mujoco.mjtStage
+    return stages.mjSTAGE_POS if computed <= set(PLACES) else stages.mjSTAGE_ACC
 
 
 def _problem(model: mujoco.MjModel, name: str) -> str:

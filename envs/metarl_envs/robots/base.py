@@ -87,6 +87,19 @@ class MujocoRobot(PlainFields):
     """Highest control of each actuator; None: that of the model's control range."""
     action_middle: tuple[float, ...] | None = None
     """Control of each actuator that a policy's output 0 means; None: the middle of the range."""
+    edit: Callable[[mujoco.MjSpec], None] | None = None
+    """Change of the MJCF before it is compiled; None: none. Hashable, as models are cached by it.
+    """
+    controls: Callable[[State, Tensor], Mapping[str, Tensor]] | None = None
+    """Tensors that actions (N, A) set in the engine before a step, by the names that the state has
+    for them: "ctrl", or an output that is an input, "mocap_pos". None: actions are the controls.
+    With it, `action_low` and `action_high` are given."""
+    kept: Callable[[State], Tensor] | None = None
+    """Numbers of each state, (N, K), that the observation after the next step reads by the name
+    "kept"; at the start of an episode they are of that start. None: none."""
+    warm_start: tuple[float, ...] | None = None
+    """Accelerations, one for each degree of freedom, at which the solver begins in a fresh state,
+    as in the run that led to the keyframe; None: 0."""
     max_contacts: int = 32
     """Contacts per world that the engine warp has room for, on average over the worlds."""
     max_constraints: int = 128
@@ -95,12 +108,12 @@ class MujocoRobot(PlainFields):
 
     def load_model(self) -> mujoco.MjModel:
         """The nominal model: a copy that the caller may change."""
-        return copy.copy(_compiled(self.xml))
+        return copy.copy(self._nominal)
 
     @property
     def dt_s(self) -> float:
         """Seconds per control step."""
-        return float(_compiled(self.xml).opt.timestep) * self.frame_skip
+        return float(self._nominal.opt.timestep) * self.frame_skip
 
     @property
     def render_fps(self) -> int:
@@ -109,7 +122,7 @@ class MujocoRobot(PlainFields):
 
     def action_bounds(self) -> tuple[Tensor, Tensor]:
         """Lowest and highest control, each (A,) float64."""
-        bounds = torch.from_numpy(_compiled(self.xml).actuator_ctrlrange.copy())
+        bounds = torch.from_numpy(self._nominal.actuator_ctrlrange.copy())
         low, high = (
             bounds[:, i].clone() if given is None else torch.tensor(given, dtype=torch.float64)
             for i, given in enumerate((self.action_low, self.action_high))
@@ -118,7 +131,7 @@ class MujocoRobot(PlainFields):
 
     def initial_state(self) -> tuple[Tensor, Tensor]:
         """The model's own positions and velocities, (nq,) and (nv,) float64."""
-        model = _compiled(self.xml)
+        model = self._nominal
         if self.keyframe is not None:
             key = model.key(self.keyframe)
             return torch.from_numpy(key.qpos.copy()), torch.from_numpy(key.qvel.copy())
@@ -128,13 +141,19 @@ class MujocoRobot(PlainFields):
         """The keyframe's controls, (A,) float64; None without a keyframe, or where it says nothing.
 
         That is where all are 0, as MuJoCo makes those of a keyframe that names none, and there is
-        no position servo, which would hold the pose by such a control.
+        no position servo, which would hold the pose by such a control; or where actions are no
+        controls.
         """
-        if self.keyframe is None:
+        if self.keyframe is None or self.controls is not None:
             return None
-        model = _compiled(self.xml)
+        model = self._nominal
         controls = torch.from_numpy(model.key(self.keyframe).ctrl.copy())
         return controls if bool(controls.any()) or has_servos(model) else None
+
+    @property
+    def _nominal(self) -> mujoco.MjModel:
+        """The compiled model, not to be changed."""
+        return _compiled(self.xml, self.edit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +165,8 @@ class AnalyticRobot(PlainFields):
     mixed_units: ClassVar[bool] = False
     has_model: ClassVar[bool] = False
     action_middle: ClassVar[None] = None
+    controls: ClassVar[None] = None
+    kept: ClassVar[None] = None
     camera: ClassVar[Camera] = Camera()
     name: str
     dynamics: Callable[[Tensor, Tensor], Tensor]  # (N, nq), (N, nu) -> (N, nq)
@@ -187,6 +208,11 @@ class AnalyticRobot(PlainFields):
             f"robot {self.name} has no MuJoCo model, so only goals, delay, noise and bias can "
             "vary: vary.goal, vary.action_delay, vary.observation_noise, vary.observation_bias"
         )
+
+
+def fresh(robot: MujocoRobot, state: State) -> State:
+    """A state as an observation at the start of an episode reads it."""
+    return state if robot.kept is None else {**state, "kept": robot.kept(state)}
 
 
 def control_cost(transition: Transition, weight: float) -> Tensor:
@@ -262,8 +288,8 @@ def forget_models() -> None:
 
 
 @functools.cache
-def _compiled(xml: Path) -> mujoco.MjModel:
-    """The model of an MJCF file, compiled once; not to be changed.
+def _compiled(xml: Path, edit: Callable[[mujoco.MjSpec], None] | None) -> mujoco.MjModel:
+    """The model of an MJCF file after an edit, compiled once; not to be changed.
 
     Its muscles are of fixed force, and servos hold the pose of its keyframes.
     """
@@ -271,7 +297,12 @@ def _compiled(xml: Path) -> mujoco.MjModel:
     if not xml.is_file():
         raise InputError(f"model {xml}: no such file")
     try:
-        model = mujoco.MjModel.from_xml_path(str(xml))
+        if edit is None:
+            model = mujoco.MjModel.from_xml_path(str(xml))
+        else:
+            spec = mujoco.MjSpec.from_file(str(xml))
+            edit(spec)
+            model = spec.compile()
     except ValueError as error:
         raise InputError(f"model {xml}: {' '.join(str(error).split())}") from None
     fixed_muscle_forces(model)

@@ -50,6 +50,8 @@ class GymRobot(PlainFields):
     xml: ClassVar[None] = None
     mixed_units: ClassVar[bool] = True
     action_middle: ClassVar[None] = None
+    controls: ClassVar[None] = None
+    kept: ClassVar[None] = None
     name: str
     env_id: str
     source: Source

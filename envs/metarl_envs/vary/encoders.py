@@ -11,7 +11,7 @@ from metarl_envs.errors import InputError
 from metarl_envs.mjcf.names import Patterns, find, listed
 from metarl_envs.parameters import EncoderError, Fields, ModelEffect, Parameter
 from metarl_envs.perturbations import EncoderOffset
-from metarl_envs.robots.base import MujocoRobot
+from metarl_envs.robots.base import MujocoRobot, fresh
 from metarl_envs.robots.kinds import Robot, model_of
 from metarl_envs.vary.actuator_kinds import TRANSMISSION, actuators
 from metarl_envs.vary.apply import Range, name_from, ranged
@@ -98,7 +98,7 @@ def _entry(robot: MujocoRobot, position: int, called: str) -> int:
         mujoco.mj_forward(model, data)
         names = ("qpos", "qvel", "ctrl", *robot.outputs)
         state = {n: torch.from_numpy(np.array(getattr(data, n)))[None] for n in names}
-        constants.append(robot.observation(state)[0] - data.qpos[position])
+        constants.append(robot.observation(fresh(robot, state))[0] - data.qpos[position])
     spread = torch.stack(constants).std(dim=0)
     found = (spread < 1e-12).nonzero().flatten().tolist()
     if len(found) != 1:

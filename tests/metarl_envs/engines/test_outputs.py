@@ -95,11 +95,12 @@ def test_lagged_outputs_are_those_that_mj_step_leaves():
     assert not torch.equal(found[1]["xpos"], rich.expected("xpos", 1))
 
 
-def test_mj_forward_follows_only_where_a_computed_output_is_wanted():
+def test_mj_forward_follows_only_as_far_as_outputs_need_it():
     for outputs, lagged, stage in (
         ((), False, mujoco.mjtStage.mjSTAGE_NONE),
         (("act", "mocap_pos"), False, mujoco.mjtStage.mjSTAGE_NONE),
-        (("act", "xpos"), False, mujoco.mjtStage.mjSTAGE_ACC),
+        (("act", "xpos", "site_xmat"), False, mujoco.mjtStage.mjSTAGE_POS),
+        (("xpos", "cvel"), False, mujoco.mjtStage.mjSTAGE_ACC),
         (("xpos",), True, mujoco.mjtStage.mjSTAGE_NONE),
     ):
         engine = make_engine(*outputs, lagged_outputs=lagged)

@@ -58,10 +58,13 @@ class Parameter(PlainFields):
     nominal: float | tuple[float, ...]
     """The value at which the plain, unmodified robot results (a goal's reference value)."""
     train: Distribution
-    """Values of the splits `train` and `test`."""
+    """Values of the split `train`, and of `test` unless that has its own."""
     extrapolation: Distribution | None = None
     """Values of the split `extrapolation`, outside the training range, whose end points they may
     touch; None if there are none."""
+    held_out: Distribution | None = None
+    """Values of the split `test`, none of them a training value, as public benchmarks list them;
+    None: further draws from the training range."""
     effect: Effect | None = None
     observed: bool = False
     """True if the policy observes it: observations then end with its value, in its own unit. A
@@ -69,7 +72,11 @@ class Parameter(PlainFields):
 
     def __post_init__(self) -> None:
         check_parameter_name(self.name)
-        for split, given in (("train", self.train), ("extrapolation", self.extrapolation)):
+        for split, given in (
+            ("train", self.train),
+            ("extrapolation", self.extrapolation),
+            ("held_out", self.held_out),
+        ):
             if not isinstance(given, Distribution) and (split == "train" or given is not None):
                 raise InputError(
                     f"{split} of {self.name} = {shown(given)}: must be a distribution, such as "
@@ -80,6 +87,11 @@ class Parameter(PlainFields):
                 f"extrapolation of {self.name} = {self.extrapolation.describe()}: must be outside "
                 f"of its training range {self.train.describe()}, so leave out what they share; end "
                 "points may touch"
+            )
+        if self.held_out is not None and overlap(self.train, self.held_out, self.shape):
+            raise InputError(
+                f"held_out of {self.name} = {self.held_out.describe()}: shares values with its "
+                f"training range {self.train.describe()}; leave those out"
             )
 
     @property
@@ -101,12 +113,15 @@ class Parameter(PlainFields):
 
     @property
     def supports(self) -> tuple[Distribution, ...]:
-        """Everything that a task may ask for: training and extrapolation values."""
-        return (self.train,) if self.extrapolation is None else (self.train, self.extrapolation)
+        """Everything that a task may ask for: training, test and extrapolation values."""
+        given = (self.train, self.held_out, self.extrapolation)
+        return tuple(distribution for distribution in given if distribution is not None)
 
     def describe_range(self) -> str:
         """The allowed values in words."""
         text = f"{self.train.describe()} (train)"
+        if self.held_out is not None:
+            text += f" or {self.held_out.describe()} (test)"
         if self.extrapolation is not None:
             text += f" or {self.extrapolation.describe()} (extrapolation)"
         return text

@@ -26,7 +26,7 @@ def hinge_or_slide(kind):
 """
 
 
-class Reacher(gymnasium.Env):
+class GoToGoal(gymnasium.Env):
     """A point with a goal, as goal environments have them."""
 
     observation_space: gymnasium.Space = Dict({"observation": HERE, "desired_goal": HERE})
@@ -46,7 +46,7 @@ class Reacher(gymnasium.Env):
         return {"observation": self.at, "desired_goal": self.goal}
 
 
-class TwoSpaces(Reacher):
+class TwoSpaces(GoToGoal):
     observation_space = Tuple((HERE, HERE))
 
 
@@ -61,16 +61,16 @@ def forgotten():
 
 
 def test_a_dictionary_of_observations_becomes_one_vector_in_the_order_of_its_keys():
-    gymnasium.register("Test/Reacher-v0", entry_point=Reacher, max_episode_steps=5)
-    robot = gym_robot("Test/Reacher-v0", infos=("is_success",))
+    gymnasium.register("Test/GoToGoal-v0", entry_point=GoToGoal, max_episode_steps=5)
+    robot = gym_robot("Test/GoToGoal-v0", infos=("is_success",))
     assert robot.observation_size == 4
-    family = family_from_gym(robot, [vary.action_delay(1)], name="reacher", quantity="is_success")
+    family = family_from_gym(robot, [vary.action_delay(1)], name="go-to-goal", quantity="is_success")
     assert family.measures_success
     env = BatchEnv(family, 2, 1)
     start = env.draw_start(2, Generator().manual_seed(0))
     env.start(start)
     seen = env.step(torch.full((2, 2), 0.5, dtype=torch.float64)).observations
-    own = gymnasium.make("Test/Reacher-v0").unwrapped
+    own = gymnasium.make("Test/GoToGoal-v0").unwrapped
     own.reset(seed=int(start.qpos[1, 0]))
     np.testing.assert_allclose(seen[1].numpy(), [*own.goal, 0.05, 0.05], rtol=1e-6)
 
@@ -92,7 +92,7 @@ def test_a_type_of_joint_is_found_among_several(monkeypatch):
     gymnasium.register("Test/Fetch-v0", entry_point=entry)
     kinds = np.arange(4, dtype=np.int32)  # free, ball, slide, hinge
     fix_for_mujoco_4("Pendulum-v1")
-    assert not any(utilities.hinge_or_slide(kind) for kind in kinds)  # unless MuJoCo mends it
+    assert not any(utilities.hinge_or_slide(kind) for kind in kinds)  # unless MuJoCo changes
     fix_for_mujoco_4("Test/Fetch-v0")
     assert [utilities.hinge_or_slide(kind) for kind in kinds] == [False, False, True, True]
     assert utilities.mujoco.mj_step is mujoco.mj_step

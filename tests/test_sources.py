@@ -34,8 +34,8 @@ UNSAFE_CALLS = {"eval", "exec", "torch.load", "yaml.load", "yaml.full_load", "ya
 
 # What makes a generator of its own; everything else in numpy.random uses the global one.
 OWN_GENERATORS = {
-    "BitGenerator", "Generator", "MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64", "SeedSequence",
-    "default_rng",
+    "BitGenerator", "Generator", "MT19937", "PCG64", "PCG64DXSM", "Philox", "RandomState", "SFC64",
+    "SeedSequence", "default_rng",
 }  # fmt: skip
 GLOBAL_SEEDS = {
     "torch.manual_seed", "torch.seed", "torch.set_rng_state", "torch.random.manual_seed",

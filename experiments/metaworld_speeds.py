@@ -29,10 +29,10 @@ from tyro.conf import Positional
 from metarl.process import prepare_process
 from metarl.rollouts.threads import torch_threads
 from metarl_envs import BatchEnv, load_family
-from metarl_envs.gym_worlds.metaworld import drawn_goals, make_one
+from metarl_envs.gym_worlds.metaworld import drawn_goals, package, reset_mocap_welds
 
 WORLDS = 50
-"""Environments in a process, 1 GB: as in training, where what a step costs besides is for many."""
+"""Environments in a process, as in training: what a step costs besides is for all of them."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,13 @@ def bare(name: str, options: Options) -> float:
 
 def stepping(pipe: Connection, name: str, worlds: int, steps: int, seed: int) -> None:
     """Work of a bare process: say that the worlds are reset, wait, step, say that it is done."""
+    own = package("metaworld.env_dict").ALL_V3_ENVIRONMENTS[name]
+    cls = type(own.__name__, (own,), {"reset_mocap_welds": reset_mocap_welds})
     goals = drawn_goals([name], 0)[name]
-    envs = [make_one(name, goals[i % len(goals)]) for i in range(worlds)]
-    for env in envs:
+    envs = [cls() for _ in range(worlds)]
+    for number, env in enumerate(envs):
+        env._last_rand_vec = np.array(goals[number % len(goals)])
+        env._set_task_called = True
         env.reset()
     random = np.random.default_rng(seed)
     actions = random.uniform(-1, 1, (steps, worlds, 4)).astype(np.float32)

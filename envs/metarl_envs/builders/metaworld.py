@@ -25,11 +25,10 @@ from metarl_envs.builders.from_gym import gym_robot
 from metarl_envs.errors import unknown_name
 from metarl_envs.family import TaskFamily
 from metarl_envs.gym_worlds.metaworld import (
+    ID,
     LONGEST,
     NUMBERS,
-    ONE,
     REWARD,
-    SEVERAL,
     STEPS,
     class_names,
     drawn_goals,
@@ -38,8 +37,7 @@ from metarl_envs.gym_worlds.metaworld import (
 from metarl_envs.gym_worlds.worlds import ATTRIBUTE
 from metarl_envs.listed import Listed
 from metarl_envs.parameters import Fields, ModelEffect, Parameter
-from metarl_envs.robots.gym import GymRobot, own_reward
-from metarl_envs.scene.camera import Camera
+from metarl_envs.robots.gym import own_reward
 
 BEGINNING = "metaworld-"
 """Of the names of these families."""
@@ -49,8 +47,6 @@ NAMES = (
 )
 """The names, for lists of families."""
 MODULE = "metarl_envs.gym_worlds.metaworld"
-CAMERA = Camera(distance_m=2.1, height_m=0.1, azimuth_deg=-135, elevation_deg=-25)
-"""Across the table, the arm behind it: Meta-World's own cameras stand on their heads."""
 SEED = 0
 """The benchmark's seed: goals of other seeds are others."""
 
@@ -89,10 +85,8 @@ def _ml1(name: str) -> TaskFamily:
         held_out=Listed(test),
         effect=_attributes(NUMBERS[: len(train[0])]),
     )
-    robot = gym_robot(
-        f"{MODULE}:{ONE}", infos=("success",), camera=CAMERA, name=name, goal=train[0]
-    )
-    return _family(f"ml1-{name}", robot, goal, f"ML1 {name}: 50 goals to train, 50 to test.")
+    said = f"ML1 {name}: 50 goals to train, 50 to test."
+    return _family(f"ml1-{name}", (name,), goal, train[0], said)
 
 
 @functools.cache
@@ -122,16 +116,19 @@ def _ml10() -> TaskFamily:
         held_out=Listed(test, kinds=len(every)),
         effect=_attributes(("kind", *NUMBERS)),
     )
-    first = train[0][1:]
-    robot = gym_robot(f"{MODULE}:{SEVERAL}", infos=("success",), names=every, goal=first)
     said = "ML10: ten classes to train, five others to test, 50 goals each."
-    return _family("ml10", robot, task, said)
+    return _family("ml10", every, task, train[0][1:], said)
 
 
-def _family(name: str, robot: GymRobot, task: Parameter, said: str) -> TaskFamily:
+def _family(
+    name: str, classes: tuple[str, ...], task: Parameter, first: tuple[float, ...], said: str
+) -> TaskFamily:
+    """A family of these classes, whose worlds begin with the first one's goal `first`."""
+    robot = gym_robot(f"{MODULE}:{ID}", infos=("success",), names=classes, goal=first)
+    shared = "the worlds of a process share one MuJoCo model of each class"
     return TaskFamily(
         name=f"{BEGINNING}{name}",
-        robot=dataclasses.replace(robot, name=f"Meta-World's Sawyer, {name}"),
+        robot=dataclasses.replace(robot, name=f"Meta-World's Sawyer, {name}", no_model=shared),
         parameters=(task,),
         reward=own_reward,
         horizon=STEPS,

@@ -17,13 +17,16 @@ of version 3.0.0 (3.1.1 pins MuJoCo 3.3.0 and has the others, too):
 - `reset(seed=...)` ignores the seed, and step 501 raises: all episodes of a task begin alike, and
   have at most 500 steps.
 
-An environment takes about 20 MB, mostly for meshes.
+A model takes 20 MB, mostly for meshes and textures, and training has hundreds of worlds. So all
+worlds of a process share one model of each class, and each of them keeps the two fields that
+Meta-World's resets write: the places of bodies and sites.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -45,8 +48,12 @@ REWARD = "v2"
 """Version of the rewards: 0 to 10 per step, the package's own default."""
 WELD = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0)
 """Numbers of the weld between hand and mocap body, as Meta-World sets them."""
-ONE, SEVERAL = "MetaWorld/OneClass-v3", "MetaWorld/SeveralClasses-v3"
-"""Gymnasium's ids of the environments below."""
+WRITTEN = ("body_pos", "site_pos")
+"""Fields of the model that Meta-World's resets write."""
+ID = "MetaWorld/Sawyer-v3"
+"""Gymnasium's id of `SawyerWorld`."""
+CAMERA = {"lookat": np.array([0.0, 0.65, 0.1]), "distance": 1.5, "azimuth": -135, "elevation": -25}
+"""Across the table, the arm behind it: Meta-World's own cameras stand on their heads."""
 
 
 def package(module: str) -> Any:  # noqa: ANN401 - an optional package, which need not be there
@@ -82,10 +89,29 @@ def reset_mocap_welds(env: Any) -> None:  # noqa: ANN401 - Meta-World's
         env.model.eq_data[welds, : len(WELD)] = WELD
 
 
+@functools.cache
+def shared_model(path: str, width: int, height: int) -> mujoco.MjModel:
+    """The model that all worlds of this process share, for pictures of that size."""
+    model = mujoco.MjModel.from_xml_path(path)
+    model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
+    model.vis.global_.offheight = max(model.vis.global_.offheight, height)
+    return model
+
+
+def _initialize_simulation(env: Any) -> tuple[mujoco.MjModel, mujoco.MjData]:  # noqa: ANN401
+    """Gymnasium's method of that name, with the shared model."""
+    model = shared_model(env.fullpath, env.width, env.height)
+    return model, mujoco.MjData(model)
+
+
 def _subclass(name: str, methods: dict[str, Any]) -> type[Any]:
-    """Meta-World's class of that name on MuJoCo 4, with further methods."""
+    """Meta-World's class of that name on MuJoCo 4 and a shared model, with further methods."""
     own = package("metaworld.env_dict").ALL_V3_ENVIRONMENTS[name]
-    return type(own.__name__, (own,), {"reset_mocap_welds": reset_mocap_welds, **methods})
+    ours = {
+        "reset_mocap_welds": reset_mocap_welds,
+        "_initialize_simulation": _initialize_simulation,
+    }
+    return type(own.__name__, (own,), ours | methods)
 
 
 def drawn_goals(names: Sequence[str], seed: int) -> dict[str, tuple[tuple[float, ...], ...]]:
@@ -123,7 +149,9 @@ def drawn_goals(names: Sequence[str], seed: int) -> dict[str, tuple[tuple[float,
 def make_one(name: str, goal: tuple[float, ...], render_mode: str | None = None) -> Any:  # noqa: ANN401
     """An environment of one class, whose attributes `NUMBERS` are the random vector of its task.
 
-    The goal is hidden: the last three of the 39 observations are 0. Rewards are `REWARD`.
+    The goal is hidden: the last three of the 39 observations are 0. Rewards are `REWARD`. Two of a
+    class share their model, so one of them is stepped until its episode is over (`SawyerWorld`
+    takes turns).
 
     Args:
         name: of the class.
@@ -134,6 +162,7 @@ def make_one(name: str, goal: tuple[float, ...], render_mode: str | None = None)
     vector = dict(zip(NUMBERS, goal + (0.0,) * (LONGEST - len(goal)), strict=True))
     env = _subclass(name, methods | vector)(render_mode=render_mode, reward_function_version=REWARD)
     env._set_task_called = True  # its own `set_task` takes a pickle
+    env.mujoco_renderer.default_cam_config = CAMERA
     return env
 
 
@@ -155,12 +184,11 @@ def _drawn_once(env: Any) -> NDArray[np.float64]:  # noqa: ANN401 - of make_one
     return vector
 
 
-class SeveralClasses(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
-    """One world whose task names its class, too: attributes `kind` and `NUMBERS`.
+class SawyerWorld(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
+    """One world, of one class or several: its task is the attributes `kind` and `NUMBERS`.
 
     A class's environment is made when a task first asks for it, and dropped when one asks for
-    another: fifteen of them in each world would take 300 MB, and making one takes as long as 20
-    steps.
+    another.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 80}  # noqa: RUF012
@@ -177,7 +205,9 @@ class SeveralClasses(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         """
         self.names, self.render_mode = names, render_mode
         self.kind = 0.0
+        # In a dictionary, where nobody looks for a model that is this world's own.
         self._of_kind = {0: make_one(names[0], goal, render_mode)}
+        self._places: dict[str, NDArray[np.float64]] = {}
         vars(self).update({number: getattr(self._present, number) for number in NUMBERS})
         self.observation_space = self._present.observation_space
         self.action_space = self._present.action_space
@@ -187,46 +217,46 @@ class SeveralClasses(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         """Seconds per step."""
         return float(self._present.dt)
 
-    @property
-    def _present(self) -> Any:  # noqa: ANN401 - of make_one
-        """The environment of the class in force.
-
-        It is kept in a dictionary, where nobody looks for an environment's own model: this one has
-        other joints after each change of class.
-        """
-        return next(iter(self._of_kind.values()))
-
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
         """An episode of the class and goal that the attributes say."""
         goal = tuple(vars(self)[number] for number in NUMBERS)
-        if round(self.kind) not in self._of_kind:
+        kind = round(self.kind)
+        if kind not in self._of_kind:
             self._present.close()
-            name = self.names[round(self.kind)]
-            self._of_kind = {round(self.kind): make_one(name, goal, self.render_mode)}
+            self._of_kind = {kind: make_one(self.names[kind], goal, self.render_mode)}
         vars(self._present).update(zip(NUMBERS, goal, strict=True))
-        return self._present.reset(seed=seed, options=options)
+        given = self._present.reset(seed=seed, options=options)
+        model = self._present.model
+        self._places = {field: getattr(model, field).copy() for field in WRITTEN}
+        return given
 
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
         """One step."""
-        return self._present.step(action)
+        return self._placed().step(action)
 
     def render(self) -> Any:  # noqa: ANN401 - Gymnasium's
         """The class's own picture."""
-        return self._present.render()
+        return self._placed().render()
 
     def close(self) -> None:
         """Close the class's environment."""
         self._present.close()
 
+    @property
+    def _present(self) -> Any:  # noqa: ANN401 - of make_one
+        """The environment of the class in force."""
+        return next(iter(self._of_kind.values()))
 
-def _register() -> None:
-    entries: dict[str, Callable[..., Any]] = {ONE: make_one, SEVERAL: SeveralClasses}
-    for env_id, entry in entries.items():
-        gymnasium.register(env_id, entry_point=entry, max_episode_steps=STEPS)
+    def _placed(self) -> Any:  # noqa: ANN401 - of make_one
+        """The same, its shared model as this world's reset left it."""
+        env = self._present
+        for field, own in self._places.items():
+            getattr(env.model, field)[:] = own
+        return env
 
 
-_register()
+gymnasium.register(ID, entry_point=SawyerWorld, max_episode_steps=STEPS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -94,26 +96,47 @@ def test_a_task_of_ml10_is_a_class_and_a_goal():
     assert "rewards v2" in family.source and "MuJoCo 4" in family.source
 
 
-def test_a_world_does_what_the_package_does_and_hides_the_goal(repaired):
-    family = load_family("metaworld-ml1:push-v3")
-    benchmark = package.ML1("push-v3", seed=SEED)
-    own = benchmark.train_classes["push-v3"]()
-    env = BatchEnv(family, 2, 1)
+def own_environment(name, vector):
+    """The package's own environment of a class, its task set as its `set_task` does."""
+    env = package.env_dict.ALL_V3_ENVIRONMENTS[name]()
+    size = env._random_reset_space.low.size
+    env._last_rand_vec, env._set_task_called = np.array(vector[:size]), True
+    return env
+
+
+def fields(model):
+    """All arrays of a model, copied."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fields that MuJoCo will drop
+        values = {name: getattr(model, name) for name in dir(model) if not name.startswith("_")}
+    return {name: v.copy() for name, v in values.items() if isinstance(v, np.ndarray)}
+
+
+def test_worlds_do_what_the_package_does_and_hide_the_goal(repaired):
+    """In all classes of ML10, two worlds of each class taking turns on one model."""
+    family, names = load_family("metaworld-ml10"), sum(worlds.ml10_names(), ())
     assert (family.observation_size, family.horizon, family.dt_s) == (39, 500, 0.0125)
-    chosen = [points(family, "train")[number] for number in (7, 3)]
-    env.set_tasks(Tasks({"goal": torch.tensor(chosen, dtype=torch.float64)}))
-    own.set_task(benchmark.train_tasks[3])
-    seen = env.reset(Generator().manual_seed(0))
-    expected, _ = own.reset()
-    np.testing.assert_array_equal(seen[1].numpy(), expected)
-    actions = torch.rand(25, 4, generator=Generator().manual_seed(1)).double() * 2 - 1
-    for action in actions:
-        step = env.step(action.expand(2, 4))
-        observation, reward, _, _, info = own.step(action.numpy().astype(np.float32))
-        np.testing.assert_array_equal(step.observations[1].numpy(), observation)
-        assert step.rewards[1] == reward and step.quantity[1] == info["success"]
-        assert (step.observations[:, 36:] == 0).all()
-    assert (step.observations[0, :36] != step.observations[1, :36]).any()
+    every = points(family, "train") + points(family, "test")
+    chosen = [every[50 * kind + goal] for kind in range(len(names)) for goal in (7, 3)]
+    env = BatchEnv(family, len(chosen), 1)
+    env.set_tasks(Tasks({"task": torch.tensor(chosen, dtype=torch.float64)}))
+    env.reset(Generator().manual_seed(0))
+    actions = torch.rand(15, 4, generator=Generator().manual_seed(1)).double() * 2 - 1
+    steps = [env.step(action.expand(len(chosen), 4)) for action in actions]
+    for kind, name in enumerate(names):
+        world = 2 * kind + 1
+        own = own_environment(name, chosen[world][1:])
+        before = fields(own.model)
+        own.reset()
+        written = {n for n, v in fields(own.model).items() if not np.array_equal(v, before[n])}
+        assert written <= set(worlds.WRITTEN), name
+        for step, action in zip(steps, actions, strict=True):
+            observation, reward, _, _, info = own.step(action.numpy().astype(np.float32))
+            np.testing.assert_array_equal(step.observations[world].numpy(), observation, name)
+            assert step.rewards[world] == reward and step.quantity[world] == info["success"]
+        other = steps[-1].observations[world - 1, :36]
+        assert (other != steps[-1].observations[world, :36]).any()
+    assert all((step.observations[:, 36:] == 0).all() for step in steps)
 
 
 def test_a_world_of_ml10_forgets_the_class_before():

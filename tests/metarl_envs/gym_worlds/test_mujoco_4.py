@@ -64,7 +64,9 @@ def test_a_dictionary_of_observations_becomes_one_vector_in_the_order_of_its_key
     gymnasium.register("Test/GoToGoal-v0", entry_point=GoToGoal, max_episode_steps=5)
     robot = gym_robot("Test/GoToGoal-v0", infos=("is_success",))
     assert robot.observation_size == 4
-    family = family_from_gym(robot, [vary.action_delay(1)], name="go-to-goal", quantity="is_success")
+    family = family_from_gym(
+        robot, [vary.action_delay(1)], name="go-to-goal", quantity="is_success"
+    )
     assert family.measures_success
     env = BatchEnv(family, 2, 1)
     start = env.draw_start(2, Generator().manual_seed(0))

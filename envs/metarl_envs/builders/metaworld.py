@@ -25,6 +25,7 @@ from metarl_envs.builders.from_gym import gym_robot
 from metarl_envs.errors import unknown_name
 from metarl_envs.family import TaskFamily
 from metarl_envs.gym_worlds.metaworld import (
+    GOALS,
     ID,
     LONGEST,
     NUMBERS,
@@ -85,8 +86,8 @@ def _ml1(name: str) -> TaskFamily:
         held_out=Listed(test),
         effect=_attributes(NUMBERS[: len(train[0])]),
     )
-    said = f"ML1 {name}: 50 goals to train, 50 to test."
-    return _family(f"ml1-{name}", (name,), goal, train[0], said)
+    said = f"ML1 {name}: {GOALS} goals to train, {GOALS} to test."
+    return _family(f"ml1-{name}", (name,), goal, train[0], said, tested=len(test))
 
 
 @functools.cache
@@ -116,12 +117,17 @@ def _ml10() -> TaskFamily:
         held_out=Listed(test, kinds=len(every)),
         effect=_attributes(("kind", *NUMBERS)),
     )
-    said = "ML10: ten classes to train, five others to test, 50 goals each."
-    return _family("ml10", every, task, train[0][1:], said)
+    said = f"ML10: ten classes to train, five others to test, {GOALS} goals each."
+    return _family("ml10", every, task, train[0][1:], said, tested=len(test))
 
 
 def _family(
-    name: str, classes: tuple[str, ...], task: Parameter, first: tuple[float, ...], said: str
+    name: str,
+    classes: tuple[str, ...],
+    task: Parameter,
+    first: tuple[float, ...],
+    said: str,
+    tested: int,
 ) -> TaskFamily:
     """A family of these classes, whose worlds begin with the first one's goal `first`."""
     robot = gym_robot(f"{MODULE}:{ID}", infos=("success",), names=classes, goal=first)
@@ -136,7 +142,9 @@ def _family(
         source=f"Meta-World {said} Package metaworld {version('metaworld')} (arXiv:1910.10897) on "
         f"MuJoCo {mujoco.__version__}, rewards {REWARD}, goals of the benchmark's seed {SEED}, "
         "goal hidden. Success: in any step of an episode, as the benchmark counts it; no episode "
-        "ends there. Numbers on other versions of MuJoCo or of the rewards are others.",
+        "ends there. The benchmark's protocol is metarl evaluate RUN --splits test "
+        f"--tasks {tested} --episodes 10 --budgets. Numbers on other versions of MuJoCo or of the "
+        "rewards are others.",
     )
 
 

@@ -259,4 +259,4 @@ class SawyerWorld(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         return env
 
 
-gymnasium.register(ID, entry_point=SawyerWorld, max_episode_steps=STEPS)
+gymnasium.register(ID, entry_point=f"{__name__}:SawyerWorld", max_episode_steps=STEPS)

@@ -225,7 +225,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def finite_groups(name: str, count: int) -> NDArray[np.int64] | None:
     """Index of each evaluated task among a finite family's tasks, (M,); else None."""
     family = get_family(name)
-    if not family.is_finite:
+    if family.holds_out:
         return None
     return task_groups(family.sample_tasks(count, evaluation_generators(0, "train")[0], "train"))[0]
 

@@ -50,7 +50,7 @@ def main(options: Options) -> None:
     """Print the size of the first step and the gain against caps."""
     saved = metarl.load(options.policy).saved
     family, config = family_of(saved.config), inner_loop_of(saved.config, 1.0)
-    split = "train" if family.is_finite else "test"
+    split = "test" if family.holds_out else "train"
     tasks = family.sample_tasks(options.tasks, Generator().manual_seed(100), split)
     names, start = list(saved.params), expand(saved.params, options.tasks)
 

@@ -16,6 +16,8 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "mujoco-menagerie": "robots",
+    "metaworld": "metaworld",
+    "gymnasium-robotics": "robotics",
     "mujoco-warp": "gpu",
 }
 """Distribution -> the extra of metarl-robotics that installs it."""

@@ -6,6 +6,7 @@ from metarl_envs.batch_env import BatchEnv, BatchStep
 from metarl_envs.builders.from_file import load_family
 from metarl_envs.builders.from_gym import family_from_gym, gym_robot
 from metarl_envs.builders.from_mjcf import mujoco_robot
+from metarl_envs.builders.metaworld import BEGINNING, NAMES, metaworld_family
 from metarl_envs.engines import ENGINES, EngineName, chosen_engine, warp_problem
 from metarl_envs.engines.garbage import without_garbage_collection
 from metarl_envs.errors import InputError, unknown_name
@@ -15,6 +16,8 @@ from metarl_envs.interfaces.gym_vector import MetaVectorEnv
 from metarl_envs.parameters import ModelEffect, Parameter
 from metarl_envs.registry import (
     FAMILIES,
+    ON_DEMAND,
+    OnDemand,
     get_family,
     gymnasium_id,
     register_family,
@@ -30,6 +33,7 @@ from metarl_envs.tasks import Tasks
 __all__ = [
     "ENGINES",
     "FAMILIES",
+    "ON_DEMAND",
     "SPLITS",
     "AnalyticRobot",
     "BatchEnv",
@@ -63,4 +67,5 @@ __all__ = [
     "without_garbage_collection",
 ]
 
+ON_DEMAND[BEGINNING] = OnDemand(metaworld_family, NAMES)
 register_gymnasium_ids()

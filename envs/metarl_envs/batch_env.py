@@ -151,6 +151,11 @@ class BatchEnv:
         return self.engine.device
 
     @property
+    def measures_success(self) -> bool:
+        """True if the family's quantity is a flag of success."""
+        return self.family.measures_success
+
+    @property
     def tasks(self) -> Tasks:
         """The M tasks in force."""
         return self._tasks

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -20,6 +21,9 @@ Intervals = tuple[tuple[float, float], ...]
 
 class Distribution(PlainFields, ABC):
     """A distribution over one parameter's values, with the set of values it can give."""
+
+    finite: ClassVar[bool] = False
+    """True for one that can give finitely many values."""
 
     @abstractmethod
     def sample(self, n: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
@@ -130,6 +134,7 @@ class Choice(Distribution):
     uniform; balance only removes the variance of how often each value appears in a meta-batch.
     """
 
+    finite: ClassVar[bool] = True
     options: tuple[float, ...]
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from metarl_envs.distributions import Choice, within_any
+from metarl_envs.distributions import within_any
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.gym_worlds.worlds import ATTRIBUTE
 from metarl_envs.inputs.naming import check_family_name
@@ -26,6 +26,9 @@ Split = Literal["train", "test", "extrapolation"]
 SPLITS: tuple[Split, ...] = ("train", "test", "extrapolation")
 PLACES = ("body_pos", "geom_pos", "site_pos")
 """Model fields that say where something is, such as a target."""
+SUCCESS = ("success", "is_success")
+"""Names of quantities, as Gymnasium environments have them in `info`, that are 1 in a step in which
+the task is solved, else 0. An episode succeeds if any of its steps does, as in Meta-World."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class TaskFamily(PlainFields):
     """Source of the definition, the exact formula, and the differences from it."""
     terminated: Callable[[Transition], Tensor] | None = None  # None: the robot's own rule
     quantity: str = ""
-    """The robot's physical quantity that shows what the return means; "": its first one."""
+    """The robot's physical quantity that shows what the return means, of an episode its mean over
+    the steps; one of `SUCCESS` counts successful episodes. "": the robot's first one."""
     observes_task: bool = False
     """True if observations end with the task's features, for oracles; the values of parameters
     that every policy observes (`Parameter.observed`) come before them."""
@@ -178,8 +182,18 @@ class TaskFamily(PlainFields):
 
     @property
     def is_finite(self) -> bool:
-        """True if training has finitely many tasks, so that `test` holds nothing out."""
-        return all(isinstance(parameter.train, Choice) for parameter in self.parameters)
+        """True if training has finitely many tasks."""
+        return all(parameter.train.finite for parameter in self.parameters)
+
+    @property
+    def holds_out(self) -> bool:
+        """True if the tasks of `test` are others than those of `train`."""
+        return not self.is_finite or any(p.held_out is not None for p in self.parameters)
+
+    @property
+    def measures_success(self) -> bool:
+        """True if the quantity is a flag of success, see `SUCCESS`."""
+        return self.quantity in SUCCESS
 
     @property
     def reward_may_tell(self) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import gymnasium
 
 from metarl_envs.check.family_probe import probe
@@ -50,15 +53,33 @@ FAMILIES: dict[str, TaskFamily] = {
 SHIPPED = frozenset(FAMILIES)
 
 
+class OnDemand(NamedTuple):
+    """Families that are made when one is first named, as they need an optional package."""
+
+    make: Callable[[str], TaskFamily]
+    """Of a name; the same object each time."""
+    names: str
+    """The names in words."""
+
+
+ON_DEMAND: dict[str, OnDemand] = {}
+"""By the beginning of their names."""
+
+
 def get_family(name: str) -> TaskFamily:
     """The family of that name.
 
     Raises:
-        InputError: for an unknown name, with the nearest ones.
+        InputError: for an unknown name, with the nearest ones; or for one on demand whose package
+            is not installed.
     """
-    if name not in FAMILIES:
-        raise unknown_name("task family", name, FAMILIES)
-    return FAMILIES[name]
+    if name in FAMILIES:
+        return FAMILIES[name]
+    for beginning, families in ON_DEMAND.items():
+        if name.startswith(beginning):
+            family = families.make(name)
+            return FAMILIES.setdefault(family.name, family)
+    raise unknown_name("task family", name, FAMILIES)
 
 
 def register_family(family: TaskFamily) -> None:
@@ -69,7 +90,7 @@ def register_family(family: TaskFamily) -> None:
     Raises:
         InputError: for the name of a shipped family, or functions that return what none may.
     """
-    if family.name in SHIPPED:
+    if family.name in SHIPPED or family.name.startswith(tuple(ON_DEMAND)):
         raise InputError(f"family '{family.name}': a shipped family has that name; choose another")
     probe(family)
     FAMILIES[family.name] = family

@@ -24,6 +24,7 @@ OPTIONAL = {
     "stable-baselines3": "baselines",
     "onnx": "export of policies",
     "mujoco-menagerie": "robots of MuJoCo Menagerie by name, as menagerie:NAME",
+    "metaworld": "the families metaworld-ml1:NAME and metaworld-ml10",
 }
 """Distribution of an extra -> its purpose."""
 GL_PACKAGES = {

@@ -26,10 +26,13 @@ class Families:
 
     def run(self) -> int:
         """Print the table or the description; 0."""
-        from metarl_envs import FAMILIES, load_family
+        from metarl_envs import FAMILIES, ON_DEMAND, load_family
 
         if self.family is None:
             print(table(list(FAMILIES.values())))
+            print("\nmade when named:")
+            for families in ON_DEMAND.values():
+                print(textwrap.indent(textwrap.fill(families.names, 96), "  "))
             print("\ndetails of one: metarl families FAMILY")
         else:
             print(description(load_family(self.family)))

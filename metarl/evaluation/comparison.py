@@ -123,6 +123,12 @@ class Comparison:
         rows = [_of(run, split).returns[self._row(run, point)] for run in method.runs]
         return np.array(rows)[:, kept]
 
+    def successes(self, method: MethodRuns, split: Split, point: int) -> Scores:
+        """Shares of successful episodes, as `scores` has returns: (R, M)."""
+        kept = self.valid(split)
+        rows = [_of(run, split).quantity[self._row(run, point)] for run in method.runs]
+        return np.array(rows)[:, kept]
+
     def controls(
         self, method: MethodRuns, split: Split, point: int
     ) -> tuple[Scores, Scores | None]:
@@ -181,6 +187,9 @@ class Comparison:
             self.interval(worst_tasks, [own], split),
             mean(own - before) if method.adapts else None,
             *controls,
+            success=mean(self.successes(method, split, point))
+            if self.first.family.measures_success
+            else None,
         )
 
     def by_run(self, method: MethodRuns, split: Split, point: int) -> list[float]:
@@ -280,6 +289,7 @@ class Comparison:
                 "adaptation_episodes": point.adaptation_episodes,
                 "runs": len(scores),
                 "controls": controls if point.other else None,
+                "success": point.success,
             }
             measured = {
                 name: {

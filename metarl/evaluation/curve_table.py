@@ -63,7 +63,8 @@ def comparison_table(comparison: Comparison) -> str:
     for split in comparison.splits:
         kept = comparison.valid(split)
         left_out = f", {int((~kept).sum())} left out (diverged)" if not kept.all() else ""
-        rows: list[Line] = [("", "runs", "steps", "episodes", "return", "worst fifth")]
+        flagged = ("successful episodes",) if first.family.measures_success else ()
+        rows: list[Line] = [("", "runs", "steps", "episodes", "return", "worst fifth", *flagged)]
         controls: list[Line] = [
             ("", "steps", "episodes", "own less another task", "another's", "mean of all")
         ]
@@ -71,7 +72,9 @@ def comparison_table(comparison: Comparison) -> str:
             # What does not adapt is the same at every point.
             number = len(comparison.schedule) if method.adapts else 1
             points = [comparison.point(method, split, i) for i in range(number)]
-            returns = [(*_steps(p), p.iqm.text(), p.worst_fifth.text()) for p in points]
+            returns = [
+                (*_steps(p), p.iqm.text(), p.worst_fifth.text(), *_successes(p)) for p in points
+            ]
             rows += _under((method.label, str(len(method.runs))), returns)
             if len(method.runs) > 1:
                 ends = each_run(interquartile_mean, comparison.scores(method, split, -1))
@@ -166,6 +169,10 @@ def _steps(point: Point | MethodPoint) -> tuple[str, str]:
     return str(point.gradient_steps), str(point.adaptation_episodes)
 
 
+def _successes(point: Point | MethodPoint) -> tuple[str, ...]:
+    return () if point.success is None else (percent(point.success),)
+
+
 def _number(interval: Interval | None) -> str:
     return f"{interval.estimate:z.1f}" if interval else ""
 
@@ -178,12 +185,13 @@ def _split_table(evaluation: Evaluation, result: SplitEvaluation) -> list[str]:
     runs, distinct = len(result.tasks), len(result.groups[1])
     size = f"{distinct} tasks, {runs} runs in all" if result.repeated else f"{runs} tasks"
     gained = "gain over the first episode" if evaluation.remembers else "gain over step 0"
-    rows = [("gradient steps", "episodes used", "return", gained)]
+    flagged = ("successful episodes",) if evaluation.family.measures_success else ()
+    rows = [("gradient steps", "episodes used", "return", *flagged, gained)]
     curve = evaluation.curve(result)
     for point in curve if evaluation.adapts else curve[:1]:
         gain = point.gain.text("+") if point.adaptation_episodes else ""
         gain = gain if evaluation.adapts else DOES_NOT_ADAPT
-        rows.append((*_steps(point), point.returns.text(), gain))
+        rows.append((*_steps(point), point.returns.text(), *_successes(point), gain))
     quantity, unit = quantity_label(evaluation.family.quantity)
     tasks = [("", "return", f"{quantity}{f', {unit}' if unit else ''}")]
     points = [0, -1] if evaluation.adapts else [0]

@@ -96,7 +96,7 @@ def evaluate(
             )
     family = family_of(saved.config)
     chosen: Sequence[Split] = family.splits if splits is None else splits
-    if family.is_finite:
+    if not family.holds_out:
         chosen = ["train" if split == "test" else split for split in chosen]
     chosen = tuple(dict.fromkeys(chosen))
     _check_choice(saved, family, chosen)
@@ -161,10 +161,13 @@ def which_policy(saved: SavedPolicy) -> str:
 def _check_choice(saved: SavedPolicy, family: TaskFamily, splits: Sequence[Split]) -> None:
     """Refuse tasks that the best of many policies was chosen on: its return there is biased."""
     if "chosen" in saved.metadata and family.is_finite and "train" in splits:
+        fix = "evaluate the run itself, its final policy"
         raise InputError(
             f"policy = {saved.metadata['chosen']}: {family.name} has no tasks but those it was "
-            "chosen on, so its return there means nothing; evaluate the run itself, its final "
-            "policy"
+            f"chosen on, so its return there means nothing; {fix}"
+            if not family.holds_out
+            else f"policy = {saved.metadata['chosen']}: it was chosen on tasks of the split train, "
+            f"so its return there means nothing; leave that split out (--splits test), or {fix}"
         )
 
 
@@ -315,6 +318,9 @@ def mean_rewards(rollouts: Rollouts) -> NDArray[np.float64]:
 
 
 def mean_quantity(rollouts: Rollouts) -> NDArray[np.float64]:
-    """The physical quantity, averaged over the valid episodes of each task: (M,)."""
+    """The physical quantity, averaged over the valid episodes of each task: (M,).
+
+    A flag of success becomes the share of episodes that succeeded.
+    """
     quantity = torch.where(rollouts.diverged, torch.nan, rollouts.quantity.double())
     return quantity.nanmean(dim=1).cpu().numpy()

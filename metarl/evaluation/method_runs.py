@@ -56,6 +56,8 @@ class MethodPoint(NamedTuple):
     averaged: Interval | None
     """With the mean of all tasks' adapted parameters; None for beliefs, which have none."""
     gain_over_averaged: Interval | None
+    success: Interval | None = None
+    """Mean share of episodes that succeed, where the family says so."""
     closed: Interval | None = None
     """Share of the gap between robust policy and oracle, where `gap.Gap` reports one."""
     closed_by_other: Interval | None = None

@@ -50,6 +50,9 @@ class Point(NamedTuple):
     """With the mean of all tasks' adapted parameters; None likewise, and for beliefs."""
     remembers: bool = False
     """True for a policy with a belief; `gain` is then that over the first episode."""
+    success: Interval | None = None
+    """Mean over tasks of the share of episodes that succeed; None for a family that does not say
+    (`TaskFamily.measures_success`)."""
 
     @property
     def verdict(self) -> str:
@@ -93,7 +96,7 @@ class SplitEvaluation:
     split: Split
     tasks: Tasks
     returns: Array  # (P, M) mean over episodes; NaN where all of them diverged
-    quantity: Array  # (P, M) the family's physical quantity, likewise
+    quantity: Array  # (P, M) the family's physical quantity, or share of successes, likewise
     faulted_episodes: int
     """Diverged episodes among adaptation and measured ones, without those of the controls."""
     failed_adaptations: int
@@ -177,7 +180,9 @@ class Evaluation:
     @property
     def note(self) -> str:
         """Note on the tasks that are held out."""
-        if not self.family.is_finite:
+        if any(parameter.held_out for parameter in self.family.parameters):
+            return "test: tasks of its own, not trained on"
+        if self.family.holds_out:
             return "test: tasks not trained on, from the same ranges"
         note = f"{self.family.name} trains on finitely many tasks: nothing held out"
         if any(result.split == "extrapolation" for result in self.splits):
@@ -218,6 +223,7 @@ class Evaluation:
                 control(point, other),
                 control(point, averaged),
                 self.remembers,
+                interval(result.quantity[point]) if self.family.measures_success else None,
             )
             for point in range(len(self.schedule))
         ]
@@ -279,6 +285,7 @@ class Evaluation:
                     "gradient_steps": point.gradient_steps,
                     "adaptation_episodes": point.adaptation_episodes,
                     "return": point.returns,
+                    "success": point.success,
                     "gain": point.gain if self.adapts else None,
                     "another_task": point.other and point.other.summary(),
                     "mean_of_tasks": point.averaged and point.averaged.summary(),

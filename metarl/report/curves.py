@@ -118,7 +118,7 @@ def adaptation_curve(evaluation: Evaluation, path: Path) -> Path:
     episode_axis(axes, [episodes for _, episodes in evaluation.schedule])
     above = _mark_steps(axes, evaluation)
     note = f"bands: {evaluation.intervals}"
-    if evaluation.family.is_finite:
+    if not evaluation.family.holds_out:
         note += "; nothing held out"
     if any(result.controls for result in evaluation.splits):
         carried = "belief" if evaluation.remembers else "adaptation"

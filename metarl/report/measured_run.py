@@ -115,7 +115,7 @@ def study(folder: Path, saved: SavedPolicy, sizes: Sizes, progress: str | None =
 
 
 def _change(saved: SavedPolicy, evaluation: Evaluation) -> Change | None:
-    split = "train" if evaluation.family.is_finite else "test"
+    split = "test" if evaluation.family.holds_out else "train"
     adapted = next(result.adapted for result in evaluation.splits if result.split == split)
     if adapted is None or len(adapted.tasks) < MIN_CHANGE_TASKS:
         return None

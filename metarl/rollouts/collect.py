@@ -135,7 +135,9 @@ class Collector:
                 captured = self._captured[form]
                 captured.run(params, noise, belief, self._reset(resets), changes or {})
                 buffers, length = captured.buffers, T
-            rollouts = _rollouts(buffers, length, noise, log_std, (M, E), start)
+            rollouts = _rollouts(
+                buffers, length, noise, log_std, (M, E), start, env.measures_success
+            )
             message = env.overflow_message()
             # Worlds that were stepped on after their end do not count.
             if message and bool(rollouts.diverged.any()):
@@ -166,6 +168,7 @@ def _rollouts(
     log_std: Tensor,
     worlds: tuple[int, int],
     start: Belief,
+    measures_success: bool,
 ) -> Rollouts:
     """Rollouts of the first `length` steps in the buffers: copies, as those are used again."""
 
@@ -179,7 +182,8 @@ def _rollouts(
     reached = (ended.cumsum(0) - ended.long()) == 0  # no end before this step
     failed = (diverged & reached).any(0)
     valid = by_task(reached & ~failed)
-    lengths = valid.sum(-1).clamp(min=1)
+    quantity = torch.where(valid, by_task(buffers.quantity), 0.0)
+    mean = quantity.sum(-1) / valid.sum(-1).clamp(min=1)
     spread = log_std.unsqueeze(1)
     return Rollouts(
         observations=by_task(buffers.observations[:-1]),
@@ -191,7 +195,7 @@ def _rollouts(
         truncated=by_task(truncated & reached),
         valid=valid,
         final_observations=buffers.observations[length].unflatten(0, worlds).clone(),
-        quantity=torch.where(valid, by_task(buffers.quantity), 0.0).sum(-1) / lengths,
+        quantity=quantity.amax(-1) if measures_success else mean,
         diverged=failed.view(worlds),
         start=start,
         belief={name: v.clone() for name, v in _regrouped(buffers.belief, worlds).items()},

@@ -29,7 +29,8 @@ class Rollouts:
     truncated: Tensor  # (M, E, T)
     valid: Tensor  # (M, E, T) false after an episode's end, and in all of a diverged episode
     final_observations: Tensor  # (M, E, O) after each episode's last step
-    quantity: Tensor  # (M, E) the family's physical quantity, averaged over the episode
+    quantity: Tensor  # (M, E) the family's physical quantity, averaged over the episode; or success
+    # in any of its steps
     diverged: Tensor  # (M, E)
     start: Belief = field(default_factory=dict)
     """The policy's belief before each episode's first step, each (M, E, ...), where a trial went on

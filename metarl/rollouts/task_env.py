@@ -28,7 +28,9 @@ class EnvStep(Protocol):
     @property
     def diverged(self) -> Tensor: ...  # (N,) the simulation failed; the rest is finite there
     @property
-    def quantity(self) -> Tensor: ...  # (N,) a physical quantity to report beside the reward
+    def quantity(self) -> Tensor: ...  # (N,) a physical quantity to report beside the reward, or 1
+
+    # where the task is solved in this step
 
 
 class TaskEnv(Protocol):
@@ -47,6 +49,11 @@ class TaskEnv(Protocol):
     @property
     def horizon(self) -> int:
         """T, steps until an episode is truncated."""
+        ...
+
+    @property
+    def measures_success(self) -> bool:
+        """True if the quantity is a flag of success, so that an episode's is that of any step."""
         ...
 
     @property

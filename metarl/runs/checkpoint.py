@@ -145,8 +145,10 @@ def save_best(run: Path, config: TrainConfig, state: TrainState, return_post: fl
         state: whose parameters are the best so far.
         return_post: their return after adaptation on the validation tasks.
     """
-    finite = family_of(config).is_finite
-    tasks = "its training tasks (none is held out)" if finite else "validation tasks"
+    family = family_of(config)
+    tasks = "its training tasks" if family.is_finite else "validation tasks"
+    if not family.holds_out:
+        tasks += " (none is held out)"
     noted = {
         "iteration": state.iteration,
         "env_steps": state.env_steps,

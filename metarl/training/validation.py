@@ -40,8 +40,8 @@ class Validation:
     Tasks, resets and action noise come from a copy of the run's stream `evaluation`: they are the
     same at every evaluation, and training does not depend on it. Tasks are held out, of the split
     `test`, and others than `metarl evaluate` draws, so that a policy chosen here can be reported
-    there. A finite family holds nothing out: its validation tasks are its training tasks, and
-    `chosen` in the metadata says so.
+    there. Where training has finitely many tasks, validation tasks are these, and `chosen` in the
+    metadata says so: what such a family holds out, if anything, is a benchmark's own test.
     """
 
     def __init__(self, run: Path, config: TrainConfig, policy: Policy, state: TrainState) -> None:

@@ -76,7 +76,8 @@ def gym_robot(
 
     Raises:
         InputError: for an environment that cannot be made or stepped, does not return what
-            Gymnasium's interface says, or has spaces other than Box; for a camera on something that
+            Gymnasium's interface says, or has spaces other than Box (of observations also a Dict
+            of them, laid out in the order of its keys); for a camera on something that
             its model does not have.
     """
     env_id = as_annotated("env_id", env_id, str)

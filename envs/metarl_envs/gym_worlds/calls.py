@@ -9,9 +9,8 @@ from __future__ import annotations
 import sysconfig
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import gymnasium
 import numpy as np
@@ -50,8 +49,7 @@ def ask(call: str, fix: str, function: Callable[..., T], *args: Any, **how: Any)
         raise InputError(message) from error
 
 
-@dataclass(frozen=True)
-class Stepped:
+class Stepped(NamedTuple):
     """The result of one step, as plain values."""
 
     observation: NDArray[np.float64]  # of the space's shape; may be NaN or infinite
@@ -183,6 +181,8 @@ def number(what: str, given: Any) -> float:  # noqa: ANN401 - whatever an enviro
     Raises:
         InputError: for anything else, such as one number per world.
     """
+    if isinstance(given, float):  # a shorter way for the usual type
+        return float(given)
     found = _array(given)
     if found is None or found.size != 1:
         raise InputError(f"{what} of the environment = {shown(given)}: must be one number")
@@ -214,6 +214,8 @@ def _array(given: Any) -> NDArray[Any] | None:  # noqa: ANN401 - whatever an env
 
 
 def _truth(what: str, given: Any) -> bool:  # noqa: ANN401 - whatever an environment gives
+    if isinstance(given, bool):  # a shorter way for the usual type
+        return given
     found = _array(given)
     if found is None or found.size != 1 or found.reshape(()) not in (0, 1):
         raise InputError(f"{what} of the environment = {shown(given)}: must be True or False")

@@ -12,10 +12,13 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
+from gymnasium.spaces import Dict
+from gymnasium.wrappers import FlattenObservation
 from numpy.typing import NDArray
 
 from metarl_envs.errors import InputError
 from metarl_envs.gym_worlds.calls import OWN, AskedEnv, Stepped, ask
+from metarl_envs.gym_worlds.mujoco_4 import fix_for_mujoco_4
 from metarl_envs.gym_worlds.mujoco_data import Simulation, simulation_at
 from metarl_envs.inputs.numbers import is_number, tensor
 from metarl_envs.inputs.own_file import OwnFile, RunOnArrival
@@ -44,6 +47,8 @@ class Source:
     def make(self) -> World:
         """The environment without a time limit: the horizon is the family's.
 
+        Observations that are a dictionary of arrays become one vector, in the order of their keys.
+
         Raises:
             InputError: for whatever keeps it from being made.
         """
@@ -56,8 +61,10 @@ class Source:
             "gymnasium.pprint_registry() lists the ids that are known; import what registers it, "
             f"or name that module: 'module:{own_id}'"
         )
+        making = f"environment {self.env_id}: making it"
+        ask(making, OWN, fix_for_mujoco_4, own_id)
         env = ask(
-            f"environment {self.env_id}: making it",
+            making,
             known if own_id in gymnasium.registry else unknown,
             gymnasium.make,
             own_id,
@@ -65,7 +72,10 @@ class Source:
             disable_env_checker=True,
             **self.kwargs,
         )
-        return World(env, self)
+        world = World(env, self)
+        if isinstance(world.asked.observation_space, Dict):
+            world = World(ask(making, OWN, FlattenObservation, env), self)
+        return world
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Sends the file first, as arguments may be functions and objects of that file."""
@@ -153,8 +163,8 @@ class World:
                     f"environment {self.name}: after this reset its MuJoCo data are not in "
                     f"'{self._source.data}' any more, where they were when the robot was made"
                 )
-            for warning in self._simulation.data.warning:
-                warning.number = 0  # those of the episode before are not those of this one
+            # Those of the episode before are not those of this one.
+            self._simulation.data.warning.number[:] = 0
         if any(not np.array_equal(self.read(name), own) for name, own in self._fields.items()):
             self.write(self._fields)
         return observation
@@ -162,8 +172,7 @@ class World:
     def step(self, action: NDArray[np.float64]) -> Stepped:
         """One step with an action (A,), rounded where the environment takes whole numbers."""
         space: Any = self.asked.action_space
-        whole = np.issubdtype(space.dtype, np.integer)
-        taken = np.rint(action) if whole else action
+        taken = np.rint(action) if space.dtype.kind in "iu" else action
         return self.asked.step(taken.reshape(space.shape).astype(space.dtype))
 
     @property

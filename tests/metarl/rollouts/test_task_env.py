@@ -34,6 +34,7 @@ class Carts:
     """Carts on a line, each to be pushed to its task's place; far away they derail."""
 
     num_tasks, episodes_per_task, horizon = M, E, T
+    measures_success = False
     device = torch.device("cpu")
 
     def __init__(self):

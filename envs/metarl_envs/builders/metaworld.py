@@ -23,6 +23,7 @@ from torch import Tensor
 
 from metarl_envs.builders.from_gym import gym_robot
 from metarl_envs.errors import unknown_name
+from metarl_envs.families.sawyer import ENVIRONMENTS, batched_ml1
 from metarl_envs.family import TaskFamily
 from metarl_envs.gym_worlds.metaworld import (
     GOALS,
@@ -73,9 +74,18 @@ def metaworld_family(name: str) -> TaskFamily:
 
 @functools.cache
 def _ml1(name: str) -> TaskFamily:
-    """One class, 50 goals to train on and 50 others to test with."""
+    """One class, 50 goals to train on and 50 others to test with; on our engines where it can be.
+
+    There it moves bit for bit as the package's own environment does (`tests/metarl_envs/families`),
+    and several times as fast.
+    """
     if name not in class_names():
         raise unknown_name("class of metaworld-ml1", name, class_names())
+    return batched_ml1(name, SEED) if name in ENVIRONMENTS else packaged_ml1(name)
+
+
+def packaged_ml1(name: str) -> TaskFamily:
+    """One class, each world of which is an environment of the package."""
     train, test = (drawn_goals([name], seed)[name] for seed in (SEED, SEED + 1))
     goal = Parameter(
         name="goal",

@@ -89,7 +89,7 @@ def batched_ml1(name: str, seed: int = 0) -> TaskFamily:
         effect=Placement(OBJECT),
     )
     return TaskFamily(
-        name=f"batched-ml1-{name}",
+        name=f"metaworld-ml1-{name}",
         robot=dataclasses.replace(made.robot, quantities=quantities),
         parameters=(goal,),
         reward=rules.reward,

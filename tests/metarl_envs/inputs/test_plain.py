@@ -37,8 +37,15 @@ from metarl_envs import (
 from metarl_envs.distributions import Choice, LogUniform, Ring, SquareFrame, Uniform, interval
 from metarl_envs.inputs.numbers import Count, NotNegative, Positive, PositiveShare, Range, Share
 from metarl_envs.inputs.plain import PlainFields
+from metarl_envs.listed import Listed
 from metarl_envs.parameters import EncoderError, model_fields, varied_fields
-from metarl_envs.perturbations import ActionDelay, EncoderOffset, ObservationBias, ObservationNoise
+from metarl_envs.perturbations import (
+    ActionDelay,
+    EncoderOffset,
+    ObservationBias,
+    ObservationNoise,
+    Placement,
+)
 from metarl_envs.robots.base import uniform_positions_and_velocities
 from metarl_envs.robots.half_cheetah import HALF_CHEETAH
 from metarl_envs.robots.point import POINT
@@ -56,10 +63,12 @@ OBJECTS = (
     Choice((-1.0, 0.5, 2.0)),
     Ring(0.5, 3.0),
     SquareFrame(0.5, 0.75),
+    Listed(((0.0, 0.5), (1.0, -0.25)), kinds=2),
     ActionDelay(3),
     ObservationNoise((0, 2)),
     ObservationBias((1,)),
     EncoderOffset((1, 2), (0, 3)),
+    Placement((9, 10)),
     EncoderError(ModelEffect(("actuator_biasprm",), dict), EncoderOffset((1,), (0,))),
     ModelEffect(("body_mass", "body_inertia"), dict),
     Camera(3.0, -15.5, 0.25),

@@ -12,7 +12,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+from metarl.cli.parser import parse
+from metarl.methods.baselines import baseline_recipe
+from metarl.methods.families import recipe
+from metarl.methods.settings import described, flag
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = ROOT / "experiments" / "guides"
@@ -67,6 +74,9 @@ def walk_through(guide: str, folder: Path) -> list[str]:
     return shown
 
 
+needs_metaworld = pytest.mark.skipif(
+    importlib.util.find_spec("metaworld") is None, reason="needs the extra metaworld"
+)
 needs_sb3 = pytest.mark.skipif(
     importlib.util.find_spec("stable_baselines3") is None, reason="needs the extra sb3"
 )
@@ -156,6 +166,77 @@ def test_two_methods_are_compared(tmp_path):
 def test_the_first_step_towards_a_gpu(tmp_path):
     (found,) = walk_through("gpu.md", tmp_path)
     assert "engine" in found
+
+
+def commands_of(guide: str) -> list[str]:
+    """The indented commands of a guide, which nobody has the time to run."""
+    return re.findall(r"^    metarl (.+)$", (GUIDES / guide).read_text(), re.MULTILINE)
+
+
+@needs_metaworld
+def test_the_experiments_of_others_begin_here(tmp_path):
+    (shown,) = walk_through("coming_from.md", tmp_path)
+    assert "successful episodes" in shown
+
+
+@needs_metaworld
+@pytest.mark.parametrize("command", commands_of("coming_from.md"))
+def test_a_command_for_those_from_elsewhere_is_one_of_ours(command):
+    parse(command.split())
+
+
+def test_settings_of_the_tables_are_ours():
+    page = (GUIDES / "coming_from.md").read_text()
+    methods = ("maml-trpo", "rl2", "teacher-student")
+    known = {
+        flag(name) for method in methods for name in described(recipe("quadruped-load", method))
+    } | {flag(name) for name in described(baseline_recipe("quadruped-load", "robust"))}
+    assert set(re.findall(r"--(?:policy|inner|outer)\.[a-z-]+", page)) <= known
+
+
+def test_metaworld_counts_the_episodes_that_end_first():
+    """As "Coming from ..." says: of four goals one succeeds, and the package returns 1."""
+    package = pytest.importorskip("metaworld.evaluation", reason="needs the extra metaworld")
+    success, *_ = package.evaluation(Still(), OneOfFourSucceeds(), num_episodes=3)
+    assert success == 1.0
+
+
+class Still:
+    """An agent of Meta-World's protocol that does nothing."""
+
+    def eval_action(self, observations: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.zeros((len(observations), 4))
+
+    def reset(self, env_mask: NDArray[np.bool_]) -> None:
+        del env_mask
+
+
+class OneOfFourSucceeds:
+    """Stands in for a vector environment of one class, with the calls that `evaluation` makes."""
+
+    num_envs = 4
+
+    def __init__(self) -> None:
+        self.steps = np.zeros(4, dtype=int)
+
+    def get_attr(self, name: str) -> list[object]:
+        return [{"terminate_on_success": True, "task_name": "SawyerPushEnvV3"}[name]] * 4
+
+    def call(self, *arguments: object) -> None:
+        del arguments
+
+    def reset(self) -> tuple[NDArray[np.float64], dict[str, object]]:
+        self.steps[:] = 0
+        return np.zeros((4, 39)), {}
+
+    def step(self, actions: NDArray[np.float64]) -> tuple[object, ...]:
+        del actions
+        self.steps += 1
+        succeeded = (self.steps == 10) & (np.arange(4) == 0)
+        too_late = self.steps == 500
+        self.steps[succeeded | too_late] = 0
+        final = {"episode": {"r": np.zeros(4)}, "success": succeeded.astype(float)}
+        return np.zeros((4, 39)), np.zeros(4), succeeded, too_late, {"final_info": final}
 
 
 def test_every_guide_with_blocks_is_run():

@@ -20,7 +20,9 @@ from metarl.runs.run_folder import BEST, CONFIG
 from metarl.versions import git_commit, versions
 
 SIZES = ("--meta-batch-size", "2", "--episodes-per-task", "2", "--device", "cpu")
-COMMON = ("--horizon", "5", "--checkpoint-every", "2", "--sim-threads", "1", "--quiet")
+EVERY = 2
+"""Iterations from checkpoint to checkpoint."""
+COMMON = ("--horizon", "5", "--checkpoint-every", str(EVERY), "--sim-threads", "1", "--quiet")
 LEARNING = ("--iterations", "6", "--evaluate-every", "2", "--evaluation-tasks", "2")
 BASELINE = ("--worlds", "2", "--env-steps", "60", "--outer.minibatches", "2")  # six iterations too
 MEASURED = ("--sim-threads", "1", "--episodes", "2", "--tasks", "2", "--quiet")
@@ -108,12 +110,15 @@ def writings(names: Sequence[str]) -> list[Writing]:
 
 
 def result_of(run: Path) -> dict[str, Any]:
-    """All of a run that its seed decides: parameters, optimiser, streams, metrics, best policy."""
+    """All of a run that its seed decides: parameters, optimiser, streams, metrics, best policy.
+
+    A checkpoint that a stop by a signal saved between the others may be there as well.
+    """
     newest, *_ = checkpoints(run)
     files = ("model.safetensors", "training.safetensors")
     best = run / BEST
     return {
-        "checkpoints": [path.name for path in checkpoints(run)],
+        "checkpoints": [path.name for path in checkpoints(run) if int(path.name) % EVERY == 0],
         "latest": (run / "checkpoints" / "latest").read_text(),
         "newest": {name: sha256((newest / name).read_bytes()) for name in files},
         "metrics": [

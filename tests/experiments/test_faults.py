@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from experiments.faults.subjects import COMMON, SIZES, result_of
+from metarl.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,3 +63,15 @@ def test_storms_doubles_clocks_and_moves_cost_no_work(tmp_path):
     found = campaign(tmp_path, "processes", "--times", "1")
     assert found["faults"] == 0
     assert set(found["kinds"]) == {"memory", "storms", "twice", "clocks", "moved"}
+
+
+def test_a_result_does_not_depend_on_where_a_signal_stopped_the_run(tmp_path):
+    run = tmp_path / "run"
+    words = ("train", "navigation", "--method", "promp", *SIZES, *COMMON, "--iterations", "4")
+    assert main([*words, "--run", str(run)]) == 0
+    whole, checkpoints = result_of(run), run / "checkpoints"
+    assert whole["checkpoints"] == ["000004", "000002"]
+    shutil.copytree(checkpoints / "000004", checkpoints / "000003")  # saved as it was stopped
+    assert result_of(run) == whole
+    shutil.rmtree(checkpoints / "000002")
+    assert result_of(run) != whole

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,11 +220,14 @@ def told(options: Options, name: str) -> list[Path]:
 
 
 def gain(found: dict[str, Any], split: str) -> float:
-    """Gain of the oracle over the robust policy, in units of the robust policy's over noise."""
+    """Gain of the oracle over the robust policy, in units of the robust policy's over noise.
+
+    Infinite where that gains nothing.
+    """
     random, robust, oracle = (
         returns(found, split, method)[0][0] for method in ("random", "robust", "oracle")
     )
-    return (oracle - robust) / (robust - random)
+    return (oracle - robust) / (robust - random) if robust > random else math.inf
 
 
 def gate_row(found: dict[str, Any]) -> str:
@@ -234,7 +238,8 @@ def gate_row(found: dict[str, Any]) -> str:
     gap, ratio = found["gap"]["test"]["gap"], gain(found, "test")
     passes = "yes" if gap[1] > 0 and ratio >= LEAST_GAIN else "**no**"
     shown = "{:.3g} [{:.3g}, {:.3g}]".format(*gap)
-    return f"| `{found['family']}` | {means} | {shown} | {ratio:.0%} | {passes} |"
+    share = f"{ratio:.0%}" if math.isfinite(ratio) else "it gains nothing"
+    return f"| `{found['family']}` | {means} | {shown} | {share} | {passes} |"
 
 
 def page(folder: Path) -> str:
@@ -253,7 +258,7 @@ def page(folder: Path) -> str:
         "tasks. A family passes if the interval lies above zero and the gap is at least "
         f"{LEAST_GAIN:.0%} of what the robust policy gains over noise.",
         "",
-        "| family | noise | robust | oracle | gap | gap / (robust - noise) | passes |",
+        "| family | noise | robust | oracle | gap | of the robust policy's gain | passes |",
         "|---|---|---|---|---|---|---|",
         *(gate_row(found) for found in results.values()),
         "",

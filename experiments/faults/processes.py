@@ -6,8 +6,7 @@
 Whatever happens, a user reads at most one line of error and never a traceback, and the run goes on
 to the bits of an undisturbed one.
 
-memory: the address space is limited (RLIMIT_AS) to what the process has already and a random amount
-    more.
+memory: the address space is limited (RLIMIT_AS), and all of it is taken but a random amount.
 storms: five to twenty SIGTERM, SIGINT, SIGUSR1 and SIGHUP in random order, from a random time of a
     training on, up to 20 ms apart; and Ctrl-C alone, as often, for commands that save nothing.
 twice: two processes begin the same run, resume it, or write the same file, at the same time.
@@ -19,6 +18,7 @@ moved: a run folder is moved or copied between a kill and the resumption, and mo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import resource
@@ -58,8 +58,8 @@ HOLDS = "already holds a run"
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 SAVED, KILLED = 75, 130
 """Exit codes of a stopped training that saved, and after a second Ctrl-C."""
-MOST_BYTES = 60_000_000
-"""More address space than that a tiny training does not miss."""
+BLOCK_BYTES, MOST_BLOCKS = 1 << 16, 96
+"""Memory that is left free, at most, in blocks: a tiny training needs about 4 MB."""
 RETURN = "rollout/return_post"
 
 
@@ -127,12 +127,17 @@ class Campaign:
 
 def memory(campaign: Campaign) -> None:
     """A training with too little memory."""
-    more = campaign.random.randint(0, MOST_BYTES)
+    left, held = campaign.random.randint(0, MOST_BLOCKS), []
 
     def limit() -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * resource.getpagesize() + more
+        most = (pages + 1) * resource.getpagesize() + 2 * MOST_BLOCKS * BLOCK_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        # What imports had and freed is free again, and would be enough: all of it is taken first.
+        with contextlib.suppress(MemoryError):
+            while True:
+                held.append(bytearray(BLOCK_BYTES))
+        del held[:left]
 
     run = campaign.fresh()
     ended = children.run(campaign.training.command(run), campaign.log, limit)

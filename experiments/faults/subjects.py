@@ -24,6 +24,8 @@ EVERY = 2
 """Iterations from checkpoint to checkpoint."""
 COMMON = ("--horizon", "5", "--checkpoint-every", str(EVERY), "--sim-threads", "1", "--quiet")
 LEARNING = ("--iterations", "6", "--evaluate-every", "2", "--evaluation-tasks", "2")
+OWN_SIZES = {"cma-es": ("--meta-batch-size", "4", "--outer.population", "4")}
+"""Of methods that need others; the last of two options counts."""
 BASELINE = ("--worlds", "2", "--env-steps", "60", "--outer.minibatches", "2")  # six iterations too
 MEASURED = ("--sim-threads", "1", "--episodes", "2", "--tasks", "2", "--quiet")
 TASK = ("--task", "goal=0.3,-0.2")
@@ -78,7 +80,13 @@ def trainings(names: Sequence[str], start: Path) -> list[Training]:
     """
     every = [
         *(
-            Training(name, ("train", "navigation", "--method", name, *SIZES, *COMMON, *LEARNING))
+            Training(
+                name,
+                (
+                    *("train", "navigation", "--method", name, *SIZES, *COMMON, *LEARNING),
+                    *OWN_SIZES.get(name, ()),
+                ),
+            )
             for name in METHODS
         ),
         *(

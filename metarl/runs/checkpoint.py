@@ -26,7 +26,7 @@ from metarl.methods.setup import family_of, learner_of, policy_of
 from metarl.outer.state import Generators, TrainState
 from metarl.policies.params import Params
 from metarl.process import typed
-from metarl.runs.files import beside, new_folder, read_json, remove_folder, replace_file, sync_file
+from metarl.runs.files import new_folder, read_json, remove_folder, replace_file, sync_file
 from metarl.runs.policy_folder import (
     CONFIG,
     FORMAT,
@@ -313,8 +313,7 @@ def _prune(newest: Path, keep: int) -> None:
     """Drop old checkpoints, but no higher numbers: damaged ones that a resumption skipped."""
     older = [path for path in checkpoints(newest.parents[1]) if int(path.name) < int(newest.name)]
     for path in older[max(keep, 1) - 1 :]:
-        # Renamed first, so that a crash leaves no half-deleted folder with a checkpoint's name.
-        remove_folder(path.rename(beside(path)))
+        remove_folder(path)
     _clear(newest.parent, "*.tmp")
 
 

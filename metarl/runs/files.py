@@ -129,11 +129,14 @@ def swap(one: Path, other: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder with its content, or a link to one alone; a no-op if it is missing."""
+    """Delete a folder with its content, or a link to one alone; a no-op if it is missing.
+
+    It is renamed first: a crash leaves no half-deleted folder with its name.
+    """
     if folder.is_symlink():
         folder.unlink()
     elif folder.exists():
-        shutil.rmtree(folder)
+        shutil.rmtree(folder.rename(beside(folder)))
 
 
 def sha256(content: bytes) -> str:

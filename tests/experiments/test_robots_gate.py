@@ -158,6 +158,12 @@ def test_a_small_or_uncertain_gap_fails(robust, gap):
     assert gate_row(comparison(robust, gap)).endswith("| **no** |")  # 3 of 22, and chance
 
 
+def test_where_the_robust_policy_gains_nothing_any_certain_gap_passes():
+    row = gate_row(comparison(robust=-31.0, gap=[26.0, 24.0, 28.0]))
+    assert row == "| `puck-slide` | -30 | -31 | -5 | 26 [24, 28] | it gains nothing | yes |"
+    assert gate_row(comparison(robust=-31.0, gap=[26.0, -1.0, 53.0])).endswith("| **no** |")
+
+
 def test_the_page_is_read_from_the_comparisons(tmp_path):
     found = comparison(robust=-10.0, gap=[5.0, 3.0, 7.0])
     (tmp_path / "robots-puck-slide.json").write_text(json.dumps(found))

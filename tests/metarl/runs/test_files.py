@@ -2,6 +2,7 @@
 
 import errno
 import pickle
+import shutil
 import sys
 
 import pytest
@@ -99,3 +100,20 @@ def test_a_folder_that_is_not_finished_leaves_what_was_there(tmp_path, error):
 def test_errors_are_one_line_whatever_names_are_in_them(kind):
     assert str(kind("runs/a\nb\r\nc\u2028d: no such folder")) == "runs/a b c d: no such folder"
     assert str(pickle.loads(pickle.dumps(kind("a\nb")))) == "a b"  # as worker processes send it
+
+
+def test_a_crash_while_a_folder_is_deleted_leaves_none_with_its_name(tmp_path, monkeypatch):
+    folder = tmp_path / "best"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+
+    def crash(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "rmtree", crash)
+        files.remove_folder(folder)
+    (left,) = tmp_path.iterdir()
+    assert left.match("best.*.tmp")  # which is cleared away where a run goes on
+    files.remove_folder(left)
+    assert not any(tmp_path.iterdir())

@@ -227,3 +227,12 @@ def test_the_five_results_are_what_was_measured():
 
     models = re.match(r"\d+ of \d+", (RESULTS / "public_models.md").read_text())
     assert models and f"[{models[0]} public robot models]" in results
+
+
+def test_the_campaigns_found_no_fault_in_as_many_attempts_as_the_readme_says():
+    kills, disks, inputs = read("faults-kills"), read("faults-disks"), read("fuzz")
+    assert f"{kills['kills']:,} `kill -9`s and {disks['full_disk']['moments']} full" in README
+    assert f"{inputs['inputs']:,} fuzzed inputs" in README
+    assert not kills["faults"] and not disks["faults"] and not read("faults-processes")["faults"]
+    assert not any(kind["faults"] for kind in inputs["kinds"].values())
+    assert not any(kind["faults"] for kind in read("bit-flips")["kinds"].values())

@@ -11,11 +11,9 @@ cores), and per second of a core, which others on the machine hardly change.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import statistics
 import time
 from dataclasses import dataclass
-from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,13 +24,12 @@ import tyro
 from torch import Generator
 from tyro.conf import Positional
 
+from experiments.bare_worlds import package_environment, side_by_side, wait_for_all
 from metarl.process import prepare_process
 from metarl.rollouts.threads import torch_threads
 from metarl_envs import BatchEnv
-from metarl_envs.families.sawyer import ENVIRONMENTS, GOALS, HORIZON, batched_ml1
-
-WELD = (0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 5)
-"""Numbers of the weld between mocap body and hand, as the package sets them under MuJoCo 3."""
+from metarl_envs.families.sawyer import ENVIRONMENTS, batched_ml1
+from metarl_envs.gym_worlds.metaworld import GOALS, STEPS
 
 
 @dataclass(frozen=True)
@@ -65,62 +62,33 @@ def ours(name: str, options: Options) -> Speed:
     env.set_tasks(family.sample_tasks(GOALS, generator, "train"))
     clock, core = time.perf_counter(), time.process_time()
     env.reset(generator)
-    for _ in range(HORIZON):
+    for _ in range(STEPS):
         env.step(2 * torch.rand(env.num_worlds, 4, generator=generator) - 1)
-    steps = env.num_worlds * HORIZON
+    steps = env.num_worlds * STEPS
     return Speed(steps / (time.perf_counter() - clock), steps / (time.process_time() - core))
 
 
 def theirs(name: str, options: Options) -> Speed:
     """In processes that only step."""
-    context = multiprocessing.get_context("spawn")
-    pipes, processes = [], []
-    for number in range(options.processes):
-        here, there = context.Pipe()
-        args = (there, name, options.episodes, number)
-        processes.append(context.Process(target=stepping, args=args))
-        processes[-1].start()
-        pipes.append(here)
-    for pipe in pipes:
-        pipe.recv()  # it has made its environment
-    clock = time.perf_counter()
-    for pipe in pipes:
-        pipe.send(None)
-    core = sum(pipe.recv() for pipe in pipes)
-    clock = time.perf_counter() - clock
-    for process in processes:
-        process.join()
-    steps = options.processes * options.episodes * HORIZON
-    return Speed(steps / clock, steps / core)
+    given = [(name, options.episodes, seed) for seed in range(options.processes)]
+    clock, cores = side_by_side(stepping, given)
+    steps = options.processes * options.episodes * STEPS
+    return Speed(steps / clock, steps / sum(cores))
 
 
 def stepping(pipe: Connection, name: str, episodes: int, seed: int) -> None:
-    """Work of a process: say that it is ready, wait, step, send the seconds of a core it took."""
-    env = package_environment(name)
-    random = np.random.default_rng(seed)
-    actions = random.uniform(-1, 1, (HORIZON, 4))
-    pipe.send(None)
-    pipe.recv()
+    """Work of a process: wait for the others, step, send the seconds of a core that it took."""
+    (goal,) = batched_ml1(name).parameters
+    assert isinstance(goal.nominal, tuple)
+    env = package_environment(name, goal.nominal)
+    actions = np.random.default_rng(seed).uniform(-1, 1, (STEPS, 4))
+    wait_for_all(pipe)
     core = time.process_time()
     for _ in range(episodes):
         env.reset()
         for action in actions:
             env.step(action)
     pipe.send(time.process_time() - core)
-
-
-def package_environment(name: str) -> Any:  # noqa: ANN401 - the package's
-    """The package's environment in a training task, with its weld in MuJoCo 4's form."""
-    own = import_module("metaworld.env_dict").ALL_V3_ENVIRONMENTS[name]
-
-    def reset_mocap_welds(env: Any) -> None:  # noqa: ANN401
-        env.model.eq_data[:, : len(WELD)] = WELD
-
-    env = type(own.__name__, (own,), {"reset_mocap_welds": reset_mocap_welds})()
-    (goal,) = batched_ml1(name).parameters
-    env._last_rand_vec = np.array(goal.nominal)
-    env._set_task_called = True  # its own `set_task` takes a pickle
-    return env
 
 
 def main(options: Options) -> None:

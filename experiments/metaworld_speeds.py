@@ -14,7 +14,6 @@ more processes than free cores the share says little. For our own engines see
 from __future__ import annotations
 
 import json
-import multiprocessing
 import statistics
 import time
 from dataclasses import dataclass
@@ -27,11 +26,12 @@ import tyro
 from torch import Generator
 from tyro.conf import Positional
 
+from experiments.bare_worlds import package_environment, side_by_side, wait_for_all
 from metarl.process import prepare_process
 from metarl.rollouts.threads import torch_threads
 from metarl_envs import BatchEnv
 from metarl_envs.builders.metaworld import packaged_ml1
-from metarl_envs.gym_worlds.metaworld import drawn_goals, package, reset_mocap_welds
+from metarl_envs.gym_worlds.metaworld import drawn_goals
 
 WORLDS = 50
 """Environments in a process, as in training: what a step costs besides is for all of them."""
@@ -71,42 +71,20 @@ def ours(name: str, options: Options) -> float:
 
 def bare(name: str, options: Options) -> float:
     """Steps of all worlds per second in processes that only step."""
-    context = multiprocessing.get_context("spawn")
-    pipes, processes = [], []
-    for number in range(options.processes):
-        here, there = context.Pipe()
-        args = (there, name, options.worlds, options.steps, number)
-        process = context.Process(target=stepping, args=args)
-        process.start()
-        pipes.append(here)
-        processes.append(process)
-    for pipe in pipes:
-        pipe.recv()  # it has reset its worlds
-    began = time.perf_counter()
-    for pipe in pipes:
-        pipe.send(None)
-    for pipe in pipes:
-        pipe.recv()
-    taken = time.perf_counter() - began
-    for process in processes:
-        process.join()
+    given = [(name, options.worlds, options.steps, seed) for seed in range(options.processes)]
+    taken, _ = side_by_side(stepping, given)
     return options.processes * options.worlds * options.steps / taken
 
 
 def stepping(pipe: Connection, name: str, worlds: int, steps: int, seed: int) -> None:
-    """Work of a bare process: say that the worlds are reset, wait, step, say that it is done."""
-    own = package("metaworld.env_dict").ALL_V3_ENVIRONMENTS[name]
-    cls = type(own.__name__, (own,), {"reset_mocap_welds": reset_mocap_welds})
+    """Work of a bare process: reset the worlds, wait for the others, step."""
     goals = drawn_goals([name], 0)[name]
-    envs = [cls() for _ in range(worlds)]
-    for number, env in enumerate(envs):
-        env._last_rand_vec = np.array(goals[number % len(goals)])
-        env._set_task_called = True
+    envs = [package_environment(name, goals[number % len(goals)]) for number in range(worlds)]
+    for env in envs:
         env.reset()
     random = np.random.default_rng(seed)
     actions = random.uniform(-1, 1, (steps, worlds, 4)).astype(np.float32)
-    pipe.send(None)
-    pipe.recv()
+    wait_for_all(pipe)
     for row in actions:
         for env, action in zip(envs, row, strict=True):
             env.step(action)

@@ -182,14 +182,14 @@ DROPPED = {
     ),
     "quadruped-load (following velocities)": (
         "legs tell in one look nearly all that matters of load, floor and latency: after 5.4 "
-        "million steps a teacher returns 232 and one that is told nothing 230 (one seed, commit "
+        "million steps an oracle returns 232 and a robust policy 230 (one seed, commit "
         "a6f8bc9). So it walks along a line by a compass that is off: one look does not tell where "
         "it is going"
     ),
     "quadruped-motor": (
-        "the same walk with weak legs and a dead hip. After 3.2 million steps a teacher returns "
-        "23.0 in training and one that is told nothing 20.5, where the robot with a load returns "
-        "74: it hardly walks, whoever knows (one seed, commit 1d133dc)"
+        "the same walk with weak legs and a dead hip. After 3.2 million steps an oracle returns "
+        "23.0 in training and a robust policy 20.5, where the oracle of the robot with a load "
+        "returns 74: it hardly walks, whoever knows (one seed, commit 1d133dc)"
     ),
 }
 """Families that are not shipped, and why."""

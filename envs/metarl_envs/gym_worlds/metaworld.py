@@ -47,7 +47,8 @@ NUMBERS = tuple(f"goal_{i}" for i in range(LONGEST))
 REWARD = "v2"
 """Version of the rewards: 0 to 10 per step, the package's own default."""
 WELD = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0)
-"""Numbers of the weld between hand and mocap body, as Meta-World sets them."""
+"""Numbers of the weld between hand and mocap body, as Meta-World sets them: anchor, relative place,
+relative quaternion, and 5 times the torque."""
 WRITTEN = ("body_pos", "site_pos")
 """Fields of the model that Meta-World's resets write."""
 ID = "MetaWorld/Sawyer-v3"

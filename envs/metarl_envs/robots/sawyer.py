@@ -7,7 +7,6 @@ observation and start are those of `SawyerXYZEnv` in metaworld 3.0.0, which move
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import mujoco
 import torch
 from torch import Generator, Tensor
 
-from metarl_envs.errors import InputError
+from metarl_envs.gym_worlds.metaworld import WELD, package
 from metarl_envs.robots.base import MujocoRobot, State, never
 from metarl_envs.scene.camera import Camera
 
@@ -147,8 +146,7 @@ class Welded:
     def __call__(self, spec: mujoco.MjSpec) -> None:
         for equality in spec.equalities:
             if equality.type == mujoco.mjtEq.mjEQ_WELD:
-                # Anchor, relative place, relative quaternion, and 5 times the torque.
-                equality.data[:11] = (0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 5)
+                equality.data[: len(WELD)] = WELD
         if self.start is not None:
             spec.add_key(
                 name="settled",
@@ -210,14 +208,8 @@ def sawyer(name: str, object_height_m: float | None) -> Sawyer:
 
 
 def _asset(name: str) -> Path:
-    """A model of the installed package, found without importing it."""
-    found = importlib.util.find_spec("metaworld")
-    if found is None or found.origin is None:
-        raise InputError(
-            "Meta-World's models are those of the package metaworld, which is not installed; "
-            "pip install 'metarl-robotics[metaworld]'"
-        )
-    return Path(found.origin).parent / "assets" / "sawyer_xyz" / f"{name}.xml"
+    """A model of the installed package."""
+    return Path(package("metaworld").__file__).parent / "assets" / "sawyer_xyz" / f"{name}.xml"
 
 
 def _parts(model: mujoco.MjModel) -> Parts:

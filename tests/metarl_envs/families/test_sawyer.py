@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import pickle  # the package's own tasks are pickled; no file is read
+import sys
 
 import mujoco
 import numpy as np
@@ -151,7 +152,7 @@ def test_an_environment_that_is_not_here_is_named():
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "metaworld", None)
     with pytest.raises(InputError, match=r"not installed; pip install 'metarl-robotics\[metaworld"):
         batched_ml1("reach-v3")
 

@@ -18,7 +18,7 @@ from metarl.cli import main as metarl
 FAMILY = "puck-slide"
 TRAIN = (
     *("train", FAMILY, "--method", "teacher-student"),
-    *("--iterations", "220", "--outer.teacher-share", "0.68"),
+    *("--iterations", "300", "--outer.teacher-share", "0.7"),
 )
 TASKS = ({"friction": 0.1, "mark": 0.6}, {"friction": 0.4, "mark": 0.6})
 """Ice and rubber, for films."""

@@ -23,6 +23,7 @@ from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsa
 from experiments.many_ranks import config_of, train_all
 from metarl import distributed
 from metarl.cli import main
+from metarl.errors import LostProcessError
 from metarl.methods.meta import METHODS
 from metarl.process import launched_rank
 from metarl.runs.checkpoint import load_checkpoint
@@ -155,6 +156,15 @@ def test_a_lost_process_ends_the_others_with_one_line(number, lost, waited, tmp_
     ]
     # The loss is at most the iterations since the last checkpoint, which here is every iteration.
     assert iterations_of(run) - load_checkpoint(run)[1].iteration <= 1
+
+
+def test_a_process_that_cannot_be_reached_at_once_has_not_been_waited_for(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with (
+        pytest.raises(LostProcessError, match="another of the 2 processes has ended"),
+        distributed._answered(),
+    ):
+        raise RuntimeError("timed out connecting: Connection refused")
 
 
 def test_a_launch_that_starts_again_goes_on_with_its_own_run_alone(tmp_path, monkeypatch, capsys):

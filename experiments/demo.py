@@ -3,8 +3,11 @@
     python -m experiments.demo [OPTIONS OF metarl train]
 
 A teacher that observes the floor's friction learns to throw; then a student that has a memory
-instead learns to do the same: its first throw tells how slippery the floor is, its second stops at
-the mark. Each call makes a new run: runs/demo, runs/demo-2, ...
+instead learns to do the same: its first throw tells how slippery the floor is, its second goes by
+that. Each call makes a new run: runs/demo, runs/demo-2, ...
+
+One seed took 198 s on two cores, films included, for a return of -21 in the first episode, -9.2 in
+the second, and -20 in the second with another task's belief.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Three parts, each under torchrun on this machine, of which the results file says
 - *agreement*: every method trained by 1, 2 and 4 processes from the same seed, in float64 and in
   float32; the largest difference of any number of the state (parameters, optimiser, replay).
 - *speed*: environment steps per second of two processes with one thread each, over those of one
-  process with two threads, with a recipe as it stands.
+  process with two threads, with a recipe as it stands; and with twice its tasks on two processes.
 - *64 processes*: the share of an iteration that messages take, by a model; see `predicted`.
 """
 
@@ -92,9 +92,16 @@ class Options:
     """Iterations of the agreement."""
     speed_family: str = "half-cheetah-direction"
     """Family of speed and messages."""
-    speed_methods: tuple[str, ...] = ("maml-trpo", "promp", "teacher-student", "pearl")
+    speed_methods: tuple[str, ...] = (
+        "maml-trpo",
+        "promp",
+        "teacher-student",
+        "rl2",
+        "varibad",
+        "pearl",
+    )
     """Methods that are timed."""
-    speed_iterations: int = 4
+    speed_iterations: int = 8
     """Iterations of each timed training; the first does not count."""
     json: Path = Path("experiments/results/many_ranks.json")
     """The figures, as a file."""
@@ -200,12 +207,17 @@ def difference(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.T
 def speed(method: str, options: Options, folder: Path) -> dict[str, Any]:
     """Steps per second of two processes of one thread and of one of two; messages of the former."""
     found: dict[str, Any] = {"method": method}
-    for size in (1, 2):
-        job = {"do": "time", "method": method, "family": options.speed_family}
+    for name, size, times in (
+        ("1 process", 1, 1),
+        ("2 processes", 2, 1),
+        ("twice the tasks", 2, 2),
+    ):
+        job = {"do": "time", "method": method, "family": options.speed_family, "times": times}
         job |= {"threads": 2 // size, "iterations": options.speed_iterations}
-        found[f"{size} processes"] = launch(size, job, folder)
-    alone, both = found["1 processes"], found["2 processes"]
-    found["ratio"] = both["fps"] / alone["fps"]
+        found[name] = launch(size, job, folder)
+    alone = found["1 process"]["fps"]
+    found["ratio"] = found["2 processes"]["fps"] / alone
+    found["ratio with twice the tasks"] = found["twice the tasks"]["fps"] / alone
     print(json.dumps(found), flush=True)
     return found
 
@@ -235,25 +247,31 @@ def do(job: Mapping[str, Any], folder: Path) -> None:
 
 
 def timed_training(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Medians over the iterations, and the messages of one."""
-    size = distributed.world_size()
+    """Speed over all iterations but the first; the seconds and the messages of one, in the mean."""
+    size, config = distributed.world_size(), recipe(job["family"], job["method"])
     chosen = {"iterations": job["iterations"], "sim_threads": job["threads"], "device": "cpu"}
     chosen |= {"evaluate_every": 0, "checkpoint_every": 1000}
-    config = with_settings(recipe(job["family"], job["method"]), chosen)
-    run = folder / f"timed-{job['method']}-{size}"
+    chosen |= {"meta_batch_size": job["times"] * config.meta_batch_size}
+    config = with_settings(config, chosen)
+    run = folder / f"timed-{job['method']}-{size}-{job['times']}"
     if distributed.rank() == 0:
         create_run(run, config, ["metarl", "train"])
     counted = Counted()
     train(config, initial_state(config), run, quiet=True)
-    lines = read_metrics(run)[1:] if distributed.rank() == 0 else []
+    iterations, spent = config.iterations, counted.seconds()
+    if distributed.rank():
+        return {}
+    lines = read_metrics(run)[1:]
     seconds = [line["time/collect_s"] + line["time/update_s"] for line in lines]
+    steps = [line["time/fps"] * second for line, second in zip(lines, seconds, strict=True)]
     return {
-        "fps": statistics.median(line["time/fps"] for line in lines) if lines else 0.0,
-        "iteration_s": statistics.median(seconds) if lines else 0.0,
+        "fps": sum(steps) / sum(seconds),
+        "iteration_s": statistics.fmean(seconds),
         "messages": {
-            kind: {"number": n / config.iterations, "bytes": total / config.iterations}
-            for kind, (n, total) in counted.kinds.items()
+            kind: {"number": len(sizes) / iterations, "bytes": sum(sizes) / iterations}
+            for kind, sizes in counted.bytes.items()
         },
+        "messages_s": {kind: total / iterations for kind, total in spent.items()},
     }
 
 

@@ -18,22 +18,41 @@ MESSAGES = (8, 1_000, 100_000, 1_000_000, 10_000_000)
 REPEATS = 20
 
 
+KINDS = ("all_reduce", "all_gather")
+
+
 class Counted:
-    """Counts the messages of this process from now on, by their kind: number and bytes."""
+    """Counts the messages of this process from now on, and their times."""
 
     def __init__(self) -> None:
-        self.kinds = {"all_reduce": (0, 0), "all_gather": (0, 0)}
-        for kind in self.kinds:
+        self.bytes: dict[str, list[int]] = {kind: [] for kind in KINDS}
+        """Size of each message, by its kind."""
+        self._times: list[tuple[float, float]] = []  # when each began and ended
+        for kind in KINDS:
             setattr(dist, kind, self._counting(kind, vars(dist)[kind]))
 
     def _counting(self, kind: str, send: Any) -> Any:  # noqa: ANN401 - a function of torch's
         def counted(*given: Any, **more: Any) -> Any:  # noqa: ANN401
-            sent = given[-1]
-            number, total = self.kinds[kind]
-            self.kinds[kind] = number + 1, total + sent.numel() * sent.element_size()
-            return send(*given, **more)
+            self.bytes[kind].append(given[-1].numel() * given[-1].element_size())
+            began = time.perf_counter()
+            done = send(*given, **more)
+            self._times.append((began, time.perf_counter()))
+            return done
 
         return counted
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds that this process has waited for later ones, and of messages once all had come.
+
+        Every process asks, and all are on one machine, whose clock they share.
+        """
+        times = torch.tensor([self._times], dtype=torch.float64)  # (1, messages, 2)
+        began, ended = distributed.gather_over_ranks(times).unbind(-1)  # (processes, messages)
+        latest, own = began.max(0).values, times[0, :, 0]
+        return {
+            "waiting": float((latest - own).sum()),
+            "passing": float((ended.max(0).values - latest).sum()),
+        }
 
 
 def timed_messages() -> dict[str, Any]:
@@ -42,7 +61,7 @@ def timed_messages() -> dict[str, Any]:
     The fit is by least squares of relative errors: seconds = latency + bytes / rate.
     """
     found: dict[str, Any] = {}
-    for kind in ("all_reduce", "all_gather"):
+    for kind in KINDS:
         seconds = [_seconds(kind, size) for size in MESSAGES]
         weights = 1 / np.array(seconds)
         columns = np.stack([np.ones(len(MESSAGES)), np.array(MESSAGES)], axis=1)

@@ -218,7 +218,7 @@ def sac_losses(
     prior = Gaussian(torch.zeros_like(z), torch.zeros_like(z))
     one = factors.total(trials.valid() & batch.halves).posterior().mean
     other = factors.total(trials.valid() & ~batch.halves).posterior().mean
-    one, other = (whole_of(part, len(batch.tasks)) for part in (one, other))
+    one, other = whole_of(torch.stack([one, other], dim=1), len(batch.tasks)).unbind(1)
     temperature_loss = sac.temperature_loss(
         training[TEMPERATURE], log_prob, -float(policy.action_size)
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from metarl.distributed import sum_over_ranks
+from metarl.distributed import part_of_mean
 from metarl.policies.gaussian import Gaussian, kl_divergence
 from metarl.policies.mlp import forward, init_layers
 from metarl.policies.params import Params
@@ -44,16 +44,31 @@ def divergences(posteriors: Gaussian, began: Tensor, valid: Tensor) -> tuple[Ten
         valid: (..., L).
     """
     mean, log_std = posteriors
-    steps = torch.arange(valid.shape[-1], device=valid.device)
-    latest = torch.where(valid, steps, -1).cummax(-1).values
-    before = torch.cat([torch.full_like(latest[..., :1], -1), latest[..., :-1]], dim=-1)
+    before = steps_before(valid)
     index = before.clamp(min=0).unsqueeze(-1).expand_as(mean)
     first = (before < 0).unsqueeze(-1)
     prior = Gaussian(
         torch.where(first, 0.0, mean.gather(-2, index)),
         torch.where(first, 0.0, log_std.gather(-2, index)),
     )
-    return kl_divergence(posteriors, prior), valid & (began.unsqueeze(-1) | (before >= 0))
+    return kl_divergence(posteriors, prior), has_divergence(began, valid)
+
+
+def steps_before(valid: Tensor) -> Tensor:
+    """The valid step before each step, -1 where there is none: (..., L)."""
+    steps = torch.arange(valid.shape[-1], device=valid.device)
+    latest = torch.where(valid, steps, -1).cummax(-1).values
+    return torch.cat([torch.full_like(latest[..., :1], -1), latest[..., :-1]], dim=-1)
+
+
+def has_divergence(began: Tensor, valid: Tensor) -> Tensor:
+    """Steps whose divergence from the belief before is known: (...), (..., L) -> (..., L)."""
+    return valid & (began.unsqueeze(-1) | (steps_before(valid) >= 0))
+
+
+def pairs(valid: Tensor, prefixes: Tensor, decoded: Tensor) -> Tensor:
+    """Pairs of valid steps, a prefix's end and one that it has to explain: (N, L) -> (N, P, D)."""
+    return valid[:, prefixes].unsqueeze(2) & valid[:, decoded].unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -143,6 +158,7 @@ def negative_elbo(
     decoded: Tensor,
     noise: Tensor,
     kl_weight: float,
+    of_all: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum of one mean per decoder and kl_weight times the mean divergence; and these means: ().
 
@@ -160,18 +176,18 @@ def negative_elbo(
         decoded: steps that each of them explains, before and after it, (D,).
         noise: standard normal, (N, P, Z).
         kl_weight: weight of the divergence.
+        of_all: `steps.valid` and `began` of the trials of all processes, whose means these trials
+            give their parts of; None: these are all.
     """
     q = posterior(latents)
     z = q.mean[:, prefixes] + q.log_std[:, prefixes].exp() * noise
-    pairs = steps.valid[:, prefixes].unsqueeze(2) & steps.valid[:, decoded].unsqueeze(1)
+    explained = pairs(steps.valid, prefixes, decoded)
     errors = decoders.errors(params, z, steps.at(decoded))
-    means = {name: mean_where(pairs, error) for name, error in errors.items()}
     divergence, known = divergences(q, began, steps.valid)
+    valid, begins = of_all or (steps.valid, began)
+    num_explained = pairs(valid, prefixes, decoded).sum().clamp(min=1)
+    num_known = has_divergence(begins, valid).sum().clamp(min=1)
+    means = {n: part_of_mean(error, explained, num_explained) for n, error in errors.items()}
     loss = torch.stack(list(means.values())).sum()
-    means["kl"] = mean_where(known, divergence)
+    means["kl"] = part_of_mean(divergence, known, num_known)
     return loss + kl_weight * means["kl"], means
-
-
-def mean_where(chosen: Tensor, values: Tensor) -> Tensor:
-    """This process's part of the mean of the chosen values of all, 0 of none: ()."""
-    return torch.where(chosen, values, 0.0).sum() / sum_over_ranks(chosen.sum()).clamp(min=1)

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from metarl.adaptation.adam import adam_step
 from metarl.distributed import own_slice, sum_over_ranks
-from metarl.outer.recent_trials import num_replayed, replayed
+from metarl.outer.recent_trials import num_replayed, replayed, some_of
 from metarl.outer.trial_ppo import clipped_gradient, leaves, prefixed, without_prefix
 from metarl.policies.memory import MemoryPolicy
 from metarl.policies.params import Params, expand, learned
@@ -65,8 +65,9 @@ def imitate(
         drawn = torch.randperm(filled, generator=generator)[:worlds].to(device)
         for which in drawn.chunk(minibatches):
             trial, wanted = replayed(training, own_slice(which))
+            steps = some_of(training, "valid", which).sum()
             at = leaves(moving)
-            loss = distance(policy, expand(params | at, 1), trial, wanted, targets, width)
+            loss = distance(policy, expand(params | at, 1), trial, wanted, targets, width, steps)
             gradient, norm = clipped_gradient(loss, at, max_grad_norm)
             moving, adam = adam_step(moving, gradient, adam, learning_rate, learning_rate)
             errors.append(loss.detach())
@@ -85,6 +86,7 @@ def distance(
     wanted: Mapping[str, Tensor],
     targets: Targets,
     width: float = math.inf,
+    steps: Tensor | None = None,
 ) -> Tensor:
     """Mean squared distance of actions and of latents over valid steps, summed: ().
 
@@ -94,10 +96,11 @@ def distance(
     2 w^2 (1 - exp(-e^2 / 2 w^2)) (Welsch's loss), whose least mean is at the mode of the teacher's
     likely actions, blurred by w: the student commits itself to one of them, and sees.
 
-    Of several processes each has the part of its own trials.
+    Of several processes each has the part of its own trials, and `steps` is the number of valid
+    steps of all, (); None: these are all.
     """
     dist, summaries = policy.scan(params, trial)
-    weight = trial.valid.unsqueeze(-1) / sum_over_ranks(trial.valid.sum())
+    weight = trial.valid.unsqueeze(-1) / (trial.valid.sum() if steps is None else steps)
     total = torch.zeros((), device=weight.device)
     if targets != "latents":
         error = (dist.mean - wanted[ACTION]) / policy.config.action_scale

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from metarl.adaptation.base import Adaptation, Batch
 from metarl.adaptation.inner_loop import InnerLoop, InnerLoopConfig, run_inner_loop
 from metarl.adaptation.losses import InnerLoss, inner_batches, mean_kl
-from metarl.distributed import gather_over_ranks, sum_over_ranks, world_size
+from metarl.distributed import gather_by_name, world_size
 from metarl.outer.learner import Learner, LearnerParts, LearnerSettings, Update
 from metarl.outer.state import Generators, TrainState, initial_params
 from metarl.policies.base import Policy
@@ -147,7 +147,8 @@ def update_normaliser(policy: Policy, params: Params, rollouts: Sequence[Rollout
     params = to(params, rollouts[0].valid.device)
     for collection in rollouts if policy.statistics(params) else ():
         own = Statistics.of(collection.observations[collection.valid])
-        for others in zip(*(gather_over_ranks(value.unsqueeze(0)) for value in own), strict=True):
+        of_all = gather_by_name({n: value.unsqueeze(0) for n, value in own._asdict().items()})
+        for others in zip(*of_all.values(), strict=True):
             # A process whose worlds have all diverged has none.
             if world_size() == 1 or bool(others[-1]):
                 params = policy.with_statistics(params, Statistics(*others))
@@ -162,10 +163,13 @@ def inner_metrics(policy: Policy, inner: InnerLoop) -> dict[str, float]:
     before, after = (policy.distribution(p, batch.rollouts) for p in (start, adapted))
     moved = [(adapted[name] - value).flatten(1) for name, value in acting(start).items()]
     distance = torch.cat(moved, dim=1).norm(dim=1)
-    explained = inner.batches[-1].explained_variance
-    return {
-        "inner/kl": float(gather_over_ranks(mean_kl(before, after, batch)).mean()),
-        "inner/step_norm": float(gather_over_ranks(distance).mean()),
-        "train/explained_variance": float(gather_over_ranks(explained).mean()),
-        "health/failed_adaptations": float(sum_over_ranks(inner.failed.sum())),
+    by_task = {
+        "inner/kl": mean_kl(before, after, batch),
+        "inner/step_norm": distance,
+        "train/explained_variance": inner.batches[-1].explained_variance,
+        "failed": inner.failed,
     }
+    of_all = gather_by_name(by_task)
+    failed = of_all.pop("failed")
+    means = {name: float(values.mean()) for name, values in of_all.items()}
+    return means | {"health/failed_adaptations": float(failed.sum())}

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from metarl.outer.trial_ppo import without_prefix
 from metarl.policies.params import Params
-from metarl.rollouts.trials import Trial
+from metarl.rollouts.trials import START, Trial
 
-REPLAY, START, COUNT = "replay.", "start.", "replay.count"
+REPLAY, COUNT = "replay.", "replay.count"
 
 
 def replay_of(trial: Trial, others: Mapping[str, Tensor], collections: int) -> Params:
@@ -26,7 +26,7 @@ def replay_of(trial: Trial, others: Mapping[str, Tensor], collections: int) -> P
         others: what is kept beside it, each (1, N, ...).
         collections: C.
     """
-    entries = _entries(trial, others)
+    entries = trial.entries() | dict(others)
     held = {
         REPLAY + name: value.new_zeros(collections, *value.shape[1:])
         for name, value in entries.items()
@@ -38,7 +38,7 @@ def with_collection(state: Params, trial: Trial, others: Mapping[str, Tensor]) -
     """The replay with one more collection, in the place of the oldest if it is full."""
     state = dict(state)
     count = int(state[COUNT])
-    for name, value in _entries(trial, others).items():
+    for name, value in (trial.entries() | dict(others)).items():
         held = state[REPLAY + name].clone()
         held[count % len(held)] = value[0]
         state[REPLAY + name] = held
@@ -55,12 +55,11 @@ def replayed(state: Mapping[str, Tensor], which: Tensor) -> tuple[Trial, Params]
     """Trials by their numbers (n,), counted over collections and worlds; what was kept beside."""
     held = without_prefix(REPLAY, {n: v for n, v in state.items() if n != COUNT})
     chosen = {name: value.flatten(0, 1)[which].unsqueeze(0) for name, value in held.items()}
-    own = {f.name: chosen.pop(f.name) for f in fields(Trial) if f.name != "start"}
-    others = {name: value for name, value in chosen.items() if not name.startswith(START)}
-    return Trial(**own, start=without_prefix(START, chosen)), others
+    names = {f.name for f in fields(Trial)}
+    own = {n: chosen.pop(n) for n in list(chosen) if n in names or n.startswith(START)}
+    return Trial.of_entries(own), chosen
 
 
-def _entries(trial: Trial, others: Mapping[str, Tensor]) -> Params:
-    """Tensors of a collection by name, each (1, N, ...)."""
-    own = {name: value for name, value in vars(trial).items() if name != "start"}
-    return own | {START + name: value for name, value in trial.start.items()} | dict(others)
+def some_of(state: Mapping[str, Tensor], name: str, which: Tensor) -> Tensor:
+    """An entry of the replay, such as `valid`, of trials by their numbers: (n,) -> (n, ...)."""
+    return state[REPLAY + name].flatten(0, 1)[which]

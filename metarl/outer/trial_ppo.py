@@ -22,7 +22,6 @@ from metarl.distributed import (
     own_slice,
     part_of_mean,
     sum_by_name,
-    sum_over_ranks,
 )
 from metarl.outer.critic import Critic, learned_of, scale_of, with_returns
 from metarl.policies.base import Policy
@@ -150,40 +149,45 @@ def ppo_update(
     def losses(
         policy_params: Params, critic_params: Params, which: Tensor
     ) -> tuple[Tensor, Tensor]:
-        which = own_slice(which)
+        total, which = data.valid[:, which].sum(), own_slice(which)
         part, (advantage, target) = data.some_worlds(which), (other[:, which] for other in others)
         networks = expand(policy_params, 1), expand(critic_params, 1)
         dist, values, _ = actor.evaluated(*networks, part)
         ratio = (log_prob(dist, part.actions) - part.log_probs).exp()
         bounded = ratio.clamp(1 - settings.clip, 1 + settings.clip)
         gain = torch.minimum(ratio * advantage, bounded * advantage)
-        gain = part_of_mean(gain, part.valid)
+        gain = part_of_mean(gain, part.valid, total)
         if settings.entropy:
             noise = entropy(dist).expand(part.valid.shape)
-            gain = gain + settings.entropy * part_of_mean(noise, part.valid)
-        return -gain, part_of_mean((values - target).square(), part.valid)
+            gain = gain + settings.entropy * part_of_mean(noise, part.valid, total)
+        return -gain, part_of_mean((values - target).square(), part.valid, total)
 
     moving, fitted, norms, errors = learned(params), learned_of(critic), [], []
     parts, device = (settings.minibatches, settings.epochs), data.valid.device
     for which in shuffled(data.valid.shape[1], *parts, generator, device):
         policy_leaves, critic_leaves = leaves(moving), leaves(fitted)
         policy_loss, value_loss = losses(params | policy_leaves, critic | critic_leaves, which)
+        own_gradient = prefixed(CRITIC, gradient_at(critic_leaves, value_loss))
         if policy_moves:
-            gradient, norm = clipped_gradient(policy_loss, policy_leaves, settings.max_grad_norm)
+            own_gradient |= gradient_at(policy_leaves, policy_loss)
+        summed = sum_by_name(own_gradient)
+        if policy_moves:
+            gradient, norm = clipped({n: summed[n] for n in moving}, settings.max_grad_norm)
             rate = pace * settings.learning_rate
             moving, adams[0] = adam_step(moving, gradient, adams[0], rate, rate)
             norms.append(norm)
-        gradient, _ = clipped_gradient(value_loss, critic_leaves, settings.max_grad_norm)
+        gradient, _ = clipped(without_prefix(CRITIC, summed), settings.max_grad_norm)
         rate = pace * settings.critic_rate
         fitted, adams[1] = adam_step(fitted, gradient, adams[1], rate, rate)
         errors.append(value_loss.detach())
     params, critic = params | moving, critic | fitted
     with torch.no_grad():
         dist = actor.policy.distribution(expand(params, 1), own)
-        kl = part_of_mean(kl_divergence(before, dist), own.valid)
+        kl = part_of_mean(kl_divergence(before, dist), own.valid, trial.valid.sum())
+        summed = sum_by_name({"kl": kl, "errors": torch.stack(errors)})
         metrics = {
-            "train/approx_kl": float(sum_over_ranks(kl)),
-            "train/value_loss": float(sum_over_ranks(torch.stack(errors)).mean()),
+            "train/approx_kl": float(summed["kl"]),
+            "train/value_loss": float(summed["errors"].mean()),
             "train/explained_variance": float(explained),
             "train/std": float(actor.policy.log_std(params).exp().mean()),
         }
@@ -223,8 +227,17 @@ def leaves(params: Mapping[str, Tensor]) -> Params:
 
 def clipped_gradient(loss: Tensor, at: Params, max_norm: float) -> tuple[Params, Tensor]:
     """Gradient at named leaves of the sum of the processes' losses, at most so long; its length."""
+    return clipped(sum_by_name(gradient_at(at, loss)), max_norm)
+
+
+def gradient_at(at: Params, loss: Tensor) -> Params:
+    """Gradient of this process's loss at named leaves."""
     gradients = torch.autograd.grad(loss, list(at.values()), materialize_grads=True)
-    gradient = sum_by_name(dict(zip(at, gradients, strict=True)))
+    return dict(zip(at, gradients, strict=True))
+
+
+def clipped(gradient: Params, max_norm: float) -> tuple[Params, Tensor]:
+    """The gradient, at most so long; its length before."""
     norm = flatten(gradient).norm()
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     return {name: scale * value for name, value in gradient.items()}, norm

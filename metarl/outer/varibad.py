@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from metarl.adaptation.adam import adam_step, init_adam
-from metarl.distributed import own_slice, sum_over_ranks
+from metarl.distributed import own_slice, sum_by_name
 from metarl.outer.continued import GOES_ON, trials_after
 from metarl.outer.critic import Critic
 from metarl.outer.elbo import Decoders, Transitions, negative_elbo, some
@@ -26,7 +26,7 @@ from metarl.outer.learner import (
     WithinEpisode,
 )
 from metarl.outer.meta_gradient import CPU, update_normaliser
-from metarl.outer.recent_trials import num_replayed, replay_of, replayed, with_collection
+from metarl.outer.recent_trials import num_replayed, replay_of, replayed, some_of, with_collection
 from metarl.outer.state import Generators, TrainState
 from metarl.outer.stretches import (
     collect_stretch,
@@ -51,7 +51,7 @@ from metarl.policies.belief import next_observations
 from metarl.policies.memory import MemoryPolicy
 from metarl.policies.mlp import GaussianMlpPolicy, MlpConfig
 from metarl.policies.normaliser import CLIP_OBSERVATIONS
-from metarl.policies.params import Params, expand, layers, learned, to
+from metarl.policies.params import Params, detach, expand, layers, learned, to
 from metarl.policies.params import head as head_names
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.trials import Trial, TrialExperience, valid_steps
@@ -181,7 +181,7 @@ class VaribadLearner(Learner[TrialExperience]):
         settings, device = self._settings, self._parts.device
         adam = without_prefix(ELBO_ADAM, own)
         decoders = prefixed(DECODER, without_prefix(DECODER, own))
-        moving, found = split(params)[1] | decoders, []
+        moving, found, norms = split(params)[1] | decoders, [], []
         count, _ = num_replayed(own)
         scales = scales_of(replayed(own, torch.arange(count, device=device))[0])
         for _ in range(settings.elbo_steps):
@@ -202,17 +202,17 @@ class VaribadLearner(Learner[TrialExperience]):
                 decoded,
                 own_slice(noise).to(device),
                 settings.kl_weight,
+                (some_of(own, "valid", which), some_of(own, BEGAN, which)),
             )
             gradient, norm = clipped_gradient(loss, at, 1.0)
             rate = pace * settings.elbo_rate
             moving, adam = adam_step(moving, gradient, adam, rate, rate)
-            found.append({name: sum_over_ranks(value.detach()) for name, value in means.items()})
-            found[-1]["norm"] = norm
+            found.append(detach(means))
+            norms.append(norm)
         own = own | {name: moving[name] for name in decoders} | prefixed(ELBO_ADAM, adam)
-        metrics = {
-            f"train/elbo_{name}": float(torch.stack([one[name] for one in found]).mean())
-            for name in found[0]
-        }
+        summed = sum_by_name({name: torch.stack([one[name] for one in found]) for name in found[0]})
+        logged = summed | {"norm": torch.stack(norms)}
+        metrics = {f"train/elbo_{name}": float(values.mean()) for name, values in logged.items()}
         return params | {name: moving[name] for name in params if name in moving}, own, metrics
 
     def _began(self, own: Params) -> Params:

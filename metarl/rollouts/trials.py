@@ -21,6 +21,9 @@ from metarl.rollouts.data import Rollouts
 from metarl.rollouts.stepping import TaskChange
 from metarl_envs import Tasks
 
+START = "start."
+"""Prefix of the entries of a trial's first belief."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -42,16 +45,25 @@ class Trial:
     start: Belief
     """The belief before the first step, each (1, N, ...)."""
 
+    def entries(self) -> dict[str, Tensor]:
+        """All tensors by name, those of the belief as `start.*`."""
+        own = {name: value for name, value in vars(self).items() if name != "start"}
+        return own | {START + name: value for name, value in self.start.items()}
+
+    @staticmethod
+    def of_entries(entries: Mapping[str, Tensor]) -> Trial:
+        """The inverse of `entries`."""
+        start = {n.removeprefix(START): v for n, v in entries.items() if n.startswith(START)}
+        own = {name: value for name, value in entries.items() if not name.startswith(START)}
+        return Trial(**own, start=start)  # pyright: ignore[reportArgumentType]
+
     def some_worlds(self, index: Tensor) -> Trial:
         """The trials of some worlds, (n,) of N."""
-        tensors = {name: value[:, index] for name, value in vars(self).items() if name != "start"}
-        start = {name: value[:, index] for name, value in self.start.items()}
-        return Trial(**tensors, start=start)
+        return Trial.of_entries({name: value[:, index] for name, value in self.entries().items()})
 
     def to(self, device: torch.device) -> Trial:
         """The same trials on another device."""
-        tensors = {name: v.to(device) for name, v in vars(self).items() if name != "start"}
-        return Trial(**tensors, start={name: v.to(device) for name, v in self.start.items()})
+        return Trial.of_entries({name: v.to(device) for name, v in self.entries().items()})
 
     def own_part(self) -> Trial:
         """The trials of this process's part of the worlds."""
@@ -63,8 +75,7 @@ class Trial:
 
     def of_all(self, share: Share) -> Trial:
         """The trials of all processes, each of which has those of its share of the tasks."""
-        tensors = {name: share.gather(v, 1) for name, v in vars(self).items() if name != "start"}
-        return Trial(**tensors, start={n: share.gather(v, 1) for n, v in self.start.items()})
+        return Trial.of_entries(share.gather(self.entries(), dim=1))
 
 
 def joined(episodes: Sequence[Rollouts], features: Tensor, start: Belief) -> Trial:
@@ -162,8 +173,8 @@ def collect_trial(
     later = torch.arange(num_episodes * T).unsqueeze(-1) >= at  # (L, 1)
     known = [features(one).unsqueeze(1) for one in (changed.tasks, tasks)]  # (m, 1, F)
     trial = joined(episodes, torch.where(later, *known), belief).of_all(share)
-    beliefs = {name: share.gather(v) for name, v in belief_after(episodes[-1]).items()}
-    return TrialExperience(episodes, trial, after, beliefs, time.perf_counter() - began)
+    after_all = share.gather(belief_after(episodes[-1]))
+    return TrialExperience(episodes, trial, after, after_all, time.perf_counter() - began)
 
 
 def _of_share(change: TaskChange, share: Share) -> TaskChange:

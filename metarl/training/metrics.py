@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
-from metarl.distributed import gather_over_ranks, sum_over_ranks
+from metarl.distributed import gather_by_name, sum_by_name, sum_over_ranks
 from metarl.outer.learner import Experience
 from metarl.rollouts.data import Rollouts
 
@@ -15,17 +14,16 @@ from metarl.rollouts.data import Rollouts
 def rollout_metrics(collections: Sequence[Rollouts]) -> dict[str, float]:
     """Returns before and after adaptation, episode lengths and diverged worlds of a meta-batch."""
     pre, post = collections[0], collections[-1]
-    returns = (gather_over_ranks(rollouts.task_returns()) for rollouts in (pre, post))
-    return_pre, return_post = (float(values.nanmean()) for values in returns)
-
-    def of_all_tasks(values: Sequence[Tensor]) -> Tensor:
-        """One (m, E) of each collection: (collections, M, E)."""
-        return gather_over_ranks(torch.stack(list(values)), dim=1)
-
-    diverged = of_all_tasks([rollouts.diverged for rollouts in collections])
+    by_task = {  # axes: collection, task
+        "returns": [pre.task_returns(), post.task_returns()],
+        "lengths": [pre.valid.sum(-1), post.valid.sum(-1)],
+        "diverged": [rollouts.diverged for rollouts in collections],
+        "truncated": [rollouts.truncated.any(-1) for rollouts in collections],
+    }
+    of_all = gather_by_name({name: torch.stack(v) for name, v in by_task.items()}, dim=1)
+    return_pre, return_post = (float(values.nanmean()) for values in of_all["returns"])
+    lengths, diverged, truncated = of_all["lengths"], of_all["diverged"], of_all["truncated"]
     intact = ~diverged[[0, -1]]
-    lengths = of_all_tasks([pre.valid.sum(-1), post.valid.sum(-1)])
-    truncated = of_all_tasks([rollouts.truncated.any(-1) for rollouts in collections])
     return {
         "rollout/return_pre": return_pre,
         "rollout/return_post": return_post,
@@ -63,18 +61,21 @@ def observation_statistics(rollouts: Rollouts) -> dict[str, list[float]]:
     valid = rollouts.valid.flatten(0, 1).unsqueeze(-1)  # (M*E, T, 1)
     lengths = valid.sum(1)  # (M*E, 1)
     intact = lengths.squeeze(-1) > 0
-    episodes, steps = (sum_over_ranks(count) for count in (intact.sum(), lengths.sum()))
-    if not bool(episodes):
-        return {}
     valid, lengths = valid[intact], lengths[intact]
     observations = torch.where(valid, rollouts.observations.flatten(0, 1)[intact].double(), 0.0)
-    mean = sum_over_ranks(observations.sum((0, 1))) / steps
+    total = sum_by_name(
+        {"episodes": intact.sum(), "steps": lengths.sum(), "observations": observations.sum((0, 1))}
+    )
+    episodes, steps = total["episodes"], total["steps"]
+    if not bool(episodes):
+        return {}
+    mean = total["observations"] / steps
     deviation = torch.where(valid, observations - mean, 0.0)
-    variance = sum_over_ranks(deviation.square().sum((0, 1))) / steps
     episode_mean = observations.sum(1, keepdim=True) / lengths.unsqueeze(1)
     within = torch.where(valid, observations - episode_mean, 0.0).square().sum(1) / lengths
+    squares = sum_by_name({"all": deviation.square().sum((0, 1)), "within": within.sum(0)})
     return {
         "mean": mean.tolist(),
-        "std": variance.sqrt().tolist(),
-        "std_within": (sum_over_ranks(within.sum(0)) / episodes).sqrt().tolist(),
+        "std": (squares["all"] / steps).sqrt().tolist(),
+        "std_within": (squares["within"] / episodes).sqrt().tolist(),
     }

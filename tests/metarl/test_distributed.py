@@ -33,7 +33,7 @@ RANKS = 2
 def test_a_mean_over_tasks_by_hand():
     values = torch.tensor([[1.0, 2.0], [torch.nan, torch.inf], [3.0, 6.0]])
     failed = torch.tensor([False, True, False])
-    assert distributed.sum_over_tasks(values, failed).tolist() == [4.0, 8.0]
+    assert distributed.sums_over_tasks({"w": values}, failed)["w"].tolist() == [4.0, 8.0]
     assert distributed.mean_over_tasks(values, failed).tolist() == [2.0, 4.0]
     assert distributed.mean_over_tasks(values, torch.tensor([True] * 3)).isnan().all()
 

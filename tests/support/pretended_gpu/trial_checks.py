@@ -143,7 +143,7 @@ def asking_in_every_step(module, name):
 @pytest.mark.parametrize(
     ("method", "fault", "found"),
     [
-        ("rl2", asking_in_every_step(trial_ppo, "clipped_gradient"), "ppo_update': 13"),
+        ("rl2", asking_in_every_step(trial_ppo, "clipped"), "ppo_update': 13"),
         ("varibad", asking_in_every_step(varibad, "negative_elbo"), "_explain': 7"),
         ("pearl", asking_in_every_step(pearl, "sac_step"), "update': 7"),
     ],

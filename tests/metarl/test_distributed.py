@@ -38,6 +38,15 @@ def test_a_mean_over_tasks_by_hand():
     assert distributed.mean_over_tasks(values, torch.tensor([True] * 3)).isnan().all()
 
 
+def test_sums_over_tasks_do_not_depend_on_how_they_are_split():
+    """In float32 the parts 1e8 + 1 and -1e8 + 1 would each lose their 1."""
+    values = torch.tensor([1e8, 1.0, -1e8, 1.0])
+    none = torch.zeros(4, dtype=torch.bool)
+    assert distributed.sums_over_tasks({"w": values}, none)["w"].item() == 2.0
+    mean = distributed.mean_over_tasks(values, none)
+    assert (mean.item(), mean.dtype) == (0.5, torch.float32)
+
+
 def test_no_gradient_comes_back_from_a_failed_task():
     values = torch.tensor([1.0, torch.inf, 3.0], requires_grad=True)
     mean = distributed.mean_over_tasks(values.square(), torch.tensor([False, True, False]))

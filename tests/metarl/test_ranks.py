@@ -70,6 +70,17 @@ def test_any_number_of_processes_trains_the_same_in_float64(method, trained):
                 assert line[name] == pytest.approx(expected[name], rel=1e-6, abs=1e-9), name
 
 
+@pytest.mark.parametrize("method", ["maml-trpo", "fomaml-trpo"])
+def test_conjugate_gradient_in_float32_ends_at_the_same_bits(method, tmp_path):
+    """Any difference of the sums over tasks it would multiply by 200."""
+    for size in (1, 2):
+        work = partial(train_all, [method], tmp_path, torch.float32)
+        in_ranks(size, work, tmp_path / f"printed-{size}")
+    alone, shared = (load_file(tmp_path / f"{method}-{size}-0") for size in (1, 2))
+    for name in (n for n in alone if n.startswith("params.")):
+        assert torch.equal(alone[name], shared[name]), name
+
+
 def train_in(folder, *more: str) -> int:
     """`metarl train` with few short episodes."""
     return main(["train", FAMILY, "--run", str(folder), *WORDS, *more])

@@ -258,7 +258,12 @@ def timed_training(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         create_run(run, config, ["metarl", "train"])
     counted = Counted()
     train(config, initial_state(config), run, quiet=True)
-    iterations, spent = config.iterations, counted.seconds()
+    iterations = config.iterations
+    messages = {
+        kind: {"number": len(sizes) / iterations, "bytes": sum(sizes) / iterations}
+        for kind, sizes in counted.bytes.items()
+    }
+    spent = counted.seconds()
     if distributed.rank():
         return {}
     lines = read_metrics(run)[1:]
@@ -267,10 +272,7 @@ def timed_training(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {
         "fps": sum(steps) / sum(seconds),
         "iteration_s": statistics.fmean(seconds),
-        "messages": {
-            kind: {"number": len(sizes) / iterations, "bytes": sum(sizes) / iterations}
-            for kind, sizes in counted.bytes.items()
-        },
+        "messages": messages,
         "messages_s": {kind: total / iterations for kind, total in spent.items()},
     }
 

@@ -46,7 +46,7 @@ class Counted:
 
         Every process asks, and all are on one machine, whose clock they share.
         """
-        times = torch.tensor([self._times], dtype=torch.float64)  # (1, messages, 2)
+        times = torch.tensor(self._times, dtype=torch.float64).reshape(1, -1, 2)
         began, ended = distributed.gather_over_ranks(times).unbind(-1)  # (processes, messages)
         latest, own = began.max(0).values, times[0, :, 0]
         return {

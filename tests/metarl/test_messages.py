@@ -59,6 +59,8 @@ def exchange() -> None:
     assert gathered["none"].shape == (1, 2, 0)
     assert gathered["rewards"].tolist() == [[0.1, 1.1]] * 3
     assert len(counted.bytes["all_gather"]) == 1
+    spent = counted.seconds()
+    assert spent["waiting"] >= 0 and spent["passing"] > 0
 
 
 def test_values_of_several_types_are_one_message(tmp_path):

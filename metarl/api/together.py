@@ -89,10 +89,12 @@ def _received() -> Start:
 
 def _with_tensors_of_first(state: TrainState) -> TrainState:
     """The state with the first process's parameters, optimiser and random streams."""
-    parts = (state.params, state.optimizer, state.generators.state())
-    params, optimizer, streams = (
+    parts = (state.params, state.optimizer, state.choice, state.generators.state())
+    params, optimizer, choice, streams = (
         {name: distributed.from_first_tensor(value) for name, value in part.items()}
         for part in parts
     )
     generators = Generators.from_state(streams)
-    return dataclasses.replace(state, params=params, optimizer=optimizer, generators=generators)
+    return dataclasses.replace(
+        state, params=params, optimizer=optimizer, choice=choice, generators=generators
+    )

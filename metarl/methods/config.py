@@ -15,6 +15,7 @@ from metarl.adaptation.gradient import GradientStep
 from metarl.adaptation.losses import InnerLoss
 from metarl.outer import OUTER_UPDATES
 from metarl.outer.learner import LearnerSettings
+from metarl.outer.task_choice import Choice
 from metarl.outer.trpo import Trpo
 from metarl.policies import POLICIES
 from metarl.policies.base import PolicyConfig
@@ -56,6 +57,12 @@ class TrainConfig(PlainFields):
     """Simulator threads, >= 1. Results do not depend on it."""
     checkpoint_every: Count = 10
     """Iterations between checkpoints, >= 1."""
+    task_choice: Choice = "uniform"
+    """Tasks of an iteration: fresh draws (uniform), or of a small set that covers the family, all
+    in turn (representative), those with the worst returns most often (worst), or those whose
+    returns change most (progress)."""
+    representatives: Count = 32
+    """Tasks in the small set, >= 1."""
     evaluate_every: Natural = 20
     """Iterations between evaluations on validation tasks, >= 0; 0: none. Training does not depend
     on it; at the defaults it costs 5 % more environment steps."""
@@ -87,6 +94,11 @@ class TrainConfig(PlainFields):
     def __post_init__(self) -> None:
         self.outer.num_distinct_tasks(self.meta_batch_size)
         self.outer.check(self.inner)
+        if self.task_choice != "uniform" and (named := self.outer.runs_other_tasks):
+            raise InputError(
+                f"task_choice = '{self.task_choice}': needs the return of each chosen task, and by "
+                f"{named} above 0 trials run other tasks; set to 0, or use task_choice uniform"
+            )
 
 
 KIND = "kind"

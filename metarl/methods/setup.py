@@ -12,6 +12,8 @@ from metarl.adaptation.inner_loop import InnerLoopConfig
 from metarl.distributed import world_size
 from metarl.methods.config import TrainConfig
 from metarl.outer.learner import Learner, LearnerParts
+from metarl.outer.state import TrainState
+from metarl.outer.task_choice import no_returns
 from metarl.policies.base import Policy
 from metarl.process import available_cores, counted, local_rank
 from metarl_envs import (
@@ -152,6 +154,12 @@ def learner_of(config: TrainConfig) -> Learner:
         device_of(config),
     )
     return config.outer.learner(parts)
+
+
+def starting_state(config: TrainConfig, seed: int) -> TrainState:
+    """The state before the first iteration: the learner's, and that of the choice of tasks."""
+    choice = no_returns(config.task_choice, config.representatives)
+    return dataclasses.replace(learner_of(config).init(seed), choice=choice)
 
 
 def training_env(config: TrainConfig, num_tasks: int, episodes_per_task: int) -> BatchEnv:

@@ -59,3 +59,8 @@ def trials_after(tasks: Tasks, belief: Belief, probability: float, generator: Ge
     held = {TASK + name: value for name, value in tasks.values.items()}
     held |= {BELIEF + name: value.cpu() for name, value in belief.items()}
     return held | {GOES_ON: torch.rand(len(tasks), generator=generator) < probability}
+
+
+def settings_above_zero(**shares: float) -> str:
+    """Names of the settings of `outer` that are not 0, by which slots run other tasks."""
+    return ", ".join(f"outer.{name}" for name, share in shares.items() if share)

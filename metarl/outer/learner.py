@@ -122,6 +122,11 @@ class LearnerSettings(PlainFields, ABC):
         """
         return meta_batch_size
 
+    @property
+    def runs_other_tasks(self) -> str:
+        """The settings by which slots run other tasks than an iteration draws; "": they do not."""
+        return ""
+
     def phases(self, iterations: int, adaptation_steps: int) -> list[Phase]:
         """Phases of a training of so many iterations, in order."""
         return [Phase("", iterations, adaptation_steps + 1)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from metarl.outer.continued import trials_after
+from metarl.outer.continued import settings_above_zero, trials_after
 from metarl.outer.learner import (
     Learner,
     LearnerParts,
@@ -50,6 +50,10 @@ class Rl2(PpoSettings, WithinEpisode):
     """Factor on both step sizes at the end of training; until then they follow half a cosine."""
     critic_first: Natural = 0
     """Iterations in which the critic alone learns, such as before a policy of `--start` moves."""
+
+    @property
+    def runs_other_tasks(self) -> str:
+        return settings_above_zero(goes_on=self.goes_on, changes=self.changes)
 
     def learner(self, parts: LearnerParts) -> Learner:
         return Rl2Learner(self, parts)

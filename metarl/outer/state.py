@@ -68,6 +68,8 @@ class TrainState:
     generators: Generators
     optimizer: Params = field(default_factory=dict)
     """State of the learner beside the parameters, on the CPU."""
+    choice: Params = field(default_factory=dict)
+    """State of the choice of tasks (`metarl.outer.task_choice`); {} where it needs none."""
     iteration: int = 0
     """Meta-iterations finished."""
     env_steps: int = 0

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from metarl.adaptation.adam import init_adam
-from metarl.outer.continued import trials_after
+from metarl.outer.continued import settings_above_zero, trials_after
 from metarl.outer.imitation import (
     ADAM,
     Targets,
@@ -126,6 +126,10 @@ class TeacherStudent(WithinEpisode):
                 f"{self.teacher_share + self.reinforcement_share:g}: must be below 1, so that some "
                 "iterations imitate the teacher"
             )
+
+    @property
+    def runs_other_tasks(self) -> str:
+        return settings_above_zero(goes_on=self.goes_on, changes=self.changes)
 
     def learner(self, parts: LearnerParts) -> Learner:
         return TeacherStudentLearner(self, parts)

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from metarl.adaptation.adam import adam_step, init_adam
 from metarl.distributed import own_slice, sum_by_name
-from metarl.outer.continued import GOES_ON, trials_after
+from metarl.outer.continued import GOES_ON, settings_above_zero, trials_after
 from metarl.outer.critic import Critic
 from metarl.outer.elbo import Decoders, Transitions, negative_elbo, some
 from metarl.outer.learner import (
@@ -95,6 +95,10 @@ class Varibad(PpoSettings, WithinEpisode):
     """Units of each hidden layer of a decoder."""
     collections: Count = 4
     """Collections that the bound is computed on, the last ones, >= 1."""
+
+    @property
+    def runs_other_tasks(self) -> str:
+        return settings_above_zero(goes_on=self.goes_on)
 
     def learner(self, parts: LearnerParts) -> Learner:
         return VaribadLearner(self, parts)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from metarl.errors import RunError
 from metarl.methods.config import TrainConfig
-from metarl.methods.setup import family_of, learner_of, policy_of
+from metarl.methods.setup import family_of, policy_of, starting_state
 from metarl.outer.state import Generators, TrainState
 from metarl.policies.params import Params
 from metarl.process import typed
@@ -71,7 +71,7 @@ TRAINING_FORMAT, BASELINE_FORMAT = "metarl-training", "metarl-baseline-training"
 LATEST = "latest"
 LEFTOVERS = (f"{CHECKPOINTS}/*.tmp", *(f"{name}.*.tmp" for name in (BEST, CONFIG, METRICS)))
 """Names of what is being written."""
-STREAM, OPTIMIZER = "generator.", "optimizer."
+STREAM, OPTIMIZER, CHOICE = "generator.", "optimizer.", "choice."
 COUNTERS = ("iteration", "env_steps", "refused_in_a_row", "refused")
 
 T = TypeVar("T")
@@ -286,7 +286,7 @@ def _newest(run: Path, read: Callable[[Path], T]) -> T:
 
 def _read_checkpoint(folder: Path) -> tuple[TrainConfig, TrainState]:
     def like(saved: SavedPolicy) -> dict[str, Tensor]:
-        return training_tensors(learner_of(saved.config).init(seed=0))
+        return training_tensors(starting_state(saved.config, seed=0))
 
     saved, counters, tensors = read_training(folder, TRAINING_FORMAT, COUNTERS, like)
     try:
@@ -294,14 +294,16 @@ def _read_checkpoint(folder: Path) -> tuple[TrainConfig, TrainState]:
     except RuntimeError as error:
         raise RunError(f"{folder / TRAINING_STATE}: {error}") from None
     return saved.config, replace(
-        TrainState(saved.params, generators, _named(tensors, OPTIMIZER)), **counters
+        TrainState(saved.params, generators, _named(tensors, OPTIMIZER), _named(tensors, CHOICE)),
+        **counters,
     )
 
 
 def training_tensors(state: TrainState) -> dict[str, Tensor]:
     """Tensors of a training state beside the policy, by name."""
     streams = {STREAM + name: value for name, value in state.generators.state().items()}
-    return streams | {OPTIMIZER + name: value for name, value in state.optimizer.items()}
+    optimizer = {OPTIMIZER + name: value for name, value in state.optimizer.items()}
+    return streams | optimizer | {CHOICE + name: value for name, value in state.choice.items()}
 
 
 def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

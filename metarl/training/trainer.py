@@ -13,10 +13,11 @@ import torch
 from metarl.distributed import any_rank, share_of
 from metarl.errors import FaultError, Interrupted, NonFiniteUpdateError
 from metarl.methods.config import TrainConfig
-from metarl.methods.setup import family_of, learner_of, training_env
+from metarl.methods.setup import family_of, learner_of, starting_state, training_env
 from metarl.outer.learner import Update
 from metarl.outer.state import TrainState
-from metarl.policies.params import is_finite
+from metarl.outer.task_choice import TaskSource
+from metarl.policies.params import Params, is_finite
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
 from metarl.runs.checkpoint import save_checkpoint
@@ -34,7 +35,7 @@ MAX_REFUSED_IN_A_ROW = 3
 
 def initial_state(config: TrainConfig) -> TrainState:
     """The learner's state before the first iteration, from `config.seed`."""
-    return learner_of(config).init(config.seed)
+    return starting_state(config, config.seed)
 
 
 def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = False) -> TrainState:
@@ -49,23 +50,25 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
         FaultError: if too many worlds diverge; the last good state is saved.
         LostProcessError: if another process ends or does not answer; nothing is saved.
     """
-    learner, family, rng = learner_of(config), family_of(config), state.generators
+    learner, rng = learner_of(config), state.generators
     num_tasks = config.outer.num_distinct_tasks(config.meta_batch_size)
     share = share_of(config.meta_batch_size, num_tasks)
     own_tasks = share.of(torch.arange(share.total))
     env = training_env(config, len(own_tasks), config.episodes_per_task)
     collector = Collector(env, learner.policy, share=share)
+    source = TaskSource(family_of(config), config.task_choice, config.representatives, config.seed)
     with (
         StopSignals() as stop,
         recording(run, config, learner.policy, state, quiet=quiet) as record,
     ):
         while state.iteration < config.iterations:
             start_s = time.perf_counter()
-            tasks = family.sample_tasks(num_tasks, rng.tasks, "train")
+            tasks, chosen = source.draw(state.choice, num_tasks, rng.tasks)
             experience = learner.collect(collector, state, tasks)
             update = learner.update(state, experience)
             steps = num_steps(experience)
-            state = next_state(state, update, experience.rollouts[0], steps)
+            choice = source.learned(state.choice, chosen, experience.rollouts[-1], share)
+            state = next_state(state, update, experience.rollouts[0], steps, choice)
             metrics = update.metrics | rollout_metrics(experience.rollouts)
             metrics |= time_metrics(experience, steps, time.perf_counter() - start_s)
 
@@ -87,7 +90,9 @@ def train(config: TrainConfig, state: TrainState, run: Path, *, quiet: bool = Fa
     return state
 
 
-def next_state(state: TrainState, update: Update, pre: Rollouts, steps: int) -> TrainState:
+def next_state(
+    state: TrainState, update: Update, pre: Rollouts, steps: int, choice: Params
+) -> TrainState:
     """State after an iteration; an update that is not finite in a process is refused and counted.
 
     Args:
@@ -95,11 +100,13 @@ def next_state(state: TrainState, update: Update, pre: Rollouts, steps: int) -> 
         update: of the learner.
         pre: the collection before adaptation.
         steps: environment steps of all collections.
+        choice: state of the choice of tasks after it, whose returns do not depend on the update.
     """
     advanced = replace(
         state,
         iteration=state.iteration + 1,
         env_steps=state.env_steps + steps,
+        choice=choice,
         observed=observation_statistics(pre),
     )
     finite = is_finite(update.params | update.optimizer) and all(

@@ -61,7 +61,7 @@ def run_with(folder: Path, *iterations: int, config: TrainConfig = TINY) -> Path
 
 def assert_same_state(found: TrainState, expected: TrainState) -> None:
     """Bit for bit: parameters, optimiser, random streams, counters."""
-    for part in ("params", "optimizer"):
+    for part in ("params", "optimizer", "choice"):
         tensors = getattr(expected, part)
         for name, value in tensors.items():
             assert torch.equal(getattr(found, part)[name], value), name

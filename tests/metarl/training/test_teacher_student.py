@@ -185,7 +185,7 @@ def test_a_trial_goes_on_from_its_belief_with_its_task_and_others_begin_anew(met
         fresh = family.sample_tasks(6, state.generators.tasks, "train")
         experience = learner.collect(collector, state, fresh)
         update = learner.update(state, experience)
-        state = trainer.next_state(state, update, experience.rollouts[0], num_steps(experience))
+        state = trainer.next_state(state, update, experience.rollouts[0], num_steps(experience), {})
         met.append((fresh, experience, state.optimizer["trial.goes_on"]))
     assert 0 < sum(int(goes_on.sum()) for _, _, goes_on in met[:2]) < 12
     for (_, before, goes_on), (fresh, after, _) in itertools.pairwise(met):

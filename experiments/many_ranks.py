@@ -62,6 +62,8 @@ the inverse of the damping: at the recipe's 1e-5, parameters from 8 episodes of 
 OWN = {
     "maml-trpo": TRUST_REGION,
     "fomaml-trpo": TRUST_REGION,
+    "promp": {"task_choice": "worst", "representatives": 5},
+    "reptile": {"task_choice": "progress", "representatives": 3},
     "es-maml": {"meta_batch_size": 8},
     "cma-es": {"meta_batch_size": 16, "outer.population": 4},
     "teacher-student": {
@@ -75,6 +77,7 @@ OWN = {
     },
     "rl2": {"outer.goes_on": 0.5, "outer.changes": 0.5, "outer.entropy": 0.01},
     "varibad": {"outer.goes_on": 0.5, "outer.minibatches": 3, "outer.elbo_steps": 4},
+    **{name: {"outer.steps": 6, "outer.windows": 5} for name in ("grbal", "rebal")},
     "pearl": {"outer.steps": 6, "outer.contrast_weight": 0.1, "outer.tasks_per_step": 5},
 }
 """Settings in which methods do all that they can, some with parts of unequal sizes."""
@@ -163,6 +166,7 @@ def save(state: TrainState, path: Path) -> None:
     """Write all tensors of a state."""
     tensors = {f"params.{name}": value for name, value in state.params.items()}
     tensors |= {f"optimizer.{name}": value for name, value in state.optimizer.items()}
+    tensors |= {f"choice.{name}": value for name, value in state.choice.items()}
     tensors |= {f"stream.{name}": value for name, value in state.generators.state().items()}
     tensors |= {"env_steps": torch.tensor(state.env_steps)}
     tensors |= {f"observed.{name}": torch.tensor(v) for name, v in state.observed.items()}

@@ -11,6 +11,7 @@ from metarl_envs.engines import ENGINES, EngineName, chosen_engine, warp_problem
 from metarl_envs.engines.garbage import without_garbage_collection
 from metarl_envs.errors import InputError, unknown_name
 from metarl_envs.family import SPLITS, Origin, Split, TaskFamily
+from metarl_envs.imagined import imagined_outcomes, tells_outcomes
 from metarl_envs.interfaces.gym_env import MetaEnv
 from metarl_envs.interfaces.gym_vector import MetaVectorEnv
 from metarl_envs.parameters import ModelEffect, Parameter
@@ -59,9 +60,11 @@ __all__ = [
     "get_family",
     "gym_robot",
     "gymnasium_id",
+    "imagined_outcomes",
     "load_family",
     "mujoco_robot",
     "register_family",
+    "tells_outcomes",
     "unknown_name",
     "warp_problem",
     "without_garbage_collection",

@@ -27,6 +27,7 @@ from metarl.adaptation.proximal import ProximalStep
 from metarl.adaptation.subset import ContextStep, HeadStep
 from metarl.methods.config import TrainConfig, with_settings
 from metarl.methods.in_episode import pearl, rl2, standardised, teacher_student, varibad
+from metarl.methods.model_based import grbal, rebal
 from metarl.outer.adam import Adam
 from metarl.outer.cma_es import CmaEs
 from metarl.outer.e_maml import EMaml
@@ -311,5 +312,19 @@ METHODS: Mapping[str, Method] = {
         "Rakelly et al. 2019, arXiv:1903.08254",
         pearl,
         ("navigation",),
+    ),
+    "grbal": Method(
+        "GrBAL",
+        "a dynamics model, by a gradient step at every step; a planner acts",
+        "the model's error on the next steps, second order",
+        "Nagabandi et al. 2019, arXiv:1803.11347",
+        grbal,
+    ),
+    "rebal": Method(
+        "ReBAL",
+        "a recurrent dynamics model, at every step; a planner acts",
+        "the model's error on the next steps",
+        "Nagabandi et al. 2019, arXiv:1803.11347",
+        rebal,
     ),
 }

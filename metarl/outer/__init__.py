@@ -10,6 +10,7 @@ from metarl.outer.e_maml import EMaml
 from metarl.outer.es import EvolutionStrategy
 from metarl.outer.learner import LearnerSettings
 from metarl.outer.maml_pp import MamlPlusPlus
+from metarl.outer.model_fit import ModelFit
 from metarl.outer.pearl import Pearl
 from metarl.outer.ppo import Ppo
 from metarl.outer.promp import ProMp
@@ -33,5 +34,6 @@ OUTER_UPDATES: Mapping[str, type[LearnerSettings]] = {
     "teacher-student": TeacherStudent,
     "varibad": Varibad,
     "pearl": Pearl,
+    "model-fit": ModelFit,
 }
 """Settings by the name that configurations give them; each makes its own learner."""

@@ -125,13 +125,14 @@ def with_returns(state: Params, chosen: Tensor, returns: Tensor) -> Params:
     """
     if not state:
         return state
-    size, finite = len(state[MET]), torch.isfinite(returns)
+    finite = torch.isfinite(returns)
     known = torch.cat([returns[finite], state[SLOW][state[MET] > 0]])
     if not len(known):
         return state
-    returns = torch.where(finite, returns, known.min())
-    count = torch.zeros(size).index_add(0, chosen, torch.ones(len(chosen)))
-    mean = torch.zeros(size).index_add(0, chosen, returns.float()) / count.clamp(min=1)
+    returns = torch.where(finite, returns, known.min()).to(state[MET])
+    none = torch.zeros_like(state[MET])
+    count = none.index_add(0, chosen, torch.ones_like(returns))
+    mean = none.index_add(0, chosen, returns) / count.clamp(min=1)
     met, first = count > 0, state[MET] == 0
 
     def moved(name: str, rate: float) -> Tensor:

@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -101,6 +101,9 @@ class Policy(PlainFields, ABC):
     action_middle: tuple[float, ...] | None = None
     """Control at an output of 0, such as one that holds the starting pose; None: the middle
     between low and high."""
+
+    needs_family: ClassVar[bool] = False
+    """True if the policy acts by functions of its family, not by its spaces alone."""
 
     @abstractmethod
     def init(self, generator: Generator) -> Params:
@@ -223,13 +226,26 @@ class Policy(PlainFields, ABC):
     def for_family(family: TaskFamily, config: PolicyConfig) -> Policy:
         """The policy that fits the family's spaces."""
         low, high = family.action_bounds()
-        return config.policy_type()(
+        return config.policy_type().of(
+            family,
             config,
-            family.observation_size,
-            tuple(low.tolist()),
-            tuple(high.tolist()),
+            observation_size=family.observation_size,
+            action_low=tuple(low.tolist()),
+            action_high=tuple(high.tolist()),
             action_middle=family.action_middle(),
         )
+
+    @classmethod
+    def of(cls, family: TaskFamily, config: PolicyConfig, **spaces: Any) -> Policy:  # noqa: ANN401
+        """A policy of this kind; one that reads more of a family than its spaces overrides this.
+
+        Args:
+            family: the family.
+            config: of this kind.
+            spaces: fields that follow from the family's spaces.
+        """
+        del family
+        return cls(config, **spaces)
 
     @property
     def action_size(self) -> int:
@@ -249,6 +265,10 @@ class Policy(PlainFields, ABC):
     def quieter(self, params: Mapping[str, Tensor], std: float) -> Params:
         """Parameters with a standard deviation of at most `std`."""
         return dict(params) | {"log_std": params["log_std"].clamp(max=math.log(std))}
+
+    def with_std(self, params: Mapping[str, Tensor], std: float) -> Params:
+        """Parameters with this standard deviation of every output."""
+        return dict(params) | {"log_std": torch.full_like(params["log_std"], math.log(std))}
 
     @torch.no_grad()
     def rescaled(self, params: Mapping[str, Tensor], factor: float) -> Params:

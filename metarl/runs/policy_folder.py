@@ -243,16 +243,28 @@ def _read_spaces(path: Path, data: dict[str, Any], config: TrainConfig) -> Polic
         )
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{path}: spaces = {spaces!r} is not readable") from None
+    if config.family not in FAMILIES and policy.needs_family:
+        try:
+            family_of(config)
+        except InputError as error:
+            raise RunError(f"{path}: {error}") from None
     if config.family in FAMILIES:
         _warn_of_another_file(path, config)
         current = policy_of(config)
         # Its middle is the policy's own: what its outputs mean does not change with the family.
-        if current != replace(policy, control_limits=None, action_middle=current.action_middle):
+        own = {"control_limits": policy.control_limits, "action_middle": policy.action_middle}
+        known = replace(current, **own)
+        if (known.observation_size, known.action_low, known.action_high) != (
+            policy.observation_size,
+            policy.action_low,
+            policy.action_high,
+        ):
             raise RunError(
                 f"{path}: the spaces of {config.family} have changed since this policy was "
                 f"written ({policy.observation_size} observations and {policy.action_size} "
                 f"actions, now {current.observation_size} and {current.action_size})"
             )
+        return known
     return policy
 
 

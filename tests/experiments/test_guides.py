@@ -120,6 +120,17 @@ def test_from_an_empty_folder_to_a_quadruped_with_a_memory(tmp_path):
     assert used == "False\n"
 
 
+@pytest.mark.slow
+def test_from_an_empty_folder_to_a_robot_that_plans(tmp_path):
+    told, *_ = walk_through("model_based.md", tmp_path)
+    assert told == "tensor([[1., 1.]])\n"
+    run = tmp_path / "empty/runs/base"
+    evaluation = json.loads((run / "evaluation/evaluation.json").read_text())
+    assert evaluation["splits"]["test"]["distinct_tasks"] == 2
+    chosen = json.loads((tmp_path / "empty/runs/by-need/config.json").read_text())["config"]
+    assert (chosen["task_choice"], chosen["representatives"]) == ("worst", 6)
+
+
 def test_the_measured_robot_is_the_printed_one():
     model, robot, *_ = blocks("own_robot.md")
     printed = hashlib.sha256((robot.text + model.text).encode()).hexdigest()

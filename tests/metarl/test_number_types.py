@@ -66,7 +66,7 @@ every_part = pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).
 def of(part: Any) -> dict[str, Any]:
     """An object's own fields by name, without the objects in it."""
     values = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
-    return {n: v for n, v in values.items() if not dataclasses.is_dataclass(v)}
+    return {n: v for n, v in values.items() if v is not None and not dataclasses.is_dataclass(v)}
 
 
 @every_wrap

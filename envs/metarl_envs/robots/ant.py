@@ -37,6 +37,21 @@ def torso_position(state: State) -> Tensor:
     return state["xpos"][:, TORSO, :2]
 
 
+def recovered(before: Tensor, after: Tensor, dt_s: float) -> tuple[State, State]:
+    """States with the torso above the origin before the step.
+
+    It moves by the mean of its velocities before and after. Bodies but the torso are left at 0.
+    """
+    moved = dt_s * 0.5 * (before[:, 13:15] + after[:, 13:15])
+
+    def state(place: Tensor, observation: Tensor) -> State:
+        qpos = torch.cat([place, observation[:, :13]], dim=1)
+        xpos = torch.stack([torch.zeros_like(qpos[:, :3]), qpos[:, :3]], dim=1)  # world, torso
+        return {"qpos": qpos, "qvel": observation[:, 13:], "xpos": xpos}
+
+    return state(torch.zeros_like(moved), before), state(moved, after)
+
+
 def torso_velocity(transition: Transition) -> Tensor:
     """Mean x velocity of the torso over the control step, m/s: (N,)."""
     moved = torso_position(transition.after)[:, 0] - torso_position(transition.before)[:, 0]
@@ -63,6 +78,7 @@ ANT = MujocoRobot(
     observation=observation,
     observation_size=27,
     reset_state=uniform_positions_normal_velocities(0.1),
+    recovered=recovered,
     terminated=opposite(healthy),
     quantities={"forward_velocity_m_per_s": torso_velocity},
     remembered=("xpos",),

@@ -38,6 +38,18 @@ class Transition:
     task: Mapping[str, Tensor]  # parameter values, each (N,) or (N, d)
 
 
+class RecoverStates(Protocol):
+    """Tells the states before and after a step from the observations there.
+
+    As far as rewards, terminations and quantities read them. A place that is not observed counts
+    from where the step began.
+    """
+
+    def __call__(self, before: Tensor, after: Tensor, dt_s: float) -> tuple[State, State]:
+        """Observations (N, O), twice, and the step's seconds -> states."""
+        ...
+
+
 class ResetState(Protocol):
     """Draws initial positions and velocities around the model's own."""
 
@@ -100,6 +112,9 @@ class MujocoRobot(PlainFields):
     warm_start: tuple[float, ...] | None = None
     """Accelerations, one for each degree of freedom, at which the solver begins in a fresh state,
     as in the run that led to the keyframe; None: 0."""
+    recovered: RecoverStates | None = None
+    """States that observations tell, for policies that imagine steps; None: they tell too little.
+    """
     max_contacts: int = 32
     """Contacts per world that the engine warp has room for, on average over the worlds."""
     max_constraints: int = 128
@@ -181,6 +196,8 @@ class AnalyticRobot(PlainFields):
     terminated: Callable[[Transition], Tensor]  # -> (N,) bool
     quantities: Mapping[str, Callable[[Transition], Tensor]] = field(default_factory=dict)
     remembered: tuple[str, ...] = ("qpos",)
+    recovered: RecoverStates | None = None
+    """As of `MujocoRobot`."""
     frame_skip: int = 1
     render_fps: int = 10
     """Frames per second of a video, which need not be in real time."""
@@ -238,6 +255,22 @@ def opposite(rule: Callable[[Transition], Tensor]) -> Callable[[Transition], Ten
 def planar_walker_observation(state: State) -> Tensor:
     """Positions without x, then velocities clipped to +-10, as in Hopper-v5 and Walker2d-v5."""
     return torch.cat([state["qpos"][:, 1:], state["qvel"].clamp(-10.0, 10.0)], dim=1)
+
+
+def planar_walker_states(before: Tensor, after: Tensor, dt_s: float) -> tuple[State, State]:
+    """States from observations that are positions without x, then velocities, x's first.
+
+    x after the step follows from the mean of its velocities before and after it.
+    """
+    nv = (before.shape[1] + 1) // 2
+    moved = dt_s * 0.5 * (before[:, nv - 1] + after[:, nv - 1])
+    places = torch.zeros_like(moved), moved
+
+    def state(x: Tensor, observation: Tensor) -> State:
+        positions, velocities = observation[:, : nv - 1], observation[:, nv - 1 :]
+        return {"qpos": torch.cat([x.unsqueeze(1), positions], dim=1), "qvel": velocities}
+
+    return state(places[0], before), state(places[1], after)
 
 
 def _uniform_noise(like: Tensor, num_worlds: int, scale: float, generator: Generator) -> Tensor:

@@ -52,6 +52,7 @@ class GymRobot(PlainFields):
     action_middle: ClassVar[None] = None
     controls: ClassVar[None] = None
     kept: ClassVar[None] = None
+    recovered: ClassVar[None] = None
     name: str
     env_id: str
     source: Source

@@ -13,6 +13,7 @@ from metarl_envs.robots.base import (
     forward_velocity,
     gymnasium_asset,
     never,
+    planar_walker_states,
     uniform_positions_normal_velocities,
 )
 
@@ -34,6 +35,7 @@ HALF_CHEETAH = MujocoRobot(
     observation=observation,
     observation_size=17,
     reset_state=uniform_positions_normal_velocities(0.1),
+    recovered=planar_walker_states,
     terminated=never,
     quantities={"forward_velocity_m_per_s": forward_velocity},
 )

@@ -13,6 +13,7 @@ from metarl_envs.robots.base import (
     gymnasium_asset,
     opposite,
     planar_walker_observation,
+    planar_walker_states,
     uniform_positions_and_velocities,
 )
 
@@ -42,6 +43,7 @@ HOPPER = MujocoRobot(
     observation=planar_walker_observation,
     observation_size=11,
     reset_state=uniform_positions_and_velocities(0.005),
+    recovered=planar_walker_states,
     terminated=opposite(healthy),
     quantities={"forward_velocity_m_per_s": forward_velocity},
 )

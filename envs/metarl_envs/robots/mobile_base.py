@@ -41,6 +41,16 @@ def observation(state: State) -> Tensor:
     return torch.cat([qpos[:, :2], torch.stack([cos, sin, forward, qvel[:, 5]], dim=1)], dim=1)
 
 
+def recovered(before: Tensor, after: Tensor, dt_s: float) -> tuple[State, State]:
+    """States that hold where the base is, and nothing of its height and wheels."""
+    del dt_s
+
+    def state(observation: Tensor) -> State:
+        return {"qpos": observation[:, :2]}
+
+    return state(before), state(after)
+
+
 def reset_state(
     qpos: Tensor, qvel: Tensor, num_worlds: int, generator: Generator
 ) -> tuple[Tensor, Tensor]:
@@ -68,6 +78,7 @@ MOBILE_BASE = MujocoRobot(
     observation=observation,
     observation_size=6,
     reset_state=reset_state,
+    recovered=recovered,
     terminated=never,
     quantities={"speed_m_per_s": speed},
     camera=Camera(distance_m=1.25, elevation_deg=-40.0),

@@ -19,6 +19,12 @@ def observation(state: State) -> Tensor:
     return state["qpos"].clone()
 
 
+def recovered(before: Tensor, after: Tensor, dt_s: float) -> tuple[State, State]:
+    """States, which are the positions observed."""
+    del dt_s
+    return {"qpos": before}, {"qpos": after}
+
+
 def reset_state(
     qpos: Tensor, qvel: Tensor, num_worlds: int, generator: Generator
 ) -> tuple[Tensor, Tensor]:
@@ -41,6 +47,7 @@ POINT = AnalyticRobot(
     observation=observation,
     observation_size=2,
     reset_state=reset_state,
+    recovered=recovered,
     terminated=never,
     quantities={"speed_m_per_s": speed},
 )

@@ -35,6 +35,21 @@ def observation(state: State) -> Tensor:
     return torch.cat([position[:, :1], speed[:, :1], puck], dim=1)
 
 
+def recovered(before: Tensor, after: Tensor, dt_s: float) -> tuple[State, State]:
+    """States in which a hidden puck is at the tool, which pushes it."""
+    del dt_s
+
+    def state(observation: Tensor) -> State:
+        tool, puck = observation[:, :2], observation[:, 2:4]
+        x, v = torch.where(puck[:, :1] > 0, puck, tool).unbind(dim=1)
+        return {
+            "qpos": torch.stack([tool[:, 0], x], dim=1),
+            "qvel": torch.stack([tool[:, 1], v], dim=1),
+        }
+
+    return state(before), state(after)
+
+
 def touching(
     qpos: Tensor, qvel: Tensor, num_worlds: int, generator: Generator
 ) -> tuple[Tensor, Tensor]:
@@ -58,6 +73,7 @@ THROWER = MujocoRobot(
     observation=observation,
     observation_size=4,
     reset_state=touching,
+    recovered=recovered,
     terminated=never,
     quantities={"puck_position_m": puck_position},
     camera=Camera(name="side"),

@@ -12,6 +12,7 @@ from metarl_envs.robots.base import (
     gymnasium_asset,
     opposite,
     planar_walker_observation,
+    planar_walker_states,
     uniform_positions_and_velocities,
 )
 
@@ -40,6 +41,7 @@ WALKER2D = MujocoRobot(
     observation=planar_walker_observation,
     observation_size=17,
     reset_state=uniform_positions_and_velocities(0.005),
+    recovered=planar_walker_states,
     terminated=opposite(healthy),
     quantities={"forward_velocity_m_per_s": forward_velocity},
 )

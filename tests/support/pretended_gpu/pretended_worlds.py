@@ -10,7 +10,7 @@ from pretended_device import GPU, NOTES, GpuGenerator
 from support.recorded_operations import every_time
 
 from metarl.methods import setup
-from metarl.outer import pearl
+from metarl.outer import model_fit, pearl
 from metarl.rollouts import collect as rollouts
 from metarl_envs import AnalyticRobot, batch_env
 from metarl_envs.engines import AnalyticEngine
@@ -79,7 +79,7 @@ def noted_twice(parts):
 def use_pretended_gpu(monkeypatch):
     """Training, evaluation and environments work there from now on."""
     monkeypatch.setattr(batch_env, "make_engine", make_engine)
-    for module in (rollouts, pearl):
+    for module in (rollouts, pearl, model_fit):
         monkeypatch.setattr(module, "stream_on", stream_on)
     monkeypatch.setattr(rollouts, "captures_on", lambda device: every_time)
     monkeypatch.setattr(setup, "device_named", lambda name: GPU)

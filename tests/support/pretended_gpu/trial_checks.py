@@ -22,10 +22,22 @@ from metarl.training import trainer
 
 MEMORY = {"policy.memory_size": 4, "policy.hidden_sizes": [4], "policy.memory_length": 12}
 PPO = {"outer.epochs": 2, "outer.minibatches": 2}
+PLANNING = {
+    "policy.hidden_sizes": [4],
+    "policy.candidates": 8,
+    "policy.rounds": 1,
+    "policy.plan_steps": 2,
+    "policy.window": 3,
+    "outer.steps": 5,
+    "outer.windows": 4,
+    "outer.replay_episodes": 6,
+}
 SETTINGS = {
     "rl2": MEMORY | PPO | {"outer.goes_on": 0.5, "outer.changes": 0.5},
     "varibad": MEMORY | PPO | {"outer.elbo_steps": 3},
     "pearl": {"policy.hidden_sizes": [4], "outer.steps": 5, "outer.replay_trials": 6},
+    "grbal": PLANNING,
+    "rebal": PLANNING,
     "teacher-student": MEMORY
     | {
         "policy.latent_size": 2,
@@ -42,6 +54,8 @@ COUNTS = {
     "rl2": (8, 5800),
     "varibad": (15, 3800),
     "pearl": (7, 2600),
+    "grbal": (5, 1600),
+    "rebal": (5, 1700),
     "teacher-student": (8, 12300),
 }
 """As in `checks.py`. An update asks which steps are valid, and for the numbers that it logs; it has
@@ -56,7 +70,9 @@ def verify_method(method, folder, monkeypatch, iterations=2, **settings):
     verify_training(config, folder, monkeypatch, waits=waits, kernels=kernels)
 
 
-@pytest.mark.parametrize(("method", "iterations"), [("varibad", 2), ("pearl", 2)])
+@pytest.mark.parametrize(
+    ("method", "iterations"), [("varibad", 2), ("pearl", 2), ("grbal", 2), ("rebal", 2)]
+)
 def check_training_in_trials(method, iterations, tmp_path, monkeypatch):
     verify_method(method, tmp_path / "run", monkeypatch, iterations)
 
@@ -78,7 +94,7 @@ def check_training_of_a_baseline(name, tmp_path, monkeypatch):
     verify_training(config, tmp_path / "run", monkeypatch, waits=15, kernels=1500)
 
 
-@pytest.mark.parametrize("method", ["rl2", "pearl"])
+@pytest.mark.parametrize("method", ["rl2", "pearl", "grbal"])
 def check_evaluation_and_adaptation(method, tmp_path):
     run, config = tmp_path / "run", small(method, 1, **SETTINGS[method])
     create_run(run, config, ["test"])

@@ -1,0 +1,155 @@
+"""Dynamics models that adapt to the last steps: what an action does to this robot, as it is now.
+
+An ensemble of networks predicts the change of the observation, and the reward where no rule gives
+it. The model of each world follows from the meta-parameters and the last steps alone, at every
+step anew, in one of three ways:
+
+- `gradient`: one step down the error on the last steps, with a learned rate for every layer
+  (GrBAL; Nagabandi et al. 2019, arXiv:1803.11347, Eq. 2 and 3).
+- `recurrent`: a GRU reads the last steps, and the networks read its memory (ReBAL, there).
+- `nothing`: the model stays as it is, as for planning without meta-learning.
+
+Axes: M policies, E worlds each, B networks, S steps or candidates, O observation, A action,
+D predicted numbers, W last steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from metarl.policies.encoders.gru import STATE, Gru
+from metarl.policies.mlp import Activation, forward, init_layers
+from metarl.policies.params import ADAPTATION, Params, layers
+
+Adapts = Literal["gradient", "recurrent", "nothing"]
+RATE = ADAPTATION + "rate."
+"""Start of the names of the learned rates: logarithms, one for every layer's weight and bias."""
+MEMORY = "memory"
+"""Entry of a model: (M, E, H) the GRU's memory of the last steps."""
+
+
+class Steps(NamedTuple):
+    """Steps in order of time, as networks read them."""
+
+    inputs: Tensor  # (M, E, S, O + A) standardised observations, and actions as shares
+    changes: Tensor  # (M, E, S, D) standardised
+    valid: Tensor  # (M, E, S)
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Networks with what adapts them: frozen sizes, without tensors."""
+
+    inputs: int
+    """O + A."""
+    outputs: int
+    """D."""
+    networks: int
+    """B."""
+    hidden_sizes: tuple[int, ...]
+    activation: Activation
+    adapts: Adapts
+    memory_size: int
+    """H, of a recurrent model."""
+    first_rate: float
+    """Initial rate of the gradient step."""
+
+    def init(self, generator: Generator) -> Params:
+        """Fresh networks, each (B, ...), and what adapts them."""
+        recurrent = self.adapts == "recurrent"
+        read = self.inputs + (self.memory_size if recurrent else 0)
+        sizes = (read, *self.hidden_sizes, self.outputs)
+        each = [init_layers(sizes, generator) for _ in range(self.networks)]
+        params = {name: torch.stack([one[name] for one in each]) for name in each[0]}
+        if self.adapts == "gradient":
+            start = torch.tensor(math.log(self.first_rate))
+            params |= {RATE + name: start.clone() for name in each[0]}
+        return params | (self._encoder.init(generator) if recurrent else {})
+
+    def adapted(self, params: Mapping[str, Tensor], past: Steps) -> Params:
+        """The model of every world after its last steps, each entry (M, E, ...).
+
+        Differentiable in the parameters where gradients are recorded, through the step.
+
+        Args:
+            params: with the entries of `init`, (M, ...).
+            past: at most W steps of each world.
+        """
+        model = self.unadapted(params, past.valid.shape[-2])
+        match self.adapts:
+            case "nothing":
+                return model
+            case "recurrent":
+                return model | {MEMORY: self._remembered(params, past)}
+            case "gradient":
+                return self._stepped(params, model, past)
+
+    def unadapted(self, params: Mapping[str, Tensor], num_worlds: int) -> Params:
+        """The model of every world before its first step, each entry (M, E, ...)."""
+        model: Params = {}
+        for name, value in layers(params).items():
+            axis = value.dim() - (3 if name.startswith("weight") else 2)
+            wide = value.unsqueeze(axis)
+            model[name] = wide.expand(*wide.shape[:axis], num_worlds, *wide.shape[axis + 1 :])
+        if self.adapts == "recurrent":
+            model[MEMORY] = self._encoder.begin(params, num_worlds)[STATE]
+        return model
+
+    def predicted(self, model: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """Standardised changes, (M, E, B, S, D).
+
+        Args:
+            model: of every world.
+            inputs: (M, E, B, S, O + A), or (M, E, 1, S, O + A) for all networks.
+        """
+        if MEMORY in model:
+            memory = model[MEMORY].unsqueeze(-2).unsqueeze(-2)
+            memory = memory.expand(*inputs.shape[:-1], self.memory_size)
+            inputs = torch.cat([inputs, memory], dim=-1)
+        return forward(model, inputs, self.activation)
+
+    def errors(self, model: Mapping[str, Tensor], steps: Steps) -> Tensor:
+        """Squared errors of one-step predictions, means over D, 0 where not valid: (M, E, B, S)."""
+        found = self.predicted(model, steps.inputs.unsqueeze(-3))
+        squares = (found - steps.changes.unsqueeze(-3)).square().mean(-1)
+        return squares * steps.valid.unsqueeze(-2)
+
+    def _stepped(self, params: Mapping[str, Tensor], model: Params, past: Steps) -> Params:
+        """The networks after one step down their mean error on W steps; missing ones count as 0."""
+        through = torch.is_grad_enabled()
+        with torch.enable_grad():
+            free = {
+                n: v if through and v.requires_grad else v.detach().requires_grad_()
+                for n, v in model.items()
+            }
+            loss = self.errors(free, past).mean(-1).sum()  # no world reads another's error
+            gradient = torch.autograd.grad(loss, list(free.values()), create_graph=through)
+            stepped = {
+                name: value - _beside(params[RATE + name].exp(), value) * slope
+                for (name, value), slope in zip(free.items(), gradient, strict=True)
+            }
+        return stepped if through else {name: value.detach() for name, value in stepped.items()}
+
+    def _remembered(self, params: Mapping[str, Tensor], past: Steps) -> Tensor:
+        """The GRU's memory of the valid steps: (M, E, H)."""
+        read = torch.cat([past.inputs, past.changes], dim=-1)
+        state = self._encoder.begin(params, past.valid.shape[-2])
+        for x, valid in zip(read.unbind(-2), past.valid.unbind(-1), strict=True):
+            _, after = self._encoder.step(params, state, x)
+            state = {STATE: torch.where(valid.unsqueeze(-1), after[STATE], state[STATE])}
+        return state[STATE]
+
+    @property
+    def _encoder(self) -> Gru:
+        return Gru(self.inputs + self.outputs, self.memory_size, 0)
+
+
+def _beside(rate: Tensor, value: Tensor) -> Tensor:
+    """A rate of each policy, (M,), as it is multiplied by an entry of its models, (M, E, ...)."""
+    return rate.reshape(*rate.shape, *[1] * (value.dim() - rate.dim()))

@@ -1,0 +1,84 @@
+"""The experiment of models that adapt, from training to page, with trainings of no length."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from experiments import model_based
+from experiments.model_based import Broken, Options
+from metarl.runs.checkpoint import load_policy
+
+TINY = Broken(
+    "dead_actuator",
+    4.0,
+    at=15,
+    planned=(
+        "--iterations 2 --meta-batch-size 2 --horizon 40 --evaluate-every 0 --outer.steps 2 "
+        "--policy.candidates 8 --policy.rounds 1 --policy.plan-steps 2 --policy.hidden-sizes 8 "
+        "--policy.window 3"
+    ),
+    robust="--env-steps 80 --worlds 2 --horizon 40 --outer.minibatches 1",
+)
+FAMILY = "half-cheetah-crippled"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model_based")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_based, "FAMILIES", {FAMILY: TINY})
+        options = Options(
+            names=(FAMILY,), tasks=4, seeds=(0, 1), runs=folder / "runs", out=folder / "results"
+        )
+        model_based.main(options)
+        model_based.main(options)  # nothing is trained again
+    return folder
+
+
+def test_it_measures_every_row_on_both_splits(results):
+    found = json.loads((results / "results" / f"model-based-{FAMILY}.json").read_text())
+    assert set(found["rows"]) == set(model_based.ROWS)
+    for row, one in found["rows"].items():
+        for split in ("train", "extrapolation"):
+            assert len(one[split]["runs"]) == 2 and len(one[split]["mean"]) == 3
+            assert ("errors" in one[split]) is (row != "robust")
+        assert len(one["recovery"]) == 2
+        assert ("hz" in one) is (row != "robust")
+    assert found["rows"]["grbal"]["train"]["steps"] == [160, 160]
+    errors = found["rows"]["grbal"]["extrapolation"]["errors"]
+    assert 0 < errors[0] < errors[2] and all(math.isfinite(e) for e in errors)
+    gains = found["gains"]["extrapolation"]
+    difference = [
+        a - b
+        for a, b in zip(
+            found["rows"]["grbal"]["extrapolation"]["runs"],
+            found["rows"]["plain"]["extrapolation"]["runs"],
+            strict=True,
+        )
+    ]
+    assert gains["plain"][0] == pytest.approx(sum(difference) / 2)
+
+
+def test_the_page_has_a_row_for_each(results):
+    page = (results / "results" / "model_based.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    assert [line.split()[1] for line in rows[1:]] == list(model_based.ROWS)
+    assert "| 160 |" in page and "nan" not in page
+
+
+def test_without_adaptation_the_model_is_the_start_and_all_else_stays(results):
+    saved = load_policy(results / "runs" / f"{FAMILY}-grbal-0")
+    bare = model_based.unadapted(saved)
+    assert bare.policy.config == dataclasses.replace(saved.policy.config, adapts="nothing")
+    assert bare.params is saved.params and bare.policy.family is saved.policy.family
+
+
+def test_the_settings_are_within_the_budget_and_parse():
+    for name, broken in model_based.FAMILIES.items():
+        for command in model_based.commands(Options(), name).values():
+            assert name in command
+        assert 60 * 24 * 200 == 288_000 <= 300_000 and "288000" in broken.robust

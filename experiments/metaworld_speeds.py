@@ -33,8 +33,9 @@ from metarl_envs import BatchEnv
 from metarl_envs.builders.metaworld import packaged_ml1
 from metarl_envs.gym_worlds.metaworld import drawn_goals
 
-WORLDS = 50
-"""Environments in a process, as in training: what a step costs besides is for all of them."""
+WORLDS = 100
+"""Environments in a process, as in training by the recipe in two processes, 20 tasks x 10 episodes:
+what a step costs besides is for all of them."""
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from metarl_envs.robots.gym import GymRobot
 
 
-MANUAL: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}
-"""Worlds are reset by the caller alone."""
+MANUAL: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "copy": False}
+"""Worlds are reset by the caller alone, who copies the rows."""
 
 
 class GymEngine:

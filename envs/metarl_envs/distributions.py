@@ -48,6 +48,11 @@ class Distribution(PlainFields, ABC):
     def describe(self) -> str:
         """The support in a few characters, for tables and error messages."""
 
+    def kinds_of(self, values: Tensor) -> list[str]:
+        """Name of each value's kind, of n values (n, *shape); [] where there are no kinds."""
+        del values
+        return []
+
 
 def _uniform(n: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
     return torch.rand((whole("n", n, least=0), *shape), generator=generator, dtype=torch.float64)

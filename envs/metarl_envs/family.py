@@ -262,6 +262,11 @@ class TaskFamily(PlainFields):
             columns.append(self.task_features(tasks))
         return torch.cat([torch.zeros(len(tasks), 0, dtype=torch.float64), *columns], dim=1)
 
+    def kinds_of(self, tasks: Tasks) -> list[str]:
+        """Name of each task's kind, such as the class of Meta-World; [] for tasks of one kind."""
+        named = (p.train.kinds_of(tasks.values[p.name]) for p in self.parameters)
+        return next(filter(None, named), [])
+
     def nominal_tasks(self, n: int = 1) -> Tasks:
         """n copies of the nominal task."""
         n = whole("number of tasks", n, least=1)

@@ -28,9 +28,9 @@ class Listed(Distribution):
     finite: ClassVar[bool] = True
     points: tuple[tuple[float, ...], ...]
     """Of one length d."""
-    kinds: int = 0
-    """Number of kinds, which the first number of a point counts from 0; it is no measure, so a
-    network reads it as one number per kind. 0: all numbers are measures."""
+    kinds: tuple[str, ...] = ()
+    """Names of the kinds, which the first number of a point counts from 0; it is no measure, so a
+    network reads it as one number per kind. (): all numbers are measures."""
 
     def __post_init__(self) -> None:
         if not self.points or not self.points[0]:
@@ -38,12 +38,12 @@ class Listed(Distribution):
         lengths = {len(point) for point in self.points}
         if len(lengths) > 1:
             raise InputError(f"points of {sorted(lengths)} numbers: all must have the same length")
-        allowed = range(self.kinds)
+        allowed = range(len(self.kinds))
         for point in self.points if self.kinds else ():
             if point[0] not in allowed:
                 raise InputError(
                     f"kind {point[0]:g} of a point: must be a whole number from 0 to "
-                    f"{self.kinds - 1}, since kinds = {self.kinds}"
+                    f"{len(self.kinds) - 1}, since there are {len(self.kinds)} kinds"
                 )
 
     def sample(self, n: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
@@ -73,8 +73,11 @@ class Listed(Distribution):
         scaled = (2 * values[:, bool(self.kinds) :] - low - high) / width
         if not self.kinds:
             return scaled
-        one_per_kind = values[:, :1] == torch.arange(self.kinds, dtype=values.dtype)
+        one_per_kind = values[:, :1] == torch.arange(len(self.kinds), dtype=values.dtype)
         return torch.cat([one_per_kind.to(values.dtype), scaled], dim=1)
+
+    def kinds_of(self, values: Tensor) -> list[str]:
+        return [self.kinds[round(kind)] for kind in values[:, 0].tolist()] if self.kinds else []
 
     def describe(self) -> str:
         return f"{{{len(self.points)} point{'s' if len(self.points) > 1 else ''}}}"

@@ -26,6 +26,7 @@ class Measuring(TypedDict, total=False):
     splits: Sequence[Split]
     tasks: int
     episodes: int
+    measured: int | None
     steps: int | None
     budgets: Sequence[int] | None
     on_top: StepKind | None
@@ -60,7 +61,9 @@ def evaluate(
         splits: "train", "test", "extrapolation" (empty: all of the family).
         tasks: per split (40).
         episodes: adaptation episodes per task and gradient step; for a policy with a memory: of a
-            trial, of which each task has as many (20).
+            trial (20).
+        measured: episodes of each task that every point is measured on (None: as many as
+            `episodes`); of a policy with a memory, trials of each task, at most 5.
         steps: gradient steps (None: as trained; of several runs, the most).
         budgets: also adapt on only the first N of the episodes, for each N: a curve (None: 1, 2 and
             5, if there is one gradient step).
@@ -101,6 +104,7 @@ def each_evaluated(
     splits: Sequence[Split] = (),
     tasks: int = 40,
     episodes: int = 20,
+    measured: int | None = None,
     steps: int | None = None,
     budgets: Sequence[int] | None = None,
     on_top: StepKind | None = None,
@@ -135,6 +139,7 @@ def each_evaluated(
             num_tasks=tasks,
             steps=steps,
             episodes_per_step=episodes,
+            measured=measured,
             budgets=points,
             explore=noise,
             seed=seed,

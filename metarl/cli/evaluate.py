@@ -35,6 +35,8 @@ class Evaluate:
     """Tasks per split."""
     episodes: Annotated[int, arg(metavar="E")] = 20
     """Adaptation episodes per task and gradient step, or of a trial."""
+    measured: Annotated[int | None, option("N", "(default: E)")] = None
+    """Episodes of each task that a point is measured on; with a memory, trials (at most 5)."""
     steps: Annotated[int | None, option("K", TRAINED)] = None
     """Gradient steps."""
     budgets: Annotated[tuple[int, ...] | None, option("N ...", "(default: 1 2 5, if K = 1)")] = None
@@ -64,6 +66,7 @@ class Evaluate:
             splits=self.splits,
             tasks=self.tasks,
             episodes=self.episodes,
+            measured=self.measured,
             steps=self.steps,
             budgets=self.budgets,
             on_top=self.on_top,

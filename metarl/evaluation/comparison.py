@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from metarl.evaluation.budgets import env_steps, steps_text, unequal
 from metarl.evaluation.intervals import crossed_interval, improvement_interval
+from metarl.evaluation.kinds import by_kind
 from metarl.evaluation.method_runs import MethodPoint, MethodRuns
 from metarl.evaluation.results import Evaluation, SplitEvaluation
 from metarl.evaluation.statistics import (
@@ -275,7 +276,9 @@ class Comparison:
 
     def _curve(self, method: MethodRuns, split: Split) -> list[dict[str, Any]]:
         rng = np.random.default_rng([self.first.seed, SPLITS.index(split), 0xC0])
-        points = []
+        points, family = [], self.first.family
+        kinds = np.array(family.kinds_of(_of(self.first, split).tasks))
+        kinds = kinds[self.valid(split)].tolist() if len(kinds) else []
         for index in range(len(self.schedule)):
             point, scores = self.point(method, split, index), self.scores(method, split, index)
             controls = {
@@ -290,6 +293,12 @@ class Comparison:
                 "runs": len(scores),
                 "controls": controls if point.other else None,
                 "success": point.success,
+                "kinds": by_kind(
+                    kinds,
+                    scores,
+                    self.successes(method, split, index),
+                    success=family.measures_success,
+                ),
             }
             measured = {
                 name: {

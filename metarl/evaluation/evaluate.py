@@ -41,6 +41,7 @@ def evaluate(
     num_tasks: int = 40,
     steps: int = 1,
     episodes_per_step: int = 20,
+    measured: int | None = None,
     budgets: Sequence[int] = (),
     explore: bool = False,
     other_beliefs: bool = True,
@@ -70,7 +71,9 @@ def evaluate(
         splits: of the family (None: all). In a finite family `test` means `train`.
         num_tasks: M, tasks per split; a finite family's tasks recur in equal shares.
         steps: K, gradient steps, >= 1.
-        episodes_per_step: E, episodes of each gradient step, and of each measurement.
+        episodes_per_step: E, episodes of each gradient step, or of a trial.
+        measured: episodes of each task that a point is measured on (None: E); of a policy with a
+            belief, trials of each task, at most `TRIALS`.
         budgets: numbers of episodes, at most E: each adds a point after K steps on so many of the
             episodes. All points share the episodes before adaptation.
         explore: measure with action noise; always so for the random baseline.
@@ -88,11 +91,12 @@ def evaluate(
     num_tasks, steps = whole("num_tasks", num_tasks, least=1), whole("steps", steps, least=1)
     episodes_per_step = whole("episodes_per_step", episodes_per_step, least=1)
     budgets, seed = wholes("budgets", budgets), whole("seed", seed, least=0)
+    fresh = episodes_per_step if measured is None else whole("measured", measured, least=1)
     for budget in budgets:
         if not 1 <= budget <= episodes_per_step:
             raise InputError(
                 f"budget = {budget} adaptation episodes: must be from 1 to the {episodes_per_step} "
-                "episodes that each point is measured on"
+                "episodes of a gradient step"
             )
     family = family_of(saved.config)
     chosen: Sequence[Split] = family.splits if splits is None else splits
@@ -100,27 +104,28 @@ def evaluate(
         chosen = ["train" if split == "test" else split for split in chosen]
     chosen = tuple(dict.fromkeys(chosen))
     _check_choice(saved, family, chosen)
-    worlds = episodes_per_step
     if remembers(saved.policy, saved.params):
-        worlds = min(episodes_per_step, TRIALS)
+        fresh = min(fresh, TRIALS)
+
+    def collector_of(tasks: int, worlds: int) -> Collector:
+        """Of so many worlds for each of the tasks."""
+        env = env_of(
+            saved.config, tasks, worlds, sim_threads=sim_threads, engine=engine, device=device
+        )
+        return Collector(env, saved.policy)
+
     # A policy that adapts in both ways has parameters of its own in every trial.
     both = takes_steps(saved) and remembers(saved.policy, saved.params)
-    trials = worlds if both else 1
-    env = env_of(
-        saved.config,
-        num_tasks * trials,
-        worlds // trials,
-        sim_threads=sim_threads,
-        engine=engine,
-        device=device,
-    )
+    collector = collector_of(*((num_tasks * fresh, 1) if both else (num_tasks, fresh)))
+    adapting = collector
+    if takes_steps(saved) and not both and fresh != episodes_per_step:
+        adapting = collector_of(num_tasks, episodes_per_step)
     explore = explore or saved.config.method == RANDOM
-    collector = Collector(env, saved.policy)
     sizes = num_tasks, episodes_per_step
     searches = other_beliefs and not takes_steps(saved)
     hypotheses = hypotheses_of(saved, sim_threads) if searches else NO_HYPOTHESES
     measuring = _Measuring(
-        saved, family, collector, sizes, steps, tuple(budgets), explore, seed, device, hypotheses
+        saved, family, adapting, collector, sizes, steps, tuple(budgets), explore, seed, device, hypotheses
     )
     with Bar(progress or "", len(chosen) * measuring.parts, quiet=progress is None) as bar:
         results = tuple(measuring.split(split, bar) for split in chosen)
@@ -136,6 +141,7 @@ def evaluate(
         measured_by="with action noise" if explore else "mean action",
         policy=which_policy(saved),
         remembers=measuring.remembers,
+        measured_on=fresh,
     )
 
 
@@ -177,6 +183,8 @@ class _Measuring:
 
     saved: SavedPolicy
     family: TaskFamily
+    adapting: Collector
+    """Of M tasks in E worlds each; of a policy with a belief, the same as `collector`."""
     collector: Collector
     """Of M tasks in some worlds each, or one world of each trial that takes steps of its own."""
     sizes: tuple[int, int]  # M, and episodes of a gradient step
@@ -227,11 +235,13 @@ class _Measuring:
         stream, resets, actions = evaluation_generators(self.seed, split)
         tasks = self.family.sample_tasks(num_tasks, stream, split)
         env.set_tasks(tasks[np.repeat(np.arange(num_tasks), env.num_tasks // num_tasks).tolist()])
+        if self.adapting is not self.collector:
+            self.adapting.env.set_tasks(tasks)
 
         def adapted() -> None:
             bar.advance({"adapted": split})
 
-        adapting = Adapting(self.saved, self.collector, resets, actions, adapted)
+        adapting = Adapting(self.saved, self.adapting, resets, actions, adapted)
 
         def measured(acting: Acting) -> _Measured:
             streams = measuring_generators(self.seed, split)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.evaluation.labels import carried, verdict
+from metarl.evaluation.kinds import by_kind
 from metarl.evaluation.statistics import Interval, interquartile_mean, mean_interval
 from metarl.policies.params import Params
 from metarl.runs.files import plain
@@ -155,6 +156,8 @@ class Evaluation:
     """Name of the policy within its run, such as "final policy, iteration 7"."""
     remembers: bool = False
     """True for a policy that carries a belief through a trial: it adapts in the first episode."""
+    measured_on: int | None = None
+    """Episodes of each task that a point is the mean of; None: `episodes_per_step`."""
 
     @property
     def schedule(self) -> list[tuple[int, int]]:
@@ -162,6 +165,11 @@ class Evaluation:
         if self.points:
             return list(self.points)
         return [(k, k * self.episodes_per_step) for k in range(len(self.splits[0].returns))]
+
+    @property
+    def fresh_episodes(self) -> int:
+        """Episodes of each task that a point is the mean of."""
+        return self.episodes_per_step if self.measured_on is None else self.measured_on
 
     @property
     def carries(self) -> str:
@@ -262,6 +270,7 @@ class Evaluation:
             "note": self.note,
             "horizon": self.horizon,
             "episodes_per_step": self.episodes_per_step,
+            "measured_on": self.fresh_episodes,
             "seed": self.seed,
             "interval": f"{self.intervals}; percentiles of 2000 resamples",
             "adapts": self.adapts,
@@ -276,7 +285,7 @@ class Evaluation:
     def _split_summary(self, result: SplitEvaluation) -> dict[str, Any]:
         gains = result.gains[-1]
         finite = gains[np.isfinite(gains)]
-        curve = self.curve(result)
+        curve, kinds = self.curve(result), self.family.kinds_of(result.tasks)
         return {
             "tasks": len(result.tasks),
             "distinct_tasks": len(result.groups[1]),
@@ -289,8 +298,11 @@ class Evaluation:
                     "gain": point.gain if self.adapts else None,
                     "another_task": point.other and point.other.summary(),
                     "mean_of_tasks": point.averaged and point.averaged.summary(),
+                    "kinds": by_kind(kinds, returns, quantity, success=point.success is not None),
                 }
-                for point in curve
+                for point, returns, quantity in zip(
+                    curve, result.returns, result.quantity, strict=True
+                )
             ],
             "verdict": curve[-1].verdict if self.adapts else None,
             "iqm_gain": interquartile_mean(finite[None]) if self.adapts and len(finite) else None,

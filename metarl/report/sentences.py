@@ -140,7 +140,7 @@ def notes(study: Study) -> list[str]:
     compared = study.comparison
     texts = [
         f"{_capital(compared.first.note)}.",
-        f"Each point is the mean return of {compared.first.episodes_per_step} fresh episodes per "
+        f"Each point is the mean return of {compared.first.fresh_episodes} fresh episodes per "
         "task, never of those adapted on, and all points have the same initial states. Policies "
         "adapt with action noise and are measured by their mean action, as they are deployed; the "
         "random baseline by its noise, since it is nothing else. Episodes adapted on are counted.",

@@ -12,7 +12,7 @@ from metarl_envs import InputError, TaskFamily, get_family
 from metarl_envs.listed import Listed
 
 CORNERS = ((0.0, 0.5), (1.0, 0.5), (0.25, 0.5))
-KINDS = Listed(tuple((float(k), x) for k in (0, 1, 3) for x in (0.0, 1.0, 2.0, 4.0)), kinds=4)
+KINDS = Listed(tuple((float(k), x) for k in (0, 1, 3) for x in (0.0, 1.0, 2.0, 4.0)), kinds=("a", "b", "c", "d"))
 
 
 def on_a_list(train=CORNERS, held_out=((0.5, -0.5),)) -> TaskFamily:
@@ -64,10 +64,10 @@ def test_a_point_may_be_typed_in_decimal_digits():
 @pytest.mark.parametrize(
     ("points", "kinds", "message"),
     [
-        ((), 0, r"points = \(\): must be at least one point"),
-        (((0.0,), (1.0, 2.0)), 0, r"points of \[1, 2\] numbers: all must have the same length"),
-        (((0.0, 1.0), (2.0, 1.0)), 2, "kind 2 of a point: must be a whole number from 0 to 1"),
-        (((0.5, 1.0),), 2, "kind 0.5 of a point"),
+        ((), (), r"points = \(\): must be at least one point"),
+        (((0.0,), (1.0, 2.0)), (), r"points of \[1, 2\] numbers: all must have the same length"),
+        (((0.0, 1.0), (2.0, 1.0)), ("a", "b"), "kind 2 of a point: must be a whole number from 0 to 1"),
+        (((0.5, 1.0),), ("a", "b"), "kind 0.5 of a point"),
     ],
 )
 def test_lists_that_are_none_are_refused(points, kinds, message):

@@ -123,8 +123,8 @@ def _ml10() -> TaskFamily:
         f"go), with zeros up to {LONGEST} numbers; classes: "
         + ", ".join(f"{i} {name}" for i, name in enumerate(every)),
         nominal=train[0],
-        train=Listed(train, kinds=len(every)),
-        held_out=Listed(test, kinds=len(every)),
+        train=Listed(train, kinds=every),
+        held_out=Listed(test, kinds=every),
         effect=_attributes(("kind", *NUMBERS)),
     )
     said = f"ML10: ten classes to train, five others to test, {GOALS} goals each."

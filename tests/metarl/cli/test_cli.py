@@ -41,8 +41,8 @@ FLAGS = {
         "--env-steps --seeds --robust --oracle --run --tasks --episodes --sim-threads --out --quiet"
     ),
     "evaluate": (
-        "--splits --tasks --episodes --steps --budgets --on-top --noise --seed --out --quiet "
-        "--family --device --engine --sim-threads"
+        "--splits --tasks --episodes --measured --steps --budgets --on-top --noise --seed --out "
+        "--quiet --family --device --engine --sim-threads"
     ),
     "adapt": (
         "--task --episodes --steps --seed --family --on-top --out --device --engine --sim-threads"

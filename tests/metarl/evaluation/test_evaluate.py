@@ -59,6 +59,26 @@ def test_first_point_is_a_plain_collection_with_the_policy_itself(explore, words
     assert bool((rollouts.log_probs[0, 0] == rollouts.log_probs[0, 0, 0]).all()) == (not explore)
 
 
+def test_points_are_measured_on_as_many_episodes_as_asked_and_adapt_on_all():
+    sizes = {"splits": ["test"], "budgets": (1,)} | SIZES
+    saved = tiny_policy("half-cheetah-velocity")
+    whole, few = evaluate(saved, **sizes), evaluate(saved, measured=2, **sizes)
+    assert few.schedule == whole.schedule == [(0, 0), (2, 2), (1, 3), (2, 6)]
+    assert few.summary()["measured_on"] == 2 and whole.summary()["measured_on"] == 3
+    ours, theirs = few.splits[0].adapted, whole.splits[0].adapted
+    assert ours is not None and theirs is not None
+    for name, value in theirs.params.items():
+        assert torch.equal(ours.params[name], value), name
+    env = BatchEnv(get_family("half-cheetah-velocity"), 4, 2, horizon=12)
+    env.set_tasks(few.splits[0].tasks)
+    for row, params in ((0, expand(saved.params, 4)), (-1, ours.params)):
+        rollouts = Collector(env, saved.policy).collect(
+            params, *measuring_generators(0, "test"), explore=False
+        )
+        expected = rollouts.task_returns().numpy()
+        np.testing.assert_allclose(few.splits[0].returns[row], expected, rtol=1e-6)
+
+
 def test_the_random_baseline_is_measured_by_its_noise():
     config = dataclasses.replace(baseline_recipe("half-cheetah-velocity", "random"), horizon=12)
     policy = policy_of(config)
@@ -201,6 +221,7 @@ def test_diverged_episodes_of_every_collection_are_counted_once(monkeypatch):
         ({"num_tasks": 0}, "num_tasks = 0"),
         ({"steps": 0}, "steps = 0"),
         ({"episodes_per_step": 0}, "episodes_per_step = 0"),
+        ({"measured": 0}, "measured = 0"),
         ({"seed": -1}, "seed = -1"),
     ],
 )

@@ -48,6 +48,18 @@ def measured(saved, **sizes):
     return evaluation, result, result.tasks.values["direction"].numpy().astype(float)
 
 
+def test_as_many_trials_are_lived_through_as_points_are_measured_on(worlds, monkeypatch):
+    sizes = []
+    in_signs = "metarl.evaluation.evaluate.env_of"
+    monkeypatch.setattr(in_signs, lambda _, M, E, **__: sizes.append((M, E)) or SignWorlds(M, E))
+    for asked, lived in ((1, 1), (2, 2), (9, 5), (None, 3)):
+        evaluation, result, signs = measured(sign_policy(), measured=asked)
+        assert sizes.pop() == (4, lived) and not sizes
+        assert evaluation.summary()["measured_on"] == lived
+        np.testing.assert_array_equal(result.returns[0], HORIZON * signs)
+        np.testing.assert_array_equal(result.returns[1:], np.full((3, 4), HORIZON))
+
+
 # ---- the n-th episode of a trial -----------------------------------------------------------------
 
 

@@ -63,7 +63,7 @@ OBJECTS = (
     Choice((-1.0, 0.5, 2.0)),
     Ring(0.5, 3.0),
     SquareFrame(0.5, 0.75),
-    Listed(((0.0, 0.5), (1.0, -0.25)), kinds=2),
+    Listed(((0.0, 0.5), (1.0, -0.25)), kinds=("push", "reach")),
     ActionDelay(3),
     ObservationNoise((0, 2)),
     ObservationBias((1,)),

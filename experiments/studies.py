@@ -35,6 +35,8 @@ class Study:
     """By name of the method or baseline; `metarl train` or `metarl baseline`."""
     splits: Sequence[str] = ("test", "extrapolation")
     """Tasks to measure on."""
+    evaluation: str = ""
+    """Further arguments of `metarl evaluate`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,7 @@ def compare(
     comparison = options.runs / f"{name}-comparison"
     command = ["evaluate", *map(str, runs), "--tasks", str(options.tasks)]
     command += ["--episodes", str(options.episodes), "--out", str(comparison)]
-    command += ["--splits", *study.splits]
+    command += ["--splits", *study.splits, *shlex.split(study.evaluation)]
     if ".py:" in study.family:
         command += ["--family", study.family]
     written = comparison / "comparison.json"

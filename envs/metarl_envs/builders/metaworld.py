@@ -5,10 +5,10 @@ Benchmark: Yu et al. 2019, arXiv:1910.10897, as its package metaworld 3.0 has it
 listed there.
 
 The benchmark's protocol of meta-testing, 10 episodes of adaptation on each test goal and then 3
-that are measured, is `metarl evaluate RUN --splits test --tasks 50 --episodes 10 --budgets` (of
-ML10 with `--tasks 250`), with the success rate beside the return. Episodes that are measured are 10
-there, of which 3 would be a part: all begin alike, and the mean action has no noise. A policy with
-a belief is measured in the eleventh episode of each trial.
+that are measured, is `metarl evaluate RUN --splits test --tasks 50 --episodes 10 --measured 3
+--budgets` (of ML10 with `--tasks 250`), with the success rate beside the return, of ML10 also by
+class. All episodes begin alike, and the mean action has no noise: `--measured 1` says the same. A
+policy with a belief is measured in the eleventh episode of each trial.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _family(
         f"MuJoCo {mujoco.__version__}, rewards {REWARD}, goals of the benchmark's seed {SEED}, "
         "goal hidden. Success: in any step of an episode, as the benchmark counts it; no episode "
         "ends there. The benchmark's protocol is metarl evaluate RUN --splits test "
-        f"--tasks {tested} --episodes 10 --budgets. Numbers on other versions of MuJoCo or of the "
+        f"--tasks {tested} --episodes 10 --measured 3 --budgets. Numbers on other versions of MuJoCo or of the "
         "rewards are others.",
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-V2_PAPER = "Yu et al. 2019, arXiv:1910.10897v2, table 1"
+V2_PAPER = "Yu et al. 2019, arXiv:1910.10897v2"
 ML10_PUBLISHED = {
     "maml-trpo": "success 44.4 % on training, 31.6 % on test classes",
     "rl2": "success 86.9 % on training, 35.8 % on test classes",
@@ -14,9 +14,10 @@ PUBLISHED = (
     "",
     "| source | benchmark | MAML | RL² | PEARL |",
     "|---|---|---|---|---|",
-    f"| {V2_PAPER}: mean over classes of the *highest* success in training, 10 seeds "
+    f"| {V2_PAPER}, table 1: mean over classes of the *highest* success in training, 10 seeds "
     "| ML10 | 44.4, 31.6 % | 86.9, 35.8 % | 23.2, 13 % |",
-    "| the same | ML1 reach, push, pick-place | a figure | a figure, the best | a figure, the worst |",
+    "| the same | ML1 reach, push, pick-place | a figure | a figure, the best "
+    "| a figure, the worst |",
     "| Meta-World+ (NeurIPS 2025), read off a figure: interquartile means of 10 seeds, "
     "10 episodes of adaptation and 3 of test | ML10, test | about 35 % | about 35 % with rewards "
     "v2, 15 % with v1 | - |",

@@ -6,7 +6,9 @@
 
 Every run is the `metarl train` and `metarl evaluate` printed in the table; what was finished before
 is not run again. Each name's runs go to one JSON file with their provenance, and reproduction.md is
-written from those files: what has none is "not run". Evaluations are of final policies.
+written from those files: what has none is "not run". Evaluations are of final policies. Rows of
+Meta-World have the trainings of `experiments.metaworld`, and with `--runs runs/metaworld` those
+that it has run.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import Positional
 
+from experiments.metaworld import ML10, STUDIES
+from experiments.metaworld_published import ML10_PUBLISHED, V2_PAPER
 from experiments.summarise import summarise, write_summary
 from experiments.training_runs import is_trained, metarl_once
 from metarl.runs.places import newest
@@ -43,6 +47,20 @@ class Reproduction:
 FEW_EPISODES = "--method meta-sgd --episodes-per-task 5"
 WIDE = "--policy.action-scale 3.3333"
 """Exploration over three tenths of the range at first: for robots that cannot fall."""
+
+
+def on_metaworld(study: str, method: str, published: str, place: str) -> Reproduction:
+    """A method of `experiments.metaworld` by the benchmark's protocol."""
+    wanted = STUDIES[study]
+    return Reproduction(
+        train=f"{wanted.family} --method {method} {wanted.methods[method]}",
+        evaluate=f"--splits {' '.join(wanted.splits)} --tasks 50 --episodes 10 {wanted.evaluation}",
+        published=published,
+        source=f"{V2_PAPER}, {place}",
+        differs="MuJoCo 4, settings, budgets; final policies, there the best success of each run",
+    )
+
+
 REPRODUCTIONS = {
     "navigation": Reproduction(
         train="navigation",
@@ -93,6 +111,21 @@ REPRODUCTIONS = {
         source="Nagabandi et al. 2019 (GrBAL)",
         differs="model-free; 200 steps of 0.05 s, there 1,000 of 0.02 s; leg 3 is held out in both",
     ),
+    **{
+        f"{study}-{method}": on_metaworld(
+            study,
+            method,
+            f"a curve, the {rank} of MAML, RL² and PEARL",
+            "a figure",
+        )
+        for study in STUDIES
+        if study != ML10
+        for method, rank in (("rl2", "best"), ("pearl", "worst"))
+    },
+    **{
+        f"{ML10}-{method}": on_metaworld(ML10, method, published, "table 1")
+        for method, published in ML10_PUBLISHED.items()
+    },
 }
 SPLIT_TITLES = {
     "train": "training tasks",
@@ -140,7 +173,8 @@ def table(folder: Path) -> str:
         "Means over seeds of the final policy's return after 0, 1, ... adaptation steps, measured "
         "by its mean action; in brackets the gain of the last step over no step, for the worst and "
         "the best seed. Then the control, the return of the same tasks with another task's adapted "
-        "parameters, and in brackets how far their own exceed it, for the worst and the best seed.",
+        "parameters, and in brackets how far their own exceed it, for the worst and the best seed. "
+        "Where a family says so, the share of successful episodes stands beside the return.",
         "",
         "| name | published | ours | seeds, steps each | what differs | trained by (seed 0) |",
         "|---|---|---|---|---|---|",
@@ -174,6 +208,12 @@ def _split(split: str, runs: list[dict[str, Any]]) -> str:
     gains = [curve[-1]["gain"][0] for curve in curves]
     shown = ", ".join(f"{value:.1f}" for value in returns)
     text = f"{SPLIT_TITLES[split]} **{shown}** [{min(gains):+.1f}, {max(gains):+.1f}]"
+    if curves[0][0].get("success"):
+        shares = (
+            sum(point["success"][0] for point in points) / len(runs)
+            for points in zip(*curves, strict=True)
+        )
+        text += f", successful **{', '.join(f'{share:.0%}' for share in shares)}**"
     others = [curve[-1]["another_task"] for curve in curves]
     if not all(others):  # one task alone has no other
         return text

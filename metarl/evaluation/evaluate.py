@@ -125,7 +125,17 @@ def evaluate(
     searches = other_beliefs and not takes_steps(saved)
     hypotheses = hypotheses_of(saved, sim_threads) if searches else NO_HYPOTHESES
     measuring = _Measuring(
-        saved, family, adapting, collector, sizes, steps, tuple(budgets), explore, seed, device, hypotheses
+        saved,
+        family,
+        adapting,
+        collector,
+        sizes,
+        steps,
+        tuple(budgets),
+        explore,
+        seed,
+        device,
+        hypotheses,
     )
     with Bar(progress or "", len(chosen) * measuring.parts, quiet=progress is None) as bar:
         results = tuple(measuring.split(split, bar) for split in chosen)

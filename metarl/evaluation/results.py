@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.evaluation.labels import carried, verdict
 from metarl.evaluation.kinds import by_kind
+from metarl.evaluation.labels import carried, verdict
 from metarl.evaluation.statistics import Interval, interquartile_mean, mean_interval
 from metarl.policies.params import Params
 from metarl.runs.files import plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,11 @@ def test_the_page_holds_successes_returns_and_the_control(tmp_path):
     assert "86.9, 35.8 %" in text and "What differs" in text
 
 
+def test_the_page_that_is_kept_is_that_of_the_files_beside_it():
+    results = Path(metaworld.__file__).parent / "results"
+    assert (results / "metaworld.md").read_text() == page(results)
+
+
 def test_ml10_says_the_success_of_each_class(tmp_path):
     kinds = {"push-v3": {"return": 5.0, "success": 0.25}, "sweep-v3": {"return": 1.0, "success": 1}}
     found = comparison(("train", "test"), kinds)
@@ -104,9 +110,7 @@ def test_a_class_is_trained_measured_and_written_once(tmp_path, monkeypatch):
         evaluation="--measured 1",
     )
     monkeypatch.setattr(metaworld, "STUDIES", {"reach": wanted})
-    options = Options(
-        ("reach",), seeds=(3,), tasks=2, jobs=1, runs=tmp_path / "runs", out=tmp_path
-    )
+    options = Options(("reach",), seeds=(3,), tasks=2, jobs=1, runs=tmp_path / "runs", out=tmp_path)
     main(options)
     found = json.loads((tmp_path / "metaworld-reach.json").read_text())
     curves = found["splits"]["test"]["curves"]

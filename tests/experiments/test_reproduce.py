@@ -44,6 +44,17 @@ def test_rows_hold_means_over_seeds_and_the_range_of_gains(tmp_path):
     assert all("not run" in row(text, name) for name in others)
 
 
+def test_rows_of_families_that_say_so_hold_the_share_of_successes(tmp_path):
+    runs = [run(900, 1500), run(1100, 1700)]
+    for number, found in enumerate(runs):
+        for k, at in enumerate(found["evaluation"]["splits"]["test"]["curve"]):
+            at["success"] = [0.2 * k + 0.1 * number, 0, 1]
+    (tmp_path / "ml10-rl2.json").write_text(json.dumps({"runs": runs}))
+    text = row(table(tmp_path), "ml10-rl2")
+    assert "**1000.0, 1600.0** [+600.0, +600.0], successful **5%, 25%**, another task's" in text
+    assert "success 86.9 % on training, 35.8 % on test classes" in text
+
+
 def test_a_name_trains_evaluates_and_writes_its_row_once(tmp_path, monkeypatch):
     sizes = "--iterations 1 --meta-batch-size 2 --episodes-per-task 2 --horizon 4"
     tiny = Reproduction(

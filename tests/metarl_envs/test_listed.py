@@ -12,7 +12,10 @@ from metarl_envs import InputError, TaskFamily, get_family
 from metarl_envs.listed import Listed
 
 CORNERS = ((0.0, 0.5), (1.0, 0.5), (0.25, 0.5))
-KINDS = Listed(tuple((float(k), x) for k in (0, 1, 3) for x in (0.0, 1.0, 2.0, 4.0)), kinds=("a", "b", "c", "d"))
+KINDS = Listed(
+    tuple((float(k), x) for k in (0, 1, 3) for x in (0.0, 1.0, 2.0, 4.0)),
+    kinds=("a", "b", "c", "d"),
+)
 
 
 def on_a_list(train=CORNERS, held_out=((0.5, -0.5),)) -> TaskFamily:
@@ -66,7 +69,11 @@ def test_a_point_may_be_typed_in_decimal_digits():
     [
         ((), (), r"points = \(\): must be at least one point"),
         (((0.0,), (1.0, 2.0)), (), r"points of \[1, 2\] numbers: all must have the same length"),
-        (((0.0, 1.0), (2.0, 1.0)), ("a", "b"), "kind 2 of a point: must be a whole number from 0 to 1"),
+        (
+            ((0.0, 1.0), (2.0, 1.0)),
+            ("a", "b"),
+            "kind 2 of a point: must be a whole number from 0 to 1",
+        ),
         (((0.5, 1.0),), ("a", "b"), "kind 0.5 of a point"),
     ],
 )

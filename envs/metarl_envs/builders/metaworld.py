@@ -153,8 +153,8 @@ def _family(
         f"MuJoCo {mujoco.__version__}, rewards {REWARD}, goals of the benchmark's seed {SEED}, "
         "goal hidden. Success: in any step of an episode, as the benchmark counts it; no episode "
         "ends there. The benchmark's protocol is metarl evaluate RUN --splits test "
-        f"--tasks {tested} --episodes 10 --measured 3 --budgets. Numbers on other versions of MuJoCo or of the "
-        "rewards are others.",
+        f"--tasks {tested} --episodes 10 --measured 3 --budgets. Numbers on other versions of "
+        "MuJoCo or of the rewards are others.",
     )
 
 

@@ -40,17 +40,20 @@ def study(family: str, splits: Sequence[str], methods: Mapping[str, str]) -> Stu
     return Study(family, given | {"random": ""}, splits, evaluation="--measured 1")
 
 
+PROBING = "--policy.init-std 0.4 --outer.reinforcement-rate 5e-4"
+"""Of a student that finds a goal by acting (see `metarl.methods.in_episode.teacher_student`)."""
 FEW_EPISODES = "--meta-batch-size 10 --episodes-per-task 4"
 STUDIES = {
     name: study(
         f"metaworld-ml1:{name}-v3",
         ("test",),
         {
-            "teacher-student": "--meta-batch-size 32 --iterations 140 --outer.teacher-share 0.6",
-            "rl2": "--meta-batch-size 32 --iterations 60",
-            "pearl": "--meta-batch-size 16 --iterations 100 --outer.tasks-per-step 8",
-            "promp": f"{FEW_EPISODES} --iterations 85",
-            "meta-sgd": f"{FEW_EPISODES} --iterations 80",
+            "teacher-student": "--meta-batch-size 32 --iterations 90 --outer.teacher-share 0.3333 "
+            f"--outer.reinforcement-share 0.5 {PROBING}",
+            "rl2": "--meta-batch-size 32 --iterations 70",
+            "pearl": "--meta-batch-size 16 --iterations 90 --outer.tasks-per-step 8",
+            "promp": f"{FEW_EPISODES} --iterations 90",
+            "meta-sgd": f"{FEW_EPISODES} --iterations 85",
         },
     )
     for name in ("reach", "push", "pick-place")
@@ -59,7 +62,8 @@ STUDIES = {
         "metaworld-ml10",
         ("train", "test"),
         {
-            "teacher-student": "--iterations 150 --outer.teacher-share 0.7",
+            "teacher-student": "--iterations 100 --outer.teacher-share 0.4 "
+            f"--outer.reinforcement-share 0.4 {PROBING}",
             "rl2": "--iterations 80",
             "pearl": "--iterations 150",
             "promp": "--iterations 50",

@@ -51,7 +51,7 @@ STUDIES = {
             "teacher-student": "--meta-batch-size 32 --iterations 90 --outer.teacher-share 0.3333 "
             f"--outer.reinforcement-share 0.5 {PROBING}",
             "rl2": "--meta-batch-size 32 --iterations 70",
-            "pearl": "--meta-batch-size 16 --iterations 90 --outer.tasks-per-step 8",
+            "pearl": "--meta-batch-size 16 --iterations 80 --outer.tasks-per-step 8",
             "promp": f"{FEW_EPISODES} --iterations 90",
             "meta-sgd": f"{FEW_EPISODES} --iterations 85",
         },

@@ -87,6 +87,9 @@ VARIANTS = (
     Variant("maml-trpo", {"inner.inner_lr": 0.03}),
     Variant("meta-sgd", {"inner.init_rate": 0.03}),
     Variant("meta-sgd", {"policy.action_scale": 1.0}),
+    Variant("meta-sgd", {"task_choice": "representative"}),
+    Variant("meta-sgd", {"task_choice": "worst"}),
+    Variant("meta-sgd", {"task_choice": "progress"}),
 )
 
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -53,17 +53,22 @@ ADAPTIVE = ("grbal", "rebal")
 ROWS = ("grbal", "unadapted", "plain", "rebal", "robust")
 
 
+class Change(NamedTuple):
+    """A robot of a training task that breaks in mid-episode."""
+
+    parameter: str
+    value: float
+    at: int
+    """Step before which it does."""
+
+
 @dataclass(frozen=True)
 class Broken:
     """A family of robots with a dead actuator, and the sizes of its trainings."""
 
-    parameter: str
-    broken: float
-    """The value that it takes in mid-episode."""
-    whole: float | None = None
-    """The value until then; None: that of each training task."""
-    at: int = 100
-    """Step before which it changes."""
+    change: Change | None = None
+    """In mid-episode; None: none is measured, as where rewards depend on how far a robot has come.
+    """
     planned: str = "--iterations 60 --policy.init-std 0.3 --evaluate-every 0"
     """Arguments of the models' trainings: 288,000 environment steps."""
     robust: str = f"--env-steps 288000 {PPO} --outer.final-rate 0.1"
@@ -72,15 +77,11 @@ class Broken:
 
 FAMILIES = {
     "base-reversed": Broken(
-        "side",
-        -1.0,
-        whole=1.0,
-        at=15,
         planned=("--iterations 12 --policy.init-std 0.3 --policy.plan-color 2 --evaluate-every 0"),
         robust="--env-steps 23040 --worlds 24 --outer.epochs 5 --outer.learning-rate 1e-3",
     ),
-    "half-cheetah-crippled": Broken("dead_actuator", 4.0),
-    "ant-crippled": Broken("dead_leg", 3.0),
+    "half-cheetah-crippled": Broken(Change("dead_actuator", 4.0, 100)),
+    "ant-crippled": Broken(Change("dead_leg", 3.0, 100)),
 }
 
 
@@ -177,30 +178,25 @@ def errors_ahead(saved: SavedPolicy, episodes: Rollouts) -> list[float]:
     return [float(torch.cat([s[n - 1] for s in squares]).mean()) for n in AHEAD]
 
 
-def recovery(saved: SavedPolicy, tasks: Tasks, broken: Broken, seed: int) -> dict[str, Any]:
+def recovery(saved: SavedPolicy, tasks: Tasks, change: Change, seed: int) -> int | None:
     """Steps until rewards are back after the robot broke, against one that was broken all along.
 
-    Back are rewards not below the steady ones by more than a tenth of their size.
+    Back are rewards not below the steady ones by more than a tenth of their size; None: never.
     """
-
-    def told(value: float | None) -> Tasks:
-        entry = tasks.values[broken.parameter]
-        entry = entry if value is None else torch.full_like(entry, value)
-        return Tasks({**tasks.values, broken.parameter: entry})
-
-    before, after = told(broken.whole), told(broken.broken)
-    changed = lived(saved, before, seed, {broken.at: TaskChange(after)})
+    entry = torch.full_like(tasks.values[change.parameter], change.value)
+    after = Tasks({**tasks.values, change.parameter: entry})
+    changed = lived(saved, tasks, seed, {change.at: TaskChange(after)})
     steady = lived(saved, after, seed)
 
     def averaged(rollouts: Rollouts) -> NDArray[np.float64]:
         mean = rollouts.rewards.masked_fill(~rollouts.valid, float("nan")).nanmean((0, 1))
         window = np.ones(AVERAGED) / AVERAGED
-        return np.convolve(mean.numpy()[broken.at :], window, "valid")
+        return np.convolve(mean.numpy()[change.at :], window, "valid")
 
     goal = averaged(steady)
     lost = np.flatnonzero(averaged(changed) < goal - SLACK * np.abs(goal))
     steps = 0 if not len(lost) else int(lost[-1]) + 1
-    return {"steps": steps if steps < len(goal) else None}
+    return steps if steps < len(goal) else None
 
 
 def frequency(saved: SavedPolicy, family: TaskFamily, steps: int = 200) -> float:
@@ -221,7 +217,7 @@ def frequency(saved: SavedPolicy, family: TaskFamily, steps: int = 200) -> float
 
 def measured(options: Options, name: str) -> dict[str, Any]:
     """All figures of a family."""
-    broken, found = FAMILIES[name], policies(options, name)
+    found = policies(options, name)
     family = family_of(found["grbal"][0].config)
     document: dict[str, Any] = {"family": name, "rows": {row: {} for row in found}}
     splits: Sequence[Split] = ("test", "extrapolation")
@@ -251,8 +247,9 @@ def measured(options: Options, name: str) -> dict[str, Any]:
     some = -(-options.tasks // 4)
     before = family.sample_tasks(some, Generator().manual_seed(3), "train")
     for row, seeds in found.items():
-        times = [recovery(saved, before, broken, seed=4) for saved in seeds]
-        document["rows"][row]["recovery"] = [one["steps"] for one in times]
+        if change := FAMILIES[name].change:
+            times = [recovery(saved, before, change, seed=4) for saved in seeds]
+            document["rows"][row]["recovery"] = times
         if row != "robust":
             document["rows"][row]["hz"] = frequency(seeds[0], family)
     return document
@@ -295,7 +292,8 @@ def _row(found: dict[str, Any], row: str) -> str:
         cells += [_interval(interval) for interval in (one[split]["mean"], *gains)]
     errors = one["extrapolation"].get("errors")
     cells.append(", ".join(f"{e:.3f}" for e in errors) if errors else "-")
-    cells.append(", ".join("never" if s is None else str(s) for s in one["recovery"]))
+    times = one.get("recovery", [])
+    cells.append(", ".join("never" if s is None else str(s) for s in times) or "-")
     cells.append(f"{one['hz']:.0f}" if "hz" in one else "-")
     return f"| {' | '.join(cells)} |"
 

@@ -198,9 +198,14 @@ def test_the_five_results_are_what_was_measured():
     assert minus(f"{before['return'][0]:.1f} → **{returns}**") in results
     assert minus(f"control {after[-1]['another_task']['return'][0]:.1f}.") in results
 
-    before, after = curve(read("bundled-policy"), "train")
-    assert minus(f"{before['return'][0]:.1f} → ") + interval(after["return"]) in results
-    assert minus(f"control {after['another_task']['return'][0]:.0f}.") in results
+    base = read("model-based-base-reversed")["rows"]
+    mean, *ends = (round(x) for x in base["rebal"]["test"]["mean"])
+    assert minus(f"**{mean}** [{ends[0]}, {ends[1]}] in its first episode") in results
+    assert minus(f"never adapts {base['plain']['test']['mean'][0]:.0f};") in results
+    assert max(base["rebal"]["test"]["steps"]) == 23_040 and "**23,000 steps" in results
+    gate = read("robots-base-reversed")
+    oracle = gate["splits"]["test"]["curves"]["oracle"][0]["mean"]["crossed"][0]
+    assert minus(f"an oracle {oracle:.0f} after {gate['env_steps']['oracle']:,.0f} steps") in results
 
     gap = read("in-episode-payload-velocity")["gap"]
 

@@ -9,7 +9,7 @@ import math
 import pytest
 
 from experiments import model_based
-from experiments.model_based import Broken, Options
+from experiments.model_based import Broken, Change, Options
 from metarl.cli.parser import parse
 from metarl.methods.families import recipe
 from metarl.policies.planning import PlanningPolicy
@@ -17,9 +17,7 @@ from metarl.runs.checkpoint import load_policy
 from metarl_envs import get_family
 
 TINY = Broken(
-    "dead_actuator",
-    4.0,
-    at=15,
+    Change("dead_actuator", 4.0, 15),
     planned=(
         "--iterations 2 --meta-batch-size 2 --horizon 40 --evaluate-every 0 --outer.steps 2 "
         "--policy.candidates 8 --policy.rounds 1 --policy.plan-steps 2 --policy.hidden-sizes 8 "
@@ -96,4 +94,4 @@ def test_the_settings_are_within_the_budget_and_parse(name):
     iterations = int(broken.planned.split()[broken.planned.split().index("--iterations") + 1])
     steps = iterations * recipe(name, "grbal").meta_batch_size * family.horizon
     assert steps <= 300_000 and f"--env-steps {steps} " in broken.robust
-    assert broken.at < family.horizon
+    assert broken.change is None or broken.change.at < family.horizon

@@ -205,7 +205,9 @@ def test_the_five_results_are_what_was_measured():
     assert max(base["rebal"]["test"]["steps"]) == 23_040 and "**23,000 steps" in results
     gate = read("robots-base-reversed")
     oracle = gate["splits"]["test"]["curves"]["oracle"][0]["mean"]["crossed"][0]
-    assert minus(f"an oracle {oracle:.0f} after {gate['env_steps']['oracle']:,.0f} steps") in results
+    assert (
+        minus(f"an oracle {oracle:.0f} after {gate['env_steps']['oracle']:,.0f} steps") in results
+    )
 
     gap = read("in-episode-payload-velocity")["gap"]
 

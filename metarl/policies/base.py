@@ -361,8 +361,15 @@ class Policy(PlainFields, ABC):
         """Outputs (..., A) after clipping of their controls, as they follow from a robot's log."""
         return self.outputs(self.controls(outputs))
 
-    def output_bounds(self) -> tuple[Tensor, Tensor]:
-        """The outputs beyond which controls are clipped, each (A,) float64."""
+    def output_bounds(self, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The outputs beyond which controls are clipped, each (A,).
+
+        Args:
+            like: has their dtype and device; None: float64 on the CPU.
+        """
+        dtype, device = (
+            (torch.float64, torch.device("cpu")) if like is None else (like.dtype, like.device)
+        )
         lows, highs = self.control_limits or (self.action_low, self.action_high)
-        low, high = _bounds(lows, highs, torch.float64, torch.device("cpu"))
+        low, high = _bounds(lows, highs, dtype, device)
         return self.outputs(low), self.outputs(high)

@@ -197,7 +197,7 @@ class PlanningPolicy(Policy):
         model = self.dynamics.adapted(params, self.steps_of(params, belief[PAST]))
         shape = (config.rounds, config.candidates, *plan.shape[-2:])
         noise = planner_noise(shape, config.plan_color, plan.dtype, plan.device)
-        bounds = Bounds(*(self.squashed(bound.to(plan)) for bound in self.output_bounds()))
+        bounds = Bounds(*map(self.squashed, self.output_bounds(plan)))
         best, mean = PLANNERS[config.planner](
             plan,
             partial(self.imagined_returns, params, model, observations),

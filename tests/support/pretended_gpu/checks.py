@@ -23,6 +23,7 @@ from metarl.policies.encoders import ENCODERS
 from metarl.policies.frame_stack import FrameStackConfig
 from metarl.policies.memory import MemoryConfig
 from metarl.policies.params import expand, to
+from metarl.policies.planning import PlanningConfig
 from metarl.policies.set_encoders import SET_ENCODERS
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import BELIEFS
@@ -88,12 +89,23 @@ REMEMBERING = {
     **{name: MemoryConfig(encoder=name, memory_size=8, memory_length=12) for name in ENCODERS},
     **{f"context, {name}": ContextConfig(encoder=name) for name in SET_ENCODERS},
     "frame stack": FrameStackConfig(),
+    **{
+        f"planning, {adapts}": PlanningConfig(
+            adapts=adapts, planner=planner, hidden_sizes=(8,), candidates=8, rounds=2, plan_steps=3
+        )
+        for adapts, planner in (("gradient", "icem"), ("recurrent", "mppi"), ("nothing", "icem"))
+    },
 }
 
 
 @pytest.mark.parametrize("network", REMEMBERING.values(), ids=REMEMBERING)
 def check_a_step_of_every_policy_with_a_belief(network):
     verify_step(get_family("half-cheetah-velocity"), network, policies=1)
+
+
+def check_a_step_that_is_imagined_by_the_familys_rule():
+    network = PlanningConfig(hidden_sizes=(8,), candidates=8, rounds=2, plan_steps=3)
+    verify_step(get_family("half-cheetah-crippled"), network, policies=1)
 
 
 def rewarded(reward):

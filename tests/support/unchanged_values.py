@@ -123,6 +123,8 @@ def trained(family: str, method: str, folder: Path) -> Values:
     search, settings = method == "cma-es", {"evaluate_every": int(method == "maml-trpo")}
     if method == "teacher-student":
         settings |= {"outer.teacher_share": 0.34, "outer.reinforcement_share": 0.33}
+    if method in ("grbal", "rebal"):
+        settings |= {"outer.steps": 20, "policy.candidates": 8, "policy.rounds": 2}
     run = metarl.train(
         family,
         method=method,

@@ -37,7 +37,8 @@ FORGETFUL = ("grbal", "rebal")
 def run(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param.replace("*", "")) / "run"
     config = with_settings(recipe("navigation", request.param), SIZES)
-    config = with_settings(config, {"evaluate_every": 0, "checkpoint_every": 3})
+    fewer = {"outer.steps": 10, "policy.candidates": 8} if request.param in FORGETFUL else {}
+    config = with_settings(config, {"evaluate_every": 0, "checkpoint_every": 3} | fewer)
     create_run(folder, config, ["metarl", "train"])
     train(config, initial_state(config), folder, quiet=True)
     return folder

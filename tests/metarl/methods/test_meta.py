@@ -34,6 +34,8 @@ def tiny(method: str, iterations: int = 4) -> TrainConfig:
     chosen = {"device": "cpu", "policy.hidden_sizes": hidden, "checkpoint_every": 2}
     if "outer.population" in settings(config):
         chosen["outer.population"] = 4
+    if method in FIXED:
+        chosen |= {"outer.steps": 10, "policy.candidates": 8, "policy.rounds": 1}
     if method == "teacher-student":  # a phase of each kind
         chosen |= {
             "outer.teacher_share": 0.5,

@@ -24,7 +24,12 @@ EVERY = 2
 """Iterations from checkpoint to checkpoint."""
 COMMON = ("--horizon", "5", "--checkpoint-every", str(EVERY), "--sim-threads", "1", "--quiet")
 LEARNING = ("--iterations", "6", "--evaluate-every", "2", "--evaluation-tasks", "2")
-OWN_SIZES = {"cma-es": ("--meta-batch-size", "4", "--outer.population", "4")}
+PLANNING = ("--outer.steps", "4", "--policy.candidates", "8", "--policy.rounds", "1")
+OWN_SIZES = {
+    "cma-es": ("--meta-batch-size", "4", "--outer.population", "4"),
+    "grbal": PLANNING,
+    "rebal": PLANNING,
+}
 """Of methods that need others; the last of two options counts."""
 BASELINE = ("--worlds", "2", "--env-steps", "60", "--outer.minibatches", "2")  # six iterations too
 MEASURED = ("--sim-threads", "1", "--episodes", "2", "--tasks", "2", "--quiet")

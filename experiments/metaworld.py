@@ -114,7 +114,7 @@ def page(folder: Path) -> str:
         "the mean action, mean over seeds. After 10 episodes it is the benchmark's protocol; in "
         "brackets its 95 % t interval over seeds and tasks. A policy with a memory is in the first "
         "episode of a trial at 0, and adapts in it; ProMP, Meta-SGD and MAML take one gradient "
-        "step. The oracle, the student's teacher, is told the goal and does not adapt, nor does "
+        "step. The oracle, the student's teacher, observes the goal and does not adapt, nor does "
         "noise. The control is the return after 10 episodes of another task's adaptation. "
         "`python -m experiments.metaworld` trains and measures ML1, and with `ml10 --seeds 0` "
         "ML10.",

@@ -25,7 +25,7 @@ class Outcomes(NamedTuple):
 
 
 def tells_outcomes(family: TaskFamily) -> bool:
-    """True if observations and actions tell the reward: no goal is hidden, and states are told."""
+    """True if observations and actions tell the reward: no goal is hidden, and states follow."""
     hidden_goal = any(p.effect is None and not p.observed for p in family.parameters)
     return family.robot.recovered is not None and not hidden_goal
 

@@ -111,10 +111,9 @@ def planner_noise(
 ) -> Tensor:
     """Fixed noise of unit variance, (R, C, H, A), the same for every world and step.
 
-    So a plan follows from belief and observation alone, and nothing is drawn as a policy acts. It
-    also is a better plan: candidates that differ from step to step change the plan by chance. On
-    half-cheetah-crippled one model returned 201 with the same noise, 156 with another at each of
-    eight steps in turn (30 tasks, seed 0).
+    So a plan follows from belief and observation alone, and nothing is drawn as a policy acts. One
+    model of half-cheetah-crippled returned 201 with it, and 156 with other noise at each of eight
+    steps in turn (30 tasks, seed 0, before this form).
 
     Args:
         shape: (R, C, H, A).

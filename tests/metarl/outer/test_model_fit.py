@@ -139,14 +139,15 @@ def test_the_first_iteration_acts_by_wide_noise_and_the_next_by_plans():
 
 @pytest.mark.parametrize("method", ["grbal", "rebal"])
 @pytest.mark.parametrize("family", ["base-reversed", "navigation"])
-def test_the_error_falls_and_adaptation_is_part_of_it(method, family):
+def test_the_error_falls(method, family):
     config = config_of(method, family, outer__steps=150, outer__windows=16)
     learner, state, experience = collected(config)
     first = learner.update(state, experience)
     again = dataclasses.replace(state, params=first.params, optimizer=first.optimizer)
     second = learner.update(again, experience).metrics
     assert second["train/model_error"] < 0.75 * first.metrics["train/model_error"]
-    assert second["train/model_error"] < 1.05 * second["train/model_error_unadapted"]
+    if family == "navigation":  # whose reward tells a hidden goal: what adaptation is for
+        assert second["train/model_error"] < 0.95 * second["train/model_error_unadapted"]
 
 
 def test_what_the_model_reads_of_a_window_is_what_it_reads_when_it_acts():

@@ -38,6 +38,7 @@ from experiments.studies import (
     train,
 )
 from experiments.training_runs import metarl_once
+from metarl.methods.config import Origin
 from metarl.runs.policy_folder import save_policy
 from metarl.training.trained_teacher import teacher_of
 from metarl_envs import load_family
@@ -206,14 +207,17 @@ class Options(StudyOptions):
 
 
 def told(options: Options, name: str) -> list[Path]:
-    """Policy folders of the oracles and robust policies, which are teachers, written if need be."""
+    """Policy folders of the oracles and robust policies, which are teachers, written if need be.
+
+    They are policies of the family itself, whose tasks they meet, wherever they were trained.
+    """
     folders = []
     for seed in options.seeds:
         for method, label in (("oracle", "teacher-student"), ("robust", "told-nothing")):
             folder = options.runs / f"{name}-{method}-{seed}"
             if not folder.exists():
                 saved = teacher_of(options.runs / f"{name}-{label}-{seed}")
-                config = dataclasses.replace(saved.config, family=name)
+                config = dataclasses.replace(saved.config, family=name, origin=Origin())
                 save_policy(folder, dataclasses.replace(saved, config=config))
             folders.append(folder)
     return folders

@@ -253,7 +253,7 @@ def test_shares_of_the_robots_are_what_was_measured():
     controls = between([found[5]["share_of_another_task"][0] for found in student])
     words = {6: "Six", 7: "Seven", 8: "Eight"}
     results = section("Results")
-    assert f"{words[len(gaps)]} families from arm to drone" in results
+    assert f"{words[len(gaps)]} families, three seeds" in results
     assert f"closes **{reached}** of that gap by its second episode" in results
     assert f"frame stacks {stacked}, controls {controls}." in results
 

@@ -142,6 +142,21 @@ def test_the_measured_robot_is_the_printed_one():
     assert f"+{gain:.0f} [{low:.0f}, {high:.0f}]" in page
 
 
+def test_the_measured_quadruped_is_the_printed_one():
+    model, robot, *_ = blocks("own_quadruped.md")
+    printed = hashlib.sha256((robot.text + model.text).encode()).hexdigest()
+    (run,) = json.loads((ROOT / "experiments/results/own-quadruped.json").read_text())["runs"]
+    assert run["config"]["origin"]["sha256"] == printed
+    page = " ".join((GUIDES / "own_quadruped.md").read_text().split())
+    assert f"{run['env_steps'] / 1e6:.1f} million steps, {60 * run['hours']:.0f} minutes" in page
+    for split, others in (("test", True), ("extrapolation", False)):
+        first, second, *_ = run["evaluation"]["splits"][split]["curve"]
+        for point in (first, second):
+            assert "{:.0f} [{:.0f}, {:.0f}]".format(*point["return"]) in page
+        if others:
+            assert f"; {second['another_task']['return'][0]:.0f} with the memory of" in page
+
+
 @pytest.mark.parametrize("guide", ["own_robot.md", "own_quadruped.md"])
 def test_the_printed_robot_is_in_a_file_too(guide):
     model, robot, *_ = blocks(guide)

@@ -150,7 +150,11 @@ STUDIES = {
     )
 }
 FILMS = {
-    "arm-encoder": {"two-reaches": "--task encoder_offset=0.1,-0.1,0.1,-0.1,0.1,-0.1"},
+    "arm-encoder": {
+        "two-reaches": "--task encoder_offset=0.1,-0.1,0.1,-0.1,0.1,-0.1",
+        "encoders-slip": "--show 1 --task encoder_offset=0,0,0,0,0,0 "
+        "--switch 2s:encoder_offset=0.15,0,-0.1,0,0,0",
+    },
     "arm-reach": {
         "two-reaches": "--task target=0.1,-0.1,0.05",
         "a-new-target": "--show 1 --task target=0.1,-0.1,0.05 --switch 2s:target=-0.1,0.1,0.05",

@@ -1,7 +1,8 @@
 """Effect of each setting on two families where adaptation matters: a table for the guide.
 
-    python -m experiments.settings_study payload-velocity      # about an hour on one core
-    python -m experiments.settings_study boat --first 7        # the rows that the guide shows
+    python -m experiments.settings_study payload-velocity            # over an hour on one core
+    python -m experiments.settings_study boat --groups main          # the rows that the guide shows
+    python -m experiments.settings_study payload-velocity --groups task-choice
 
 Every row is one change of a method's recipe, trained with three seeds for the same environment
 steps (a start from a robust policy counts that policy's steps) and measured on the same held-out
@@ -27,10 +28,11 @@ import tyro
 from tyro.conf import Positional
 
 from experiments.compare_methods import iterations
+from experiments.studies import known
 from experiments.training_runs import is_trained, metarl_once
 from metarl.evaluation.evaluate import evaluate
 from metarl.evaluation.intervals import crossed_interval
-from metarl.evaluation.statistics import mean_score
+from metarl.evaluation.statistics import mean_score, paired_difference
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
 from metarl.methods.settings import flag, shown
@@ -71,26 +73,34 @@ class Variant:
         )
 
 
-VARIANTS = (
-    Variant("meta-sgd"),
-    Variant("maml-trpo"),
-    Variant("meta-sgd", episodes=10),
-    Variant("maml-trpo", episodes=10),
-    Variant("meta-sgd", {"adaptation_steps": 2}),
-    Variant("meta-sgd", {"policy.action_scale": 10.0}),
-    Variant("meta-sgd", from_robust=True),
-    Variant("meta-sgd", {"inner.init_rate": 0.3}),
-    Variant("maml-trpo", {"adaptation_steps": 2}),
-    Variant("maml-trpo", {"inner.inner_lr": 0.3}),
-    Variant("maml-trpo", {"policy.action_scale": 10.0}),
-    Variant("promp"),
-    Variant("maml-trpo", {"inner.inner_lr": 0.03}),
-    Variant("meta-sgd", {"inner.init_rate": 0.03}),
-    Variant("meta-sgd", {"policy.action_scale": 1.0}),
-    Variant("meta-sgd", {"task_choice": "representative"}),
-    Variant("meta-sgd", {"task_choice": "worst"}),
-    Variant("meta-sgd", {"task_choice": "progress"}),
-)
+VARIANTS = {
+    "main": (
+        Variant("meta-sgd"),
+        Variant("maml-trpo"),
+        Variant("meta-sgd", episodes=10),
+        Variant("maml-trpo", episodes=10),
+        Variant("meta-sgd", {"adaptation_steps": 2}),
+        Variant("meta-sgd", {"policy.action_scale": 10.0}),
+        Variant("meta-sgd", from_robust=True),
+    ),
+    "more": (
+        Variant("meta-sgd", {"inner.init_rate": 0.3}),
+        Variant("maml-trpo", {"adaptation_steps": 2}),
+        Variant("maml-trpo", {"inner.inner_lr": 0.3}),
+        Variant("maml-trpo", {"policy.action_scale": 10.0}),
+        Variant("promp"),
+        Variant("maml-trpo", {"inner.inner_lr": 0.03}),
+        Variant("meta-sgd", {"inner.init_rate": 0.03}),
+        Variant("meta-sgd", {"policy.action_scale": 1.0}),
+    ),
+    "task-choice": (
+        Variant("meta-sgd"),
+        Variant("meta-sgd", {"task_choice": "representative"}),
+        Variant("meta-sgd", {"task_choice": "worst"}),
+        Variant("meta-sgd", {"task_choice": "progress"}),
+    ),
+}
+"""Rows by group, in their order; a row in two groups is one row."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +113,8 @@ class Options:
     """One run each."""
     env_steps: int = 2_000_000
     """Of each run."""
-    first: int = len(VARIANTS)
-    """Number of rows, in their order."""
+    groups: tuple[str, ...] = tuple(VARIANTS)
+    """Groups of rows; the file keeps the others."""
     tasks: int = 100
     """Held-out tasks of an evaluation."""
     jobs: int = 1
@@ -196,6 +206,22 @@ def summarised(options: Options, name: str, variant: Variant) -> dict[str, Any]:
     return found
 
 
+def difference(options: Options, name: str, variant: Variant, other: Variant) -> list[float]:
+    """Difference of the returns after adaptation, with its 95 % t interval over seeds and tasks."""
+    after = [
+        np.array(
+            [
+                measured(options, train(options, name, one, seed), one.episodes)["after"]
+                for seed in options.seeds
+            ],
+            dtype=float,
+        )
+        for one in (variant, other)
+    ]
+    kept = np.isfinite(sum(after)).all(axis=0)
+    return list(crossed_interval(paired_difference, [scores[:, kept] for scores in after]))
+
+
 def row_text(row: Mapping[str, Any]) -> str:
     """A row of the guide's table."""
     seeds = ", ".join(f"{value:.0f}" for value in row["after_by_seed"])
@@ -210,13 +236,17 @@ def main(options: Options) -> None:
     """Train what is missing, measure, and write the table's numbers."""
     torch.set_num_threads(1)
     path = options.out / "settings.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    for name in options.names:
-        rows = [row for row in rows if row["family"] != FAMILIES[name]]
+    before = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = {(row["family"], row["variant"]): row for row in before}
+    wanted = {v.name: v for group in known(options.groups, VARIANTS) for v in VARIANTS[group]}
+    for name in known(options.names, FAMILIES):
         with ThreadPoolExecutor(options.jobs) as pool:
-            wanted = VARIANTS[: options.first]
-            rows += pool.map(summarised, repeat(options), repeat(name), wanted)
-        content = {"seeds": options.seeds, "tasks": options.tasks, "rows": rows}
+            found = list(pool.map(summarised, repeat(options), repeat(name), wanted.values()))
+        for row, variant in zip(found, wanted.values(), strict=True):
+            if (unchanged := Variant(variant.method, episodes=variant.episodes)) != variant:
+                row["more_than_unchanged"] = difference(options, name, variant, unchanged)
+        rows |= {(row["family"], row["variant"]): row for row in found}
+        content = {"seeds": options.seeds, "tasks": options.tasks, "rows": list(rows.values())}
         replace_file(path, f"{json.dumps(content, indent=1)}\n".encode())
 
 

@@ -21,6 +21,7 @@ from metarl_envs import InputError
 
 OF_TEACHER = "outer.teacher_"
 """Beginning of the names of the teacher's settings."""
+SHARE = OF_TEACHER + "share"
 NORMALIZE = "policy.normalize_observations"
 
 
@@ -64,8 +65,11 @@ def with_teacher(
             "teacher-student"
         )
     for name in given:
-        if name.startswith(OF_TEACHER):
-            raise InputError(f"{flag(name)}: the teacher is that of {where}; leave it out")
+        if name.startswith(OF_TEACHER) and not (name == SHARE and outer.teacher_share == 0):
+            raise InputError(
+                f"{flag(name)}: the teacher is that of {where}; leave it out, or give "
+                f"{flag(SHARE)} 0, so that all iterations are the student's"
+            )
     saved = load_policy(folder)
     if begun is None and NORMALIZE not in given:
         config = with_settings(config, {NORMALIZE: saved.config.policy.normalize_observations})

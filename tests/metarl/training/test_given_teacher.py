@@ -86,6 +86,13 @@ def test_the_student_has_the_iterations_that_the_recipe_leaves_it(tmp_path):
     assert [(p.name, p.iterations) for p in phases] == [("imitation", 80), ("reinforcement", 20)]
 
 
+def test_ppo_may_take_more_of_the_student_s_iterations_than_a_recipe_s_teacher_leaves(tmp_path):
+    settings = {"outer.teacher_share": 0.0, "outer.reinforcement_share": 0.7, "iterations": 100}
+    config, _ = with_teacher(saved(tmp_path, oracle()), student(**settings), None, tuple(settings))
+    phases = config.outer.phases(config.iterations, 1)
+    assert [(p.name, p.iterations) for p in phases] == [("imitation", 30), ("reinforcement", 70)]
+
+
 @pytest.mark.parametrize(
     ("given", "changes", "chosen", "message"),
     [
@@ -93,6 +100,7 @@ def test_the_student_has_the_iterations_that_the_recipe_leaves_it(tmp_path):
         (tiny_policy(FAMILY), {}, (), "does not observe the task.*metarl baseline oracle half-ch"),
         (oracle(), {"policy.latent_size": 3}, (), "latent_size = 3; use --policy.latent-size 0"),
         (oracle(), {}, ("outer.teacher_rate",), "--outer.teacher-rate: the teacher is that of"),
+        (oracle(), {}, ("outer.teacher_share",), "--outer.teacher-share 0, so that all"),
         (
             oracle(**{"policy.normalize_observations": False}),
             {},

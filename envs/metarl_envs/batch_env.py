@@ -270,7 +270,8 @@ class BatchEnv:
             terminated & ~diverged,
             self._truncated(),
             diverged,
-            self.family.robot.quantities[self.family.quantity](transition),
+            # A copy: it may be a view of the state, such as qvel[:, 0], and the state goes on.
+            self.family.robot.quantities[self.family.quantity](transition).clone(),
             transition,
         )
 
@@ -283,14 +284,14 @@ class BatchEnv:
         return f"{self.family.robot.name}: {message}" if message else ""
 
     def observation(self) -> Tensor:
-        """The current observations of the policies: (N, O).
+        """The current observations of the policies, a copy: (N, O).
 
         Noise and bias of the task are added; the observed part of the task follows without them.
         """
         observed = self.family.robot.observation(self.seen)
         observed = self._perturber.observed(observed, self._task_values, self._elapsed)
         if not self._observed_task.shape[1]:
-            return observed
+            return observed.clone()  # it may be a view of the state
         return torch.cat([observed, self._observed_task.to(observed.dtype)], dim=1)
 
     @property

@@ -149,6 +149,28 @@ def test_transition_before_is_a_copy_and_action_is_what_was_given(generator):
     assert torch.equal(step.transition.action, action)
 
 
+def test_what_a_step_tells_stays_as_it_was_where_functions_return_parts_of_the_state(generator):
+    family = get_family("half-cheetah-direction")
+    robot = dataclasses.replace(
+        family.robot,
+        observation=lambda state: state["qpos"],
+        observation_size=9,
+        quantities={"x_m": lambda t: t.after["qpos"][:, 0]},
+    )
+    views = dataclasses.replace(
+        family, robot=robot, reward=lambda t: t.after["qpos"][:, 0], quantity="x_m"
+    )
+    env = BatchEnv(views, 1, 2)
+    first = env.reset(generator)
+    start = env.engine.data["qpos"].clone()
+    step = env.step(random_actions(env, 1)[0])
+    x = env.engine.data["qpos"].clone()
+    env.step(random_actions(env, 1, seed=2)[0])
+    assert torch.equal(first, start) and torch.equal(step.observations, x)
+    assert torch.equal(step.rewards, x[:, 0]) and torch.equal(step.quantity, x[:, 0])
+    assert not torch.equal(env.engine.data["qpos"], x)
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [

@@ -39,6 +39,14 @@ class ObservationBias(PlainFields):
 
 
 @dataclass(frozen=True)
+class ObservationGain(PlainFields):
+    """A factor of the observation, before all errors: one number or one for each entry."""
+
+    entries: tuple[int, ...]
+    """Indices of the observation's entries that it multiplies."""
+
+
+@dataclass(frozen=True)
 class EncoderOffset(PlainFields):
     """A constant error of joint encoders: the parameter, one number or one for each joint.
 
@@ -61,7 +69,9 @@ class Placement(PlainFields):
     may have more, such as where the object should go."""
 
 
-Perturbation = ActionDelay | ObservationNoise | ObservationBias | EncoderOffset | Placement
+Perturbation = (
+    ActionDelay | ObservationNoise | ObservationBias | ObservationGain | EncoderOffset | Placement
+)
 
 
 class Perturber:
@@ -161,13 +171,17 @@ class Perturber:
         self, observations: Tensor, tasks: Mapping[str, Tensor], elapsed: Tensor
     ) -> Tensor:
         """Observations (N, O) as the policies see them, `elapsed` (N,) steps after the reset."""
-        seen = observations
+        if not self._entries:
+            return observations
+        seen = observations.clone()
+        numbers = {n: tasks[n].reshape(len(seen), -1).to(seen) for n in self._entries}  # or (N, 1)
+        for name, entries in self._entries.items():
+            if isinstance(self._named[name], ObservationGain):
+                seen[:, entries] *= numbers[name]
         for stream, (name, perturbation) in enumerate(self._named.items()):
-            if isinstance(perturbation, ActionDelay | Placement):
+            if isinstance(perturbation, ActionDelay | Placement | ObservationGain):
                 continue
-            seen = observations.clone() if seen is observations else seen
-            entries, value = self._entries[name], tasks[name]
-            error = value.reshape(len(value), -1).to(seen)  # (N, 1), or of a bias (N, k)
+            entries, error = self._entries[name], numbers[name]
             if isinstance(perturbation, ObservationNoise):
                 error = error * noise(self._seeds + stream, elapsed, len(entries)).to(seen)
             seen[:, entries] += error

@@ -87,6 +87,21 @@ def test_noise_and_bias_fall_on_their_entries_alone_and_leave_the_motion():
         assert torch.equal(step.rewards, true.rewards)
 
 
+@pytest.mark.parametrize("gain_first", [True, False])
+def test_a_gain_multiplies_what_is_true_and_a_bias_comes_on_top_whatever_the_order(gain_first):
+    gain = vary.observation_gain(HALF_CHEETAH, (-1.0, 2.0), entries=[3, 4])
+    env = BatchEnv(family(*NONE, *((gain, BIAS) if gain_first else (BIAS, gain))), 1, 1)
+    task = {"observation_gain": [-1.0, 0.5], "observation_bias": [0.5, -0.25]}
+    env.set_tasks(env.family.make_task(task))
+    plain, actions = BatchEnv(family(*NONE), 1, 1), random_actions(4, 1)
+    for seen, true in zip(run(env, actions), run(plain, actions), strict=True):
+        expected = true.clone()
+        expected[:, 1] += 0.5
+        expected[:, 3] = -true[:, 3] - 0.25
+        expected[:, 4] *= 0.5
+        torch.testing.assert_close(seen, expected, rtol=0, atol=1e-14)
+
+
 def test_an_oracle_observes_the_true_task():
     oracle = dataclasses.replace(ALL, observes_task=True)
     env, without = BatchEnv(oracle, 2, 1), BatchEnv(ALL, 2, 1)
@@ -175,6 +190,7 @@ def test_single_world_and_batch_agree_step_by_step():
         (lambda: vary.observation_noise(HALF_CHEETAH, (0, 1), entries=[17]), "from 0 to 16"),
         (lambda: vary.observation_bias(HALF_CHEETAH, (0, 1), entries=[]), "from 0 to 16"),
         (lambda: vary.observation_bias(HALF_CHEETAH, (0, 1), entries=[2, 2]), "different indices"),
+        (lambda: vary.observation_gain(HALF_CHEETAH, (0, 1), entries=[-1]), "from 0 to 16"),
     ],
 )
 def test_impossible_perturbations_are_refused(make, message):

@@ -222,8 +222,9 @@ class AnalyticRobot(PlainFields):
             InputError: always, naming the parameters that need none.
         """
         raise InputError(
-            f"robot {self.name} has no MuJoCo model, so only goals, delay, noise and bias can "
-            "vary: vary.goal, vary.action_delay, vary.observation_noise, vary.observation_bias"
+            f"robot {self.name} has no MuJoCo model, so only goals, delay and what is observed can "
+            "vary: vary.goal, vary.action_delay, vary.observation_noise, vary.observation_bias, "
+            "vary.observation_gain"
         )
 
 

@@ -21,7 +21,13 @@ from metarl_envs.vary.bodies import (
 from metarl_envs.vary.encoders import encoder_offset
 from metarl_envs.vary.loads import payload, place
 from metarl_envs.vary.pairs import pair_friction
-from metarl_envs.vary.sensing import action_delay, goal, observation_bias, observation_noise
+from metarl_envs.vary.sensing import (
+    action_delay,
+    goal,
+    observation_bias,
+    observation_gain,
+    observation_noise,
+)
 from metarl_envs.vary.springs import joint_stiffness
 from metarl_envs.vary.tendons import (
     tendon_damping,
@@ -50,6 +56,7 @@ __all__ = [
     "joint_stiffness",
     "mass",
     "observation_bias",
+    "observation_gain",
     "observation_noise",
     "pair_friction",
     "payload",

@@ -9,7 +9,12 @@ from metarl_envs.distributions import Choice
 from metarl_envs.errors import InputError
 from metarl_envs.inputs.numbers import whole, wholes
 from metarl_envs.parameters import Parameter
-from metarl_envs.perturbations import ActionDelay, ObservationBias, ObservationNoise
+from metarl_envs.perturbations import (
+    ActionDelay,
+    ObservationBias,
+    ObservationGain,
+    ObservationNoise,
+)
 from metarl_envs.robots.kinds import Robot, check_robot
 from metarl_envs.vary.apply import Range, ranged
 
@@ -121,6 +126,36 @@ def observation_bias(
     nominal = (0.0,) * len(effect.entries) if each else 0.0
     what = f"constant error of {_count(effect.entries)}"
     return ranged(name, "as observed", what, nominal, train, extrapolation, effect)
+
+
+def observation_gain(
+    robot: Robot,
+    train: Range,
+    *,
+    entries: Sequence[int] | None = None,
+    each: bool = True,
+    extrapolation: Range | None = None,
+    name: str = "observation_gain",
+) -> Parameter:
+    """A factor of the observation, such as of a sensor that is badly calibrated; -1 mirrors it.
+
+    Noise and bias come on top of it.
+
+    Args:
+        robot: whose observation it is.
+        train: range; 1 is the sensor as it should be.
+        entries: indices of the observation that it multiplies; None: all of them.
+        each: every entry has a factor of its own, instead of one for all.
+        extrapolation: values outside of `train`.
+        name: of the parameter.
+
+    Raises:
+        InputError: for an entry that the observation does not have.
+    """
+    effect = ObservationGain(_entries(robot, entries, name))
+    nominal = (1.0,) * len(effect.entries) if each else 1.0
+    what = f"factor of {_count(effect.entries)}"
+    return ranged(name, "1", what, nominal, train, extrapolation, effect)
 
 
 def _entries(robot: Robot, entries: Sequence[int] | None, name: str) -> tuple[int, ...]:

@@ -43,6 +43,7 @@ from metarl_envs.perturbations import (
     ActionDelay,
     EncoderOffset,
     ObservationBias,
+    ObservationGain,
     ObservationNoise,
     Placement,
 )
@@ -67,6 +68,7 @@ OBJECTS = (
     ActionDelay(3),
     ObservationNoise((0, 2)),
     ObservationBias((1,)),
+    ObservationGain((1,)),
     EncoderOffset((1, 2), (0, 3)),
     Placement((9, 10)),
     EncoderError(ModelEffect(("actuator_biasprm",), dict), EncoderOffset((1,), (0,))),
@@ -267,6 +269,7 @@ RANGES = {
     "delay": lambda w: vary.action_delay(w(2), extrapolation=w([3, 4])),
     "noise": lambda w: vary.observation_noise(ARM, w((0.0, 0.5)), entries=w([0, 2])),
     "bias": lambda w: vary.observation_bias(ARM, w((0.0, 0.5)), entries=w([1]), each=w(True)),
+    "factor": lambda w: vary.observation_gain(ARM, w((0.5, 1.5)), entries=w([1]), each=w(True)),
 }
 ENTRIES = {
     **{f.__name__: f for f in (batch, single, vector, made_by_gymnasium, from_gym, tasks)},

@@ -320,6 +320,6 @@ def test_what_has_no_model_is_refused(make):
 
 
 def test_observations_of_what_is_no_robot_are_refused():
-    for make in (vary.observation_noise, vary.observation_bias):
+    for make in (vary.observation_noise, vary.observation_bias, vary.observation_gain):
         with pytest.raises(InputError, match=r"robot = .arm.: must be .*mujoco_robot"):
             make("arm", (0.0, 0.1))

@@ -258,7 +258,7 @@ class BatchEnv:
         can be captured as a graph. The engine's step between them is a graph of its own.
         """
         transition = self._transition(mask)
-        observations = self.observation()
+        observations = self._observed()  # copied below, like rewards
         rewards = self.family.reward(transition)
         terminated = self.family.termination(transition)
         # A sum with a NaN or an infinity in it is not finite: one pass instead of one per entry.
@@ -286,12 +286,16 @@ class BatchEnv:
     def observation(self) -> Tensor:
         """The current observations of the policies, a copy: (N, O).
 
-        Noise and bias of the task are added; the observed part of the task follows without them.
+        Gain, noise and bias of the task are in them; the observed part of the task follows without.
         """
+        return self._observed().clone()
+
+    def _observed(self) -> Tensor:
+        """The same; it may be a part of the state, and live."""
         observed = self.family.robot.observation(self.seen)
         observed = self._perturber.observed(observed, self._task_values, self._elapsed)
         if not self._observed_task.shape[1]:
-            return observed.clone()  # it may be a view of the state
+            return observed
         return torch.cat([observed, self._observed_task.to(observed.dtype)], dim=1)
 
     @property

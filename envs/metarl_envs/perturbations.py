@@ -174,7 +174,8 @@ class Perturber:
         if not self._entries:
             return observations
         seen = observations.clone()
-        numbers = {n: tasks[n].reshape(len(seen), -1).to(seen) for n in self._entries}  # or (N, 1)
+        # Of each parameter (N, k), one number for each entry, or (N, 1), one for all of them.
+        numbers = {name: tasks[name].reshape(len(seen), -1).to(seen) for name in self._entries}
         for name, entries in self._entries.items():
             if isinstance(self._named[name], ObservationGain):
                 seen[:, entries] *= numbers[name]

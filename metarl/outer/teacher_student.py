@@ -124,7 +124,7 @@ class TeacherStudent(WithinEpisode):
             raise InputError(
                 f"teacher_share + reinforcement_share = "
                 f"{self.teacher_share + self.reinforcement_share:g}: must be below 1, so that some "
-                "iterations imitate the teacher"
+                "iterations imitate the teacher; lower one (with --teacher, teacher_share = 0)"
             )
 
     @property

@@ -22,7 +22,7 @@ from metarl.policies.privileged import TASK_FEATURES, PrivilegedPolicy
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.stepping import TaskChange
 from metarl.rollouts.trials import Trial, TrialExperience, collect_trial
-from metarl_envs import Tasks
+from metarl_envs import InputError, Tasks
 
 TEACHER, TEACHER_PPO = "teacher.", "teacher_ppo."
 """Prefixes of its entries in `TrainState.optimizer`: the policy, and what trains it."""
@@ -41,11 +41,22 @@ class Teacher:
         activation: Activation,
         init_std: float,
         output: float,
+        estimated: bool,
     ) -> None:
-        """Of hidden layers of these sizes, unless it shares the student's."""
+        """Of hidden layers of these sizes, unless it shares the student's.
+
+        Raises:
+            InputError: if the student is to estimate the task by a latent of another size.
+        """
         self._parts, self._student = parts, with_memory(parts.policy)
         student, latent = self._student.config, self._student.config.latent_size
         features = self._features(parts.family.nominal_tasks()).shape[1]
+        if estimated and latent != features:
+            raise InputError(
+                f"policy.latent_size = {latent} and outer.estimates_task: the latent is an "
+                f"estimate of the {features} features of a task of {parts.family.name}; use "
+                f"--policy.latent-size {features}"
+            )
         config = MlpConfig(
             hidden_sizes=student.hidden_sizes if latent else sizes,
             activation=student.activation if latent else activation,
@@ -60,7 +71,7 @@ class Teacher:
             self._student.action_high,
             action_middle=self._student.action_middle,
             num_features=features,
-            latent_size=latent,
+            latent_size=0 if estimated else latent,
             initial_output=output,
         )
         """The policy that observes the task."""
@@ -122,7 +133,7 @@ class Teacher:
         features = trial.features.flatten(1, 2)
         actions = self.policy.mean(params, trial.observations.flatten(1, 2), features)
         targets = {ACTION: self.policy.sent(actions).unflatten(1, steps)}
-        if self.policy.latent_size:
+        if self._student.config.latent_size:
             targets[LATENT] = self.policy.latent(params, features).unflatten(1, steps)
         return targets
 
@@ -135,10 +146,11 @@ class Teacher:
         teacher, O = without_prefix(TEACHER, own), self._student.observation_size
         known, params = self.policy.statistics(teacher), dict(params)
         own_known = self._student.statistics(params)
-        if known and (self.policy.latent_size or (own_known and not own_known.samples.any())):
+        shares_head = self._student.config.latent_size > 0
+        if known and (shares_head or (own_known and not own_known.samples.any())):
             mean, variance, samples = known
             params |= Statistics(mean[:O].clone(), variance[:O].clone(), samples.clone()).entries()
-        if self.policy.latent_size:
+        if shares_head:
             params |= {name: value.clone() for name, value in layers(teacher).items()}
         return params
 

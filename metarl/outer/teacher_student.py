@@ -83,6 +83,10 @@ class TeacherStudent(WithinEpisode):
     teacher's actions, blurred by so much, in place of their mean, which is what 0 stands for."""
     imitate: Targets = "actions"
     """Targets of the student: the teacher's mean actions, its latents, or both."""
+    estimates_task: bool = False
+    """The student's latent is its estimate of each of the task's own features, standardised, which
+    the teacher reads (Yu et al. 2017, arXiv:1702.02453); off: of an encoding that the teacher
+    learns."""
     teacher_sizes: tuple[Count, ...] = (64, 64)
     """Units of each hidden layer of the teacher."""
     teacher_activation: Activation = "tanh"
@@ -193,6 +197,7 @@ class TeacherStudentLearner(Learner[TrialExperience]):
             settings.teacher_activation,
             settings.teacher_std,
             settings.teacher_output,
+            settings.estimates_task,
         )
         self._student, self._actor = student, Actor(student, critic_of(parts, "task"))
 

@@ -72,14 +72,13 @@ class PrivilegedPolicy(Policy):
     def mean(self, params: Mapping[str, Tensor], observations: Tensor, features: Tensor) -> Tensor:
         """Mean output: (..., S, O), (..., S, F) -> (..., S, A)."""
         standard, task = self._standard(params, observations, features)
-        if self.latent_size:
-            task = self._encoded(params, task)
-        return forward(params, torch.cat([standard, task], dim=-1), self.config.activation)
+        read = torch.cat([standard, self._read(params, task)], dim=-1)
+        return forward(params, read, self.config.activation)
 
     def latent(self, params: Mapping[str, Tensor], features: Tensor) -> Tensor:
-        """Encoding of task features: (..., S, F) -> (..., S, Z)."""
+        """What the network reads of the task: (..., S, F) -> (..., S, Z), or (..., S, F)."""
         nothing = features.new_zeros(*features.shape[:-1], self.observation_size)
-        return self._encoded(params, self._standard(params, nothing, features)[1])
+        return self._read(params, self._standard(params, nothing, features)[1])
 
     def initial_statistics(self) -> Params:
         """Entries of the normaliser of observation and task: (O + F,)."""
@@ -98,6 +97,8 @@ class PrivilegedPolicy(Policy):
         standard, task = read.split([self.observation_size, self.num_features], dim=-1)
         return standard, task
 
-    def _encoded(self, params: Mapping[str, Tensor], task: Tensor) -> Tensor:
+    def _read(self, params: Mapping[str, Tensor], task: Tensor) -> Tensor:
+        if not self.latent_size:
+            return task
         own = {n.removeprefix(TASK_ENCODER): v for n, v in params.items() if TASK_ENCODER in n}
         return torch.tanh(forward(own, task, self.config.activation))

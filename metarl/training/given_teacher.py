@@ -120,8 +120,24 @@ def _network(where: str, saved: SavedPolicy, config: TrainConfig) -> MlpConfig:
             f"{flag(NORMALIZE)} {network.normalize_observations}"
         )
     if isinstance(student, MemoryConfig) and student.latent_size:
+        _check_head(where, network, student, config.outer)
+    return network
+
+
+def _check_head(where: str, teacher: MlpConfig, student: MemoryConfig, outer: object) -> None:
+    """Refuse a student with a latent whose network after it cannot be the teacher's."""
+    assert isinstance(outer, TeacherStudent)
+    if not outer.estimates_task:
         raise InputError(
             f"{where}: reads the task itself and has no latent for policy.latent_size = "
-            f"{student.latent_size}; use --policy.latent-size 0"
+            f"{student.latent_size}; use --policy.latent-size 0, or --outer.estimates-task "
+            "True for a student that estimates the task"
         )
-    return network
+    theirs = (teacher.hidden_sizes, teacher.activation)
+    if theirs != (student.hidden_sizes, student.activation):
+        sizes = " ".join(map(str, teacher.hidden_sizes))
+        raise InputError(
+            f"{where}: a network of {sizes} {teacher.activation} units, which becomes the "
+            f"student's, of other ones; use --policy.hidden-sizes {sizes} --policy.activation "
+            f"{teacher.activation}"
+        )

@@ -24,6 +24,9 @@ FAMILY = "half-cheetah-velocity"
 SMALL = {"policy.memory_size": 4, "policy.hidden_sizes": [4]}
 
 
+ESTIMATES = {"policy.latent_size": 1, "outer.estimates_task": True}
+
+
 def oracle(family=FAMILY, **changes) -> SavedPolicy:
     """A policy as an oracle baseline saves it, with random weights and statistics."""
     network = {"policy.hidden_sizes": [6, 5], "policy.activation": "relu"}
@@ -99,6 +102,12 @@ def test_ppo_may_take_more_of_the_student_s_iterations_than_a_recipe_s_teacher_l
         (oracle("navigation"), {}, (), "a policy of navigation; a teacher of half-cheetah-veloc"),
         (tiny_policy(FAMILY), {}, (), "does not observe the task.*metarl baseline oracle half-ch"),
         (oracle(), {"policy.latent_size": 3}, (), "latent_size = 3; use --policy.latent-size 0"),
+        (
+            oracle(),
+            ESTIMATES,
+            (),
+            "6 5 relu units.*use --policy.hidden-sizes 6 5 --policy.activation relu",
+        ),
         (oracle(), {}, ("outer.teacher_rate",), "--outer.teacher-rate: the teacher is that of"),
         (oracle(), {}, ("outer.teacher_share",), "--outer.teacher-share 0, so that all"),
         (
@@ -119,6 +128,14 @@ def test_a_policy_that_cannot_teach_is_refused(given, changes, chosen, message, 
     config = student(**changes)
     with pytest.raises(InputError, match=message):
         with_teacher(saved(tmp_path, given), config, None, chosen)
+
+
+def test_a_student_that_estimates_the_task_takes_over_the_network_of_the_policy_given(tmp_path):
+    network = {"policy.hidden_sizes": [6, 5], "policy.activation": "relu"}
+    given = oracle()
+    _, state = with_teacher(saved(tmp_path, given), student(**(ESTIMATES | network)), None)
+    assert torch.equal(state.params["weight_1"], given.params["weight_1"])
+    assert state.params["weight_0"].shape == (18, 6)  # observation and estimate
 
 
 def test_a_teacher_with_an_adaptation_or_for_another_method_is_refused(tmp_path):

@@ -10,14 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.tiny_runs import assert_same_state
+from torch import Generator
 
 from metarl.api.training import Beginning
 from metarl.cli.closing import announcement
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
 from metarl.methods.setup import family_of, learner_of, policy_of, training_env
-from metarl.outer.trial_ppo import without_prefix
-from metarl.policies.params import fixed
+from metarl.outer.trial_ppo import prefixed, without_prefix
+from metarl.policies.params import expand, fixed
 from metarl.runs.checkpoint import create_run, load_checkpoint, save_checkpoint
 from metarl.runs.metrics_log import read_metrics
 from metarl.training import trainer
@@ -159,6 +160,43 @@ def test_a_student_without_imitation_or_latent_is_refused():
         with_settings(CONFIG, shares)
     with pytest.raises(InputError, match="latent_size = 0: the teacher has no latent"):
         learner_of(with_settings(CONFIG, {"policy.latent_size": 0}))
+
+
+def test_a_student_that_estimates_the_task_has_the_teacher_s_network_behind_its_estimate(whole):
+    config = with_settings(CONFIG, {"outer.estimates_task": True})
+    learner, state = learner_of(config), load_checkpoint(whole, 3)[1]
+    teacher, tasks = learner.teacher, family_of(config).sample_tasks(6, Generator(), "train")
+    assert teacher.latent_size == 0
+    own = prefixed("teacher.", teacher.init(Generator().manual_seed(0)))
+    own |= {"teacher.obs_mean": torch.arange(4.0), "teacher.obs_count": torch.ones(1)}
+    own["teacher.obs_var"] = torch.tensor([1.0, 4.0, 9.0, 16.0])
+    taught = learner._teacher.taught(state.params, own)  # pyright: ignore
+    knows, policy = expand(without_prefix("teacher.", own), 1), policy_of(config)
+    features = family_of(config).task_features(tasks).float()[None]
+    # Where the estimate is right, the student does what the teacher does.
+    estimate = (features - torch.tensor([2.0, 3.0])) / torch.tensor([3.0, 4.0])
+    torch.testing.assert_close(teacher.latent(knows, features), estimate)
+    observations = torch.randn((1, 6, 2), generator=Generator().manual_seed(1))
+    params = expand(taught, 1)
+    standard = policy.standardised(params, observations)
+    acted = policy.mean(params, standard, estimate)
+    torch.testing.assert_close(acted, teacher.mean(knows, observations, features))
+    with pytest.raises(
+        InputError, match=r"the 2 features of a task of navigation; use --policy\.l"
+    ):
+        learner_of(with_settings(config, {"policy.latent_size": 3}))
+
+
+def test_a_student_learns_its_estimate_of_the_task(tmp_path):
+    config = with_settings(
+        CONFIG, {"outer.estimates_task": True, "outer.reinforcement_share": 0.0, "iterations": 30}
+    )
+    create_run(tmp_path / "run", config, ["metarl", "train"])
+    train(config, initial_state(config), tmp_path / "run", quiet=True)
+    errors = [line.get("train/imitation_loss") for line in read_metrics(tmp_path / "run")]
+    assert errors[:10] == [None] * 10
+    # Of two standardised features 2 is the error of whoever says nothing.
+    assert sum(errors[-5:]) / 5 < 0.9 * sum(errors[10:15]) / 5
 
 
 def test_a_started_student_keeps_its_normaliser_and_a_fresh_one_takes_the_teachers():

@@ -25,6 +25,7 @@ from typing import Any
 import tyro
 from tyro.conf import Positional
 
+from experiments.robots_dropped import DROPPED
 from experiments.studies import (
     PPO,
     TITLES,
@@ -60,6 +61,8 @@ class Gate:
     worlds: int = 128
     teacher: int
     """Iterations of the teacher; and of the robust policy, a teacher that is told nothing."""
+    noise: str = ""
+    """Further arguments of both."""
     imitation: int
     """Iterations that imitate it."""
     reinforcement: int = 0
@@ -93,7 +96,7 @@ class Gate:
         if reinforcement:
             shares += f" --outer.reinforcement-share {reinforcement / iterations:.6g}"
         sizes = f"--meta-batch-size {self.worlds} --iterations {iterations}"
-        return f"{sizes} {shares} --evaluate-every 0"
+        return f"{sizes} {shares} {self.noise} --evaluate-every 0"
 
 
 STUDIES = {
@@ -143,8 +146,10 @@ STUDIES = {
             family="quadruped-load",
             worlds=64,
             teacher=400,
-            imitation=200,
-            student="--policy.init-std 0.05",
+            noise="--outer.teacher-std 0.4",
+            imitation=120,
+            student="--policy.hidden-sizes 64 64 --policy.latent-size 10 "
+            "--outer.estimates-task True --outer.imitate both --policy.init-std 0.1",
             frame_stack="--env-steps 6400000 --policy.init-std 0.2",
         ),
     )
@@ -169,8 +174,8 @@ FILMS = {
     },
     "puck-slide": {"two-throws": "--task friction=0.1 mark=0.6"},
     "quadruped-load": {
-        "two-walks": "--task compass_error=1 payload=4 load_x=-0.1",
-        "a-load": "--show 1 --task payload=0 compass_error=-1 --switch 2.5s:payload=5",
+        "two-walks": "--task camera_side=-1 payload=4 load_x=-0.1",
+        "a-load": "--task camera_side=-1 payload=1 --switch 3s:payload=5",
     },
     "quadrotor-wind": {
         "two-flights": "--task wind=6,0 payload=0.4 motor_strength=0.7,1,1,1",
@@ -178,26 +183,6 @@ FILMS = {
     },
 }
 """Of each family: films by their names, as arguments of `metarl record`."""
-
-DROPPED = {
-    "car-grip": (
-        "a car of scale 1:10 that laps an oval on tyres of unknown friction (0.2 to 1), trim and "
-        "payload. Its robust policy slows down where it sees itself drift: 15.5 m driven, 17.0 by "
-        "a teacher, a gap of a tenth (one seed; the family is that of commit ebf03cf)"
-    ),
-    "quadruped-load (following velocities)": (
-        "legs tell in one look nearly all that matters of load, floor and latency: after 5.4 "
-        "million steps an oracle returns 232 and a robust policy 230 (one seed, commit "
-        "a6f8bc9). So it walks along a line by a compass that is off: one look does not tell where "
-        "it is going"
-    ),
-    "quadruped-motor": (
-        "the same walk with weak legs and a dead hip. After 3.2 million steps an oracle returns "
-        "23.0 in training and a robust policy 20.5, where the oracle of the robot with a load "
-        "returns 74: it hardly walks, whoever knows (one seed, commit 1d133dc)"
-    ),
-}
-"""Families that are not shipped, and why."""
 
 
 @dataclass(frozen=True)

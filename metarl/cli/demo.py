@@ -37,13 +37,16 @@ class Scene:
     task: Values
     switches: Switches = field(default_factory=dict)
     """Changes of the task in mid-episode: seconds -> new values."""
+    show: Sequence[int] = (1,)
+    """Episodes of a trial to film, of a policy with a memory."""
 
 
 BUNDLED = (
     Scene(
         ASSETS / "quadruped-load-teacher-student",
-        {"compass_error": -1.0, "payload": 0.0},
-        {2.5: {"payload": 5.0}},
+        {"camera_side": -1.0, "payload": 1.0},
+        {3.0: {"payload": 5.0}},
+        show=(1, 2),
     ),
     Scene(
         ASSETS / "quadrotor-wind-teacher-student",
@@ -101,7 +104,14 @@ def main(
         print(f"Hidden: {hidden_text(get_family(one.config.family))}\n")
         folder = out / scene.policy.name
         shown.append(
-            present(folder, scene.policy, tasks=(scene.task,), switches=scene.switches, sizes=sizes)
+            present(
+                folder,
+                scene.policy,
+                tasks=(scene.task,),
+                switches=scene.switches,
+                show=scene.show,
+                sizes=sizes,
+            )
         )
     for one, result in zip(saved, shown, strict=True):
         print(f"\n{heading(one)}")

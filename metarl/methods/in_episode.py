@@ -85,15 +85,16 @@ def teacher_student(config: TrainConfig) -> TrainConfig:
     base-reversed, whose eight wirings ask for opposite actions, a student of their mean stays where
     it is (-44), one of the likeliest returns -26 and -19; a teacher -15 (seed 0).
 
-    Where a keyframe holds the robot at its start, the teacher begins there with little noise: with
-    the robot of `quadruped-load`, which followed velocities then, it returned 133 in training after
-    95 of 460 iterations (64 worlds, seed 0), and 20 with `--outer.teacher-output 1`, 19 with
-    `--outer.teacher-std 1`: such robots fall at once.
+    Where a keyframe holds the robot at its start, or an action is given that a policy's output 0
+    means, the teacher begins there with little noise. A quadruped whose actions were joint targets
+    returned 133 in training after 95 of 460 iterations (64 worlds, seed 0), and 20 with
+    `--outer.teacher-output 1`, 19 with `--outer.teacher-std 1`: such robots fall at once.
     """
     base = in_episode(config)
     policy = dataclasses.replace(base.policy, init_std=0.1, memory_size=128)
     outer = TeacherStudent(teacher_share=0.78)
-    if family_of(config).robot.keyframe_controls() is not None:
+    robot = family_of(config).robot
+    if robot.keyframe_controls() is not None or robot.action_middle is not None:
         outer = dataclasses.replace(outer, teacher_std=0.2, teacher_output=0.01)
     return dataclasses.replace(base, iterations=250, policy=policy, outer=outer)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shlex
 
@@ -94,7 +95,7 @@ def test_every_robust_policy_is_of_the_gates_family_and_its_teachers_iterations(
     assert load_family(gate.robust.family).name == f"{name}-told-nothing"
     for study, imitation in ((gate.study, gate.imitation), (gate.robust, 1)):
         words = study.methods["teacher-student"].split()
-        given = dict(zip(words[::2], words[1::2], strict=True))
+        given = dict(itertools.pairwise(words))  # each flag, and what follows it
         outer = TeacherStudent(teacher_share=float(given["--outer.teacher-share"]))
         share = float(given.get("--outer.reinforcement-share", 0))
         outer = dataclasses.replace(outer, reinforcement_share=share)

@@ -9,6 +9,7 @@ import torch
 from torch import Generator
 
 from metarl_envs import BatchEnv, Tasks, Transition, get_family
+from metarl_envs.families.quadruped import heading
 
 FAMILY = get_family("quadruped-load")
 
@@ -22,9 +23,10 @@ def transition(quaternion, velocity, turning, moved=0.0, height=0.28, y=0.0, spe
     after = {
         "qpos": row(0.3, y, height, *quaternion, *([0.0] * 12)),
         "qvel": row(*velocity, *turning, *([0.0] * 12)),
+        "ctrl": row(*[0.1 + moved] * 12),
     }
     task = {"forward_velocity": torch.tensor([speed], dtype=torch.float64)}
-    return Transition({"ctrl": row(*[0.1] * 12)}, after, row(*[0.1 + moved] * 12), 0.02, task)
+    return Transition({"ctrl": row(*[0.1] * 12)}, after, row(*[0.0] * 12), 0.02, task)
 
 
 LEVEL = (1.0, 0.0, 0.0, 0.0)
@@ -100,41 +102,42 @@ def test_the_first_observation_tells_the_command_and_nothing_that_is_hidden():
     env.set_tasks(tasks)
     start = env.draw_start(1, Generator().manual_seed(1))
     first = env.start(type(start).concatenate([start] * len(tasks)))
-    assert first.shape == (24, 33) and FAMILY.observation_size == 33
-    assert torch.equal(first[:, :31], first[:1, :31].expand(24, -1))
-    assert torch.equal(first[:, 32], tasks.values["forward_velocity"])
-    off = first[:, 31] - tasks.values["compass_error"]
-    torch.testing.assert_close(off, off[:1].expand(24))
+    assert first.shape == (24, 35) and FAMILY.observation_size == 35
+    seen = [i for i in range(34) if i != 32]
+    assert torch.equal(first[:, seen], first[:1, seen].expand(24, -1))
+    assert torch.equal(first[:, 34], tasks.values["forward_velocity"])
+    side = tasks.values["camera_side"]
+    assert set(side.tolist()) == {-1.0, 1.0}
+    torch.testing.assert_close(first[:, 32], side * start.qpos[0, 1])
 
 
-def test_the_observation_is_gyro_gravity_angles_from_home_speeds_offset_and_heading():
+def test_the_observation_is_gyro_gravity_angles_from_home_speeds_gait_offset_and_heading():
     robot = FAMILY.robot
     angles = torch.tensor(robot.load_model().key(0).qpos[7:]) + 0.1
     qpos = torch.cat([row(5.0, 6.0, 0.3, *NOSE_DOWN), angles[None]], dim=1)
     qvel = torch.cat([row(7.0, 8.0, 9.0, 0.1, 0.2, 0.3), row(*range(12))], dim=1)
     lean = math.pi / 30
     expected = [0.1, 0.2, 0.3, math.sin(lean), 0.0, -math.cos(lean), *[0.1] * 12, *range(12)]
-    expected += [6.0, 0.0]
-    observed = robot.observation({"qpos": qpos, "qvel": qvel})
+    expected += [-0.5, math.sqrt(0.75), 6.0, 0.0]  # a third of a stride after 1/9 s
+    time = torch.tensor([1 / 9], dtype=torch.float64)
+    observed = robot.observation({"qpos": qpos, "qvel": qvel, "time": time})
     assert observed[0].tolist() == pytest.approx(expected, abs=1e-12)
-    turned = robot.observation(
-        {"qpos": torch.cat([row(0, 0, 0.3, *LEFT), angles[None]], dim=1), "qvel": qvel}
-    )
-    assert turned[0, 31].item() == pytest.approx(math.pi / 2)
+    qpos = torch.cat([row(0, 0, 0.3, *LEFT), angles[None]], dim=1)
+    turned = robot.observation({"qpos": qpos, "qvel": qvel, "time": time})
+    assert turned[0, 33].item() == pytest.approx(math.pi / 2)
 
 
-def test_starts_are_near_the_line_and_its_direction():
+def test_starts_are_on_both_sides_of_the_line_and_turned_to_its_left():
     start = BatchEnv(FAMILY, 1, 1).draw_start(2000, Generator().manual_seed(0))
     offset = start.qpos[:, 1]
     heading = 2 * torch.atan2(start.qpos[:, 6], start.qpos[:, 3])
-    for found, most in ((offset, 0.2), (heading, 0.7)):
-        assert 0.98 * most < found.abs().max() <= most
-        assert abs(found.mean()) < 0.05 * most
+    assert 0.39 < offset.abs().max() <= 0.4 and abs(offset.mean()) < 0.02
+    assert 0.2 <= heading.min() < 0.21 and 0.79 < heading.max() <= 0.8
     assert abs(torch.corrcoef(torch.stack([offset, heading]))[0, 1]) < 0.1
     torch.testing.assert_close(start.qpos[:, 3:7].norm(dim=1), torch.ones(2000).double())
 
 
-def test_it_stands_for_a_whole_episode_under_every_load_when_nothing_moves_its_targets():
+def test_an_even_trot_carries_every_load_for_a_whole_episode():
     corners = [
         FAMILY.make_task({"payload": m, "load_x": x, "load_y": y, "floor_friction": f})
         for m in (0.0, 6.0, 8.0)
@@ -145,12 +148,30 @@ def test_it_stands_for_a_whole_episode_under_every_load_when_nothing_moves_its_t
     env = BatchEnv(FAMILY, len(corners), 1)
     env.set_tasks(Tasks.concatenate(corners))
     env.reset(Generator().manual_seed(0))
-    hold = FAMILY.middle_action().expand(len(corners), -1)
-    assert torch.equal(hold[0], FAMILY.robot.keyframe_controls())
+    even = FAMILY.middle_action().expand(len(corners), -1)
+    assert even[0].tolist() == [0.14, 0.0, 0.0] * 4
     for _ in range(FAMILY.horizon):
-        step = env.step(hold)
+        step = env.step(even)
         assert not step.terminated.any() and not step.diverged.any()
-    assert env.engine.data["qpos"][:, 2].min() > 0.2
+    assert env.engine.data["qpos"][:, 2].min() > 0.15
+
+
+def test_strides_carry_the_robot_ahead_to_the_side_and_around():
+    strides = torch.tensor(
+        [[0.14, 0, 0] * 4, [0.1, 0.1, 0] * 4, [0.06, 0, 0, 0.22, 0, 0] * 2], dtype=torch.float64
+    )
+    env = BatchEnv(FAMILY, 3, 1)
+    env.set_tasks(Tasks.concatenate([FAMILY.nominal_tasks()] * 3))
+    start = env.draw_start(1, Generator().manual_seed(0))
+    start.qpos[:, 1:7] = row(0, 0.2848, *LEVEL)
+    env.start(type(start).concatenate([start] * 3))
+    for _ in range(100):
+        env.step(strides)
+    x, y = env.engine.data["qpos"][:, :2].T
+    turned = heading(env.engine.data)
+    assert x[0] > 0.5 and abs(y[0]) < 0.2 and abs(turned[0]) < 0.2
+    assert y[1] > 0.3 and y[1] > y[0] + 0.3
+    assert turned[2] > 0.6  # the right feet's strides are longer
 
 
 def test_trajectories_are_those_of_one_thread_and_resets_repeat():

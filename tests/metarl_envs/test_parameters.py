@@ -88,7 +88,11 @@ def test_nominal_values_reproduce_the_plain_model_bit_for_bit(family):
     mujoco.mj_forward(model, data)
     for state in states[:, 0]:
         u = torch.rand(model.nu, generator=generator, dtype=torch.float64)
-        data.ctrl[:] = (env.action_high * (2 * u - 1)).numpy()
+        controls = env.action_high * (2 * u - 1)
+        if family.robot.controls is not None:
+            now = {"time": torch.tensor([data.time], dtype=torch.float64)}
+            controls = family.robot.controls(now, controls[None])["ctrl"][0]
+        data.ctrl[:] = controls.numpy()
         mujoco.mj_step(model, data, family.robot.frame_skip)
         assert torch.equal(state, torch.from_numpy(data.qpos))
 

@@ -76,7 +76,7 @@ class PrivilegedPolicy(Policy):
         return forward(params, read, self.config.activation)
 
     def latent(self, params: Mapping[str, Tensor], features: Tensor) -> Tensor:
-        """Latent that the network reads, or features: (..., S, F) -> (..., S, Z), or (..., S, F)."""
+        """Latent that the network reads, or the features: (..., S, F) -> (..., S, Z or F)."""
         nothing = features.new_zeros(*features.shape[:-1], self.observation_size)
         return self._read(params, self._standard(params, nothing, features)[1])
 

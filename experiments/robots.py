@@ -271,6 +271,8 @@ def page(folder: Path) -> str:
             for split in STUDIES[name].study.splits
             for method in METHODS
         ]
+    if left := [f"`{name}`" for name in STUDIES if name not in results]:
+        lines += ["", f"Not compared in full yet: {', '.join(left)}."]
     lines += ["", "Not shipped, as there is too little to gain:", ""]
     lines += [f"- `{name}`: {reason}." for name, reason in DROPPED.items()]
     return "\n".join(lines) + "\n"

@@ -30,10 +30,9 @@ LIFT_M = 0.07
 LINK_M = 0.213
 """Length of a thigh, and of a calf."""
 HIP_HEIGHT_M = 0.215
-"""Above the feet's centres. Lower than at home, 0.265: with strides of equal length a policy by
-hand kept to its speed better, 0.11 m/s off instead of 0.2."""
-SHORTEST = (-0.07, -0.12, -0.04)
-LONGEST = (0.35, 0.12, 0.04)
+"""Above the feet's centres. Lower than at home, 0.265, so that bent legs reach ahead and behind."""
+SHORTEST_M, LONGEST_M = (-0.07, -0.12, -0.04), (0.35, 0.12, 0.04)
+"""Bounds of a leg's actions: stride ahead, stride to the left, hip above that height."""
 
 
 def gait_angle(state: State) -> Tensor:
@@ -52,9 +51,9 @@ def trot(state: State, actions: Tensor) -> dict[str, Tensor]:
 def leg_angles(angle: Tensor, strides: Tensor) -> Tensor:
     """Hip, thigh and calf, rad, of a foot: (N,), (N, 3) strides in m -> (N, 3).
 
-    The foot swings in a half circle of the angle's sine, and its place is solved for the angles of
-    two links of equal length. The hip turns them sideways; that the thigh is mounted 0.08 m outside
-    of it is left out.
+    The foot goes back and forth with the angle's cosine, and in its swing up with its sine; its
+    place is solved for the angles of two links of equal length. The hip turns them sideways; that
+    the thigh is mounted 0.08 m outside of it is left out.
     """
     ahead, left, above = strides.unbind(dim=1)
     ahead, left = ahead / 2 * angle.cos(), left / 2 * angle.cos()
@@ -78,7 +77,7 @@ TROTTING = dataclasses.replace(
     observation=observe,
     observation_size=QUADRUPED.observation_size + 2,
     controls=trot,
-    action_low=SHORTEST * 4,
-    action_high=LONGEST * 4,
+    action_low=SHORTEST_M * 4,
+    action_high=LONGEST_M * 4,
     action_middle=(0.14, 0.0, 0.0) * 4,
 )

@@ -126,7 +126,11 @@ def test_a_memory_reads_the_reward_only_where_something_hidden_may_show_in_it_al
 
 @pytest.mark.parametrize(
     ("family", "expected"),
-    [("quadruped-load", (0.2, 0.01)), ("half-cheetah-direction", (1.0, 1.0))],
+    [
+        ("arm-reach", (0.2, 0.01)),  # by a keyframe
+        ("quadruped-load", (0.2, 0.01)),  # by an action in the middle: an even trot
+        ("half-cheetah-direction", (1.0, 1.0)),
+    ],
 )
 def test_a_teacher_begins_where_servos_hold_its_robot(family, expected):
     outer = recipe(family, "teacher-student").outer

@@ -130,10 +130,10 @@ def test_the_observation_is_gyro_gravity_angles_from_home_speeds_gait_offset_and
 def test_starts_are_on_both_sides_of_the_line_and_turned_to_its_left():
     start = BatchEnv(FAMILY, 1, 1).draw_start(2000, Generator().manual_seed(0))
     offset = start.qpos[:, 1]
-    heading = 2 * torch.atan2(start.qpos[:, 6], start.qpos[:, 3])
+    turned = heading({"qpos": start.qpos})
     assert 0.39 < offset.abs().max() <= 0.4 and abs(offset.mean()) < 0.02
-    assert 0.2 <= heading.min() < 0.21 and 0.79 < heading.max() <= 0.8
-    assert abs(torch.corrcoef(torch.stack([offset, heading]))[0, 1]) < 0.1
+    assert 0.2 <= turned.min() < 0.21 and 0.79 < turned.max() <= 0.8
+    assert abs(torch.corrcoef(torch.stack([offset, turned]))[0, 1]) < 0.1
     torch.testing.assert_close(start.qpos[:, 3:7].norm(dim=1), torch.ones(2000).double())
 
 

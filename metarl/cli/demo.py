@@ -1,4 +1,4 @@
-"""`metarl demo`: bundled policies adapt to a task, between episodes and within the first one."""
+"""`metarl demo`: bundled policies adapt to a task, between episodes and as they act."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from metarl.evaluation.labels import quantity_label, task_text
 from metarl.evaluation.results import Evaluation
 from metarl.evaluation.trials import remembers
 from metarl.methods.baselines import origins
+from metarl.methods.families import train_command
 from metarl.process import available_cores, counted
 from metarl.report.curves import first_episodes, write_evaluation
 from metarl.runs.checkpoint import SavedPolicy, load_policy
@@ -176,7 +177,7 @@ def heading(saved: SavedPolicy) -> str:
     """Title of a policy's part: when it adapts, and the method it was trained with."""
     title = origins()[saved.config.method].title
     if remembers(saved.policy, saved.params):
-        adapts = f"WITHIN THE FIRST EPISODE, by its memory ({title})"
+        adapts = f"AS IT ACTS, by its memory ({title})"
     else:
         steps = counted(saved.config.adaptation_steps, "gradient step")
         adapts = f"BETWEEN EPISODES, by {steps} ({title})"
@@ -270,8 +271,7 @@ def _files(label: str, figures: Sequence[Path], videos: Sequence[Path]) -> list[
 
 
 def _train(saved: SavedPolicy) -> tuple[str, str]:
-    config = saved.config
-    return "train your own", f"metarl train {config.family} --method {config.method}"
+    return "train your own", train_command(saved.config)
 
 
 def gain_text(evaluation: Evaluation) -> str:

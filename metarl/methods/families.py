@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Callable
 
 from metarl.adaptation.gradient import GradientStep
-from metarl.methods.config import TrainConfig
+from metarl.methods.config import TrainConfig, settings, with_settings
 from metarl.methods.meta import METHODS
+from metarl.methods.settings import MACHINE, flag, shown
 from metarl.outer.trpo import Trpo
 from metarl.policies.mlp import MlpConfig
 from metarl_envs import FAMILIES, get_family, unknown_name
@@ -104,3 +105,18 @@ def recipe(family_name: str, method: str = DEFAULT_METHOD) -> TrainConfig:
     begun = (make for beginning, make in BEGINNINGS.items() if name.startswith(beginning))
     base = RECIPES.get(name, next(begun, few_episodes))(name)
     return dataclasses.replace(METHODS[method].recipe(base), method=method)
+
+
+def train_command(config: TrainConfig) -> str:
+    """The command that trains with this configuration: what differs from the recipe, as flags."""
+    ordinary = recipe(config.family, config.method)
+    scaled = with_settings(ordinary, {"policy.init_std": config.policy.init_std})
+    own_steps = scaled.inner != config.inner  # flags of `inner` keep a new init_std from scaling it
+    known = settings(ordinary if own_steps else dataclasses.replace(ordinary, inner=scaled.inner))
+    flags = [
+        f"{flag(name)} {shown(value)}"
+        for name, value in settings(config).items()
+        if (value != known[name] or (own_steps and name.startswith("inner.")))
+        and name not in MACHINE
+    ]
+    return " ".join([f"metarl train {config.family} --method {config.method}", *flags])

@@ -65,7 +65,9 @@ BASELINE_SETTINGS = (
 """Settings of `metarl baseline`: those of Stable-Baselines3's PPO and of fine-tuning."""
 INNER_LOOP = ("adaptation_steps", "inner_loss")
 """Settings that only a training with an inner loop reads."""
-RESUMABLE = ("iterations", "device", "engine", "sim_threads")
+MACHINE = ("device", "engine", "sim_threads")
+"""Settings that a machine asks for, not a training."""
+RESUMABLE = ("iterations", *MACHINE)
 """Settings that `metarl resume` can change."""
 
 

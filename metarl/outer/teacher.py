@@ -13,7 +13,14 @@ from metarl.outer.imitation import ACTION, LATENT
 from metarl.outer.learner import LearnerParts
 from metarl.outer.state import TrainState
 from metarl.outer.stretches import drawn_change, with_memory
-from metarl.outer.trial_ppo import Actor, PpoSettings, ppo_update, prefixed, without_prefix
+from metarl.outer.trial_ppo import (
+    Actor,
+    PpoSettings,
+    largest_std,
+    ppo_update,
+    prefixed,
+    without_prefix,
+)
 from metarl.policies.belief import Belief
 from metarl.policies.mlp import Activation, MlpConfig
 from metarl.policies.normaliser import Statistics
@@ -125,6 +132,12 @@ class Teacher:
         observed = torch.cat([trial.observations, trial.features], dim=-1)
         params = self.policy.update_statistics(params, observed, trial.valid)
         return own | prefixed(TEACHER, params) | prefixed(TEACHER_PPO, training), metrics
+
+    def quieter(self, own: Params, final_std: float, progress: float) -> Params:
+        """The state's entries with noise within the bound at this share of its iterations."""
+        loudest = largest_std(self.policy, final_std, progress)
+        params = self.policy.quieter(without_prefix(TEACHER, own), loudest)
+        return own | prefixed(TEACHER, params)
 
     @torch.no_grad()
     def targets(self, own: Params, trial: Trial) -> Params:

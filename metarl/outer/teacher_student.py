@@ -99,6 +99,10 @@ class TeacherStudent(WithinEpisode):
     """Adam steps per pass of the teacher's PPO, >= 1."""
     teacher_std: Positive = 1.0
     """Initial standard deviation of the teacher's actions, in half ranges, > 0."""
+    teacher_final_std: NotNegative = 0.0
+    """Largest standard deviation of the teacher's actions at the end of its iterations, in half
+    ranges, >= 0; until then the bound falls geometrically from the initial one. The student learns
+    the mean action, which need not do what a noisy one does. 0: no bound."""
     teacher_output: Positive = 1.0
     """Factor on the initial weights of the teacher's last layer, > 0. With 0.01 it begins at the
     middle of the actions, where a robot held by servos stands (Andrychowicz et al. 2021)."""
@@ -236,6 +240,8 @@ class TeacherStudentLearner(Learner[TrialExperience]):
         if phase == "teacher":
             ppo = settings.ppo_of_teacher
             own, metrics = self._teacher.learn(own, trial, ppo, order, paced(progress, 0.1))
+            if settings.teacher_final_std:
+                own = self._teacher.quieter(own, settings.teacher_final_std, progress)
             if index == length - 1:
                 params = self._teacher.taught(params, own)
         elif phase == "imitation":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import re
@@ -16,9 +17,10 @@ from metarl.adaptation.none import Unadapted
 from metarl.api.training import train_config
 from metarl.cli import main
 from metarl.cli.parser import COMMANDS, parse
+from metarl.cli.train import Train
 from metarl.methods.baselines import BASELINES
-from metarl.methods.config import settings
-from metarl.methods.families import recipe
+from metarl.methods.config import settings, with_settings
+from metarl.methods.families import recipe, train_command
 from metarl.methods.meta import METHODS
 from metarl.methods.settings import described, flag, shown
 from metarl_envs import FAMILIES, get_family
@@ -177,6 +179,35 @@ def test_every_setting_of_a_recipe_can_be_typed_as_it_is_shown(name):
     unread = settings(config).keys() - values.keys()  # without an inner loop
     assert unread == ({"adaptation_steps", "inner_loss"} if name in WITHIN_EPISODES else set())
     assert train_config("navigation", name, command.settings) == config
+
+
+@pytest.mark.parametrize(
+    ("method", "chosen", "flags"),
+    [
+        ("promp", {}, ""),
+        ("promp", {"outer.clip": 0.1, "sim_threads": 1}, "--outer.clip 0.1"),
+        ("promp", {"policy.init_std": 2.0}, "--policy.init-std 2.0"),
+        (
+            "maml-trpo",  # a rate that a new deviation would have scaled
+            {"policy.init_std": 2.0, "inner.inner_lr": 0.1},
+            "--policy.init-std 2.0 --inner.inner-lr 0.1 --inner.inner-lr-decay 0.3 "
+            "--inner.first-order False",
+        ),
+        (
+            "teacher-student",
+            {"policy.hidden_sizes": (8, 8), "outer.estimates_task": True},
+            "--policy.hidden-sizes 8 8 --outer.estimates-task True",
+        ),
+    ],
+)
+def test_the_command_of_a_configuration_holds_what_differs_from_the_recipe(method, chosen, flags):
+    config = with_settings(recipe("navigation", method), chosen)
+    words = train_command(config).split()
+    assert " ".join(words) == f"metarl train navigation --method {method} {flags}".strip()
+    command = parse(words[1:])
+    assert isinstance(command, Train)
+    again = train_config("navigation", method, command.settings)
+    assert dataclasses.replace(again, sim_threads=config.sim_threads) == config
 
 
 def test_help_shows_the_recipe_of_the_family_that_stands_before_it(capsys):

@@ -81,7 +81,7 @@ def test_both_kinds_of_adaptation_end_the_demo_in_short(
     assert between.adapted is not None
     assert within.adapted is None
     ends = printed[printed.index("\nBETWEEN EPISODES") :]
-    title = "WITHIN THE FIRST EPISODE, by its memory (Teacher-student): half-cheetah-direction"
+    title = "AS IT ACTS, by its memory (Teacher-student): half-cheetah-direction"
     assert f"\n{title}\n" in ends
     assert re.search(
         r"^return  .* in the first episode, .* in episode 2, .* with another task's belief$",

@@ -107,6 +107,18 @@ def test_the_students_ppo_lowers_its_noise(whole):
     assert (stds[3] <= 0.1 * 0.5**0.5 + 1e-7).all()
 
 
+def test_a_bound_on_the_teachers_noise_falls_to_the_end_of_its_phase(tmp_path):
+    settings = {"outer.teacher_std": 0.8, "outer.teacher_final_std": 0.2}
+    config = with_settings(CONFIG, settings)  # the teacher has the first two iterations
+    create_run(tmp_path / "run", config, ["metarl", "train"])
+    train(config, initial_state(config), tmp_path / "run", quiet=True)
+    stds = [
+        load_checkpoint(tmp_path / "run", k)[1].optimizer["teacher.log_std"].exp() for k in (2, 3)
+    ]
+    for std in stds:  # within 0.8 * (0.2 / 0.8) ** (1 / 2); what imitates leaves it alone
+        assert (std <= 0.4 + 1e-6).all() and (std > 0.3).all()
+
+
 def test_the_steps_announced_are_those_simulated(whole):
     text = announcement(Beginning(whole, CONFIG, 0))
     assert text.splitlines()[-1] == (

@@ -85,6 +85,16 @@ def teacher_student(config: TrainConfig) -> TrainConfig:
     base-reversed, whose eight wirings ask for opposite actions, a student of their mean stays where
     it is (-44), one of the likeliest returns -26 and -19; a teacher -15 (seed 0).
 
+    Where a side or a sign has to be told apart, the student should estimate the task
+    (`--policy.hidden-sizes 64 64 --policy.latent-size 10 --outer.estimates-task True
+    --outer.imitate both`, the latent of as many numbers as the task has features): on
+    quadruped-load, seed 0, teachers of the same settings, first and second episodes returned 99 and
+    136 in training after 120 iterations of it, 79 and 82 where actions alone were imitated.
+
+    Where the teacher's mean action falls short of its noisy one, lower its noise
+    (`--outer.teacher-final-std 0.05`): quadruped-load's teacher of seed 2, 400 iterations, returned
+    143 in training and 90 by its mean action on 100 held-out tasks; with the bound 156 and 163.
+
     Where a keyframe holds the robot at its start, or an action is given that a policy's output 0
     means, the teacher begins there with little noise. A quadruped whose actions were joint targets
     returned 133 in training after 95 of 460 iterations (64 worlds, seed 0), and 20 with

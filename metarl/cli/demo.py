@@ -18,6 +18,7 @@ from metarl.evaluation.results import Evaluation
 from metarl.evaluation.trials import remembers
 from metarl.methods.baselines import origins
 from metarl.methods.families import train_command
+from metarl.methods.meta import METHODS
 from metarl.process import available_cores, counted
 from metarl.report.curves import first_episodes, write_evaluation
 from metarl.runs.checkpoint import SavedPolicy, load_policy
@@ -223,7 +224,7 @@ def _present_steps(
         ("one task", one_task_text(adaptation)),
         *_files("curve", figures, videos),
         ("adapted policy", f'metarl.load("{adapted}")'),
-        _train(saved),
+        *_train(saved),
     ]
     return Shown(lines, figures, videos, adapted)
 
@@ -258,7 +259,7 @@ def _present_memory(
         *found,
         *_files("by time", figures, videos),
         ("on a robot", f'metarl.RobotTrial(metarl.load("{policy}"))'),
-        _train(saved),
+        *_train(saved),
     ]
     return Shown(lines, figures, videos)
 
@@ -270,8 +271,11 @@ def _files(label: str, figures: Sequence[Path], videos: Sequence[Path]) -> list[
     return [(label, str(path)) for path in pictures[:1]] + [("video", str(path)) for path in films]
 
 
-def _train(saved: SavedPolicy) -> tuple[str, str]:
-    return "train your own", train_command(saved.config)
+def _train(saved: SavedPolicy) -> list[tuple[str, str]]:
+    """A line with the command of `metarl train`, which trains no baselines."""
+    if saved.config.method not in METHODS:
+        return []
+    return [("train your own", train_command(saved.config))]
 
 
 def gain_text(evaluation: Evaluation) -> str:

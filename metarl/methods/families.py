@@ -108,7 +108,11 @@ def recipe(family_name: str, method: str = DEFAULT_METHOD) -> TrainConfig:
 
 
 def train_command(config: TrainConfig) -> str:
-    """The command that trains with this configuration: what differs from the recipe, as flags."""
+    """The command that trains with this configuration: what differs from the recipe, as flags.
+
+    Raises:
+        InputError: for a method of `metarl baseline`.
+    """
     ordinary = recipe(config.family, config.method)
     scaled = with_settings(ordinary, {"policy.init_std": config.policy.init_std})
     own_steps = scaled.inner != config.inner  # flags of `inner` keep a new init_std from scaling it
@@ -119,4 +123,5 @@ def train_command(config: TrainConfig) -> str:
         if (value != known[name] or (own_steps and name.startswith("inner.")))
         and name not in MACHINE
     ]
-    return " ".join([f"metarl train {config.family} --method {config.method}", *flags])
+    family = get_family(config.family).reference
+    return " ".join([f"metarl train {family} --method {config.method}", *flags])

@@ -93,6 +93,8 @@ def test_both_kinds_of_adaptation_end_the_demo_in_short(
     assert by_time in within.figures
     assert f"by time         {by_time}\n" in ends
     assert f'on a robot      metarl.RobotTrial(metarl.load("{student}"))\n' in ends
+    own = "metarl train half-cheetah-direction --method teacher-student --horizon 25 "
+    assert f"train your own  {own}" in ends
     assert all(path.exists() for path in within.figures)
 
 

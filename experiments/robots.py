@@ -147,7 +147,7 @@ STUDIES = {
             worlds=64,
             teacher=400,
             noise="--outer.teacher-std 0.4 --outer.teacher-final-std 0.05",
-            imitation=120,
+            imitation=240,
             student="--policy.hidden-sizes 64 64 --policy.latent-size 10 "
             "--outer.estimates-task True --outer.imitate both --policy.init-std 0.1",
             frame_stack="--env-steps 6400000 --policy.init-std 0.2",

@@ -14,7 +14,11 @@ import torch
 from torch import Tensor
 
 from metarl_envs.family import TaskFamily
+from metarl_envs.perturbations import EncoderOffset, ObservationBias, ObservationGain
 from metarl_envs.robots.base import Transition
+
+SensorError = ObservationBias | ObservationGain | EncoderOffset
+"""Of a whole episode; the mean of fresh noise is zero."""
 
 
 class Outcomes(NamedTuple):
@@ -25,9 +29,13 @@ class Outcomes(NamedTuple):
 
 
 def tells_outcomes(family: TaskFamily) -> bool:
-    """True if observations and actions tell the reward: no goal is hidden, and states follow."""
+    """True if observations and actions tell the reward: no goal is hidden, and states follow.
+
+    They do not follow from sensors with constant errors, which a planner would take for the state.
+    """
     hidden_goal = any(p.effect is None and not p.observed for p in family.parameters)
-    return family.robot.recovered is not None and not hidden_goal
+    wrong_sensors = any(isinstance(p.perturbation, SensorError) for p in family.parameters)
+    return family.robot.recovered is not None and not (hidden_goal or wrong_sensors)
 
 
 def imagined_outcomes(

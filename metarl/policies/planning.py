@@ -129,7 +129,8 @@ class PlanningPolicy(Policy):
         if config.reward == "family" and not told:
             raise InputError(
                 f"policy.reward = 'family': observations of {family.name} do not tell its reward "
-                "(a goal is hidden, or the robot has no `recovered` states); use 'learned'"
+                "(a goal is hidden, sensors have constant errors, or the robot has no `recovered` "
+                "states); use 'learned'"
             )
         own = family if told and config.reward != "learned" else None
         observed = family.observation_size - family.robot.observation_size

@@ -65,6 +65,21 @@ def test_a_hidden_goal_or_a_robot_without_states_tells_nothing():
     assert not tells_outcomes(hidden) and not tells_outcomes(unseen)
 
 
+@pytest.mark.parametrize(
+    ("vary_sensor", "tells"),
+    [
+        (vary.observation_noise, True),
+        (vary.observation_bias, False),
+        (vary.observation_gain, False),
+    ],
+)
+def test_states_do_not_follow_from_sensors_with_constant_errors(vary_sensor, tells):
+    base = get_family("base-reversed")
+    error = vary_sensor(base.robot, (0.1, 0.2), entries=[0])
+    family = dataclasses.replace(base, parameters=(*base.parameters, error))
+    assert tells_outcomes(family) is tells
+
+
 def test_another_goal_may_be_asked_for_at_any_step():
     base = get_family("base-reversed")
     observations = torch.zeros(3, 8)

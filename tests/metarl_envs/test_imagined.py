@@ -80,6 +80,17 @@ def test_states_do_not_follow_from_sensors_with_constant_errors(vary_sensor, tel
     assert tells_outcomes(family) is tells
 
 
+def test_states_do_not_follow_from_encoders_with_constant_errors():
+    arm = get_family("arm-encoder")
+    recovered = get_family("base-reversed").robot.recovered
+    (offset,) = [p for p in arm.parameters if p.name == "encoder_offset"]
+    told = tuple(dataclasses.replace(p, observed=True) for p in arm.parameters if p is not offset)
+    robot = dataclasses.replace(arm.robot, recovered=recovered)
+    right = dataclasses.replace(arm, robot=robot, parameters=told)
+    assert tells_outcomes(right)
+    assert not tells_outcomes(dataclasses.replace(right, parameters=(*told, offset)))
+
+
 def test_another_goal_may_be_asked_for_at_any_step():
     base = get_family("base-reversed")
     observations = torch.zeros(3, 8)

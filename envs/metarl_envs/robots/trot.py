@@ -43,25 +43,24 @@ def gait_angle(state: State) -> Tensor:
 def trot(state: State, actions: Tensor) -> dict[str, Tensor]:
     """The servos' targets, rad, of feet with the strides (N, 12) at the state's time: (N, 12)."""
     angle = gait_angle(state).to(actions.dtype)
-    legs = actions.unflatten(1, (4, 3)).unbind(dim=1)
-    targets = [leg_angles(angle + o, leg) for o, leg in zip(OFFSETS_RAD, legs, strict=True)]
-    return {"ctrl": torch.cat(targets, dim=1)}
+    angles = torch.stack([angle + offset for offset in OFFSETS_RAD], dim=1)
+    return {"ctrl": leg_angles(angles, actions.unflatten(1, (4, 3))).flatten(1)}
 
 
-def leg_angles(angle: Tensor, strides: Tensor) -> Tensor:
-    """Hip, thigh and calf, rad, of a foot: (N,), (N, 3) strides in m -> (N, 3).
+def leg_angles(angles: Tensor, strides: Tensor) -> Tensor:
+    """Hip, thigh and calf, rad, of each leg: (N, 4) of the gait, (N, 4, 3) in m -> (N, 4, 3).
 
-    The foot goes back and forth with the angle's cosine, and in its swing up with its sine; its
+    A foot goes back and forth with its angle's cosine, and in its swing up with its sine; its
     place is solved for the angles of two links of equal length. The hip turns them sideways; that
     the thigh is mounted 0.08 m outside of it is left out.
     """
-    ahead, left, above = strides.unbind(dim=1)
-    ahead, left = ahead / 2 * angle.cos(), left / 2 * angle.cos()
-    below = HIP_HEIGHT_M + above - LIFT_M * (-angle.sin()).clamp(min=0.0)
+    ahead, left, above = strides.unbind(dim=2)
+    ahead, left = ahead / 2 * angles.cos(), left / 2 * angles.cos()
+    below = HIP_HEIGHT_M + above - LIFT_M * (-angles.sin()).clamp(min=0.0)
     below_tilted = torch.hypot(below, left)
     folded = torch.acos(torch.hypot(ahead, below_tilted) / (2 * LINK_M))
     thigh = folded - torch.atan2(ahead, below_tilted)
-    return torch.stack([torch.atan2(left, below), thigh, -2 * folded], dim=1)
+    return torch.stack([torch.atan2(left, below), thigh, -2 * folded], dim=2)
 
 
 def observe(state: State) -> Tensor:

@@ -98,6 +98,17 @@ def test_both_kinds_of_adaptation_end_the_demo_in_short(
     assert all(path.exists() for path in within.figures)
 
 
+def test_a_baselines_policy_is_shown_without_a_command_that_would_not_train_it(
+    tmp_path, no_films, capsys
+):
+    saved = tiny_policy("half-cheetah-direction", horizon=6)
+    robust = replace(saved, config=replace(saved.config, method="robust"))
+    demo.main(tmp_path / "out", [backward(save_policy(tmp_path / "policy", robust))], SMALL)
+    printed = capsys.readouterr().out
+    assert "adapted policy  metarl.load(" in printed
+    assert "train your own" not in printed
+
+
 @pytest.mark.render
 def test_video_is_written_beside_the_rest(policy, tmp_path, capsys):
     scene = demo.Scene(policy, demo.BACKWARD, {0.2: {"direction": 1.0}})

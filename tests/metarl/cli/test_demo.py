@@ -110,6 +110,13 @@ def test_a_baselines_policy_is_shown_without_a_command_that_would_not_train_it(
 
 
 @pytest.mark.render
+def test_the_episodes_that_a_scene_shows_are_filmed(student, tmp_path):
+    scene = replace(backward(student), show=(1, 2))
+    (shown,) = demo.main(tmp_path, [scene], replace(SMALL, runs=2, width=128))
+    assert "__episode1-2__" in shown.videos[0].name
+
+
+@pytest.mark.render
 def test_video_is_written_beside_the_rest(policy, tmp_path, capsys):
     scene = demo.Scene(policy, demo.BACKWARD, {0.2: {"direction": 1.0}})
     (shown,) = demo.main(tmp_path, [scene], replace(SMALL, runs=2, width=128))

@@ -52,15 +52,16 @@ def leg_angles(angles: Tensor, strides: Tensor) -> Tensor:
 
     A foot goes back and forth with its angle's cosine, and in its swing up with its sine; its
     place is solved for the angles of two links of equal length. The hip turns them sideways; that
-    the thigh is mounted 0.08 m outside of it is left out.
+    the thigh is mounted 0.08 m outside of it is left out. Without `hypot` and `atan2`, whose last
+    bits depend on how many robots are computed at once.
     """
     ahead, left, above = strides.unbind(dim=2)
     ahead, left = ahead / 2 * angles.cos(), left / 2 * angles.cos()
     below = HIP_HEIGHT_M + above - LIFT_M * (-angles.sin()).clamp(min=0.0)
-    below_tilted = torch.hypot(below, left)
-    folded = torch.acos(torch.hypot(ahead, below_tilted) / (2 * LINK_M))
-    thigh = folded - torch.atan2(ahead, below_tilted)
-    return torch.stack([torch.atan2(left, below), thigh, -2 * folded], dim=2)
+    below_tilted = (below.square() + left.square()).sqrt()
+    folded = ((ahead.square() + below_tilted.square()).sqrt() / (2 * LINK_M)).acos()
+    thigh = folded - (ahead / below_tilted).atan()
+    return torch.stack([(left / below).atan(), thigh, -2 * folded], dim=2)
 
 
 def observe(state: State) -> Tensor:

@@ -62,11 +62,14 @@ def payload(
         powers = {field: power for field, power in powers.items() if field.startswith("body")}
 
     def transform(fields: Fields, value: Tensor) -> Fields:
-        length = (value / plain) ** (1 / 3)  # (N,)
+        mass = value / plain  # (N,)
+        # Not mass ** (1 / 3), whose last bit depends on how many worlds are computed at once.
+        length = (mass.log() / 3).exp()
+        factors = {1: length, 3: mass, 5: mass * length.square()}
         result = {}
         for field, power in powers.items():
             changed = fields[field].clone()
-            factor = (length**power).to(changed)
+            factor = factors[power].to(changed)
             changed[:, rows[field]] *= factor.reshape(-1, *[1] * (changed.dim() - 1))
             result[field] = changed
         return result

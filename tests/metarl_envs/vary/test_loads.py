@@ -39,6 +39,18 @@ def fields_of(robot, parameters, **values):
     return model_fields(parameters, base, tasks), base
 
 
+def test_a_world_alone_has_the_load_that_it_has_among_many_to_the_last_bit(tmp_path):
+    robot = beam(tmp_path)
+    parameter = vary.payload(robot, "load", (0.0, 1.0))
+    base = {name: read_field(robot.load_model(), name) for name in varied_fields([parameter])}
+    masses = torch.linspace(0.0, 1.0, 101, dtype=torch.float64)
+    together = model_fields([parameter], base, {"payload": masses})
+    for world, mass in enumerate(masses):
+        alone = model_fields([parameter], base, {"payload": mass[None]})
+        for field, values in alone.items():
+            assert torch.equal(values[0], together[field][world]), field
+
+
 def test_a_load_grows_at_its_density_about_its_own_origin(tmp_path):
     robot = beam(tmp_path)
     parameter = vary.payload(robot, "load", (0.0, 1.0), extrapolation=(1.0, 2.0))

@@ -115,7 +115,8 @@ def page(folder: Path) -> str:
         "brackets its 95 % t interval over seeds and tasks. A policy with a memory is in the first "
         "episode of a trial at 0, and adapts in it; ProMP, Meta-SGD and MAML take one gradient "
         "step. The oracle, the student's teacher, observes the goal and does not adapt, nor does "
-        "noise. The control is the return after 10 episodes of another task's adaptation. "
+        "noise. The control is the return after 10 episodes of another task's adaptation, and after "
+        "it by how much the own exceeds it, with that difference's interval. "
         "`python -m experiments.metaworld` trains and measures ML1, and with `ml10 --seeds 0` "
         "ML10.",
         "",
@@ -147,17 +148,27 @@ def rows(found: dict[str, Any], wanted: Study) -> Iterator[str]:
                 ", ".join(f"{point['success'][0]:.0%}".rstrip("%") for point in at),
                 percent(at[-1]["success"]),
                 ", ".join(f"{point['mean']['crossed'][0]:.0f}" for point in at),
-                f"{controls['another_task'][0]:.0f}" if controls else "-",
+                control(controls),
             ]
             yield f"| {' | '.join(cells)} |"
 
 
+def control(measured: Mapping[str, Any] | None) -> str:
+    """Return with another task's adaptation, and how far the own exceeds it with its interval."""
+    if not measured:
+        return "-"
+    own = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*measured["gain_over_another_task"])
+    return f"{measured['another_task'][0]:.0f}; {own}"
+
+
 def percent(interval: Sequence[float | None]) -> str:
-    """A share with its interval, where it has one: "40 % [31, 49]"."""
+    """A share with its interval's part in [0, 1], where it has one: "40 % [31, 49]"."""
     share, low, high = interval
     assert share is not None
-    bounds = "" if low is None or high is None else f" [{100 * low:.0f}, {100 * high:.0f}]"
-    return f"{share:.0%}".replace("%", " %") + bounds
+    whole = f"{share:.0%}".replace("%", " %")
+    if low is None or high is None:
+        return whole
+    return f"{whole} [{100 * max(low, 0.0):.0f}, {100 * min(high, 1.0):.0f}]"
 
 
 def classes(found: dict[str, Any], splits: Sequence[str]) -> Iterator[str]:

@@ -23,7 +23,11 @@ def point(number, success, value, another=None, kinds=None):
         "adaptation_episodes": number,
         "success": [success, success - 0.1, success + 0.1],
         "mean": {"crossed": [value, None, None]},
-        "controls": another and {"another_task": [another, None, None]},
+        "controls": another
+        and {
+            "another_task": [another, None, None],
+            "gain_over_another_task": [value - another, value - another - 5, value - another + 5],
+        },
         "kinds": kinds,
     }
 
@@ -69,9 +73,9 @@ def test_the_page_holds_successes_returns_and_the_control(tmp_path):
     text = page(tmp_path)
     assert (
         "| `metaworld-ml1:reach-v3`, test tasks | promp | 3.4 M | 0, 10, 20, 30, 40 "
-        "| 40 % [30, 50] | 0, 100, 200, 300, 400 | 50 |"
+        "| 40 % [30, 50] | 0, 100, 200, 300, 400 | 50; +350 [+345, +355] |"
     ) in text
-    assert "| random | 0 | 2, 2, 2, 2, 2 | 2 % [-8, 12] | 30, 30, 30, 30, 30 | - |" in text
+    assert "| random | 0 | 2, 2, 2, 2, 2 | 2 % [0, 12] | 30, 30, 30, 30, 30 | - |" in text
     assert "| `metaworld-ml1:push-v3` | not run |" in text
     assert "| `metaworld-ml10` | not run |" in text and "by class" not in text
     assert "86.9, 35.8 %" in text and "What differs" in text
@@ -95,6 +99,11 @@ def test_ml10_says_the_success_of_each_class(tmp_path):
 def test_a_share_that_does_not_vary_has_no_interval():
     assert percent([1.0, None, None]) == "100 %"
     assert percent([0.4, 0.31, 0.49]) == "40 % [31, 49]"
+
+
+def test_an_interval_of_a_share_holds_no_impossible_one():
+    assert percent([0.04, -0.1, 0.2]) == "4 % [0, 20]"
+    assert percent([0.96, 0.86, 1.06]) == "96 % [86, 100]"
 
 
 def test_a_class_is_trained_measured_and_written_once(tmp_path, monkeypatch):

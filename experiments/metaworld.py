@@ -115,8 +115,8 @@ def page(folder: Path) -> str:
         "brackets its 95 % t interval over seeds and tasks. A policy with a memory is in the first "
         "episode of a trial at 0, and adapts in it; ProMP, Meta-SGD and MAML take one gradient "
         "step. The oracle, the student's teacher, observes the goal and does not adapt, nor does "
-        "noise. The control is the return after 10 episodes of another task's adaptation, and after "
-        "it by how much the own exceeds it, with that difference's interval. "
+        "noise. The control is the return after 10 episodes of another task's adaptation, and then "
+        "by how much the own exceeds it, with that difference's interval. "
         "`python -m experiments.metaworld` trains and measures ML1, and with `ml10 --seeds 0` "
         "ML10.",
         "",

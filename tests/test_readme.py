@@ -230,6 +230,22 @@ def test_the_other_results_are_what_was_measured():
     said = f"return {before['return'][0]:.0f} → {after['return'][0]:.0f}; "
     assert minus(f"{said}control {after['another_task']['return'][0]:.0f}.") in results
 
+    reach, push = (
+        {
+            method: points[-1]
+            for method, points in read(f"metaworld-{name}")["splits"]["test"]["curves"].items()
+        }
+        for name in ("reach", "push")
+    )
+    assert {point["adaptation_episodes"] for point in reach.values()} == {10}
+    assert f"{share(reach['meta-sgd']['success'], '**')} after ten episodes" in results
+    assert f"ProMP {100 * reach['promp']['success'][0]:.0f} %" in results
+    memories = ("teacher-student", "rl2", "pearl")
+    best = max(reach[method]["success"][0] for method in memories)
+    assert f"memories {100 * best:.0f} % at most" in results
+    for method in (*memories, "promp", "meta-sgd"):
+        assert push[method]["controls"]["gain_over_another_task"][1] < 0  # "nothing adapts yet"
+
     models = re.match(r"\d+ of \d+", (RESULTS / "public_models.md").read_text())
     assert models and f"[{models[0]} public robot models]" in results
 

@@ -4,11 +4,12 @@
     python -m experiments.model_based half-cheetah-crippled  # one family
 
 Three seeds each of GrBAL, ReBAL, the same model without adaptation ("plain") and robust PPO with as
-many environment steps. All final policies are measured by the mean action on dead actuators that
-training never met (extrapolation) and on those that it met; "unadapted" is GrBAL's own model,
-which then takes no step. Beside returns: the error of predictions over 1, 5 and 10 steps before and
-after adaptation, steps until an actuator that dies in mid-episode no longer shows, and how often
-per second one robot gets an action. What was finished before is not run again.
+many environment steps, and of teacher-student with the many that a simulator gives. All final
+policies are measured by the mean action on dead actuators that training never met (extrapolation)
+and on those that it met; "unadapted" is GrBAL's own model, which then takes no step. Beside
+returns: the error of predictions over 1, 5 and 10 steps before and after adaptation, steps until an
+actuator that dies in mid-episode no longer shows, and how often per second one robot gets an
+action. What was finished before is not run again.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ AHEAD = (1, 5, 10)
 AVERAGED, SLACK = 20, 0.1
 """Steps that rewards are averaged over, and the share of the steady reward that may be missing."""
 ADAPTIVE = ("grbal", "rebal")
-ROWS = ("grbal", "unadapted", "plain", "rebal", "robust")
+STUDENT = "teacher-student"
+ROWS = ("grbal", "unadapted", "plain", "rebal", "robust", STUDENT)
 
 
 class Change(NamedTuple):
@@ -73,12 +75,16 @@ class Broken:
     """Arguments of the models' trainings: 288,000 environment steps."""
     robust: str = f"--env-steps 288000 {PPO} --outer.final-rate 0.1"
     """Arguments of robust PPO's training, with as many steps."""
+    taught: str | None = "--evaluate-every 0"
+    """Arguments of teacher-student's training: the recipe, 6,400,000 steps. None: its figures are
+    on the robots' page."""
 
 
 FAMILIES = {
     "base-reversed": Broken(
         planned=("--iterations 12 --policy.init-std 0.3 --policy.plan-color 2 --evaluate-every 0"),
         robust="--env-steps 23040 --worlds 24 --outer.epochs 5 --outer.learning-rate 1e-3",
+        taught=None,
     ),
     "half-cheetah-crippled": Broken(Change("dead_actuator", 4.0, 100)),
     "ant-crippled": Broken(Change("dead_leg", 3.0, 100)),
@@ -104,6 +110,8 @@ def commands(options: Options, name: str) -> dict[Path, list[str]]:
         "plain": f"train {name} --method grbal --policy.adapts nothing {broken.planned}",
         "robust": f"baseline robust {name} {broken.robust}",
     }
+    if broken.taught is not None:
+        methods[STUDENT] = f"train {name} --method {STUDENT} {broken.taught}"
     return {
         options.runs / f"{name}-{method}-{seed}": [
             *shlex.split(words), "--seed", str(seed), "--quiet"
@@ -128,8 +136,15 @@ def policies(options: Options, name: str) -> dict[str, list[SavedPolicy]]:
     def of(method: str) -> list[SavedPolicy]:
         return [load_policy(options.runs / f"{name}-{method}-{seed}") for seed in options.seeds]
 
-    found = {method: of(method) for method in ROWS if method != "unadapted"}
+    taught = FAMILIES[name].taught is not None
+    trained = [m for m in ROWS if m != "unadapted" and (taught or m != STUDENT)]
+    found = {method: of(method) for method in trained}
     return found | {"unadapted": [unadapted(saved) for saved in found["grbal"]]}
+
+
+def plans(saved: SavedPolicy) -> bool:
+    """Whether it acts by a model."""
+    return isinstance(saved.policy, PlanningPolicy)
 
 
 def lived(
@@ -232,7 +247,7 @@ def measured(options: Options, name: str) -> dict[str, Any]:
                 "runs": scores[row].mean(1),
                 "steps": [saved.metadata["env_steps"] for saved in seeds],
             }
-            if row != "robust":
+            if plans(seeds[0]):
                 ahead = [errors_ahead(s, e) for s, e in zip(seeds, episodes, strict=True)]
                 entry["errors"] = np.mean(ahead, axis=0)
             document["rows"][row][split] = entry
@@ -250,7 +265,7 @@ def measured(options: Options, name: str) -> dict[str, Any]:
         if change := FAMILIES[name].change:
             times = [recovery(saved, before, change, seed=4) for saved in seeds]
             document["rows"][row]["recovery"] = times
-        if row != "robust":
+        if plans(seeds[0]):
             document["rows"][row]["hz"] = frequency(seeds[0], family)
     return document
 
@@ -280,7 +295,7 @@ def page(folder: Path) -> str:
             f"| error over {', '.join(map(str, AHEAD))} steps | steps until back | Hz |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
-        lines += [_row(found, row) for row in ROWS]
+        lines += [_row(found, row) for row in ROWS if row in found["rows"]]
     return "\n".join(lines) + "\n"
 
 

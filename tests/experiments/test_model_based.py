@@ -24,8 +24,10 @@ TINY = Broken(
         "--policy.window 3"
     ),
     robust="--env-steps 80 --worlds 2 --horizon 40 --outer.minibatches 1",
+    taught="--iterations 2 --meta-batch-size 2 --horizon 40 --evaluate-every 0",
 )
 FAMILY = "half-cheetah-crippled"
+MODEL_FREE = ("robust", "teacher-student")
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +49,9 @@ def test_it_measures_every_row_on_both_splits(results):
     for row, one in found["rows"].items():
         for split in ("test", "extrapolation"):
             assert len(one[split]["runs"]) == 2 and len(one[split]["mean"]) == 3
-            assert ("errors" in one[split]) is (row != "robust")
+            assert ("errors" in one[split]) is (row not in MODEL_FREE)
         assert len(one["recovery"]) == 2
-        assert ("hz" in one) is (row != "robust")
+        assert ("hz" in one) is (row not in MODEL_FREE)
     assert found["rows"]["grbal"]["test"]["steps"] == [160, 160]
     errors = found["rows"]["grbal"]["extrapolation"]["errors"]
     assert 0 < errors[0] < errors[2] and all(math.isfinite(e) for e in errors)
@@ -88,7 +90,7 @@ def test_without_adaptation_the_model_is_the_start_and_all_else_stays(results):
 def test_the_settings_are_within_the_budget_and_parse(name):
     broken, family = model_based.FAMILIES[name], get_family(name)
     commands = model_based.commands(Options(), name)
-    assert len(commands) == 12
+    assert len(commands) == 12 + 3 * (broken.taught is not None)
     for command in commands.values():
         parse(command)
     iterations = int(broken.planned.split()[broken.planned.split().index("--iterations") + 1])

@@ -71,12 +71,12 @@ class Broken:
     change: Change | None = None
     """In mid-episode; None: none is measured, as where rewards depend on how far a robot has come.
     """
-    planned: str = "--iterations 60 --policy.init-std 0.3 --evaluate-every 0"
-    """Arguments of the models' trainings: 288,000 environment steps."""
-    robust: str = f"--env-steps 288000 {PPO} --outer.final-rate 0.1"
+    planned: str = "--iterations 40 --policy.init-std 0.3 --evaluate-every 0"
+    """Arguments of the models' trainings: 192,000 environment steps."""
+    robust: str = f"--env-steps 192000 {PPO} --outer.final-rate 0.1"
     """Arguments of robust PPO's training, with as many steps."""
     taught: str | None = "--evaluate-every 0"
-    """Arguments of teacher-student's training: the recipe, 6,400,000 steps. None: its figures are
+    """Arguments of teacher-student's training. None: its figures are
     on the robots' page."""
 
 

@@ -9,7 +9,7 @@ step anew, in one of three ways:
 - `recurrent`: a GRU reads the last steps, and the networks read its memory (ReBAL, there).
 - `nothing`: the model stays as it is, as for planning without meta-learning.
 
-Axes: M policies, E worlds each, B networks, S steps or candidates, O observation, A action,
+Axes: M policies, E worlds each, B networks, S steps or candidates, I numbers that they read,
 D predicted numbers, W last steps.
 """
 
@@ -37,7 +37,7 @@ MEMORY = "memory"
 class Steps(NamedTuple):
     """Steps in order of time, as networks read them."""
 
-    inputs: Tensor  # (M, E, S, O + A) standardised observations, and actions as shares
+    inputs: Tensor  # (M, E, S, I) standardised observations, and actions as shares
     changes: Tensor  # (M, E, S, D) standardised
     valid: Tensor  # (M, E, S)
 
@@ -47,7 +47,7 @@ class Dynamics:
     """Networks with what adapts them: frozen sizes, without tensors."""
 
     inputs: int
-    """O + A."""
+    """I, numbers of an observation and an action."""
     outputs: int
     """D."""
     networks: int
@@ -106,7 +106,7 @@ class Dynamics:
 
         Args:
             model: of every world.
-            inputs: (M, E, B, S, O + A), or (M, E, 1, S, O + A) for all networks.
+            inputs: (M, E, B, S, I), or (M, E, 1, S, I) for all networks.
         """
         if MEMORY in model:
             memory = model[MEMORY].unsqueeze(-2).unsqueeze(-2)

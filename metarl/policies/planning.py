@@ -12,6 +12,7 @@ after it. Before the first update there is no model, and the mean action is the 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -119,6 +120,8 @@ class PlanningPolicy(Policy):
     """The family whose rule tells the reward of imagined steps; None: the model learns it."""
     task_size: Natural = 0
     """Entries at the end of the observation that are an observed task, which no step changes."""
+    angles: tuple[int, ...] = ()
+    """Entries of the observation that come round, in order: networks read sine and cosine."""
 
     needs_family: ClassVar[bool] = True
 
@@ -134,14 +137,14 @@ class PlanningPolicy(Policy):
             )
         own = family if told and config.reward != "learned" else None
         observed = family.observation_size - family.robot.observation_size
-        return cls(config, family=own, task_size=observed, **spaces)
+        return cls(config, family=own, task_size=observed, angles=family.robot.angles, **spaces)
 
     @property
     def dynamics(self) -> Dynamics:
         """The model."""
         config = self.config
         return Dynamics(
-            inputs=self.observation_size + self.action_size,
+            inputs=self.observation_size + len(self.angles) + self.action_size,
             outputs=self._moves + (self.family is None),
             networks=config.networks,
             hidden_sizes=config.hidden_sizes,
@@ -248,13 +251,23 @@ class PlanningPolicy(Policy):
         """
         scales = self.scales(params).beside(2)
         changes = self.changes(observations, following, rewards)
-        standard = _standardised(observations, scales.observation)
+        standard = self.as_read(observations, scales)
         known = valid.unsqueeze(-1)  # padding is no step: it must not be large either
         return Steps(
             torch.where(known, torch.cat([standard, actions], dim=-1), 0.0),
             torch.where(known, _standardised(changes, scales.change), 0.0),
             valid,
         )
+
+    def as_read(self, observations: Tensor, scales: Scales) -> Tensor:
+        """Observations as networks read them, without turns: (..., O) -> (..., O + angles)."""
+        standard = _standardised(observations, scales.observation)
+        if not self.angles:
+            return standard
+        edges = itertools.pairwise((-1, *self.angles, self.observation_size))
+        others = [standard[..., last + 1 : angle] for last, angle in edges]
+        angles = [observations[..., n : n + 1] for n in self.angles]
+        return torch.cat([*others, *(a.sin() for a in angles), *(a.cos() for a in angles)], dim=-1)
 
     def changes(self, observations: Tensor, following: Tensor, rewards: Tensor) -> Tensor:
         """Numbers that the model predicts, in their own units: (..., D)."""
@@ -321,7 +334,7 @@ class PlanningPolicy(Policy):
         states, last = [now], list[Tensor]()
         for action in plans.unsqueeze(-4).unbind(-2):  # (M, E, 1, C, A)
             shares = action.expand(*now.shape[:-1], -1)
-            read = torch.cat([_standardised(states[-1], scales.observation), shares], dim=-1)
+            read = torch.cat([self.as_read(states[-1], scales), shares], dim=-1)
             change = drift + unit * self.dynamics.predicted(model, read)
             moved = states[-1][..., : self._moves] + change[..., : self._moves]
             after = torch.cat([moved, now[..., self._moves :]], dim=-1)

@@ -115,11 +115,22 @@ class MujocoRobot(PlainFields):
     recovered: RecoverStates | None = None
     """States that observations tell, for policies that imagine steps; None: they tell too little.
     """
+    angles: tuple[int, ...] = ()
+    """Entries of the observation, in order, that are angles in rad and may come all the way round.
+    """
     max_contacts: int = 32
     """Contacts per world that the engine warp has room for, on average over the worlds."""
     max_constraints: int = 128
     """Constraint rows that it has room for in each world. Random controls came to at most 38 rows
     and 9 contacts with the robots here; what does not fit is dropped, and reported as a fault."""
+
+    def __post_init__(self) -> None:
+        entries = range(self.observation_size)
+        if self.angles != tuple(sorted(set(self.angles) & set(entries))):
+            raise InputError(
+                f"angles of {self.name} = {self.angles}: must be entries of the observation, in "
+                f"order, from 0 to {len(entries) - 1}"
+            )
 
     def load_model(self) -> mujoco.MjModel:
         """The nominal model: a copy that the caller may change."""
@@ -197,6 +208,7 @@ class AnalyticRobot(PlainFields):
     quantities: Mapping[str, Callable[[Transition], Tensor]] = field(default_factory=dict)
     remembered: tuple[str, ...] = ("qpos",)
     recovered: RecoverStates | None = None
+    angles: ClassVar[tuple[int, ...]] = ()
     """As of `MujocoRobot`."""
     frame_skip: int = 1
     render_fps: int = 10

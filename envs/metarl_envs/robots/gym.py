@@ -53,6 +53,7 @@ class GymRobot(PlainFields):
     controls: ClassVar[None] = None
     kept: ClassVar[None] = None
     recovered: ClassVar[None] = None
+    angles: ClassVar[tuple[int, ...]] = ()
     name: str
     env_id: str
     source: Source

@@ -36,6 +36,7 @@ HALF_CHEETAH = MujocoRobot(
     observation_size=17,
     reset_state=uniform_positions_normal_velocities(0.1),
     recovered=planar_walker_states,
+    angles=(1,),
     terminated=never,
     quantities={"forward_velocity_m_per_s": forward_velocity},
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -11,7 +12,15 @@ from torch import Generator
 from metarl.policies.base import Policy
 from metarl.policies.belief import Outcome
 from metarl.policies.params import expand
-from metarl.policies.planning import CHANGES, OBSERVED, PAST, PLAN, PlanningConfig
+from metarl.policies.planning import (
+    CHANGES,
+    OBSERVED,
+    PAST,
+    PLAN,
+    PlanningConfig,
+    PlanningPolicy,
+    Scales,
+)
 from metarl_envs import InputError, get_family
 from metarl_envs.imagined import imagined_outcomes
 
@@ -70,6 +79,30 @@ def test_the_window_holds_the_last_steps_and_empties_at_an_episodes_end():
     assert past[0, 0, :, 0].tolist() == [1, 2, 3] and not past[0, 2].any()
     assert bool(belief[PLAN][0, 0].any()) and not belief[PLAN][0, 2].any()
     assert torch.equal(belief[OBSERVED], observations[3])
+
+
+def test_a_robot_that_has_rolled_over_once_moves_as_before():
+    policy = planning(CHEETAH)
+    assert isinstance(policy, PlanningPolicy) and policy.angles == (1,)
+    params = expand(params_of(policy), 1)
+    model = policy.dynamics.adapted(params, policy.steps_of(params, policy.begin(params, 1)[PAST]))
+    plans = torch.rand(1, 1, 3, 4, policy.action_size) - 0.5
+    now = 0.1 * torch.randn(1, 1, policy.observation_size)
+    turn = torch.zeros(policy.observation_size)
+    turn[1] = 2 * math.pi
+    states, _ = policy.imagined(params, model, now, plans)
+    turned, _ = policy.imagined(params, model, now + turn, plans)
+    torch.testing.assert_close(turned, states + turn, atol=1e-4, rtol=1e-4)
+    half, _ = policy.imagined(params, model, now + turn / 2, plans)
+    assert float((half - turn / 2 - states).abs().max()) > 0.01
+
+
+def test_networks_read_all_else_and_then_sines_and_cosines():
+    policy = dataclasses.replace(planning(NAVIGATION), angles=(0,))
+    assert isinstance(policy, PlanningPolicy)
+    scales = Scales(*((torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0])),) * 2)
+    read = policy.as_read(torch.tensor([[0.5, 4.0]]), scales)
+    torch.testing.assert_close(read, torch.tensor([[0.5, math.sin(0.5), math.cos(0.5)]]))
 
 
 @pytest.mark.parametrize("adapts", ["gradient", "recurrent", "nothing"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import gymnasium
 import mujoco
 import numpy as np
 import pytest
 import torch
 
-from metarl_envs import BatchEnv, InputError, gym_robot
+from metarl_envs import FAMILIES, BatchEnv, InputError, gym_robot
 from metarl_envs.robots.base import Transition
 from metarl_envs.robots.half_cheetah import HALF_CHEETAH
 from metarl_envs.robots.point import POINT
@@ -165,3 +167,28 @@ def test_every_kind_of_robot_answers_what_families_and_pictures_ask(robot, has_m
     assert robot.keyframe_controls() is None
     assert robot.action_middle is None
     robot.camera.check(mujoco.MjModel.from_xml_string("<mujoco/>"))
+
+
+def test_angles_of_an_observation_are_hinges_without_limits():
+    robots = {family.robot.name: family.robot for family in FAMILIES.values()}
+    with_angles = [robot for robot in robots.values() if robot.angles]
+    assert HALF_CHEETAH in with_angles
+    for robot in with_angles:
+        model = robot.load_model()
+        data = mujoco.MjData(model)
+        hinges = (model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE) & ~model.jnt_limited.astype(bool)
+        for place in robot.angles:
+            for joint in np.flatnonzero(hinges):
+                data.qpos[:] = 0
+                data.qpos[model.jnt_qposadr[joint]] = 7.5
+                state = {"qpos": torch.tensor(data.qpos)[None], "qvel": torch.zeros(1, model.nv)}
+                if float(robot.observation(state)[0, place]) == 7.5:
+                    break
+            else:
+                pytest.fail(f"entry {place} of {robot.name} is no angle that may come round")
+
+
+@pytest.mark.parametrize("angles", [(17,), (-1,), (3, 1), (1, 1)])
+def test_angles_that_are_no_entries_in_order_are_refused(angles):
+    with pytest.raises(InputError, match=r"angles of half-cheetah = .* must be .* from 0 to 16"):
+        dataclasses.replace(HALF_CHEETAH, angles=angles)

@@ -35,8 +35,8 @@ DIFFERENCES = (
     "for 20 million on ML10. Settings are not tuned: sizes are by the speed of each method, and a "
     "few iterations of each were tried on reach, seed 0 (ProMP: in ten from 390 to 3,173 after "
     "adaptation, in training). After them the memories return on reach about "
-    "as much with another goal's belief, and push's oracle (480,000 steps) has not learned to "
-    "push. Longer trainings are not measured.",
+    "as much with another goal's belief, and the oracles of push and pick-place (480,000 steps) "
+    "have not learned their task. Longer trainings are not measured.",
     "- The goal is hidden in all of them. The memories here read rewards, as RL² does there.",
     "- Success is reached in *any* step of an episode, there and here, so that a hand which sweeps "
     "over the goals succeeds without adapting: read the returns, too. Episodes end at success in "

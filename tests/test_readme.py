@@ -230,12 +230,12 @@ def test_the_other_results_are_what_was_measured():
     said = f"return {before['return'][0]:.0f} → {after['return'][0]:.0f}; "
     assert minus(f"{said}control {after['another_task']['return'][0]:.0f}.") in results
 
-    reach, push = (
+    reach, *unsure = (
         {
             method: points[-1]
             for method, points in read(f"metaworld-{name}")["splits"]["test"]["curves"].items()
         }
-        for name in ("reach", "push")
+        for name in ("reach", "push", "pick-place")
     )
     assert {point["adaptation_episodes"] for point in reach.values()} == {10}
     assert f"{share(reach['meta-sgd']['success'], '**')} after ten episodes" in results
@@ -248,7 +248,8 @@ def test_the_other_results_are_what_was_measured():
     best = max(reach[method]["success"][0] for method in memories)
     assert f"memories {100 * best:.0f} % at most" in results
     for method in (*memories, "promp", "meta-sgd"):
-        assert push[method]["controls"]["gain_over_another_task"][1] < 0  # "no gain is sure"
+        for found in unsure:  # "no gain is sure"
+            assert found[method]["controls"]["gain_over_another_task"][1] < 0
 
     models = re.match(r"\d+ of \d+", (RESULTS / "public_models.md").read_text())
     assert models and f"[{models[0]} public robot models]" in results

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from torch import Generator
 from tyro.conf import Positional
 
-from experiments.studies import PPO, StudyOptions, known, train
+from experiments.studies import StudyOptions, known, train
 from metarl.deploy import MetaPolicy
 from metarl.deploy.trial import RobotTrial
 from metarl.evaluation.intervals import crossed_interval
@@ -55,6 +55,10 @@ STUDENT = "teacher-student"
 ROWS = ("grbal", "unadapted", "plain", "rebal", "robust", STUDENT)
 
 
+FEW_STEPS = "--outer.epochs 10 --outer.learning-rate 1e-3 --outer.final-rate 0.1"
+"""Of robust PPO."""
+
+
 class Change(NamedTuple):
     """A robot of a training task that breaks in mid-episode."""
 
@@ -71,13 +75,13 @@ class Broken:
     change: Change | None = None
     """In mid-episode; None: none is measured, as where rewards depend on how far a robot has come.
     """
-    planned: str = "--iterations 40 --policy.init-std 0.3 --evaluate-every 0"
-    """Arguments of the models' trainings: 192,000 environment steps."""
-    robust: str = f"--env-steps 192000 {PPO} --outer.final-rate 0.1"
-    """Arguments of robust PPO's training, with as many steps."""
+    planned: str = "--meta-batch-size 8 --iterations 30 --policy.init-std 0.1 --evaluate-every 0"
+    """Arguments of the models' trainings: 48,000 environment steps."""
+    robust: str = f"--env-steps 48000 --worlds 4 --outer.minibatches 4 {FEW_STEPS}"
+    """Arguments of robust PPO's training, with as many steps: small iterations, so that it has
+    many."""
     taught: str | None = "--evaluate-every 0"
-    """Arguments of teacher-student's training. None: its figures are
-    on the robots' page."""
+    """Arguments of teacher-student's training. None: its figures are on the robots' page."""
 
 
 FAMILIES = {

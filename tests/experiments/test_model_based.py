@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 
 import pytest
 
@@ -93,7 +94,8 @@ def test_the_settings_are_within_the_budget_and_parse(name):
     assert len(commands) == 12 + 3 * (broken.taught is not None)
     for command in commands.values():
         parse(command)
-    iterations = int(broken.planned.split()[broken.planned.split().index("--iterations") + 1])
-    steps = iterations * recipe(name, "grbal").meta_batch_size * family.horizon
+    given = dict(re.findall(r"--(iterations|meta-batch-size) (\d+)", broken.planned))
+    tasks = int(given.get("meta-batch-size", recipe(name, "grbal").meta_batch_size))
+    steps = int(given["iterations"]) * tasks * family.horizon
     assert steps <= 300_000 and f"--env-steps {steps} " in broken.robust
     assert broken.change is None or broken.change.at < family.horizon

@@ -147,7 +147,7 @@ def policies(options: Options, name: str) -> dict[str, list[SavedPolicy]]:
 
 
 def plans(saved: SavedPolicy) -> bool:
-    """Whether it acts by a model."""
+    """True if it acts by a model."""
     return isinstance(saved.policy, PlanningPolicy)
 
 

@@ -31,7 +31,7 @@ DIFFERENCES = (
     "here and in 146 on MuJoCo 3.3, over all 50 classes.",
     "- Rewards: version v2 here and in the paper's second version; Meta-World+ has both.",
     "- Budgets: those of the first table, on ML1 six minutes of a quiet core for each run, up to "
-    "twenty where three processes shared two cores. "
+    "22 where three processes shared two cores. "
     "metaworld-algorithms trains MAML-TRPO for 2 million steps on ML1 and 15 million on ML10, RL² "
     "for 20 million on ML10. Settings are not tuned: sizes are by the speed of each method, and a "
     "few iterations of each were tried on reach, seed 0 (ProMP: in ten from 390 to 3,173 after "

@@ -208,8 +208,8 @@ class AnalyticRobot(PlainFields):
     quantities: Mapping[str, Callable[[Transition], Tensor]] = field(default_factory=dict)
     remembered: tuple[str, ...] = ("qpos",)
     recovered: RecoverStates | None = None
-    angles: ClassVar[tuple[int, ...]] = ()
     """As of `MujocoRobot`."""
+    angles: ClassVar[tuple[int, ...]] = ()
     frame_skip: int = 1
     render_fps: int = 10
     """Frames per second of a video, which need not be in real time."""

@@ -243,6 +243,7 @@ def test_check_counts_notes_but_does_not_fail_for_them(capsys, tmp_path):
     assert re.search("note    actions: shoulder_motor, elbow_motor: .*1000", shown)
     assert "FAILED" not in shown.replace("FAILED  speed", "")  # the machine may be slow
     assert code == int("FAILED" in shown)
+    if code == 0:
         assert "arm-lift is ready (1 note to look at): metarl train arm.py:family" in shown
 
 

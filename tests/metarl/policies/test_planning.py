@@ -86,8 +86,9 @@ def test_a_robot_that_has_rolled_over_once_moves_as_before():
     assert isinstance(policy, PlanningPolicy) and policy.angles == (1,)
     params = expand(params_of(policy), 1)
     model = policy.dynamics.adapted(params, policy.steps_of(params, policy.begin(params, 1)[PAST]))
-    plans = torch.rand(1, 1, 3, 4, policy.action_size) - 0.5
-    now = 0.1 * torch.randn(1, 1, policy.observation_size)
+    generator = Generator().manual_seed(1)
+    plans = torch.rand(1, 1, 3, 4, policy.action_size, generator=generator) - 0.5
+    now = 0.1 * torch.randn(1, 1, policy.observation_size, generator=generator)
     turn = torch.zeros(policy.observation_size)
     turn[1] = 2 * math.pi
     states, _ = policy.imagined(params, model, now, plans)

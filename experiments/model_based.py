@@ -77,7 +77,7 @@ class Broken:
     """
     planned: str = "--meta-batch-size 8 --iterations 30 --policy.init-std 0.1 --evaluate-every 0"
     """Arguments of the models' trainings: 48,000 environment steps."""
-    robust: str = f"--env-steps 48000 --worlds 4 --outer.minibatches 4 {FEW_STEPS}"
+    robust: str = f"--env-steps 48000 --worlds 2 --outer.minibatches 4 {FEW_STEPS}"
     """Arguments of robust PPO's training, with as many steps: small iterations, so that it has
     many."""
     taught: str | None = "--evaluate-every 0"

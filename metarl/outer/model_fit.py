@@ -3,14 +3,18 @@
 Nagabandi et al. 2019, "Learning to Adapt in Dynamic, Real-World Environments through
 Meta-Reinforcement Learning" (arXiv:1803.11347), Algorithm 1. Episodes are collected by the planning
 policy, the first of them by noise alone. The model is adapted to the last W steps before a random
-step of a stored episode, as it is when it acts, and learns from its error on the next K steps of
-the same episode: through the gradient step (GrBAL) or the memory (ReBAL).
+step of a stored episode, as it is when it acts, and learns from its error on K other steps of the
+same episode: through the gradient step (GrBAL) or the memory (ReBAL).
 
 What differs from the paper, and why:
 
 - **Last steps**: as many as the policy has when it acts, from none at an episode's start to W, so
   that no number of steps is met for the first time when deployed. Missing ones count as no error.
 - **Rates** are learned, one for every layer; there one fixed number.
+- **Steps predicted** are any of the episode, not the next ones: those resemble the last steps, so
+  that a model can get better at them without learning what an action does (`predicts`).
+- **Factors** on the actions adapt, too (`metarl.policies.dynamics.GAIN`).
+- **Adam's step** shrinks in the course of training.
 - **ReBAL** reads the last W steps instead of all since the episode's start, and its memory stands
   still in what is imagined.
 - **Statistics** that standardise are those of all steps so far; its code refits them on the newest.
@@ -21,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -32,7 +36,7 @@ from metarl.outer.learner import Learner, LearnerParts, Update, WithinEpisode
 from metarl.outer.meta_gradient import CPU, update_normaliser
 from metarl.outer.state import Generators, TrainState
 from metarl.outer.stretches import begun
-from metarl.outer.trial_ppo import clipped_gradient, leaves, prefixed, without_prefix
+from metarl.outer.trial_ppo import clipped_gradient, leaves, paced, prefixed, without_prefix
 from metarl.policies.base import Policy
 from metarl.policies.dynamics import Steps
 from metarl.policies.params import Params, learned, to
@@ -49,7 +53,7 @@ from metarl.rollouts.replay import (
 )
 from metarl.rollouts.trials import Trial, TrialExperience, collect_trial
 from metarl_envs import InputError, Tasks
-from metarl_envs.inputs.numbers import Count, Positive
+from metarl_envs.inputs.numbers import Count, Positive, Share
 
 REPLAY = "replay."
 
@@ -61,7 +65,9 @@ class ModelFit(WithinEpisode):
     trial_episodes: Count = 1
     """Episodes of a trial in an iteration, >= 1."""
     predicted_steps: Count = 16
-    """K, steps after the adaptation whose prediction counts, >= 1."""
+    """K, steps whose prediction counts after the adaptation, >= 1."""
+    predicts: Literal["next", "anywhere"] = "anywhere"
+    """Steps whose prediction counts: the next ones, or any of the same episode."""
     random_iterations: Count = 1
     """First iterations, which act by noise alone, >= 1."""
     replay_episodes: Count = 2000
@@ -72,6 +78,8 @@ class ModelFit(WithinEpisode):
     """Random steps of episodes per gradient step, >= 1."""
     learning_rate: Positive = 3e-3
     """Adam's step size, > 0."""
+    final_rate: Share = 0.1
+    """Factor on the step size at the end of training; until then it follows half a cosine."""
     max_gradient: Positive = 1.0
     """Bound on the norm of a gradient, > 0; a longer one is shortened."""
 
@@ -148,10 +156,13 @@ class ModelFitter(Learner[TrialExperience]):
             params = with_changes(self._policy, params, new)
             replay = with_trials(replay, new)
         rng, places = stream_on(device, state.generators.order), filled(replay)
+        pace = paced(state.iteration / self._parts.iterations, settings.final_rate)
         logged = list[Tensor]()
         for _ in range(settings.steps):
             drawn = drawn_windows(self._policy, replay, places, settings, rng)
-            params, training, errors = fit_step(self._policy, params, training, drawn, settings)
+            params, training, errors = fit_step(
+                self._policy, params, training, drawn, settings, pace
+            )
             logged.append(errors)
         before, after = sum_over_ranks(torch.stack(logged).mean(0)).tolist()
         metrics = {"train/model_error": after, "train/model_error_unadapted": before}
@@ -160,7 +171,7 @@ class ModelFitter(Learner[TrialExperience]):
 
 
 class Windows(NamedTuple):
-    """G windows of stored episodes: the W steps before a random step, and the K from it on."""
+    """G windows of stored episodes: the W steps before a random step, and K that are predicted."""
 
     past: Transitions  # (G, W, ...)
     following: Transitions  # (G, K, ...)
@@ -214,13 +225,16 @@ def drawn_windows(
     settings: ModelFit,
     generator: Generator,
 ) -> Windows:
-    """Windows of random stored episodes, each around a uniform step."""
+    """Windows of random stored episodes, each before a uniform step."""
     W, K, store = policy.config.window, settings.predicted_steps, stored(replay)
     ones = torch.full((settings.windows,), len(places), device=places.device)
     chosen = places[drawn_steps(ones, 1, generator).squeeze(1)]
     episodes = Transitions(*(value[chosen] for value in store))
     at = drawn_steps(episodes.lengths, 1, generator)  # (G, 1)
     steps = at + torch.arange(-W, K, device=at.device)
+    if settings.predicts == "anywhere":
+        anywhere = drawn_steps(episodes.lengths, K, generator)
+        steps = torch.cat([steps[:, :W], anywhere], dim=1)
     known = (steps >= 0) & (steps < episodes.lengths.unsqueeze(1))
     around = episodes.at(steps.clamp(0, episodes.rewards.shape[1] - 1))
 
@@ -247,9 +261,16 @@ def windows_of(policy: PlanningPolicy, params: Params, windows: Windows) -> tupl
 
 
 def fit_step(
-    policy: PlanningPolicy, params: Params, training: Params, drawn: Windows, settings: ModelFit
+    policy: PlanningPolicy,
+    params: Params,
+    training: Params,
+    drawn: Windows,
+    settings: ModelFit,
+    pace: float = 1.0,
 ) -> tuple[Params, Params, Tensor]:
-    """One step of Adam: new parameters, new training state, and the errors (2,) before it.
+    """One step of Adam, `pace` times as long as at first.
+
+    Returns new parameters, new training state, and the errors (2,) before the step.
 
     The errors are this process's parts of the means over the steps of all windows, unadapted and
     adapted.
@@ -263,7 +284,7 @@ def fit_step(
 
     loss = error(policy.dynamics.adapted(params | free, past))
     gradient, _ = clipped_gradient(loss, free, settings.max_gradient)
-    rate = settings.learning_rate
+    rate = pace * settings.learning_rate
     moved, adam = adam_step(moving, gradient, training, rate, rate)
     with torch.no_grad():
         before = error(policy.dynamics.unadapted(params, past.valid.shape[-2]))

@@ -5,7 +5,8 @@ it. The model of each world follows from the meta-parameters and the last steps 
 step anew, in one of three ways:
 
 - `gradient`: one step down the error on the last steps, with a learned rate for every layer
-  (GrBAL; Nagabandi et al. 2019, arXiv:1803.11347, Eq. 2 and 3).
+  (GrBAL; Nagabandi et al. 2019, arXiv:1803.11347, Eq. 2 and 3), and for a factor on every action,
+  which is ours.
 - `recurrent`: a GRU reads the last steps, and the networks read its memory (ReBAL, there).
 - `nothing`: the model stays as it is, as for planning without meta-learning.
 
@@ -30,6 +31,12 @@ from metarl.policies.params import ADAPTATION, Params, layers
 Adapts = Literal["gradient", "recurrent", "nothing"]
 RATE = ADAPTATION + "rate."
 """Start of the names of the learned rates: logarithms, one for every layer's weight and bias."""
+GAIN = "gain"
+"""Entry of parameters and models: (..., B, A) factors on the actions that networks read. What one
+dead or reversed actuator shows in its factor holds for another that training never met."""
+FIRST_GAIN_RATE = 5.0
+"""Initial rate of the gradient step of the factors: a factor moves by about one where the mean
+error of the standardised changes is as large as a dead actuator makes it."""
 MEMORY = "memory"
 """Entry of a model: (M, E, H) the GRU's memory of the last steps."""
 
@@ -50,6 +57,8 @@ class Dynamics:
     """I, numbers of an observation and an action."""
     outputs: int
     """D."""
+    actions: int
+    """A."""
     networks: int
     """B."""
     hidden_sizes: tuple[int, ...]
@@ -70,6 +79,8 @@ class Dynamics:
         if self.adapts == "gradient":
             start = torch.tensor(math.log(self.first_rate))
             params |= {RATE + name: start.clone() for name in each[0]}
+            params |= {GAIN: torch.ones(self.networks, self.actions)}
+            params |= {RATE + GAIN: torch.tensor(math.log(FIRST_GAIN_RATE))}
         return params | (self._encoder.init(generator) if recurrent else {})
 
     def adapted(self, params: Mapping[str, Tensor], past: Steps) -> Params:
@@ -93,7 +104,8 @@ class Dynamics:
     def unadapted(self, params: Mapping[str, Tensor], num_worlds: int) -> Params:
         """The model of every world before its first step, each entry (M, E, ...)."""
         model: Params = {}
-        for name, value in layers(params).items():
+        gains = {GAIN: params[GAIN]} if GAIN in params else {}
+        for name, value in (layers(params) | gains).items():
             axis = value.dim() - (3 if name.startswith("weight") else 2)
             wide = value.unsqueeze(axis)
             model[name] = wide.expand(*wide.shape[:axis], num_worlds, *wide.shape[axis + 1 :])
@@ -112,6 +124,10 @@ class Dynamics:
             memory = model[MEMORY].unsqueeze(-2).unsqueeze(-2)
             memory = memory.expand(*inputs.shape[:-1], self.memory_size)
             inputs = torch.cat([inputs, memory], dim=-1)
+        if GAIN in model:
+            unchanged = self.inputs - self.actions
+            gain = torch.nn.functional.pad(model[GAIN], (unchanged, 0), value=1.0)
+            inputs = inputs * gain.unsqueeze(-2)
         return forward(model, inputs, self.activation)
 
     def errors(self, model: Mapping[str, Tensor], steps: Steps) -> Tensor:

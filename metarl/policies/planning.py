@@ -146,6 +146,7 @@ class PlanningPolicy(Policy):
         return Dynamics(
             inputs=self.observation_size + len(self.angles) + self.action_size,
             outputs=self._moves + (self.family is None),
+            actions=self.action_size,
             networks=config.networks,
             hidden_sizes=config.hidden_sizes,
             activation=config.activation,

@@ -20,6 +20,7 @@ from metarl.outer.model_fit import (
 from metarl.outer.trial_ppo import without_prefix
 from metarl.policies.belief import outcomes
 from metarl.policies.mlp import MlpConfig
+from metarl.policies.params import learned
 from metarl.policies.planning import CHANGES
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.replay import Transitions, empty, filled, stored, with_trials
@@ -75,7 +76,7 @@ def numbered_replay(lengths):
 
 def test_windows_are_the_steps_before_and_after_one_of_the_same_episode():
     replay, policy = numbered_replay([10, 3, 6]), learner_of(config_of()).policy
-    settings = ModelFit(windows=600, predicted_steps=3)
+    settings = ModelFit(windows=600, predicted_steps=3, predicts="next")
     drawn = drawn_windows(policy, replay, filled(replay), settings, Generator().manual_seed(0))
     past, following, (known, known_after) = drawn.past, drawn.following, drawn.known
     assert past.rewards.shape == (600, 4) and following.rewards.shape == (600, 3)
@@ -91,6 +92,23 @@ def test_windows_are_the_steps_before_and_after_one_of_the_same_episode():
     assert torch.equal(past.rewards[known], expected[known].float())
     same = past.observations[..., 0].long() == episode.unsqueeze(1)
     assert bool(same[known].all())
+
+
+def test_steps_of_anywhere_are_uniform_ones_of_the_same_episode():
+    replay, policy = numbered_replay([10, 3, 6]), learner_of(config_of()).policy
+    settings = ModelFit(windows=600, predicted_steps=3, predicts="anywhere")
+    drawn = drawn_windows(policy, replay, filled(replay), settings, Generator().manual_seed(0))
+    past, following, (known, known_after) = drawn.past, drawn.following, drawn.known
+    assert following.rewards.shape == (600, 3) and known_after.all()
+    episode = following.observations[..., 0].long()
+    assert torch.equal(episode, episode[:, :1].expand(-1, 3))
+    assert torch.equal(past.observations[..., 0].long()[known], episode[:, :1].expand(-1, 4)[known])
+    for e, length in enumerate((10, 3, 6)):
+        steps = following.rewards[episode[:, 0] == e].long().flatten()
+        counts = torch.bincount(steps, minlength=length)
+        assert len(counts) == length and counts.min() > 0.6 * len(steps) / length
+    apart = following.rewards[:, 0] - past.rewards[:, -1]
+    assert (apart[known[:, -1]] < 0).any() and (apart[known[:, -1]] > 1).any()
 
 
 def test_episodes_of_a_trial_are_stored_apart():
@@ -148,6 +166,21 @@ def test_the_error_falls(method, family):
     assert second["train/model_error"] < 0.75 * first.metrics["train/model_error"]
     if family == "navigation":  # whose reward tells a hidden goal: what adaptation is for
         assert second["train/model_error"] < 0.95 * second["train/model_error_unadapted"]
+
+
+def test_the_step_shrinks_in_the_course_of_training():
+    config = config_of(iterations=3, outer__steps=1, outer__final_rate=0.0)
+
+    def moved(iteration):
+        learner, state, experience = collected(config)
+        late = dataclasses.replace(state, iteration=iteration)
+        params = learner.update(late, experience).params
+        return {name: params[name] - value for name, value in learned(state.params).items()}
+
+    early, late = moved(0), moved(2)  # cos(2 pi / 3) = -1/2: a quarter is left
+    for name, value in early.items():
+        torch.testing.assert_close(late[name], 0.25 * value, rtol=1e-3, atol=1e-7)
+    assert max(float(value.abs().max()) for value in early.values()) > 1e-3
 
 
 def test_what_the_model_reads_of_a_window_is_what_it_reads_when_it_acts():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator
 
-from metarl.policies.dynamics import MEMORY, RATE, Dynamics, Steps
+from metarl.policies.dynamics import GAIN, MEMORY, RATE, Dynamics, Steps
 from metarl.policies.params import learned
 
 I, D, W, E = 3, 2, 5, 4
@@ -14,7 +14,7 @@ ADAPTS = ("gradient", "recurrent", "nothing")
 
 
 def model(adapts="gradient", networks=2, rate=0.3) -> Dynamics:
-    return Dynamics(I, D, networks, (6,), "tanh", adapts, memory_size=4, first_rate=rate)
+    return Dynamics(I, D, 1, networks, (6,), "tanh", adapts, memory_size=4, first_rate=rate)
 
 
 def params_of(dynamics, seed=0, policies=None):
@@ -66,7 +66,7 @@ def test_the_meta_gradient_agrees_with_finite_differences(adapts):
 
 def test_the_step_is_one_down_the_mean_error_on_the_window_by_hand():
     """A linear model of one number: w' = w - rate * mean of the errors' slopes over W steps."""
-    dynamics = Dynamics(1, 1, 1, (), "tanh", "gradient", memory_size=0, first_rate=0.5)
+    dynamics = Dynamics(1, 1, 0, 1, (), "tanh", "gradient", memory_size=0, first_rate=0.5)
     params = {n: v.double() for n, v in dynamics.init(Generator().manual_seed(0)).items()}
     params |= {
         "weight_0": torch.full((1, 1, 1), 2.0).double(),
@@ -81,6 +81,25 @@ def test_the_step_is_one_down_the_mean_error_on_the_window_by_hand():
     slope = 2 * (2.0 * 3.0 - 5.0) * 3.0 / 2  # of two places one holds a step
     assert float(adapted["weight_0"]) == pytest.approx(2.0 - 0.5 * slope)
     assert float(adapted["bias_0"].abs()) < 1e-12
+
+
+@pytest.mark.parametrize("fault", [0.0, -1.0, 1.0])
+def test_a_dead_or_reversed_actuator_shows_in_its_factor_alone(fault):
+    """Of a linear model of a healthy robot, with the rate of Newton's step."""
+    dynamics = Dynamics(3, 1, 2, 1, (), "tanh", "gradient", memory_size=0, first_rate=1e-20)
+    params = {n: v.double() for n, v in dynamics.init(Generator().manual_seed(0)).items()}
+    weight = torch.tensor([0.5, 2.0, 2.0]).double()  # of a state and two actuators
+    params |= {
+        "weight_0": weight.view(1, 3, 1),
+        "bias_0": torch.zeros(1, 1).double(),
+        RATE + GAIN: torch.tensor(1 / (2 * 4.0)).double().log(),  # 1 / (2 w^2 E[a^2])
+    }
+    inputs = torch.tensor([[1, 1, 1], [2, 1, -1], [-1, -1, 1], [0, -1, -1]]).double()[None]
+    changes = inputs @ (weight * torch.tensor([1.0, 1.0, fault]).double()).unsqueeze(-1)
+    past = Steps(inputs, changes, torch.ones(1, 4, dtype=torch.bool))
+    adapted = dynamics.adapted(params, past)
+    assert adapted[GAIN].flatten().tolist() == pytest.approx([1.0, fault], abs=1e-12)
+    assert float(dynamics.errors(adapted, past).max()) < 1e-20
 
 
 @pytest.mark.parametrize("adapts", ADAPTS)

@@ -101,7 +101,8 @@ class Options(StudyOptions):
 
     names: Positional[tuple[str, ...]] = tuple(FAMILIES)
     """Families."""
-    tasks: int = field(default=100, kw_only=True)
+    tasks: int = field(default=50, kw_only=True)
+    """Per split."""
     runs: Path = field(default=Path("runs/model_based"), kw_only=True)
 
 
@@ -263,7 +264,7 @@ def measured(options: Options, name: str) -> dict[str, Any]:
             }
             for better in ADAPTIVE
         }
-    some = -(-options.tasks // 4)
+    some = -(-options.tasks // 3)
     before = family.sample_tasks(some, Generator().manual_seed(3), "train")
     for row, seeds in found.items():
         if change := FAMILIES[name].change:
@@ -279,7 +280,7 @@ def page(folder: Path) -> str:
     lines = [
         "# Models that adapt",
         "",
-        "Returns of the first episode by the mean action on 100 tasks each, held out and in "
+        "Returns of the first episode by the mean action on 50 tasks each, held out and in "
         "extrapolation; crippled robots have finitely many tasks, of which the first are those of "
         "training and the second are dead actuators that training never met. Three seeds, 95 % t "
         "intervals over seeds and tasks. *unadapted* is GrBAL's model without its step, *plain* a "

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
-from torch import Generator
+from torch import Generator, Tensor
 from tyro.conf import Positional
 
 from experiments.studies import StudyOptions, known, train
@@ -36,7 +36,7 @@ from metarl.deploy.trial import RobotTrial
 from metarl.evaluation.intervals import crossed_interval
 from metarl.evaluation.statistics import mean_score, paired_difference
 from metarl.methods.setup import env_of, family_of
-from metarl.policies.params import expand
+from metarl.policies.params import Params, expand
 from metarl.policies.planning import PlanningPolicy
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.data import Rollouts
@@ -163,6 +163,18 @@ def lived(
     return collector.collect(params, resets, Generator(), explore=False, changes=changes or {})
 
 
+def adapted_at(
+    policy: PlanningPolicy, params: Params, episodes: Rollouts, t: int, which: Tensor
+) -> Params:
+    """Models of some of the episodes, `which` (M,), as they were adapted before step t."""
+    observations, past = episodes.observations[None, which, 0], slice(t - policy.config.window, t)
+    after = observations[:, :, past.start + 1 : t + 1]
+    shares = policy.squashed(policy.sent(episodes.actions[None, which, 0, past]))
+    rewards, valid = (x[None, which, 0, past] for x in (episodes.rewards, episodes.valid))
+    steps = policy.steps(params, observations[:, :, past], shares, after, rewards, valid)
+    return policy.dynamics.adapted(params, steps)
+
+
 def errors_ahead(saved: SavedPolicy, episodes: Rollouts) -> list[float]:
     """Mean squared error of predictions over each of `AHEAD`, in deviations of the observation.
 
@@ -171,28 +183,18 @@ def errors_ahead(saved: SavedPolicy, episodes: Rollouts) -> list[float]:
     """
     policy, params = saved.policy, expand(saved.params, 1)
     assert isinstance(policy, PlanningPolicy)
-    W, H = policy.config.window, max(AHEAD)
-    observations, T = episodes.observations[:, 0], episodes.valid.shape[-1]
-    starts = range(W, T - H, 10)
+    W, H, T = policy.config.window, max(AHEAD), episodes.valid.shape[-1]
     shares = policy.squashed(policy.sent(episodes.actions[:, 0]))
     squares = []
     with torch.no_grad():
-        for t in starts:
+        for t in range(W, T - H, 10):
             whole = episodes.valid[:, 0, : t + H].all(-1)
-            past = slice(t - W, t)
-            steps = policy.steps(
-                params,
-                observations[None, whole, past],
-                shares[None, whole, past],
-                observations[None, whole, t - W + 1 : t + 1],
-                episodes.rewards[None, whole, 0, past],
-                episodes.valid[None, whole, 0, past],
-            )
-            model = policy.dynamics.adapted(params, steps)
+            observations = episodes.observations[whole, 0]
+            model = adapted_at(policy, params, episodes, t, whole)
             plans = shares[None, whole, None, t : t + H]
-            states, _ = policy.imagined(params, model, observations[None, whole, t], plans)
+            states, _ = policy.imagined(params, model, observations[None, :, t], plans)
             expected = states.mean(-3)[1:, 0, :, 0]  # (H, M, O), a mean over networks
-            true = observations[whole, t + 1 : t + H + 1].transpose(0, 1)
+            true = observations[:, t + 1 : t + H + 1].transpose(0, 1)
             spread = policy.scales(params).observation[1][0]
             squares.append(((expected - true) / spread).square().mean(-1))
     return [float(torch.cat([s[n - 1] for s in squares]).mean()) for n in AHEAD]

@@ -12,6 +12,7 @@ from metarl.deploy.limits import NO_LIMITS, Limits, check_limits
 from metarl.deploy.policy import MetaPolicy
 from metarl.deploy.state import TrialState, belief_to_act, finite_rows
 from metarl.policies.belief import Belief
+from metarl.policies.planning import PlanningPolicy
 from metarl_envs import InputError
 
 
@@ -100,6 +101,26 @@ class RobotTrial:
         )
         self._action = None
         self._episodes += bool(terminated or truncated)
+
+    @property
+    def factors(self) -> NDArray[np.float32]:
+        """Factors on the actions by the last steps, (A,): how much each actuator seems to do.
+
+        Compare them with those of a trial that has just begun: one that falls towards 0 speaks of
+        a dead actuator, one that changes its sign of a reversed one.
+
+        Raises:
+            InputError: for a policy that does not plan with a model that takes a gradient step.
+        """
+        saved = self._policy.saved
+        if not isinstance(saved.policy, PlanningPolicy):
+            raise InputError(
+                "trial.factors: this policy has no model of what actions do; train with --method "
+                "grbal for one that has"
+            )
+        belief = self._state.belief if self._state else saved.begin(1)
+        with torch.no_grad():
+            return saved.policy.factors(saved.params, belief)[0].cpu().numpy()
 
     @property
     def policy(self) -> MetaPolicy:

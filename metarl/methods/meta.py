@@ -316,14 +316,14 @@ METHODS: Mapping[str, Method] = {
     "grbal": Method(
         "GrBAL",
         "a dynamics model, by a gradient step at every step; a planner acts",
-        "the model's error on the next steps, second order",
+        "the model's error on other steps, second order",
         "Nagabandi et al. 2019, arXiv:1803.11347",
         grbal,
     ),
     "rebal": Method(
         "ReBAL",
         "a recurrent dynamics model, at every step; a planner acts",
-        "the model's error on the next steps",
+        "the model's error on other steps",
         "Nagabandi et al. 2019, arXiv:1803.11347",
         rebal,
     ),

@@ -23,7 +23,7 @@ from torch import Generator, Tensor
 
 from metarl.policies.base import Policy, PolicyConfig
 from metarl.policies.belief import Belief, Outcome
-from metarl.policies.dynamics import Adapts, Dynamics, Steps
+from metarl.policies.dynamics import GAIN, Adapts, Dynamics, Steps
 from metarl.policies.gaussian import Gaussian
 from metarl.policies.mlp import Activation
 from metarl.policies.normaliser import CLIP_OBSERVATIONS, VAR_FLOOR, Statistics
@@ -224,6 +224,21 @@ class PlanningPolicy(Policy):
         past = torch.cat([belief[PAST][..., 1:, :], step.unsqueeze(-2)], dim=-2)
         goes_on = ~(outcome.terminated | outcome.truncated)[..., None, None]
         return belief | {PAST: past * goes_on, PLAN: belief[PLAN] * goes_on}
+
+    def factors(self, params: Mapping[str, Tensor], belief: Belief) -> Tensor:
+        """Factors on the actions after the last steps (`metarl.policies.dynamics.GAIN`): (M, E, A).
+
+        Beside those of a belief that has just begun they say which actuator is dead or reversed.
+
+        Raises:
+            InputError: for a model that takes no gradient step.
+        """
+        if self.config.adapts != "gradient":
+            raise InputError(
+                f"policy.adapts = {self.config.adapts!r}: only a model that takes a gradient step "
+                "('gradient', as with grbal) has factors on the actions"
+            )
+        return self.dynamics.adapted(params, self.steps_of(params, belief[PAST]))[GAIN].mean(-2)
 
     # The model's view of steps.
 

@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from experiments import model_based
+from experiments import actuator_factors, model_based
 from experiments.model_based import Broken, Change, Options
 from metarl.cli.parser import parse
 from metarl.methods.families import recipe
@@ -85,6 +85,19 @@ def test_without_adaptation_the_model_is_the_start_and_all_else_stays(results):
     assert bare.params is saved.params
     assert isinstance(saved.policy, PlanningPolicy) and isinstance(bare.policy, PlanningPolicy)
     assert bare.policy.family is saved.policy.family is not None
+
+
+def test_factors_of_every_robot_are_shares_of_the_healthy_ones(results, capsys):
+    runs = tuple(results / "runs" / f"{FAMILY}-grbal-{seed}" for seed in (0, 1))
+    actuator_factors.main(actuator_factors.Options(runs, episodes=2, out=results / "factors"))
+    found = json.loads((results / "factors" / f"actuator-factors-{FAMILY}.json").read_text())
+    shares = {float(robot): row for robot, row in found["shares"].items()}
+    assert list(shares) == [-1, 0, 1, 2, 3, 4, 5]
+    assert shares[-1] == pytest.approx([1.0] * 6, abs=1e-6)
+    assert all(len(row) == 6 and row != shares[-1] for robot, row in shares.items() if robot >= 0)
+    assert f"| 3 | {shares[3][0]:.2f} |" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="robust"):
+        actuator_factors.main(actuator_factors.Options((results / "runs" / f"{FAMILY}-robust-0",)))
 
 
 @pytest.mark.parametrize("name", model_based.FAMILIES)

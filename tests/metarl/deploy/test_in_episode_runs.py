@@ -105,6 +105,23 @@ def test_it_acts_adapts_and_goes_on_where_it_was(run, tmp_path):
     assert str(again).splitlines()[1].endswith("adapts while it acts")
 
 
+def test_a_trial_tells_the_factors_of_the_actuators_if_its_model_has_them(run):
+    trial, observation = RobotTrial(metarl.load(run)), np.array([0.1, 0.2])
+    if metarl.load(run).saved.config.method != "grbal":
+        with pytest.raises(InputError, match="grbal"):
+            _ = trial.factors
+        return
+    start = trial.factors
+    np.testing.assert_allclose(start, trial.policy.saved.params["gain"].mean(0))
+    trial.act(observation)
+    np.testing.assert_array_equal(trial.factors, start)  # no outcome yet
+    trial.observe(-1.0, observation + 0.1)
+    assert trial.factors.shape == (2,) and (trial.factors != start).all()
+    trial.act(observation)
+    trial.observe(-1.0, observation, truncated=True)
+    np.testing.assert_array_equal(trial.factors, start)  # the next episode knows nothing
+
+
 def test_a_policy_folder_with_another_network_in_it_is_refused(run, tmp_path):
     saved = metarl.load(run).saved
     critic = {"critic.weight_0": torch.zeros(2, 2)}

@@ -19,7 +19,7 @@ import tyro
 from torch import Tensor
 from tyro.conf import Positional
 
-from experiments.model_based import adapted_at, lived
+from experiments.model_measures import adapted_at, lived
 from metarl.methods.setup import family_of
 from metarl.policies.dynamics import GAIN
 from metarl.policies.params import expand

@@ -8,11 +8,15 @@ import math
 import re
 
 import pytest
+import torch
+from torch import Generator
 
 from experiments import actuator_factors, model_based
-from experiments.model_based import Broken, Change, Options
+from experiments.model_based import Broken, Options
+from experiments.model_measures import Change, in_order, of_another, unadapted
 from metarl.cli.parser import parse
 from metarl.methods.families import recipe
+from metarl.policies.params import expand
 from metarl.policies.planning import PlanningPolicy
 from metarl.runs.checkpoint import load_policy
 from metarl_envs import get_family
@@ -50,9 +54,9 @@ def test_it_measures_every_row_on_both_splits(results):
     for row, one in found["rows"].items():
         for split in ("test", "extrapolation"):
             assert len(one[split]["runs"]) == 2 and len(one[split]["mean"]) == 3
-            assert ("errors" in one[split]) is (row not in MODEL_FREE)
-        assert len(one["recovery"]) == 2
-        assert ("hz" in one) is (row not in MODEL_FREE)
+            assert ("errors" in one[split]) is (row not in (*MODEL_FREE, *model_based.OTHERS))
+        assert ("hz" in one) is (row not in (*MODEL_FREE, *model_based.OTHERS))
+        assert len(one.get("recovery", ())) == (0 if row in model_based.OTHERS else 2)
     assert found["rows"]["grbal"]["test"]["steps"] == [160, 160]
     errors = found["rows"]["grbal"]["extrapolation"]["errors"]
     assert 0 < errors[0] < errors[2] and all(math.isfinite(e) for e in errors)
@@ -74,17 +78,37 @@ def test_it_measures_every_row_on_both_splits(results):
 def test_the_page_has_a_row_for_each(results):
     page = (results / "results" / "model_based.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| ")]
-    assert [line.split()[1] for line in rows[1:]] == list(model_based.ROWS)
+    assert [line.split(" | ")[0][2:] for line in rows[1:]] == list(model_based.ROWS)
     assert "| 160 |" in page and "nan" not in page
 
 
 def test_without_adaptation_the_model_is_the_start_and_all_else_stays(results):
     saved = load_policy(results / "runs" / f"{FAMILY}-grbal-0")
-    bare = model_based.unadapted(saved)
+    bare = unadapted(saved)
     assert bare.policy.config == dataclasses.replace(saved.policy.config, adapts="nothing")
     assert bare.params is saved.params
     assert isinstance(saved.policy, PlanningPolicy) and isinstance(bare.policy, PlanningPolicy)
     assert bare.policy.family is saved.policy.family is not None
+
+
+def test_the_control_adapts_to_the_last_steps_of_the_robot_half_of_them_further(results):
+    saved = load_policy(results / "runs" / f"{FAMILY}-grbal-0")
+    policy, other = saved.policy, of_another(saved).policy
+    assert isinstance(policy, PlanningPolicy) and isinstance(other, PlanningPolicy)
+    params = expand(saved.params, 4)
+    past = torch.randn(policy.begin(params, 1)["past"].shape, generator=Generator().manual_seed(0))
+    past[..., -1] = 1
+    with torch.no_grad():
+        found, own = (
+            one.dynamics.adapted(params, one.steps_of(params, past)) for one in (other, policy)
+        )
+    for name, value in own.items():
+        torch.testing.assert_close(found[name], value[[2, 3, 0, 1]])
+    assert not torch.allclose(found["gain"], own["gain"])
+    family = get_family(FAMILY)
+    tasks = in_order(family.sample_tasks(10, Generator().manual_seed(0), "train"))
+    dead = tasks.values["dead_actuator"]
+    assert dead.tolist() == sorted(dead.tolist()) and (dead != dead.roll(5)).all()
 
 
 def test_factors_of_every_robot_are_shares_of_the_healthy_ones(results, capsys):

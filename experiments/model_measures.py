@@ -52,11 +52,12 @@ class OfAnother(PlanningPolicy):
     """A policy whose model adapts to the last steps of another task's robot, a control."""
 
     def steps_of(self, params: Mapping[str, Tensor], past: Tensor) -> Steps:
-        return super().steps_of(params, past.roll(len(past) // 2, dims=0))
+        robots = past.flatten(0, 1)  # of all policies and worlds
+        return super().steps_of(params, robots.roll(len(robots) // 2, dims=0).view_as(past))
 
 
 def of_another(saved: SavedPolicy) -> SavedPolicy:
-    """The same policy, where of M robots each adapts to the last steps of the one M/2 before it."""
+    """The same policy, where of N robots each adapts to the last steps of the one N/2 before it."""
     assert isinstance(saved.policy, PlanningPolicy)
     fields = {f.name: getattr(saved.policy, f.name) for f in dataclasses.fields(saved.policy)}
     return dataclasses.replace(saved, policy=OfAnother(**fields))

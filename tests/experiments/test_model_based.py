@@ -13,9 +13,10 @@ from torch import Generator
 
 from experiments import actuator_factors, model_based
 from experiments.model_based import Broken, Options
-from experiments.model_measures import Change, in_order, of_another, unadapted
+from experiments.model_measures import Change, in_order, lived, of_another, unadapted
 from metarl.cli.parser import parse
 from metarl.methods.families import recipe
+from metarl.methods.setup import family_of
 from metarl.policies.params import expand
 from metarl.policies.planning import PlanningPolicy
 from metarl.runs.checkpoint import load_policy
@@ -95,16 +96,20 @@ def test_the_control_adapts_to_the_last_steps_of_the_robot_half_of_them_further(
     saved = load_policy(results / "runs" / f"{FAMILY}-grbal-0")
     policy, other = saved.policy, of_another(saved).policy
     assert isinstance(policy, PlanningPolicy) and isinstance(other, PlanningPolicy)
-    params = expand(saved.params, 4)
-    past = torch.randn(policy.begin(params, 1)["past"].shape, generator=Generator().manual_seed(0))
+    params = expand(saved.params, 1)
+    past = torch.randn(policy.begin(params, 4)["past"].shape, generator=Generator().manual_seed(0))
     past[..., -1] = 1
     with torch.no_grad():
         found, own = (
             one.dynamics.adapted(params, one.steps_of(params, past)) for one in (other, policy)
         )
     for name, value in own.items():
-        torch.testing.assert_close(found[name], value[[2, 3, 0, 1]])
+        torch.testing.assert_close(found[name], value[:, [2, 3, 0, 1]])
     assert not torch.allclose(found["gain"], own["gain"])
+    tasks = family_of(saved.config).sample_tasks(4, Generator().manual_seed(1), "extrapolation")
+    assert not torch.equal(
+        *(lived(one, in_order(tasks), 0).actions for one in (saved, of_another(saved)))
+    )
     family = get_family(FAMILY)
     tasks = in_order(family.sample_tasks(10, Generator().manual_seed(0), "train"))
     dead = tasks.values["dead_actuator"]

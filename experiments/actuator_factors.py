@@ -1,4 +1,4 @@
-"""Which actuator is dead: what GrBAL's factors on the actions say of robots with dead actuators.
+"""Factors on the actions: what GrBAL's models say of which actuator is dead.
 
     python -m experiments.actuator_factors runs/model_based/half-cheetah-crippled-grbal-*
 

@@ -59,7 +59,7 @@ class Simulator(NamedTuple):
     model: mujoco.MjModel
     data: mujoco.MjData
     imagined: mujoco.MjData
-    """What plans leave behind."""
+    """State that plans leave behind."""
 
     @classmethod
     def of(cls, dead: int | None) -> Simulator:

@@ -55,7 +55,7 @@ def factors(saved: SavedPolicy, episodes: int) -> dict[float, Tensor]:
     kinds = (parameter.train, parameter.extrapolation)
     if others or not all(isinstance(kind, Choice) for kind in kinds):
         raise SystemExit(f"{saved.config.family}: give runs on a family with dead actuators")
-    if not isinstance(policy, PlanningPolicy):
+    if not (isinstance(policy, PlanningPolicy) and policy.config.adapts == "gradient"):
         raise SystemExit(f"{saved.config.method}: give runs of grbal, whose models have factors")
     robots = [HEALTHY, *itertools.chain(*(k.options for k in kinds if isinstance(k, Choice)))]
     dead = torch.tensor(robots).repeat_interleave(episodes)

@@ -77,14 +77,12 @@ OWN = {
     },
     "rl2": {"outer.goes_on": 0.5, "outer.changes": 0.5, "outer.entropy": 0.01},
     "varibad": {"outer.goes_on": 0.5, "outer.minibatches": 3, "outer.elbo_steps": 4},
-    **{
-        name: {"outer.steps": 6, "outer.windows": 5, "policy.activation": "tanh"}
-        for name in ("grbal", "rebal")
-    },
+    "grbal": {"outer.steps": 6, "outer.windows": 5},
+    "rebal": {"outer.steps": 6, "outer.windows": 5, "policy.activation": "tanh"},
     "pearl": {"outer.steps": 6, "outer.contrast_weight": 0.1, "outer.tasks_per_step": 5},
 }
-"""Settings in which methods do all that they can, some with parts of unequal sizes. Models are
-smooth: by a small ReLU network plans may return the same, and then rounding chooses."""
+"""Settings in which methods do all that they can, some with parts of unequal sizes. ReBAL's
+model is smooth: by its small ReLU network plans return the same, and then rounding chooses."""
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
     python -m experiments.perfect_model   # half an hour of one core
 
 The planner of `grbal`, with MuJoCo in the place of its model, drives a robot of
-`half-cheetah-crippled` for an episode. It is told which actuator is dead (`own`), that none is
-(`healthy`), or that the next one of those that training knows is (`other`). Where the three return
-the same, no model can gain by adapting.
+`half-cheetah-crippled` for an episode. It plans for the robot as it is (`own`), for a healthy one
+(`healthy`), or for one with another dead actuator, the next of the training tasks (`other`). Where
+the three return the same, this planner gains nothing by knowing which actuator is dead.
 """
 
 # mujoco ships no types, and its names come from compiled modules.
@@ -109,14 +109,14 @@ def episode(dead: int, believed: int | None, seed: int, steps: int) -> float:
 
 
 def main(options: Options) -> None:
-    """Returns of every robot by what it is told, printed and written."""
+    """Returns of every robot by the one that is planned for, printed and written."""
     torch.set_num_threads(1)
     found: dict[int, dict[str, list[float]]] = {}
     for dead in options.dead:
-        told = {"own": dead, "healthy": None, "other": (dead + 1) % TRAINED}
+        planned = {"own": dead, "healthy": None, "other": (dead + 1) % TRAINED}
         found[dead] = {
             name: [episode(dead, believed, seed, options.steps) for seed in options.seeds]
-            for name, believed in told.items()
+            for name, believed in planned.items()
         }
         print(dead, {name: round(float(np.mean(v))) for name, v in found[dead].items()}, flush=True)
     document = {"dead": found, "commit": git_commit(), "versions": versions()}

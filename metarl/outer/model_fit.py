@@ -156,12 +156,13 @@ class ModelFitter(Learner[TrialExperience]):
             params = with_changes(self._policy, params, new)
             replay = with_trials(replay, new)
         rng, places = stream_on(device, state.generators.order), filled(replay)
-        pace = paced(state.iteration / self._parts.iterations, settings.final_rate)
+        progress = state.iteration / self._parts.iterations
+        rate = settings.learning_rate * paced(progress, settings.final_rate)
         logged = list[Tensor]()
         for _ in range(settings.steps):
             drawn = drawn_windows(self._policy, replay, places, settings, rng)
             params, training, errors = fit_step(
-                self._policy, params, training, drawn, settings, pace
+                self._policy, params, training, drawn, settings.max_gradient, rate
             )
             logged.append(errors)
         before, after = sum_over_ranks(torch.stack(logged).mean(0)).tolist()
@@ -173,9 +174,8 @@ class ModelFitter(Learner[TrialExperience]):
 class Windows(NamedTuple):
     """G windows of stored episodes: the W steps before a random step, and K that are predicted."""
 
-    past: Transitions  # (G, W, ...)
-    following: Transitions  # (G, K, ...)
-    known: tuple[Tensor, Tensor]  # (G, W), (G, K) true where the episode has the step
+    steps: Transitions  # (G, W + K, ...)
+    known: Tensor  # (G, W + K) true where the episode has the step
 
 
 def that_plans(policy: Policy) -> PlanningPolicy:
@@ -236,28 +236,21 @@ def drawn_windows(
         anywhere = drawn_steps(episodes.lengths, K, generator)
         steps = torch.cat([steps[:, :W], anywhere], dim=1)
     known = (steps >= 0) & (steps < episodes.lengths.unsqueeze(1))
-    around = episodes.at(steps.clamp(0, episodes.rewards.shape[1] - 1))
-
-    def part(span: slice) -> Transitions:
-        return around._replace(**{n: getattr(around, n)[:, span] for n in Transitions._fields[:5]})
-
-    return Windows(part(slice(W)), part(slice(W, None)), (known[:, :W], known[:, W:]))
+    return Windows(episodes.at(steps.clamp(0, episodes.rewards.shape[1] - 1)), known)
 
 
 def windows_of(policy: PlanningPolicy, params: Params, windows: Windows) -> tuple[Steps, Steps]:
-    """This process's share of the windows as the model reads them, of one policy: (G, S, ...)."""
-
-    def steps(transitions: Transitions, known: Tensor) -> Steps:
-        return policy.steps(
-            params,
-            own_slice(transitions.observations),
-            own_slice(transitions.actions),
-            own_slice(transitions.following),
-            own_slice(transitions.rewards),
-            own_slice(known),
-        )
-
-    return steps(windows.past, windows.known[0]), steps(windows.following, windows.known[1])
+    """This process's share of the windows as the model reads them: (G, W, ...) and (G, K, ...)."""
+    W, steps = policy.config.window, windows.steps
+    read = policy.steps(
+        params,
+        own_slice(steps.observations),
+        own_slice(steps.actions),
+        own_slice(steps.following),
+        own_slice(steps.rewards),
+        own_slice(windows.known),
+    )
+    return Steps(*(value[:, :W] for value in read)), Steps(*(value[:, W:] for value in read))
 
 
 def fit_step(
@@ -265,26 +258,24 @@ def fit_step(
     params: Params,
     training: Params,
     drawn: Windows,
-    settings: ModelFit,
-    pace: float = 1.0,
+    max_gradient: float,
+    rate: float,
 ) -> tuple[Params, Params, Tensor]:
-    """One step of Adam, `pace` times as long as at first.
-
-    Returns new parameters, new training state, and the errors (2,) before the step.
+    """One step of Adam: new parameters, new training state, and the errors (2,) before it.
 
     The errors are this process's parts of the means over the steps of all windows, unadapted and
     adapted.
     """
     past, following = windows_of(policy, params, drawn)
-    moving, count = learned(params), drawn.known[1].sum() * policy.config.networks
+    known = drawn.known[:, policy.config.window :]
+    moving, count = learned(params), known.sum() * policy.config.networks
     free = leaves(moving)
 
     def error(model: Mapping[str, Tensor]) -> Tensor:
         return policy.dynamics.errors(model, following).sum() / count
 
     loss = error(policy.dynamics.adapted(params | free, past))
-    gradient, _ = clipped_gradient(loss, free, settings.max_gradient)
-    rate = pace * settings.learning_rate
+    gradient, _ = clipped_gradient(loss, free, max_gradient)
     moved, adam = adam_step(moving, gradient, training, rate, rate)
     with torch.no_grad():
         before = error(policy.dynamics.unadapted(params, past.valid.shape[-2]))

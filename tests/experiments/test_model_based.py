@@ -125,8 +125,10 @@ def test_factors_of_every_robot_are_shares_of_the_healthy_ones(results, capsys):
     assert shares[-1] == pytest.approx([1.0] * 6, abs=1e-6)
     assert all(len(row) == 6 and row != shares[-1] for robot, row in shares.items() if robot >= 0)
     assert f"| 3 | {shares[3][0]:.2f} |" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="robust"):
-        actuator_factors.main(actuator_factors.Options((results / "runs" / f"{FAMILY}-robust-0",)))
+    for method in ("robust", "rebal"):
+        with pytest.raises(SystemExit, match=f"{method}: give runs of grbal"):
+            run = results / "runs" / f"{FAMILY}-{method}-0"
+            actuator_factors.main(actuator_factors.Options((run,)))
 
 
 @pytest.mark.parametrize("name", model_based.FAMILIES)

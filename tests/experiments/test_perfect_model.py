@@ -1,4 +1,4 @@
-"""Planning with the simulator itself: the robots that are told apart, and what they return."""
+"""Planning with the simulator itself: its rewards, its robots, and episodes that repeat."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_rewards_are_those_of_stepping_by_hand():
         assert float(total) == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_dead_actuator_is_the_one_that_is_told():
+def test_the_actuator_that_is_named_gives_no_force():
     plan = torch.zeros(2, 6, ACTUATORS)
     plan[1, :, 3] = 1.0
     dead, healthy = (Simulator.of(d).rewards(Simulator.of(None).state(), plan) for d in (3, None))

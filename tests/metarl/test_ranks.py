@@ -30,7 +30,7 @@ from metarl.runs.checkpoint import load_checkpoint
 from metarl.runs.metrics_log import read_metrics
 
 SIZES, FAMILY = (1, 2, 4), "navigation"
-AT_GOAL = {"es-maml": 4, "cma-es": 7, "grbal": 1}
+AT_GOAL = {"es-maml": 4, "cma-es": 7}
 """Steps that are saved by episodes that reach their goal; of other methods none does."""
 WORDS = ["--meta-batch-size", "4", "--episodes-per-task", "2", "--horizon", "5"]
 WORDS += ["--sim-threads", "1", "--device", "cpu", "--policy.hidden-sizes", "4"]

@@ -74,11 +74,22 @@ def numbered_replay(lengths):
     return with_trials(empty(N + 1, L, 2, 1, 1), new)
 
 
+def parts(drawn, window=SMALL["policy.window"]):
+    """Steps before a window's own and steps that are predicted, and which of each are known."""
+    past, following = (
+        drawn.steps._replace(
+            **{name: getattr(drawn.steps, name)[:, span] for name in Transitions._fields[:5]}
+        )
+        for span in (slice(window), slice(window, None))
+    )
+    return past, following, drawn.known[:, :window], drawn.known[:, window:]
+
+
 def test_windows_are_the_steps_before_and_after_one_of_the_same_episode():
     replay, policy = numbered_replay([10, 3, 6]), learner_of(config_of()).policy
     settings = ModelFit(windows=600, predicted_steps=3, predicts="next")
     drawn = drawn_windows(policy, replay, filled(replay), settings, Generator().manual_seed(0))
-    past, following, (known, known_after) = drawn.past, drawn.following, drawn.known
+    past, following, known, known_after = parts(drawn)
     assert past.rewards.shape == (600, 4) and following.rewards.shape == (600, 3)
     episode = following.observations[:, 0, 0].long()
     lengths, at = torch.tensor([10, 3, 6])[episode], following.rewards[:, 0].long()
@@ -98,7 +109,7 @@ def test_steps_of_anywhere_are_uniform_ones_of_the_same_episode():
     replay, policy = numbered_replay([10, 3, 6]), learner_of(config_of()).policy
     settings = ModelFit(windows=600, predicted_steps=3, predicts="anywhere")
     drawn = drawn_windows(policy, replay, filled(replay), settings, Generator().manual_seed(0))
-    past, following, (known, known_after) = drawn.past, drawn.following, drawn.known
+    past, following, known, known_after = parts(drawn)
     assert following.rewards.shape == (600, 3) and known_after.all()
     episode = following.observations[..., 0].long()
     assert torch.equal(episode, episode[:, :1].expand(-1, 3))

@@ -54,7 +54,7 @@ COUNTS = {
     "rl2": (8, 5800),
     "varibad": (15, 3800),
     "pearl": (7, 2600),
-    "grbal": (5, 1700),
+    "grbal": (5, 1600),
     "rebal": (5, 1700),
     "teacher-student": (8, 12300),
 }

@@ -3,8 +3,8 @@
     python -m experiments.actuator_factors runs/model_based/half-cheetah-crippled-grbal-*
 
 On every robot of the family and on a healthy one, runs drive some episodes by their mean action.
-After every tenth step the model adapts to the last ones; printed and written are its mean factors
-as shares of the healthy robot's, which no policy was told.
+After every tenth step the model adapts to the last ones; printed and written are its mean factors.
+No policy was told which actuator is dead.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Options:
 
 
 def factors(saved: SavedPolicy, episodes: int) -> dict[float, Tensor]:
-    """Mean factors of the actions, (A,), by what is dead; the healthy robot's come first.
+    """Mean factors of the actions, (A,), by what is dead; the healthy robot comes first.
 
     Raises:
         SystemExit: for another method or family.
@@ -70,31 +70,28 @@ def factors(saved: SavedPolicy, episodes: int) -> dict[float, Tensor]:
     return {robot: torch.cat(values).mean(0) for robot, values in found.items()}
 
 
-def table(shares: dict[float, list[float]]) -> str:
-    """Shares of the healthy robot's factors as Markdown: a row for each robot."""
-    actions = len(shares[HEALTHY])
+def table(means: dict[float, list[float]]) -> str:
+    """Mean factors as Markdown: a row for each robot."""
+    actions = len(means[HEALTHY])
     lines = [
         f"| dead | {' | '.join(f'action {n}' for n in range(actions))} |",
         f"|---{'|---' * actions}|",
     ]
-    for robot, row in shares.items():
+    for robot, row in means.items():
         name = "none" if robot == HEALTHY else f"{robot:.0f}"
-        lines.append(f"| {name} | {' | '.join(f'{share:.2f}' for share in row)} |")
+        lines.append(f"| {name} | {' | '.join(f'{factor:.2f}' for factor in row)} |")
     return "\n".join(lines)
 
 
 def main(options: Options) -> None:
-    """Print and write the shares, means over runs."""
+    """Print and write the factors, means over runs."""
     torch.set_num_threads(1)
     policies = [load_policy(run) for run in options.runs]
     each = [factors(saved, options.episodes) for saved in policies]
-    shares = {
-        robot: torch.stack([one[robot] / one[HEALTHY] for one in each]).mean(0).tolist()
-        for robot in each[0]
-    }
-    print(table(shares))
+    means = {robot: torch.stack([one[robot] for one in each]).mean(0).tolist() for robot in each[0]}
+    print(table(means))
     family = family_of(policies[0].config).name
-    document = {"family": family, "shares": shares, "commit": git_commit(), "versions": versions()}
+    document = {"family": family, "factors": means, "commit": git_commit(), "versions": versions()}
     options.out.mkdir(parents=True, exist_ok=True)
     written = options.out / f"actuator-factors-{family}.json"
     written.write_text(json.dumps(document, indent=1) + "\n")

@@ -83,7 +83,9 @@ FAMILIES = {
         robust="--env-steps 23040 --worlds 24 --outer.epochs 5 --outer.learning-rate 1e-3",
         taught=None,
     ),
-    "half-cheetah-crippled": Broken(Change("dead_actuator", 4.0, 100)),
+    "half-cheetah-crippled": Broken(
+        Change("dead_actuator", 3.0, 100), planned=f"{Broken.planned} --policy.plan-steps 30"
+    ),
     "ant-crippled": Broken(Change("dead_leg", 3.0, 100)),
 }
 

@@ -1,11 +1,11 @@
 """Planning with the simulator itself: what knowing the dead actuator is worth to the half-cheetah.
 
-    python -m experiments.perfect_model   # half an hour of one core
+    python -m experiments.perfect_model   # ten minutes of one core
 
 The planner of `grbal`, with MuJoCo in the place of its model, drives a robot of
 `half-cheetah-crippled` for an episode. It plans for the robot as it is (`own`), for a healthy one
-(`healthy`), or for one with another dead actuator, the next of the training tasks (`other`). Where
-the three return the same, this planner gains nothing by knowing which actuator is dead.
+(`healthy`), or for one whose next actuator is dead instead (`other`). Where the three return the
+same, this planner gains nothing by knowing which actuator is dead.
 """
 
 # mujoco ships no types, and its names come from compiled modules.
@@ -32,8 +32,7 @@ from metarl.versions import git_commit, versions
 from metarl_envs import get_family
 
 FAMILY = get_family("half-cheetah-crippled")
-ACTUATORS, TRAINED = 6, 4
-"""In all, and those of the training tasks, which come first."""
+ACTUATORS = 6
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 X = 1
 """Place of the root's position in a state, after the time."""
@@ -113,7 +112,7 @@ def main(options: Options) -> None:
     torch.set_num_threads(1)
     found: dict[int, dict[str, list[float]]] = {}
     for dead in options.dead:
-        planned = {"own": dead, "healthy": None, "other": (dead + 1) % TRAINED}
+        planned = {"own": dead, "healthy": None, "other": (dead + 1) % ACTUATORS}
         found[dead] = {
             name: [episode(dead, believed, seed, options.steps) for seed in options.seeds]
             for name, believed in planned.items()

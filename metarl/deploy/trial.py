@@ -106,8 +106,8 @@ class RobotTrial:
     def factors(self) -> NDArray[np.float32]:
         """Factors on the actions by the last steps, (A,): how much each actuator seems to do.
 
-        Compare them with those of a trial that has just begun: one that falls towards 0 speaks of
-        a dead actuator, one that changes its sign of a reversed one.
+        1 for an actuator that does what most did in training, and before the first step; near 0
+        for a dead one, and negative for one that is wired in reverse.
 
         Raises:
             InputError: for a policy that does not plan with a model that takes a gradient step.

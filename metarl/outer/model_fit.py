@@ -13,7 +13,8 @@ What differs from the paper, and why:
 - **Rates** are learned, one for every layer; there one fixed number.
 - **Steps predicted** are any of the episode, not the next ones: those resemble the last steps, so
   that a model can get better at them without learning what an action does (`predicts`).
-- **Factors** on the actions adapt, too (`metarl.policies.dynamics.GAIN`).
+- **Factors** on the actions adapt, too: a ridge regression on the last steps tells them
+  (`metarl.policies.dynamics.GAIN`).
 - **Adam's step** shrinks in the course of training.
 - **ReBAL** reads the last W steps instead of all since the episode's start, and its memory stands
   still in what is imagined.

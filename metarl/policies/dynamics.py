@@ -5,8 +5,8 @@ it. The model of each world follows from the meta-parameters and the last steps 
 step anew, in one of three ways:
 
 - `gradient`: one step down the error on the last steps, with a learned rate for every layer
-  (GrBAL; Nagabandi et al. 2019, arXiv:1803.11347, Eq. 2 and 3), and for a factor on every action,
-  which is ours.
+  (GrBAL; Nagabandi et al. 2019, arXiv:1803.11347, Eq. 2 and 3); and, which is ours, a factor on
+  every action, solved for.
 - `recurrent`: a GRU reads the last steps, and the networks read its memory (ReBAL, there).
 - `nothing`: the model stays as it is, as for planning without meta-learning.
 
@@ -32,11 +32,13 @@ Adapts = Literal["gradient", "recurrent", "nothing"]
 RATE = ADAPTATION + "rate."
 """Start of the names of the learned rates: logarithms, one for every layer's weight and bias."""
 GAIN = "gain"
-"""Entry of parameters and models: (..., B, A) factors on the actions that networks read, so that a
-model can take back what an actuator did without changing what it knows of the body."""
-FIRST_GAIN_RATE = 5.0
-"""Initial rate of the gradient step of the factors. Training left it at 4.6 where it brought the
-rates of the layers from 0.05 to below 0.02 (half-cheetah-crippled, 48,000 steps, seed 0)."""
+"""Entry of an adapted model: (M, E, B, A) factors on the actions that networks read, so that it can
+take back what an actuator does without changing what it knows of the body."""
+RIDGE = ADAPTATION + "ridge"
+"""Name of the logarithm of the weight, learned, that keeps factors at 1."""
+FIRST_RIDGE = 0.5
+"""Its initial value. On a model of half-cheetah-crippled it made the factor of a dead actuator 0.05
+to 0.10, and left all others within 0.05 of 1; ten times as much made it 0.25 to 0.47."""
 MEMORY = "memory"
 """Entry of a model: (M, E, H) the GRU's memory of the last steps."""
 
@@ -79,8 +81,7 @@ class Dynamics:
         if self.adapts == "gradient":
             start = torch.tensor(math.log(self.first_rate))
             params |= {RATE + name: start.clone() for name in each[0]}
-            params |= {GAIN: torch.ones(self.networks, self.actions)}
-            params |= {RATE + GAIN: torch.tensor(math.log(FIRST_GAIN_RATE))}
+            params |= {RIDGE: torch.tensor(math.log(FIRST_RIDGE))}
         return params | (self._encoder.init(generator) if recurrent else {})
 
     def adapted(self, params: Mapping[str, Tensor], past: Steps) -> Params:
@@ -104,8 +105,7 @@ class Dynamics:
     def unadapted(self, params: Mapping[str, Tensor], num_worlds: int) -> Params:
         """The model of every world before its first step, each entry (M, E, ...)."""
         model: Params = {}
-        gains = {GAIN: params[GAIN]} if GAIN in params else {}
-        for name, value in (layers(params) | gains).items():
+        for name, value in layers(params).items():
             axis = value.dim() - (3 if name.startswith("weight") else 2)
             wide = value.unsqueeze(axis)
             model[name] = wide.expand(*wide.shape[:axis], num_worlds, *wide.shape[axis + 1 :])
@@ -137,20 +137,50 @@ class Dynamics:
         return squares * steps.valid.unsqueeze(-2)
 
     def _stepped(self, params: Mapping[str, Tensor], model: Params, past: Steps) -> Params:
-        """The networks after one step down their mean error on W steps; missing ones count as 0."""
+        """The layers after one step down their mean error on W steps, and the factors solved for.
+
+        Missing steps count as no error.
+        """
         through = torch.is_grad_enabled()
         with torch.enable_grad():
             free = {
                 n: v if through and v.requires_grad else v.detach().requires_grad_()
                 for n, v in model.items()
             }
-            loss = self.errors(free, past).mean(-1).sum()  # no world reads another's error
+            found = self._with_and_without(free, past)
+            missed = past.changes.unsqueeze(-3) - found[..., 0, :, :]  # (M, E, B, W, D)
+            steps = past.valid.shape[-1]
+            loss = missed.square().sum() / (steps * self.outputs)  # no world reads another's error
             gradient = torch.autograd.grad(loss, list(free.values()), create_graph=through)
             stepped = {
                 name: value - _beside(params[RATE + name].exp(), value) * slope
                 for (name, value), slope in zip(free.items(), gradient, strict=True)
             }
+            stepped[GAIN] = 1 - self._shares_missing(params, found, missed)
         return stepped if through else {name: value.detach() for name, value in stepped.items()}
+
+    def _with_and_without(self, model: Mapping[str, Tensor], past: Steps) -> Tensor:
+        """Predictions of W steps with all actions, and without each: (M, E, B, 1 + A, W, D)."""
+        kept = past.inputs.new_ones(1 + self.actions, self.inputs)
+        kept[1:, self.inputs - self.actions :].fill_diagonal_(0)
+        read = past.inputs[..., None, None, :, :] * kept.unsqueeze(-2)  # (M, E, 1, 1 + A, W, I)
+        found = self.predicted(model, read.flatten(-3, -2)).unflatten(-2, read.shape[-3:-1])
+        return found * past.valid[..., None, None, :, None]
+
+    def _shares_missing(
+        self, params: Mapping[str, Tensor], found: Tensor, missed: Tensor
+    ) -> Tensor:
+        """Shares of the actions that explain W steps best if they are missing: (M, E, B, A).
+
+        Ridge regression on what each action does: those with the least
+        |missed - sum_a share_a (predicted without a - predicted)|^2 + ridge |share|^2.
+        """
+        rows = found.flatten(-2)
+        effects = rows[..., 1:, :] - rows[..., :1, :]  # (M, E, B, A, W D)
+        ridge = params[RIDGE].exp()[..., None, None, None, None]
+        one = torch.eye(self.actions, dtype=found.dtype, device=found.device)
+        normal, target = effects @ effects.mT + ridge * one, effects @ missed.flatten(-2)[..., None]
+        return torch.linalg.solve_ex(normal, target).result.squeeze(-1)
 
     def _remembered(self, params: Mapping[str, Tensor], past: Steps) -> Tensor:
         """The GRU's memory of the valid steps: (M, E, H)."""

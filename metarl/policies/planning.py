@@ -228,7 +228,8 @@ class PlanningPolicy(Policy):
     def factors(self, params: Mapping[str, Tensor], belief: Belief) -> Tensor:
         """Factors on the actions after the last steps (`metarl.policies.dynamics.GAIN`): (M, E, A).
 
-        Beside those of a belief that has just begun they say which actuator is dead or reversed.
+        1 for an actuator that does what most did in training, near 0 for a dead one, and negative
+        for one that is wired in reverse.
 
         Raises:
             InputError: for a model that takes no gradient step.

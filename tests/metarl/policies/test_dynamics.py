@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator
 
-from metarl.policies.dynamics import GAIN, MEMORY, RATE, Dynamics, Steps
+from metarl.policies.dynamics import GAIN, MEMORY, RATE, RIDGE, Dynamics, Steps
 from metarl.policies.params import learned
 
 I, D, W, E = 3, 2, 5, 4
@@ -85,21 +85,38 @@ def test_the_step_is_one_down_the_mean_error_on_the_window_by_hand():
 
 @pytest.mark.parametrize("fault", [0.0, -1.0, 1.0])
 def test_a_dead_or_reversed_actuator_shows_in_its_factor_alone(fault):
-    """Of a linear model of a healthy robot, with the rate of Newton's step."""
+    """Of a linear model of a healthy robot."""
     dynamics = Dynamics(3, 1, 2, 1, (), "tanh", "gradient", memory_size=0, first_rate=1e-20)
     params = {n: v.double() for n, v in dynamics.init(Generator().manual_seed(0)).items()}
     weight = torch.tensor([0.5, 2.0, 2.0]).double()  # of a state and two actuators
     params |= {
         "weight_0": weight.view(1, 3, 1),
         "bias_0": torch.zeros(1, 1).double(),
-        RATE + GAIN: torch.tensor(1 / (2 * 4.0)).double().log(),  # 1 / (2 w^2 E[a^2])
+        RIDGE: torch.tensor(-40.0).double(),
     }
-    inputs = torch.tensor([[1, 1, 1], [2, 1, -1], [-1, -1, 1], [0, -1, -1]]).double()[None]
+    inputs = torch.tensor([[1, 1, 1], [2, 0.5, -1], [-1, -1, 0.2], [0, -1, -2]]).double()[None]
     changes = inputs @ (weight * torch.tensor([1.0, 1.0, fault]).double()).unsqueeze(-1)
     past = Steps(inputs, changes, torch.ones(1, 4, dtype=torch.bool))
     adapted = dynamics.adapted(params, past)
     assert adapted[GAIN].flatten().tolist() == pytest.approx([1.0, fault], abs=1e-12)
     assert float(dynamics.errors(adapted, past).max()) < 1e-20
+
+
+def test_the_ridge_keeps_factors_at_1_by_hand():
+    """One actuator of effect w: its missing share is S / (S + ridge), S = w^2 sum of a^2."""
+    dynamics = Dynamics(2, 1, 1, 1, (), "tanh", "gradient", memory_size=0, first_rate=1e-20)
+    params = {n: v.double() for n, v in dynamics.init(Generator().manual_seed(0)).items()}
+    params |= {
+        "weight_0": torch.tensor([[[0.5], [2.0]]]).double(),
+        "bias_0": torch.zeros(1, 1).double(),
+        RIDGE: torch.tensor(3.0).double().log(),
+    }
+    inputs = torch.tensor([[[0.0, 0.0], [1.0, 0.5], [3.0, -1.0]]]).double()
+    valid = torch.tensor([[False, True, True]])
+    past = Steps(inputs, inputs[..., :1] * 0.5, valid)  # as of a dead actuator
+    S = 4.0 * (0.25 + 1.0)
+    gain = dynamics.adapted(params, past)[GAIN]
+    assert float(gain) == pytest.approx(1 - S / (S + 3.0), abs=1e-12)
 
 
 @pytest.mark.parametrize("adapts", ADAPTS)
@@ -131,8 +148,9 @@ def test_a_model_without_steps_is_the_unadapted_one(adapts):
     params, past = params_of(dynamics), some_steps(W, 5)
     none = Steps(past.inputs * 0, past.changes * 0, torch.zeros_like(past.valid))
     adapted, start = dynamics.adapted(params, none), dynamics.unadapted(params, E)
-    assert adapted.keys() == start.keys()
-    assert all(torch.equal(adapted[name], value) for name, value in start.items())
+    factors = {GAIN: torch.ones(E, 2, 1).double()} if adapts == "gradient" else {}
+    assert adapted.keys() == start.keys() | factors
+    assert all(torch.equal(adapted[name], value) for name, value in (start | factors).items())
     assert (MEMORY in start) is (adapts == "recurrent")
 
 

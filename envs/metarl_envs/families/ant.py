@@ -131,13 +131,13 @@ CRIPPLED = TaskFamily(
         ),
     ),
     reward=crippled_reward,
+    terminated=never,
     horizon=200,
     quantity="forward_velocity_m_per_s",
     source=(
         "Crippled leg of GrBAL (Nagabandi et al. 2019): hip and ankle of one leg give no force, "
         "legs 0-2 train, leg 3 only in extrapolation; reward = v + 0.05. Differs: the leg keeps "
         "its geometry (there it is shrunk by half), v is the torso body's and not its centre of "
-        "mass's, dt 0.05 s and 200 steps (there 0.02 s and 1,000), terminated outside torso "
-        "heights [0.2, 1] m."
+        "mass's, dt 0.05 s and 200 steps (there 0.02 s and 1,000)."
     ),
 )

@@ -8,9 +8,11 @@ same episode: through the gradient step (GrBAL) or the memory (ReBAL).
 
 What differs from the paper, and why:
 
-- **Last steps**: any number from none to W, all as often, so that the model is one of the robots
-  that it learns from before it has adapted, and any number of steps improves it. Missing ones count
-  as no error.
+- **Last steps**: as many as the policy has when it acts, from none at an episode's start to W, so
+  that no number of steps is met for the first time when deployed. Missing ones count as no error.
+- **Before the adaptation**: half of the windows are empty, so that the model is also the best one
+  for a robot of which nothing is known. Without, effects of some actions came to be learned with
+  the wrong sign, since the factors make up for that (half-cheetah-crippled, two of three seeds).
 - **Rates** are learned, one for every layer; there one fixed number.
 - **Steps predicted** are any of the episode, not the next ones: those resemble the last steps, so
   that a model can get better at them without learning what an action does (`predicts`).
@@ -227,18 +229,17 @@ def drawn_windows(
     settings: ModelFit,
     generator: Generator,
 ) -> Windows:
-    """Windows of random stored episodes, each before a uniform step, and of a uniform length."""
+    """Windows of random stored episodes, each before a uniform step; every second one is empty."""
     W, K, store = policy.config.window, settings.predicted_steps, stored(replay)
     ones = torch.full((settings.windows,), len(places), device=places.device)
     chosen = places[drawn_steps(ones, 1, generator).squeeze(1)]
     episodes = Transitions(*(value[chosen] for value in store))
     at = drawn_steps(episodes.lengths, 1 + K, generator)  # (G, 1 + K)
-    beside = torch.arange(-W, K, device=at.device)
-    steps = at[:, :1] + beside
+    steps = at[:, :1] + torch.arange(-W, K, device=at.device)
     if settings.predicts == "anywhere":
         steps = torch.cat([steps[:, :W], at[:, 1:]], dim=1)
-    share = torch.rand(len(at), 1, generator=generator, device=generator.device).to(at.device)
-    known = (steps >= 0) & (steps < episodes.lengths.unsqueeze(1)) & (-beside <= share * (W + 1))
+    known = (steps >= 0) & (steps < episodes.lengths.unsqueeze(1))
+    known[1::2, :W] = False
     return Windows(episodes.at(steps.clamp(0, episodes.rewards.shape[1] - 1)), known)
 
 

@@ -11,8 +11,9 @@ What differs from the paper, and why:
 - **Last steps**: as many as the policy has when it acts, from none at an episode's start to W, so
   that no number of steps is met for the first time when deployed. Missing ones count as no error.
 - **Before the adaptation**: half of the windows are empty, so that the model is also the best one
-  for a robot of which nothing is known. Without, effects of some actions came to be learned with
-  the wrong sign, since the factors make up for that (half-cheetah-crippled, two of three seeds).
+  for a robot of which nothing is known. Without, one to three of six actions came to be learned
+  with the wrong sign, since their factors make up for that (half-cheetah-crippled, each of three
+  seeds).
 - **Rates** are learned, one for every layer; there one fixed number.
 - **Steps predicted** are any of the episode, not the next ones: those resemble the last steps, so
   that a model can get better at them without learning what an action does (`predicts`).
@@ -267,8 +268,8 @@ def fit_step(
 ) -> tuple[Params, Params, Tensor]:
     """One step of Adam: new parameters, new training state, and the errors (2,) before it.
 
-    The errors are this process's parts of the means over the steps of all windows, unadapted and
-    adapted.
+    The errors are this process's parts of the means over the steps of all windows, unadapted, and
+    adapted to what each window holds: nothing in half of them.
     """
     past, following = windows_of(policy, params, drawn)
     known = drawn.known[:, policy.config.window :]

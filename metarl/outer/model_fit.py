@@ -10,15 +10,13 @@ What differs from the paper, and why:
 
 - **Last steps**: as many as the policy has when it acts, from none at an episode's start to W, so
   that no number of steps is met for the first time when deployed. Missing ones count as no error.
-- **Before the adaptation**: half of the windows are empty, so that the model is also the best one
-  for a robot of which nothing is known. Without, one to three of six actions came to be learned
-  with the wrong sign, since their factors make up for that (half-cheetah-crippled, each of three
-  seeds).
 - **Rates** are learned, one for every layer; there one fixed number.
 - **Steps predicted** are any of the episode, not the next ones: those resemble the last steps, so
   that a model can get better at them without learning what an action does (`predicts`).
 - **Factors** on the actions adapt, too: a ridge regression on the last steps tells them
-  (`metarl.policies.dynamics.GAIN`).
+  (`metarl.policies.dynamics.GAIN`). Their distance from 1 is part of the loss (`factor_weight`).
+  Without, one to three of six actions came to be learned with the wrong sign, since their factors
+  make up for that (half-cheetah-crippled, each of three seeds).
 - **Adam's step** shrinks in the course of training.
 - **ReBAL** reads the last W steps instead of all since the episode's start, and its memory stands
   still in what is imagined.
@@ -43,7 +41,7 @@ from metarl.outer.state import Generators, TrainState
 from metarl.outer.stretches import begun
 from metarl.outer.trial_ppo import clipped_gradient, leaves, paced, prefixed, without_prefix
 from metarl.policies.base import Policy
-from metarl.policies.dynamics import Steps
+from metarl.policies.dynamics import GAIN, Steps
 from metarl.policies.params import Params, learned, to
 from metarl.policies.planning import CHANGES, PlanningPolicy
 from metarl.rollouts.collect import Collector, stream_on
@@ -58,7 +56,7 @@ from metarl.rollouts.replay import (
 )
 from metarl.rollouts.trials import Trial, TrialExperience, collect_trial
 from metarl_envs import InputError, Tasks
-from metarl_envs.inputs.numbers import Count, Positive, Share
+from metarl_envs.inputs.numbers import Count, NotNegative, Positive, Share
 
 REPLAY = "replay."
 
@@ -69,7 +67,7 @@ class ModelFit(WithinEpisode):
 
     trial_episodes: Count = 1
     """Episodes of a trial in an iteration, >= 1."""
-    predicted_steps: Count = 16
+    predicted_steps: Count = 128
     """K, steps whose prediction counts after the adaptation, >= 1."""
     predicts: Literal["next", "anywhere"] = "anywhere"
     """Steps whose prediction counts: the next ones, or any of the same episode."""
@@ -79,8 +77,10 @@ class ModelFit(WithinEpisode):
     """Newest episodes that the replay holds, >= 1."""
     steps: Count = 400
     """Gradient steps per iteration, >= 1."""
-    windows: Count = 32
+    windows: Count = 16
     """Random steps of episodes per gradient step, >= 1."""
+    factor_weight: NotNegative = 0.03
+    """Weight, in the loss, of the mean squared distance of factors from 1, >= 0."""
     learning_rate: Positive = 3e-3
     """Adam's step size, > 0."""
     final_rate: Share = 0.1
@@ -167,7 +167,7 @@ class ModelFitter(Learner[TrialExperience]):
         for _ in range(settings.steps):
             drawn = drawn_windows(self._policy, replay, places, settings, rng)
             params, training, errors = fit_step(
-                self._policy, params, training, drawn, settings.max_gradient, rate
+                self._policy, params, training, drawn, settings, rate
             )
             logged.append(errors)
         before, after = sum_over_ranks(torch.stack(logged).mean(0)).tolist()
@@ -230,7 +230,7 @@ def drawn_windows(
     settings: ModelFit,
     generator: Generator,
 ) -> Windows:
-    """Windows of random stored episodes, each before a uniform step; every second one is empty."""
+    """Windows of random stored episodes, each before a uniform step."""
     W, K, store = policy.config.window, settings.predicted_steps, stored(replay)
     ones = torch.full((settings.windows,), len(places), device=places.device)
     chosen = places[drawn_steps(ones, 1, generator).squeeze(1)]
@@ -240,7 +240,6 @@ def drawn_windows(
     if settings.predicts == "anywhere":
         steps = torch.cat([steps[:, :W], at[:, 1:]], dim=1)
     known = (steps >= 0) & (steps < episodes.lengths.unsqueeze(1))
-    known[1::2, :W] = False
     return Windows(episodes.at(steps.clamp(0, episodes.rewards.shape[1] - 1)), known)
 
 
@@ -263,13 +262,13 @@ def fit_step(
     params: Params,
     training: Params,
     drawn: Windows,
-    max_gradient: float,
+    settings: ModelFit,
     rate: float,
 ) -> tuple[Params, Params, Tensor]:
     """One step of Adam: new parameters, new training state, and the errors (2,) before it.
 
     The errors are this process's parts of the means over the steps of all windows, unadapted, and
-    adapted to what each window holds: nothing in half of them.
+    adapted to what each window holds.
     """
     past, following = windows_of(policy, params, drawn)
     known = drawn.known[:, policy.config.window :]
@@ -279,10 +278,14 @@ def fit_step(
     def error(model: Mapping[str, Tensor]) -> Tensor:
         return policy.dynamics.errors(model, following).sum() / count
 
-    loss = error(policy.dynamics.adapted(params | free, past))
-    gradient, _ = clipped_gradient(loss, free, max_gradient)
+    adapted = policy.dynamics.adapted(params | free, past)
+    loss = after = error(adapted)
+    if GAIN in adapted:
+        distances = (1 - adapted[GAIN]).square().mean((-2, -1))
+        loss = after + settings.factor_weight * distances.sum() / len(known)
+    gradient, _ = clipped_gradient(loss, free, settings.max_gradient)
     moved, adam = adam_step(moving, gradient, training, rate, rate)
     with torch.no_grad():
         before = error(policy.dynamics.unadapted(params, past.valid.shape[-2]))
-    errors = torch.stack([before, loss.detach()])
+    errors = torch.stack([before, after.detach()])
     return params | moved, training | adam, errors

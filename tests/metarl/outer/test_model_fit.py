@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Generator
 
+from metarl.adaptation.adam import FIRST, init_adam
 from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
 from metarl.methods.setup import family_of, learner_of, training_env
@@ -16,12 +17,15 @@ from metarl.outer.model_fit import (
     ModelFit,
     drawn_windows,
     episodes_of,
+    fit_step,
+    windows_of,
 )
 from metarl.outer.trial_ppo import without_prefix
 from metarl.policies.belief import outcomes
+from metarl.policies.dynamics import GAIN, RIDGE
 from metarl.policies.mlp import MlpConfig
 from metarl.policies.params import learned
-from metarl.policies.planning import CHANGES
+from metarl.policies.planning import CHANGES, PlanningPolicy
 from metarl.rollouts.collect import Collector
 from metarl.rollouts.replay import Transitions, empty, filled, stored, with_trials
 from metarl_envs import InputError
@@ -97,7 +101,7 @@ def test_windows_are_the_steps_before_and_after_one_of_the_same_episode():
     for e, length in enumerate((10, 3, 6)):
         assert set(at[episode == e].tolist()) == set(range(length))
         assert 300 < int((episode == e).sum()) < 500
-    assert torch.equal(known[::2].sum(1), at[::2].clamp(max=4)) and not known[1::2].any()
+    assert torch.equal(known.sum(1), at.clamp(max=4))
     assert torch.equal(known_after.sum(1), (lengths - at).clamp(max=3))
     expected = at.unsqueeze(1) + torch.arange(-4, 0)
     assert torch.equal(past.rewards[known], expected[known].float())
@@ -177,6 +181,36 @@ def test_the_error_falls(method, family):
     assert second["train/model_error"] < 0.75 * first.metrics["train/model_error"]
     if family == "navigation":  # whose reward tells a hidden goal: what adaptation is for
         assert second["train/model_error"] < 0.95 * second["train/model_error_unadapted"]
+
+
+def test_the_loss_holds_factors_near_1():
+    """Its slope in the ridge, which only factors feel, against finite differences."""
+    config = config_of("grbal", outer__factor_weight=0.5)
+    learner, state, experience = collected(config)
+    update = learner.update(state, experience)
+    policy, settings = learner.policy, config.outer
+    assert isinstance(policy, PlanningPolicy) and isinstance(settings, ModelFit)
+    replay = without_prefix(REPLAY, update.optimizer)
+    rng = Generator().manual_seed(0)
+    drawn = drawn_windows(policy, replay, filled(replay), settings, rng)
+    past, following = windows_of(policy, update.params, drawn)
+
+    def loss(weight, **moved):
+        model = policy.dynamics.adapted(update.params | moved, past)
+        error = policy.dynamics.errors(model, following).sum() / drawn.known[:, 4:].sum()
+        return error + weight * (1 - model[GAIN]).square().mean()
+
+    def slope(weight):
+        still = dataclasses.replace(settings, factor_weight=weight, max_gradient=1e9)
+        fresh = update.optimizer | init_adam(learned(update.params))
+        _, training, errors = fit_step(policy, update.params, fresh, drawn, still, 1e-3)
+        assert float(errors[1]) == pytest.approx(loss(0).item(), rel=1e-5)
+        return float(training[FIRST + RIDGE]) / 0.1  # Adam's mean of gradients after its first step
+
+    for weight in (0.0, 0.5, 20.0):
+        low, high = (loss(weight, **{RIDGE: update.params[RIDGE] + d}) for d in (-0.01, 0.01))
+        assert slope(weight) == pytest.approx((high - low).item() / 0.02, rel=1e-3)
+    assert slope(20.0) < 2 * slope(0.5) < 0  # a heavier ridge brings factors nearer to 1
 
 
 def test_the_step_shrinks_in_the_course_of_training():

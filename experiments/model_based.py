@@ -3,8 +3,9 @@
     python -m experiments.model_based                        # hours on two cores
     python -m experiments.model_based half-cheetah-crippled  # one family
 
-Three seeds each of GrBAL, ReBAL, the same model without adaptation ("plain") and robust PPO with as
-many environment steps, and of teacher-student with the many that a simulator gives. All final
+Three seeds each of GrBAL, the same model without adaptation ("plain") and robust PPO with as many
+environment steps, of teacher-student with the many that a simulator gives, and of ReBAL where its
+trainings are short. All final
 policies are measured by the mean action on dead actuators that training never met (extrapolation)
 and on those that it met; "unadapted" is GrBAL's own model, which then takes no step. Beside
 returns: the error of predictions over 1, 5 and 10 steps before and after adaptation, steps until an
@@ -70,8 +71,10 @@ class Broken:
     robust: str = f"--env-steps 48000 --worlds 2 --outer.minibatches 4 {FEW_STEPS}"
     """Arguments of robust PPO's training, with as many steps: small iterations, so that it has
     many."""
-    taught: str | None = "--evaluate-every 0"
+    taught: str | None = "--iterations 100 --evaluate-every 0"
     """Arguments of teacher-student's training. None: its figures are on the robots' page."""
+    adaptive: tuple[str, ...] = ("grbal",)
+    """Methods of `ADAPTIVE` that are trained."""
 
 
 FAMILIES = {
@@ -82,6 +85,7 @@ FAMILIES = {
         ),
         robust="--env-steps 23040 --worlds 24 --outer.epochs 5 --outer.learning-rate 1e-3",
         taught=None,
+        adaptive=ADAPTIVE,
     ),
     "half-cheetah-crippled": Broken(
         Change("dead_actuator", 3.0, 100), planned=f"{Broken.planned} --policy.plan-steps 30"
@@ -96,7 +100,7 @@ class Options(StudyOptions):
 
     names: Positional[tuple[str, ...]] = tuple(FAMILIES)
     """Families."""
-    tasks: int = field(default=50, kw_only=True)
+    tasks: int = field(default=30, kw_only=True)
     """Per split."""
     runs: Path = field(default=Path("runs/model_based"), kw_only=True)
 
@@ -105,8 +109,9 @@ def commands(options: Options, name: str) -> dict[Path, list[str]]:
     """Training command of each run, by its folder."""
     broken = FAMILIES[name]
     methods = {
-        "grbal": f"train {name} --method grbal {broken.planned}",
-        "rebal": f"train {name} --method rebal {broken.planned}",
+        **{
+            method: f"train {name} --method {method} {broken.planned}" for method in broken.adaptive
+        },
         "plain": f"train {name} --method grbal --policy.adapts nothing {broken.planned}",
         "robust": f"baseline robust {name} {broken.robust}",
     }
@@ -127,10 +132,13 @@ def policies(options: Options, name: str) -> dict[str, list[SavedPolicy]]:
     def of(method: str) -> list[SavedPolicy]:
         return [load_policy(options.runs / f"{name}-{method}-{seed}") for seed in options.seeds]
 
-    taught = FAMILIES[name].taught is not None
-    found = {m: of(m) for m in (*ADAPTIVE, "plain", "robust", *[STUDENT] * taught)}
+    broken = FAMILIES[name]
+    taught = broken.taught is not None
+    found = {m: of(m) for m in (*broken.adaptive, "plain", "robust", *[STUDENT] * taught)}
     found["unadapted"] = [unadapted(saved) for saved in found["grbal"]]
-    found |= {row: [of_another(saved) for saved in found[of]] for row, of in OTHERS.items()}
+    for row, method in OTHERS.items():
+        if method in broken.adaptive:
+            found[row] = [of_another(saved) for saved in found[method]]
     return {row: found[row] for row in ROWS if row in found}
 
 
@@ -138,7 +146,11 @@ def measured(options: Options, name: str) -> dict[str, Any]:
     """All figures of a family."""
     found = policies(options, name)
     family = family_of(found["grbal"][0].config)
-    document: dict[str, Any] = {"family": name, "rows": {row: {} for row in found}}
+    document: dict[str, Any] = {
+        "family": name,
+        "tasks": options.tasks,
+        "rows": {row: {} for row in found},
+    }
     splits: Sequence[Split] = ("test", "extrapolation")
     for split in splits:
         drawn = family.sample_tasks(options.tasks, Generator().manual_seed(1), split)
@@ -164,7 +176,7 @@ def measured(options: Options, name: str) -> dict[str, Any]:
                 for row in scores
                 if row != better
             }
-            for better in ADAPTIVE
+            for better in FAMILIES[name].adaptive
         }
     some = -(-options.tasks // 3)
     before = family.sample_tasks(some, Generator().manual_seed(3), "train")
@@ -184,7 +196,7 @@ def page(folder: Path) -> str:
     lines = [
         "# Models that adapt",
         "",
-        "Returns of the first episode by the mean action on 50 tasks each, held out and in "
+        "Returns of the first episode by the mean action, on tasks held out and in "
         "extrapolation; crippled robots have finitely many tasks, of which the first are those of "
         "training and the second are dead actuators that training never met. Three seeds, 95 % t "
         "intervals over seeds and tasks. *unadapted* is GrBAL's model without its step, *plain* a "
@@ -198,7 +210,7 @@ def page(folder: Path) -> str:
         found = json.loads(path.read_text())
         lines += [
             "",
-            f"## {found['family']}",
+            f"## {found['family']}, {found['tasks']} tasks of each kind",
             "",
             "| policy | environment steps | held out | GrBAL gains over it | ReBAL gains over it "
             "| extrapolation | GrBAL gains | ReBAL gains "
@@ -213,7 +225,7 @@ def _row(found: dict[str, Any], row: str) -> str:
     one = found["rows"][row]
     cells = [row, f"{max(one['test']['steps']):,}"]
     for split in ("test", "extrapolation"):
-        gains = [found["gains"][split][better].get(row) for better in ADAPTIVE]
+        gains = [found["gains"][split].get(better, {}).get(row) for better in ADAPTIVE]
         mean = one.get(split, {}).get("mean")
         cells += [_interval(interval) for interval in (mean, *gains)]
     errors = one.get("extrapolation", {}).get("errors")

@@ -32,6 +32,7 @@ TINY = Broken(
     ),
     robust="--env-steps 80 --worlds 2 --horizon 40 --outer.minibatches 1",
     taught="--iterations 2 --meta-batch-size 2 --horizon 40 --evaluate-every 0",
+    adaptive=model_based.ADAPTIVE,
 )
 FAMILY = "half-cheetah-crippled"
 MODEL_FREE = ("robust", "teacher-student")
@@ -137,7 +138,7 @@ def test_factors_of_every_robot_are_means_over_the_runs(results, capsys):
 def test_the_settings_are_within_the_budget_and_parse(name):
     broken, family = model_based.FAMILIES[name], get_family(name)
     commands = model_based.commands(Options(), name)
-    assert len(commands) == 12 + 3 * (broken.taught is not None)
+    assert len(commands) == 3 * (len(broken.adaptive) + 2 + (broken.taught is not None))
     for command in commands.values():
         parse(command)
     given = dict(re.findall(r"--(iterations|meta-batch-size) (\d+)", broken.planned))

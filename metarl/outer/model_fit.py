@@ -81,7 +81,7 @@ class ModelFit(WithinEpisode):
     """Random steps of episodes per gradient step, >= 1."""
     factor_weight: NotNegative = 0.03
     """Weight, in the loss, of the mean squared distance of factors from 1, >= 0."""
-    learning_rate: Positive = 3e-3
+    learning_rate: Positive = 1e-2
     """Adam's step size, > 0."""
     final_rate: Share = 0.1
     """Factor on the step size at the end of training; until then it follows half a cosine."""

@@ -79,10 +79,7 @@ class Broken:
 
 FAMILIES = {
     "base-reversed": Broken(
-        planned=(
-            "--iterations 12 --policy.init-std 0.3 --policy.plan-color 2 --evaluate-every 0 "
-            "--outer.predicts next --outer.final-rate 1"
-        ),
+        planned="--iterations 12 --policy.init-std 0.3 --policy.plan-color 2 --evaluate-every 0",
         robust="--env-steps 23040 --worlds 24 --outer.epochs 5 --outer.learning-rate 1e-3",
         taught=None,
         adaptive=ADAPTIVE,

@@ -15,9 +15,7 @@ def grbal(config: TrainConfig) -> TrainConfig:
 
     Candidates are nearly white (`policy.plan_color` 0.25, iCEM's own for the half-cheetah): on
     half-cheetah-crippled smooth ones (2.0) return less. A model must get better anywhere in the
-    episode (`outer.predicts`): before actions had factors, three runs that predicted the next steps
-    halved their errors, and returned 218, 217 and 163 in training, but 182, 221 and 222 without
-    their step (48,000 to 96,000 steps, seed 0). What three seeds gain is in
+    episode (`outer.predicts`), not only at what comes next. What three seeds gain is in
     `experiments/results/model_based.md`.
     """
     return dataclasses.replace(

@@ -199,16 +199,25 @@ def test_the_other_results_are_what_was_measured():
     assert minus(f"{before['return'][0]:.1f} → **{returns}**") in results
     assert minus(f"control {after[-1]['another_task']['return'][0]:.1f}.") in results
 
-    base = read("model-based-base-reversed")["rows"]
-    mean, *ends = (round(x) for x in base["rebal"]["test"]["mean"])
-    assert minus(f"**{mean}** [{ends[0]}, {ends[1]}] in its first episode") in results
-    assert minus(f"never adapts {base['plain']['test']['mean'][0]:.0f};") in results
-    assert max(base["rebal"]["test"]["steps"]) == 23_040 and "**23,000 steps" in results
-    gate = read("robots-base-reversed")
-    oracle = gate["splits"]["test"]["curves"]["oracle"][0]["mean"]["crossed"][0]
+    rows = read("model-based-half-cheetah-crippled")["rows"]
+
+    def on_thighs(row, ends=True):
+        mean, low, high = rows[row]["extrapolation"]["mean"]
+        return f"{mean:.0f}" + f" [{low:.0f}, {high:.0f}]" * ends
+
+    control = on_thighs("grbal, another's", False)
+    grbal, brackets = on_thighs("grbal").split(" ", 1)
     assert (
-        minus(f"an oracle {oracle:.0f} after {gate['env_steps']['oracle']:,.0f} steps") in results
+        f"GrBAL returns **{grbal}** {brackets}, never adapting {on_thighs('plain', False)},"
+        in results
     )
+    assert f"control {control}," in results
+    assert (
+        f"robust {on_thighs('robust')}, teacher-student {on_thighs('teacher-student', False)}"
+        in results
+    )
+    assert max(rows["grbal"]["test"]["steps"]) == 48_000 and "**48,000 steps" in results
+    assert f"after {max(rows['teacher-student']['test']['steps']) / 1e6:.1f} M." in results
 
     gap = read("in-episode-payload-velocity")["gap"]
 

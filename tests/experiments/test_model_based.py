@@ -41,7 +41,7 @@ MODEL_FREE = ("robust", "teacher-student")
 
 
 def in_this_process(command, log):
-    """What `experiments.training_runs.metarl` does, without a start of Python for each run."""
+    """Stand-in for `experiments.training_runs.metarl` that starts no Python for each run."""
     del log
     return Finished(None if main(command) == 0 else "failed", 0.0, 0.0)
 

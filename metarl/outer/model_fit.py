@@ -281,8 +281,8 @@ def fit_step(
     adapted = policy.dynamics.adapted(params | free, past)
     loss = after = error(adapted)
     if GAIN in adapted:
-        distances = (1 - adapted[GAIN]).square().mean((-2, -1))
-        loss = after + settings.factor_weight * distances.sum() / len(known)
+        share = settings.factor_weight / (len(known) * adapted[GAIN][0].numel())
+        loss = after.add((1 - adapted[GAIN]).square().sum(), alpha=share)
     gradient, _ = clipped_gradient(loss, free, settings.max_gradient)
     moved, adam = adam_step(moving, gradient, training, rate, rate)
     with torch.no_grad():

@@ -32,6 +32,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor
+from torch.nn.functional import mse_loss
 
 from metarl.adaptation.adam import adam_step, init_adam
 from metarl.distributed import own_slice, sum_over_ranks, world_size
@@ -272,7 +273,8 @@ def fit_step(
     """
     past, following = windows_of(policy, params, drawn)
     known = drawn.known[:, policy.config.window :]
-    moving, count = learned(params), known.sum() * policy.config.networks
+    moving = learned(params)
+    count = known.expand(policy.config.networks, *known.shape).sum()
     free = leaves(moving)
 
     def error(model: Mapping[str, Tensor]) -> Tensor:
@@ -282,7 +284,8 @@ def fit_step(
     loss = after = error(adapted)
     if GAIN in adapted:
         share = settings.factor_weight / (len(known) * adapted[GAIN][0].numel())
-        loss = after.add((1 - adapted[GAIN]).square().sum(), alpha=share)
+        healthy = torch.ones_like(adapted[GAIN])
+        loss = after.add(mse_loss(adapted[GAIN], healthy, reduction="sum"), alpha=share)
     gradient, _ = clipped_gradient(loss, free, settings.max_gradient)
     moved, adam = adam_step(moving, gradient, training, rate, rate)
     with torch.no_grad():

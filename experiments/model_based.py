@@ -4,13 +4,12 @@
     python -m experiments.model_based half-cheetah-crippled  # one family
 
 Three seeds each of GrBAL, the same model without adaptation ("plain") and robust PPO with as many
-environment steps, of teacher-student with the many that a simulator gives, and of ReBAL where its
-trainings are short. All final
-policies are measured by the mean action on dead actuators that training never met (extrapolation)
-and on those that it met; "unadapted" is GrBAL's own model, which then takes no step. Beside
-returns: the error of predictions over 1, 5 and 10 steps before and after adaptation, steps until an
-actuator that dies in mid-episode no longer shows, and how often per second one robot gets an
-action. What was finished before is not run again.
+environment steps, of teacher-student with the many that a simulator gives, and of ReBAL on the
+base. All final policies are measured by the mean action on dead actuators that training never met
+(extrapolation) and on those that it met; "unadapted" is GrBAL's own model, which then takes no
+step. Beside returns: the error of predictions over 1, 5 and 10 steps before and after adaptation,
+steps until an actuator that dies in mid-episode no longer shows, and how often per second one robot
+gets an action. What was finished before is not run again.
 """
 
 from __future__ import annotations

@@ -274,6 +274,7 @@ def fit_step(
     past, following = windows_of(policy, params, drawn)
     known = drawn.known[:, policy.config.window :]
     moving = learned(params)
+    # Here and in the factors' part, fewer operations: their number bounds an update on a GPU.
     count = known.expand(policy.config.networks, *known.shape).sum()
     free = leaves(moving)
 
@@ -283,9 +284,10 @@ def fit_step(
     adapted = policy.dynamics.adapted(params | free, past)
     loss = after = error(adapted)
     if GAIN in adapted:
-        share = settings.factor_weight / (len(known) * adapted[GAIN][0].numel())
-        healthy = torch.ones_like(adapted[GAIN])
-        loss = after.add(mse_loss(adapted[GAIN], healthy, reduction="sum"), alpha=share)
+        factors = adapted[GAIN]  # of this process's windows, (G, B, A); known is that of all
+        weight = settings.factor_weight / (len(known) * factors[0].numel())
+        distance = mse_loss(factors, torch.ones_like(factors), reduction="sum")
+        loss = after.add(distance, alpha=weight)
     gradient, _ = clipped_gradient(loss, free, settings.max_gradient)
     moved, adam = adam_step(moving, gradient, training, rate, rate)
     with torch.no_grad():

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,3 +157,49 @@ def test_the_settings_are_within_the_budget_and_parse(name):
     steps = int(given["iterations"]) * tasks * family.horizon
     assert steps <= 300_000 and f"--env-steps {steps} " in broken.robust
     assert broken.change is None or broken.change.at < family.horizon
+
+
+RESULTS = Path(model_based.__file__).parent / "results"
+GUIDE = RESULTS.parent / "guides" / "model_based.md"
+
+
+@pytest.mark.parametrize("name", ["half-cheetah-crippled", "ant-crippled"])
+def test_the_guide_gives_the_factors_that_were_measured(name):
+    found = json.loads((RESULTS / f"actuator-factors-{name}.json").read_text())["factors"]
+    dead: dict[str, list[float]] = {"train": [], "extrapolation": []}
+    others: dict[str, list[float]] = {"train": [], "extrapolation": [], "healthy": []}
+    (parameter,) = get_family(name).parameters
+    for robot, row in found.items():
+        kind = next((k for k in dead if float(robot) in getattr(parameter, k).options), "healthy")
+        lost = {0: (2, 3), 1: (4, 5), 2: (6, 7), 3: (0, 1)} if name.startswith("ant") else {}
+        gone = lost.get(int(float(robot)), (int(float(robot)),)) if kind != "healthy" else ()
+        for n, factor in enumerate(row):
+            (dead if n in gone else others)[kind].append(factor)
+
+    def span(values):
+        return f"{min(values):.2f} to {max(values):.2f}"
+
+    own = "**, **" if name.startswith("half") else ", "
+    never = "**" + own.join(f"{factor:.2f}" for factor in dead["extrapolation"]) + "**"
+    guide = GUIDE.read_text()
+    assert f"| nothing | | {span(others['healthy'])} |" in guide
+    assert f"as in training | {span(dead['train'])} | {span(others['train'])} |" in guide
+    assert f"never is in training | {never} | {span(others['extrapolation'])} |" in guide
+
+
+def test_the_guide_gives_the_gains_that_were_measured():
+    found = json.loads((RESULTS / f"model-based-{FAMILY}.json").read_text())
+    guide = GUIDE.read_text()
+    rows = {
+        "the same model trained without adaptation": "plain",
+        "GrBAL's own model without its step": "unadapted",
+        "GrBAL, adapted to another task's robot": "grbal, another's",
+        "robust PPO, as many steps": "robust",
+        "teacher-student, 3,123,200 steps": "teacher-student",
+    }
+    for said, row in rows.items():
+        own = found["rows"][row]["extrapolation"]["mean"]
+        gain = found["gains"]["extrapolation"]["grbal"][row]
+        (line,) = [line for line in guide.splitlines() if line.startswith(f"| {said} |")]
+        numbers = [int(n) for n in re.findall(r"-?\d+", line.replace("3,123,200", ""))]
+        assert numbers == [round(n) for n in (*own, *gain)]

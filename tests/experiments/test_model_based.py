@@ -54,7 +54,12 @@ def results(tmp_path_factory):
         patch.setattr(model_based, "FAMILIES", {FAMILY: TINY})
         patch.setattr("experiments.training_runs.metarl", in_this_process)
         options = Options(
-            names=(FAMILY,), tasks=4, seeds=(0, 1), runs=folder / "runs", out=folder / "results"
+            names=(FAMILY,),
+            tasks=4,
+            seeds=(0, 1),
+            jobs=1,  # one process reads one command line at a time
+            runs=folder / "runs",
+            out=folder / "results",
         )
         model_based.main(options)
         patch.setattr("experiments.training_runs.metarl", None)  # nothing is left to run

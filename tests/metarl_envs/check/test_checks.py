@@ -19,7 +19,8 @@ from metarl_envs import (
     mujoco_robot,
     vary,
 )
-from metarl_envs.check.checks import check
+from metarl_envs.check import checks
+from metarl_envs.check.checks import MANY_WORLDS, check, speed
 from metarl_envs.check.contact_sheet import HEIGHT, TITLE, WIDTH, contact_sheet
 from metarl_envs.check.extremes import extremes
 from metarl_envs.check.finding import Finding
@@ -196,6 +197,29 @@ def test_extremes_of_points_are_allowed_points():
         for extreme in extremes(get_family(name)):
             get_family(name).check_tasks(extreme.low)
             get_family(name).check_tasks(extreme.high)
+
+
+def test_a_loop_over_worlds_is_too_slow():
+    def one_by_one(transition):
+        worlds = range(len(transition.action))
+        return torch.stack([reward(transition)[world] * torch.ones(()) for world in worlds])
+
+    found = speed(family(reward=one_by_one))
+    assert not found.ok
+    assert "without a loop over worlds" in found.text
+    assert speed(family()).ok
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.1, "ok"), (0.6, "FAILED")])
+def test_functions_that_seem_slow_with_few_worlds_are_judged_with_many(monkeypatch, share, verdict):
+    def timed(_, worlds):
+        whole = 0.2 if worlds == MANY_WORLDS else 0.012
+        return whole * (1 - share if worlds == MANY_WORLDS else 0.48), whole
+
+    monkeypatch.setattr(checks, "_timed", timed)
+    found = speed(family())
+    assert found.verdict == verdict
+    assert f"12,800 steps/s on one core, {share:.0%} of it" in found.text
 
 
 @pytest.mark.render

@@ -99,3 +99,25 @@ def test_every_dependency_is_pinned_to_a_version_it_allows():
         requirement = Requirement(line)
         if requirement.name != PROJECT["name"]:
             assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), line
+
+
+def test_training_and_evaluation_need_no_extra(tmp_path):
+    groups = PROJECT["optional-dependencies"]
+    names = {
+        Requirement(line).name.replace("-", "_")
+        for extra in groups.keys() - {"dev", "all"}
+        for line in groups[extra]
+    }
+    assert {"matplotlib", "stable_baselines3", "scipy", "mujoco_warp"} <= names
+    program = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({sorted(names)}))  # none can be imported\n"
+        "import metarl\n"
+        "run = metarl.train('navigation', iterations=1, meta_batch_size=2, episodes_per_task=2)\n"
+        "print(metarl.evaluate(run, tasks=2, episodes=2, splits=['test']))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-"], input=program, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "navigation" in ran.stdout

@@ -21,8 +21,9 @@ from pathlib import Path
 from metarl.cli import program
 
 MODULES = (
-    *("torch._dynamo", "metarl.api", "metarl.report", "metarl.sb3.training", "onnx.reference"),
-    *("metarl.deploy.onnx", "tensorboard.compat.proto.event_pb2", "matplotlib.pyplot"),
+    *("torch._dynamo", "metarl.api", "metarl.report.writer", "metarl.sb3.training"),
+    *("onnx.reference", "metarl.deploy.onnx", "tensorboard.compat.proto.event_pb2"),
+    *("matplotlib.pyplot", "cmaes"),
 )
 """Imported before the first fork; the others follow by `learn_imports`."""
 CRASHED = 70

@@ -53,9 +53,10 @@ class Report:
         from metarl.api.families import policies_of
         from metarl.evaluation.grouping import check_alike, run_name
         from metarl.methods.setup import simulator_threads
-        from metarl.report import gather, study, write_report
         from metarl.report.clips import film_methods
-        from metarl.report.measured_run import Sizes, slug
+        from metarl.report.measured_run import Sizes, slug, study
+        from metarl.report.studies import gather
+        from metarl.report.writer import write_report
         from metarl_envs import InputError
         from metarl_envs.inputs.numbers import whole
 

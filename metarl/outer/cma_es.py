@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
-from cmaes import CMA
 from torch import Generator, Tensor
 
 from metarl.distributed import mean_over_tasks
@@ -22,6 +21,9 @@ from metarl.outer.meta_gradient import Iteration, OuterUpdate
 from metarl.policies.params import Params, expand, flatten, learned, unflatten
 from metarl_envs import InputError
 from metarl_envs.inputs.numbers import Positive, Range
+
+if TYPE_CHECKING:  # imports scipy.stats where that is installed, which takes a second
+    from cmaes import CMA
 
 MAX_SIZE = 1000
 """Largest D: a generation takes time in proportion to its cube, a checkpoint to its square."""
@@ -55,6 +57,8 @@ class CmaEs(OuterUpdate):
                 f"policy.hidden_sizes: CMA-ES searches at most {MAX_SIZE} meta-parameters, these "
                 f"are {len(mean)}; use [] (a linear policy) or smaller layers"
             )
+        from cmaes import CMA
+
         search = CMA(_array(mean.double()), self.sigma, population_size=self.population)
         return state_of(search)
 
@@ -138,6 +142,8 @@ def state_of(search: CMA) -> Params:
 
 def restored(state: Mapping[str, Tensor], population: int) -> CMA:
     """The inverse of `state_of`: every later generation has the same bits."""
+    from cmaes import CMA
+
     arrays = {name: _array(value) for name, value in state.items()}
     sigma = float(arrays[SIGMA][0])
     search = CMA(arrays[MEAN], sigma, cov=arrays[COVARIANCE], population_size=population)

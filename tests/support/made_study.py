@@ -11,7 +11,8 @@ from support.tiny import tiny_policy
 
 from metarl.adaptation.none import Unadapted
 from metarl.evaluation.results import Controls, Evaluation, SplitEvaluation
-from metarl.report import Study, Subject, gather
+from metarl.report.measured_run import Subject
+from metarl.report.studies import Study, gather
 from metarl_envs import Tasks, get_family
 
 SPREAD = np.array([-3.0, -1.0, 0.0, 1.0, 3.0])

@@ -9,8 +9,8 @@ import pytest
 from support.tiny_runs import TINY, run_with
 
 from metarl.cli import main
-from metarl.report import Study, gather, study
-from metarl.report.measured_run import Sizes
+from metarl.report.measured_run import Sizes, study
+from metarl.report.studies import Study, gather
 from metarl.runs.checkpoint import load_policy
 from metarl.training.trainer import initial_state, train
 

@@ -18,10 +18,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from experiments.page_load import dump, find_browser, load_seconds
 from metarl.cli import main
 from metarl.evaluation.results import SplitEvaluation
-from metarl.report import write_report
 from metarl.report.clips import film_methods
 from metarl.report.sentences import first_sentence, gap, headline, introduction, other_sentences
 from metarl.report.task_axes import task_axes
+from metarl.report.writer import write_report
 from metarl.runs.checkpoint import load_policy
 from metarl_envs import get_family
 

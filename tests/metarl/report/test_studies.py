@@ -15,7 +15,6 @@ from metarl.evaluation.curve_table import NO_SHARE
 from metarl.evaluation.gap import Gap, percent
 from metarl.evaluation.labels import ANY_TASK
 from metarl.evaluation.statistics import Interval, numbers_text
-from metarl.report import Study
 from metarl.report.csv_files import write_tables
 from metarl.report.figures import common, shares
 from metarl.report.sentences import (
@@ -30,6 +29,7 @@ from metarl.report.sentences import (
     span,
     title,
 )
+from metarl.report.studies import Study
 from metarl.report.style import method_styles
 from metarl.report.tables import gain_table, points_table, reference_of, return_table
 from metarl.report.task_figures import binned

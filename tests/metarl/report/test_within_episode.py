@@ -10,10 +10,10 @@ from support.made_study import adapting, fixed, made, remembering
 
 from metarl.evaluation.curve_table import comparison_table, gap_table
 from metarl.report import sentences as words
-from metarl.report import write_report
 from metarl.report.curves import first_episodes
 from metarl.report.figures import adaptation, first_episode
 from metarl.report.opening import opening
+from metarl.report.writer import write_report
 
 
 @pytest.fixture(scope="module")

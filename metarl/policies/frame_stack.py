@@ -92,9 +92,9 @@ class FrameStackPolicy(Policy):
 
     def observe(self, params: Mapping[str, Tensor], belief: Belief, outcome: Outcome) -> Belief:
         del params
-        ended = outcome.terminated | outcome.truncated
+        goes_on = ~(outcome.terminated | outcome.truncated)[..., None]
         stack = self.stacked(belief, outcome.actions, outcome.rewards)
-        return belief | {STACK: stack * ~ended[..., None, None]}
+        return {STACK: stack * goes_on.unsqueeze(-1), OBSERVED: belief[OBSERVED] * goes_on}
 
     @property
     def reads_rewards(self) -> bool:

@@ -222,8 +222,12 @@ class PlanningPolicy(Policy):
         numbers = [outcome.rewards, torch.ones_like(outcome.rewards)]
         step = torch.cat([*step, torch.stack(numbers, dim=-1)], dim=-1)
         past = torch.cat([belief[PAST][..., 1:, :], step.unsqueeze(-2)], dim=-2)
-        goes_on = ~(outcome.terminated | outcome.truncated)[..., None, None]
-        return belief | {PAST: past * goes_on, PLAN: belief[PLAN] * goes_on}
+        goes_on = ~(outcome.terminated | outcome.truncated)[..., None]
+        return {
+            PAST: past * goes_on.unsqueeze(-1),
+            OBSERVED: belief[OBSERVED] * goes_on,
+            PLAN: belief[PLAN] * goes_on.unsqueeze(-1),
+        }
 
     def factors(self, params: Mapping[str, Tensor], belief: Belief) -> Tensor:
         """Factors on the actions after the last steps (`metarl.policies.dynamics.GAIN`): (M, E, A).

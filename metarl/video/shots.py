@@ -93,17 +93,18 @@ def trial_shot(
     script = Script(saved.policy, expand(saved.params, len(episodes)), task, seed)
     env = BatchEnv(family, len(episodes), 1, horizon=saved.config.horizon)
     belief = beliefs_before(env, script, episodes)
+    fresh = script.policy.begin(script.params, 1)
     return Shot(
         family,
         replace(script, changes=changes, belief=belief),
         titles=tuple(
             (
                 f"EPISODE {number}",
-                "adapts as it goes"
-                if number == 1
-                else f"remembers {counted(number - 1, 'episode')}",
+                f"remembers {counted(number - 1, 'episode')}"
+                if any((belief[name] != fresh[name])[index].any() for name in belief)
+                else "adapts as it goes",
             )
-            for number in episodes
+            for index, number in enumerate(episodes)
         ),
         labels=tuple({"episode": number} for number in episodes),
         charted="quantity",

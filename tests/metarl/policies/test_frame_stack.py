@@ -221,5 +221,5 @@ def test_collected_episodes_replay_as_they_acted_and_leave_an_empty_stack(horizo
     ).movedim(0, 2)
     valid = rollouts.valid
     torch.testing.assert_close(noise[valid], drawn[valid], rtol=0, atol=1e-5)
-    assert not rollouts.belief[STACK].any()
-    assert rollouts.belief[OBSERVED].any()
+    assert rollouts.belief.keys() == {STACK, OBSERVED}
+    assert not any(value.any() for value in rollouts.belief.values())

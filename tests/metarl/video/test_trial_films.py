@@ -11,7 +11,9 @@ from support.tiny import tiny_policy
 from support.tiny_runs import run_with
 
 import metarl
-from metarl.policies.base import Policy
+from metarl.policies.base import Policy, PolicyConfig
+from metarl.policies.frame_stack import FrameStackConfig
+from metarl.policies.planning import PlanningConfig
 from metarl.runs.checkpoint import SavedPolicy
 from metarl.video import record
 from metarl.video.belief import belief_vectors
@@ -26,9 +28,15 @@ NAVIGATION, PAYLOAD = get_family("navigation"), get_family("half-cheetah-payload
 SMALL = {"width": 96, "height": 72, "gif": False}
 
 
-def remembering(family: TaskFamily, horizon: int = 6) -> SavedPolicy:
+REMEMBERING = RememberingConfig()
+PLANNING = PlanningConfig(hidden_sizes=(4,), candidates=8, rounds=1, plan_steps=2)
+
+
+def remembering(
+    family: TaskFamily, horizon: int = 6, config: PolicyConfig = REMEMBERING
+) -> SavedPolicy:
     plain = tiny_policy(family.name, horizon=horizon)
-    config = RememberingConfig(action_scale=plain.config.policy.action_scale)
+    config = replace(config, action_scale=plain.config.policy.action_scale)
     policy = Policy.for_family(family, config)
     params = policy.init(torch.Generator().manual_seed(0))
     return SavedPolicy(policy, params, replace(plain.config, policy=config), {"iteration": 0})
@@ -48,6 +56,20 @@ def test_an_episode_begins_with_the_belief_that_the_one_before_it_left():
     # The belief counts actions: 3 episodes of 6 steps before the fourth.
     assert [belief[0, 0] for belief in (first, second, fourth)] == [0.0, 6.0, 18.0]
     assert not np.array_equal(episode.returns[0], episode.returns[1])
+
+
+@pytest.mark.parametrize(
+    ("config", "later"),
+    [
+        (REMEMBERING, "remembers 1 episode"),
+        (PLANNING, "adapts as it goes"),
+        (FrameStackConfig(), "adapts as it goes"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
+)
+def test_only_a_belief_that_outlives_an_episode_is_said_to_remember_it(config, later):
+    shot, _ = filmed(remembering(PAYLOAD, config=config), PAYLOAD, PAYLOAD.nominal_tasks())
+    assert shot.titles == (("EPISODE 1", "adapts as it goes"), ("EPISODE 2", later))
 
 
 def test_all_episodes_start_in_the_same_state():

@@ -30,6 +30,7 @@ from tyro.conf import Positional
 from experiments.model_measures import (
     AHEAD,
     Change,
+    among_others,
     errors_ahead,
     frequency,
     in_order,
@@ -151,12 +152,12 @@ def measured(options: Options, name: str) -> dict[str, Any]:
     for split in splits:
         drawn = family.sample_tasks(options.tasks, Generator().manual_seed(1), split)
         tasks, scores = in_order(drawn), {}
-        single = all(len(value.unique(dim=0)) == 1 for value in tasks.values.values())
+        among = among_others(family, tasks)
         for row, seeds in found.items():
-            if single and row in OTHERS:
-                continue  # there is no other task
-            episodes = [lived(saved, tasks, seed=2) for saved in seeds]
-            scores[row] = torch.stack([e.task_returns() for e in episodes]).double().numpy()
+            robots = among if row in OTHERS else tasks
+            episodes = [lived(saved, robots, seed=2) for saved in seeds]
+            returns = [e.task_returns()[-len(tasks) :] for e in episodes]
+            scores[row] = torch.stack(returns).double().numpy()
             entry = {
                 "mean": crossed_interval(mean_score, [scores[row]]),
                 "runs": scores[row].mean(1),

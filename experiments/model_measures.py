@@ -69,6 +69,14 @@ def in_order(tasks: Tasks) -> Tasks:
     return tasks[sorted(range(len(tasks)), key=rows.tolist().__getitem__)]
 
 
+def among_others(family: TaskFamily, tasks: Tasks) -> Tasks:
+    """The tasks; where they are all the same one, after as many held-out ones, see `of_another`."""
+    if any(len(value.unique(dim=0)) > 1 for value in tasks.values.values()):
+        return tasks
+    others = family.sample_tasks(len(tasks), Generator().manual_seed(5), "test")
+    return Tasks.concatenate([others, tasks])
+
+
 def plans(saved: SavedPolicy) -> bool:
     """True if it acts by a model."""
     return isinstance(saved.policy, PlanningPolicy)

@@ -15,7 +15,7 @@ from torch import Generator
 
 from experiments import actuator_factors, model_based
 from experiments.model_based import Broken, Options
-from experiments.model_measures import Change, in_order, lived, of_another, unadapted
+from experiments.model_measures import Change, among_others, in_order, lived, of_another, unadapted
 from experiments.training_runs import Finished
 from metarl.cli import main
 from metarl.cli.parser import parse
@@ -99,6 +99,16 @@ def test_the_page_has_a_row_for_each(results):
     rows = [line for line in page.splitlines() if line.startswith("| ")]
     assert [line.split(" | ")[0][2:] for line in rows[1:]] == list(model_based.ROWS)
     assert "| 160 |" in page and "nan" not in page
+
+
+def test_the_only_task_of_a_split_has_robots_of_other_tasks_beside_it():
+    ants = get_family("ant-crippled")
+    same = ants.sample_tasks(6, torch.Generator().manual_seed(0), "extrapolation")
+    legs = among_others(ants, same).values["dead_leg"].flatten()
+    assert legs[6:].tolist() == [3] * 6
+    assert 3 not in legs.roll(6)[6:]  # whose last steps the control adapts to
+    thighs = get_family(FAMILY).sample_tasks(6, torch.Generator().manual_seed(0), "extrapolation")
+    assert among_others(get_family(FAMILY), thighs) is thighs
 
 
 def test_without_adaptation_the_model_is_the_start_and_all_else_stays(results):

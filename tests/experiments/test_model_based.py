@@ -218,3 +218,19 @@ def test_the_guide_gives_the_gains_that_were_measured():
         (line,) = [line for line in guide.splitlines() if line.startswith(f"| {said} |")]
         numbers = [int(n) for n in re.findall(r"-?\d+", line.replace("3,123,200", ""))]
         assert numbers == [round(n) for n in (*own, *gain)]
+
+
+def test_the_guide_gives_the_returns_on_the_base_that_were_measured():
+    found = json.loads((RESULTS / "model-based-base-reversed.json").read_text())
+    page = " ".join(GUIDE.read_text().split())
+    saying = {
+        "rebal": "environment steps ({:.0f} [{:.0f}, {:.0f}];",
+        "plain": "a model that never adapts {:.0f} [{:.0f}, {:.0f}],",
+        "robust": "robust PPO {:.0f} [{:.0f}, {:.0f}])",
+        "grbal": "gains half as much ({:.0f} [{:.0f}, {:.0f}])",
+    }
+    for row, text in saying.items():
+        assert text.format(*found["rows"][row]["test"]["mean"]) in page
+    gains = found["gains"]["test"]
+    assert gains["grbal"]["plain"][0] / gains["rebal"]["plain"][0] == pytest.approx(0.5, abs=0.05)
+    assert all(gains[better][f"{better}, another's"][1] > 0 for better in gains)  # surely

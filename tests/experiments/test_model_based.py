@@ -202,8 +202,9 @@ def test_the_guide_gives_the_factors_that_were_measured(name):
     assert f"never is in training | {never} | {span(others['extrapolation'])} |" in guide
 
 
-def test_the_guide_gives_the_gains_that_were_measured():
-    found = json.loads((RESULTS / f"model-based-{FAMILY}.json").read_text())
+@pytest.mark.parametrize(("family", "table"), [(FAMILY, 0), ("ant-crippled", 1)])
+def test_the_guide_gives_the_gains_that_were_measured(family, table):
+    found = json.loads((RESULTS / f"model-based-{family}.json").read_text())
     guide = GUIDE.read_text()
     rows = {
         "the same model trained without adaptation": "plain",
@@ -215,9 +216,23 @@ def test_the_guide_gives_the_gains_that_were_measured():
     for said, row in rows.items():
         own = found["rows"][row]["extrapolation"]["mean"]
         gain = found["gains"]["extrapolation"]["grbal"][row]
-        (line,) = [line for line in guide.splitlines() if line.startswith(f"| {said} |")]
+        line = [line for line in guide.splitlines() if line.startswith(f"| {said} |")][table]
         numbers = [int(n) for n in re.findall(r"-?\d+", line.replace("3,123,200", ""))]
         assert numbers == [round(n) for n in (*own, *gain)]
+
+
+def test_the_guide_says_of_the_ant_what_was_measured():
+    page = " ".join(GUIDE.read_text().split())
+    found = json.loads((RESULTS / "model-based-ant-crippled.json").read_text())
+    gains = found["gains"]["extrapolation"]["grbal"]
+    assert [row for row, (_, low, _) in gains.items() if low > 0] == ["robust"]
+    errors = [found["rows"][row]["extrapolation"]["errors"][0] for row in ("grbal", "unadapted")]
+    assert "({:.3f} instead of {:.3f})".format(*errors) in page
+    perfect = json.loads((RESULTS / "perfect-model-ant-crippled.json").read_text())["dead"]["3"]
+    own, healthy, other = (sum(perfect[key]) / 2 for key in ("own", "healthy", "other"))
+    assert f"returns {own:,.0f}, {healthy:,.0f} and {other:.0f}" in page
+    times = own / found["rows"]["grbal"]["extrapolation"]["mean"][0]
+    assert f"returns {times:.0f} times as much" in page
 
 
 def test_the_guide_gives_the_returns_on_the_base_that_were_measured():

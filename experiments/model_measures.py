@@ -70,7 +70,7 @@ def in_order(tasks: Tasks) -> Tasks:
 
 
 def among_others(family: TaskFamily, tasks: Tasks) -> Tasks:
-    """The tasks; where they are all the same one, after as many held-out ones, see `of_another`."""
+    """The tasks; if all are the same one, after as many of the split test: see `of_another`."""
     if any(len(value.unique(dim=0)) > 1 for value in tasks.values.values()):
         return tasks
     others = family.sample_tasks(len(tasks), Generator().manual_seed(5), "test")

@@ -37,7 +37,7 @@ take back what an actuator does without changing what it knows of the body."""
 RIDGE = ADAPTATION + "ridge"
 """Name of the logarithm of the weight, learned, that keeps factors at 1."""
 FIRST_RIDGE = 0.5
-"""Its initial value. Training left 1.0 on half-cheetah-crippled, and 1.3 on ant-crippled."""
+"""Its initial value."""
 MEMORY = "memory"
 """Entry of a model: (M, E, H) the GRU's memory of the last steps."""
 

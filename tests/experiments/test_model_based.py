@@ -16,6 +16,7 @@ from torch import Generator
 from experiments import actuator_factors, model_based
 from experiments.model_based import Broken, Options
 from experiments.model_measures import Change, among_others, in_order, lived, of_another, unadapted
+from experiments.perfect_model import FAMILIES as PARTS
 from experiments.training_runs import Finished
 from metarl.cli import main
 from metarl.cli.parser import parse
@@ -186,8 +187,7 @@ def test_the_guide_gives_the_factors_that_were_measured(name):
     (parameter,) = get_family(name).parameters
     for robot, row in found.items():
         kind = next((k for k in dead if float(robot) in getattr(parameter, k).options), "healthy")
-        lost = {0: (2, 3), 1: (4, 5), 2: (6, 7), 3: (0, 1)} if name.startswith("ant") else {}
-        gone = lost.get(int(float(robot)), (int(float(robot)),)) if kind != "healthy" else ()
+        gone = PARTS[name].parts[int(float(robot))] if kind != "healthy" else ()
         for n, factor in enumerate(row):
             (dead if n in gone else others)[kind].append(factor)
 

@@ -10,7 +10,7 @@ from torch import Generator
 from experiments.perfect_model import FAMILIES, Simulator, episode
 from metarl_envs import BatchEnv
 
-CHEETAH = FAMILIES["half-cheetah-crippled"]
+CHEETAH, ANT = FAMILIES["half-cheetah-crippled"], FAMILIES["ant-crippled"]
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 
 
@@ -28,15 +28,27 @@ def test_a_plan_is_worth_what_the_family_s_own_environment_gives(name, dead):
     actions = 2 * torch.rand(6, robot.model.nu, generator=Generator().manual_seed(0)) - 1
     (found,) = robot.rewards(robot.state(), actions.unsqueeze(0))
     total = sum(float(env.step(action.view(1, -1)).rewards) for action in actions)
-    assert float(found) == pytest.approx(total, abs=1e-3)
+    assert float(found) == pytest.approx(total, abs=1e-4)
 
 
-def test_imagining_leaves_the_robot_where_it_is():
-    robot = Simulator.of(CHEETAH, 3)
+@pytest.mark.parametrize(("crippled", "cost", "bonus"), [(CHEETAH, 0.05, 0), (ANT, 0, 0.05)])
+def test_rewards_are_those_of_stepping_by_hand(crippled, cost, bonus):
+    robot, family = Simulator.of(crippled, 3), crippled.family
     robot.data.qvel[:] = 0.1
-    state = robot.state()
-    robot.rewards(state, torch.rand(2, 6, 6, generator=Generator().manual_seed(0)))
+    shape = (2, 6, robot.model.nu)
+    state, plans = robot.state(), torch.rand(shape, generator=Generator().manual_seed(0))
+    found = robot.rewards(state, plans)
     assert (robot.state() == state).all()
+    for plan, total in zip(plans.double(), found, strict=True):
+        mujoco.mj_setState(robot.model, robot.data, state, STATE)
+        expected = 0.0
+        for action in plan:
+            before = robot.data.qpos[0]
+            robot.data.ctrl[:] = action.numpy()
+            mujoco.mj_step(robot.model, robot.data, family.robot.frame_skip)
+            speed = (robot.data.qpos[0] - before) / family.dt_s
+            expected += speed + bonus - cost * float(action.square().sum())
+        assert float(total) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_actuator_that_is_named_gives_no_force():

@@ -22,9 +22,9 @@ from metarl_envs.family import TaskFamily
 
 FEW_WORLDS, MANY_WORLDS = 8, 256
 """Worlds that are timed: many only where they are fast, since the others are as fast with a few."""
-FAST_S, SLOW_S = 0.01, 0.1
-"""Ten steps of a few worlds must take less, for many to be timed: seconds, where the few seem fine
-and where they do not, since each step's fixed part weighs on a few worlds and not on many."""
+FAST_S, MAYBE_FAST_S = 0.01, 0.1
+"""Seconds below which ten steps of a few worlds are fast; the second where they are mostly outside
+physics, since the fixed part of a step weighs on a few worlds and not on many."""
 MAX_SHARE, MAX_OUTSIDE_S = 0.5, 3e-6
 """Most of a step's time, or most seconds per world, for observation, reward and termination."""
 
@@ -87,8 +87,8 @@ def speed(family: TaskFamily) -> Finding:
     """Steps per second, and what the family's own functions take of it."""
     worlds = FEW_WORLDS
     physics, whole = _timed(family, worlds)
-    enough = FAST_S if 1 - physics / whole <= MAX_SHARE else SLOW_S
-    if whole < enough and family.robot.source is None:
+    fast_s = FAST_S if 1 - physics / whole <= MAX_SHARE else MAYBE_FAST_S
+    if whole < fast_s and family.robot.source is None:
         worlds = MANY_WORLDS
         physics, whole = _timed(family, worlds)
     share, outside_s = max(0.0, 1 - physics / whole), (whole - physics) / (10 * worlds)

@@ -25,6 +25,7 @@ from metarl_envs.registry import (
     register_gymnasium_ids,
 )
 from metarl_envs.robots.base import AnalyticRobot, MujocoRobot, Transition
+from metarl_envs.robots.floating import Floating
 from metarl_envs.robots.gym import GymRobot
 from metarl_envs.robots.kinds import Robot
 from metarl_envs.scene.camera import Camera
@@ -41,6 +42,7 @@ __all__ = [
     "BatchStep",
     "Camera",
     "EngineName",
+    "Floating",
     "GymRobot",
     "InputError",
     "Marker",

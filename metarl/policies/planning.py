@@ -12,7 +12,6 @@ after it. Before the first update there is no model, and the mean action is the 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,10 +25,11 @@ from metarl.policies.belief import Belief, Outcome
 from metarl.policies.dynamics import GAIN, Adapts, Dynamics, Steps
 from metarl.policies.gaussian import Gaussian
 from metarl.policies.mlp import Activation
+from metarl.policies.motion import Motion, Scale, standardised
 from metarl.policies.normaliser import CLIP_OBSERVATIONS, VAR_FLOOR, Statistics
 from metarl.policies.params import Params
 from metarl.policies.planner import ELITES, PLANNERS, Bounds, PlannerName, planner_noise, shifted
-from metarl_envs import InputError, TaskFamily, imagined_outcomes, tells_outcomes
+from metarl_envs import Floating, InputError, TaskFamily, imagined_outcomes, tells_outcomes
 from metarl_envs.inputs.numbers import Count, Natural, NotNegative, Positive
 
 PAST = "past"
@@ -99,8 +99,8 @@ class PlanningConfig(PolicyConfig):
 class Scales(NamedTuple):
     """Means and deviations that observations and changes are standardised by."""
 
-    observation: tuple[Tensor, Tensor]  # each (..., O)
-    change: tuple[Tensor, Tensor]  # each (..., D)
+    observation: Scale  # of (..., O)
+    change: Scale  # of (..., D)
 
     def beside(self, axes: int) -> Scales:
         """The same with more axes before the last."""
@@ -121,7 +121,9 @@ class PlanningPolicy(Policy):
     task_size: Natural = 0
     """Entries at the end of the observation that are an observed task, which no step changes."""
     angles: tuple[int, ...] = ()
-    """Entries of the observation that come round, in order: networks read sine and cosine."""
+    """Entries of the observation that come round, in order."""
+    floating: Floating | None = None
+    """Entries of the observation that show a floating body."""
 
     needs_family: ClassVar[bool] = True
 
@@ -137,15 +139,29 @@ class PlanningPolicy(Policy):
             )
         own = family if told and config.reward != "learned" else None
         observed = family.observation_size - family.robot.observation_size
-        return cls(config, family=own, task_size=observed, angles=family.robot.angles, **spaces)
+        robot = family.robot
+        floating = robot.floating if own else None  # a learned reward may ask for the heading
+        return cls(
+            config,
+            family=own,
+            task_size=observed,
+            angles=robot.angles,
+            floating=floating,
+            **spaces,
+        )
+
+    @property
+    def motion(self) -> Motion:
+        """How networks read observations, and how changes are written."""
+        return Motion(self.observation_size, self.task_size, self.angles, self.floating)
 
     @property
     def dynamics(self) -> Dynamics:
         """The model."""
         config = self.config
         return Dynamics(
-            inputs=self.observation_size + len(self.angles) + self.action_size,
-            outputs=self._moves + (self.family is None),
+            inputs=self.motion.read_size + self.action_size,
+            outputs=self.motion.change_size + (self.family is None),
             actions=self.action_size,
             networks=config.networks,
             hidden_sizes=config.hidden_sizes,
@@ -154,11 +170,6 @@ class PlanningPolicy(Policy):
             memory_size=config.memory_size,
             first_rate=config.inner_lr,
         )
-
-    @property
-    def _moves(self) -> int:
-        """Entries of the observation that steps change: the first ones."""
-        return self.observation_size - self.task_size
 
     @property
     def reads_rewards(self) -> bool:
@@ -272,27 +283,17 @@ class PlanningPolicy(Policy):
         """
         scales = self.scales(params).beside(2)
         changes = self.changes(observations, following, rewards)
-        standard = self.as_read(observations, scales)
+        read = self.motion.read(observations, scales.observation)
         known = valid.unsqueeze(-1)  # padding is no step: it must not be large either
         return Steps(
-            torch.where(known, torch.cat([standard, actions], dim=-1), 0.0),
-            torch.where(known, _standardised(changes, scales.change), 0.0),
+            torch.where(known, torch.cat([read, actions], dim=-1), 0.0),
+            torch.where(known, standardised(changes, scales.change), 0.0),
             valid,
         )
 
-    def as_read(self, observations: Tensor, scales: Scales) -> Tensor:
-        """Observations as networks read them, without turns: (..., O) -> (..., O + angles)."""
-        standard = _standardised(observations, scales.observation)
-        if not self.angles:
-            return standard
-        edges = itertools.pairwise((-1, *self.angles, self.observation_size))
-        others = [standard[..., last + 1 : angle] for last, angle in edges]
-        angles = [observations[..., n : n + 1] for n in self.angles]
-        return torch.cat([*others, *(a.sin() for a in angles), *(a.cos() for a in angles)], dim=-1)
-
     def changes(self, observations: Tensor, following: Tensor, rewards: Tensor) -> Tensor:
         """Numbers that the model predicts, in their own units: (..., D)."""
-        moved = (following - observations)[..., : self._moves]
+        moved = self.motion.change(observations, following)
         return moved if self.family else torch.cat([moved, rewards.unsqueeze(-1)], dim=-1)
 
     def scales(self, params: Mapping[str, Tensor]) -> Scales:
@@ -346,7 +347,7 @@ class PlanningPolicy(Policy):
             (H + 1, M, E, B, C, O), the first of them now; and (H, M, E, B, C), which is the reward
             if that is learned.
         """
-        B, C = self.config.networks, plans.shape[-3]
+        B, C, motion = self.config.networks, plans.shape[-3], self.motion
         scales = self.scales(params).beside(3)
         (middle, spread), (drift, unit) = scales
         low, high = middle - CLIP_OBSERVATIONS * spread, middle + CLIP_OBSERVATIONS * spread
@@ -355,21 +356,15 @@ class PlanningPolicy(Policy):
         states, last = [now], list[Tensor]()
         for action in plans.unsqueeze(-4).unbind(-2):  # (M, E, 1, C, A)
             shares = action.expand(*now.shape[:-1], -1)
-            read = torch.cat([self.as_read(states[-1], scales), shares], dim=-1)
+            read = torch.cat([motion.read(states[-1], scales.observation), shares], dim=-1)
             change = drift + unit * self.dynamics.predicted(model, read)
-            moved = states[-1][..., : self._moves] + change[..., : self._moves]
-            after = torch.cat([moved, now[..., self._moves :]], dim=-1)
+            after = motion.after(states[-1], change[..., : motion.change_size])
             states.append(torch.maximum(torch.minimum(after, high), low))
             last.append(change[..., -1])
         return torch.stack(states), torch.stack(last)
 
 
-def _scale(statistics: Statistics) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, each (..., X)."""
+def _scale(statistics: Statistics) -> Scale:
+    """Mean and standard deviation so far."""
     return statistics.mean, (statistics.variance + VAR_FLOOR).sqrt()
 
-
-def _standardised(values: Tensor, scale: tuple[Tensor, Tensor]) -> Tensor:
-    """Values with mean 0 and variance 1, clipped."""
-    mean, std = scale
-    return ((values - mean) / std).clamp(-CLIP_OBSERVATIONS, CLIP_OBSERVATIONS)

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from metarl_envs.rotations import axes, down, in_body_frame
+from metarl_envs.rotations import (
+    axes,
+    down,
+    in_body_frame,
+    in_world_frame,
+    turn_between,
+    turned,
+)
 
 
 def about(axis, degrees):
@@ -44,3 +51,35 @@ def test_any_rotation_is_mujocos():
         np.testing.assert_allclose(seen[i], matrix.reshape(3, 3).T @ vector[i], atol=1e-12)
         np.testing.assert_allclose(falls[i], -matrix.reshape(3, 3)[2], atol=1e-12)
         np.testing.assert_allclose(own_axes[i], matrix.reshape(3, 3).T.flatten(), atol=1e-12)
+
+
+def test_a_turn_leads_from_one_attitude_to_the_other_as_in_mujoco():
+    rng = np.random.default_rng(1)
+    before, after = rng.normal(size=(2, 20, 4))
+    before /= np.linalg.norm(before, axis=1, keepdims=True)
+    after /= np.linalg.norm(after, axis=1, keepdims=True)
+    turn = turn_between(torch.from_numpy(before), torch.from_numpy(after))
+    reached = turned(torch.from_numpy(before), turn).numpy()
+    for i in range(20):
+        difference = np.zeros(3)  # seen from the second, as its axis is from the first
+        mujoco.mju_subQuat(difference, after[i], before[i])
+        angle = np.linalg.norm(difference)
+        length = 2 * math.sin(angle / 2)
+        np.testing.assert_allclose(turn[i], difference / angle * length, atol=1e-9)
+        np.testing.assert_allclose(reached[i] * np.sign(reached[i] @ after[i]), after[i], atol=1e-9)
+
+
+def test_a_vector_seen_from_a_body_and_back_is_the_same():
+    rng = np.random.default_rng(2)
+    quaternion = torch.from_numpy(rng.normal(size=(2, 5, 4)))
+    quaternion /= quaternion.norm(dim=-1, keepdim=True)
+    vector = torch.from_numpy(rng.normal(size=(2, 5, 3)))
+    back = in_world_frame(quaternion, in_body_frame(quaternion, vector))
+    torch.testing.assert_close(back, vector, atol=1e-12, rtol=0)
+
+
+def test_more_than_half_a_turn_counts_as_half_a_turn():
+    level = torch.tensor([1.0, 0.0, 0.0, 0.0]).double()
+    found = turned(level, torch.tensor([0.0, 0.0, 5.0]).double())
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.0, 0.0, 1.0]).double())
+    assert turned(level, torch.zeros(3).double()).tolist() == level.tolist()

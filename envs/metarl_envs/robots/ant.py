@@ -18,6 +18,7 @@ from metarl_envs.robots.base import (
     opposite,
     uniform_positions_normal_velocities,
 )
+from metarl_envs.robots.floating import Floating
 
 TORSO = 1
 MIN_HEALTHY_Z_M = 0.2
@@ -79,6 +80,7 @@ ANT = MujocoRobot(
     observation_size=27,
     reset_state=uniform_positions_normal_velocities(0.1),
     recovered=recovered,
+    floating=Floating(quaternion=1, velocity=13),
     terminated=opposite(healthy),
     quantities={"forward_velocity_m_per_s": torso_velocity},
     remembered=("xpos",),

@@ -20,6 +20,7 @@ from metarl_envs.inputs.plain import PlainFields
 from metarl_envs.mjcf.log import ignore_mujoco_warnings
 from metarl_envs.mjcf.muscles import fixed_muscle_forces
 from metarl_envs.mjcf.servos import complete_keyframes, has_servos
+from metarl_envs.robots.floating import Floating
 from metarl_envs.scene.camera import Camera
 
 State = Mapping[str, Tensor]
@@ -118,6 +119,8 @@ class MujocoRobot(PlainFields):
     angles: tuple[int, ...] = ()
     """Entries of the observation, in order, that are angles in rad and may come all the way round.
     """
+    floating: Floating | None = None
+    """Entries of the observation that show a floating body; None: none, or not all of them."""
     max_contacts: int = 32
     """Contacts per world that the engine warp has room for, on average over the worlds."""
     max_constraints: int = 128
@@ -131,6 +134,8 @@ class MujocoRobot(PlainFields):
                 f"angles of {self.name} = {self.angles}: must be entries of the observation, in "
                 f"order, from 0 to {len(entries) - 1}"
             )
+        if self.floating is not None:
+            self.floating.check(self.name, self.observation_size)
 
     def load_model(self) -> mujoco.MjModel:
         """The nominal model: a copy that the caller may change."""
@@ -210,6 +215,7 @@ class AnalyticRobot(PlainFields):
     recovered: RecoverStates | None = None
     """As of `MujocoRobot`."""
     angles: ClassVar[tuple[int, ...]] = ()
+    floating: ClassVar[None] = None
     frame_skip: int = 1
     render_fps: int = 10
     """Frames per second of a video, which need not be in real time."""

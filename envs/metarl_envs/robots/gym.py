@@ -54,6 +54,7 @@ class GymRobot(PlainFields):
     kept: ClassVar[None] = None
     recovered: ClassVar[None] = None
     angles: ClassVar[tuple[int, ...]] = ()
+    floating: ClassVar[None] = None
     name: str
     env_id: str
     source: Source

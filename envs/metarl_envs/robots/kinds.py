@@ -7,6 +7,7 @@ controls: what actions set in the engine, where they are no controls; else None.
 kept: what observations read of the state before the last step; None: nothing.
 recovered: the states that observations tell; None where they tell too little for a reward.
 angles: the entries of observations that are angles and may come all the way round.
+floating: the entries that show how a floating body is turned and moves; None where none do.
 has_model: whether there is a MuJoCo model, whose fields can vary and which can be drawn.
 mixed_units: whether observations hold numbers of different units and sizes, such as rad and
 rad/s, so that learners should standardise them.

@@ -103,7 +103,7 @@ def test_networks_read_all_else_and_then_sines_and_cosines():
     policy = dataclasses.replace(planning(NAVIGATION), angles=(0,))
     assert isinstance(policy, PlanningPolicy)
     scales = Scales(*((torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0])),) * 2)
-    read = policy.as_read(torch.tensor([[0.5, 4.0]]), scales)
+    read = policy.motion.read(torch.tensor([[0.5, 4.0]]), scales.observation)
     torch.testing.assert_close(read, torch.tensor([[0.5, math.sin(0.5), math.cos(0.5)]]))
 
 

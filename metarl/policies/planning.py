@@ -367,4 +367,3 @@ class PlanningPolicy(Policy):
 def _scale(statistics: Statistics) -> Scale:
     """Mean and standard deviation so far."""
     return statistics.mean, (statistics.variance + VAR_FLOOR).sqrt()
-

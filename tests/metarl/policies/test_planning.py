@@ -19,7 +19,6 @@ from metarl.policies.planning import (
     PLAN,
     PlanningConfig,
     PlanningPolicy,
-    Scales,
 )
 from metarl_envs import InputError, get_family
 from metarl_envs.imagined import imagined_outcomes
@@ -97,14 +96,6 @@ def test_a_robot_that_has_rolled_over_once_moves_as_before():
     torch.testing.assert_close(turned, states + turn, atol=1e-4, rtol=1e-4)
     half, _ = policy.imagined(params, model, now + turn / 2, plans)
     assert float((half - turn / 2 - states).abs().max()) > 0.01
-
-
-def test_networks_read_all_else_and_then_sines_and_cosines():
-    policy = dataclasses.replace(planning(NAVIGATION), angles=(0,))
-    assert isinstance(policy, PlanningPolicy)
-    scales = Scales(*((torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0])),) * 2)
-    read = policy.motion.read(torch.tensor([[0.5, 4.0]]), scales.observation)
-    torch.testing.assert_close(read, torch.tensor([[0.5, math.sin(0.5), math.cos(0.5)]]))
 
 
 @pytest.mark.parametrize("adapts", ["gradient", "recurrent", "nothing"])

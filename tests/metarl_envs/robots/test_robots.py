@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from metarl_envs import FAMILIES, BatchEnv, InputError, gym_robot
+from metarl_envs import FAMILIES, BatchEnv, Floating, InputError, gym_robot
+from metarl_envs.robots.ant import ANT
 from metarl_envs.robots.base import Transition
 from metarl_envs.robots.half_cheetah import HALF_CHEETAH
 from metarl_envs.robots.point import POINT
@@ -192,3 +193,26 @@ def test_angles_of_an_observation_are_hinges_without_limits():
 def test_angles_that_are_no_entries_in_order_are_refused(angles):
     with pytest.raises(InputError, match=r"angles of half-cheetah = .* must be .* from 0 to 16"):
         dataclasses.replace(HALF_CHEETAH, angles=angles)
+
+
+def test_a_floating_body_of_an_observation_is_a_free_joint_and_its_velocity():
+    robots = {family.robot.name: family.robot for family in FAMILIES.values()}
+    floating = [robot for robot in robots.values() if robot.floating]
+    assert ANT in floating
+    for robot in floating:
+        model = robot.load_model()
+        (joint,) = np.flatnonzero(model.jnt_type == mujoco.mjtJoint.mjJNT_FREE)
+        place, speed = model.jnt_qposadr[joint], model.jnt_dofadr[joint]
+        qpos, qvel = torch.zeros(1, model.nq).double(), torch.zeros(1, model.nv).double()
+        qpos[0, place + 3 : place + 7] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+        qvel[0, speed : speed + 3] = torch.tensor([5.0, 6.0, 7.0])
+        seen = robot.observation({"qpos": qpos, "qvel": qvel})[0]
+        quaternion, velocity = robot.floating
+        assert seen[quaternion : quaternion + 4].tolist() == [1, 2, 3, 4]
+        assert seen[velocity : velocity + 3].tolist() == [5, 6, 7]
+
+
+@pytest.mark.parametrize("places", [(-1, 13), (13, 1), (1, 4), (1, 25)])
+def test_a_floating_body_that_is_not_within_the_observation_is_refused(places):
+    with pytest.raises(InputError, match=r"floating of ant = .* all from 0 to 26"):
+        dataclasses.replace(ANT, floating=Floating(*places))

@@ -103,9 +103,11 @@ def check_a_step_of_every_policy_with_a_belief(network):
     verify_step(get_family("half-cheetah-velocity"), network, policies=1)
 
 
-def check_a_step_that_is_imagined_by_the_familys_rule():
+# One whose body's angle comes round, and one that floats.
+@pytest.mark.parametrize("name", ["half-cheetah-crippled", "ant-crippled"])
+def check_a_step_that_is_imagined_by_the_familys_rule(name):
     network = PlanningConfig(hidden_sizes=(8,), candidates=8, rounds=2, plan_steps=3)
-    verify_step(get_family("half-cheetah-crippled"), network, policies=1)
+    verify_step(get_family(name), network, policies=1)
 
 
 def rewarded(reward):

@@ -1,4 +1,4 @@
-"""How a network reads an observation, and how what a step changes in it is written.
+"""Observations as networks read them, and the changes of a step as networks predict them.
 
 A robot moves alike after a whole turn of a joint, and with any heading. So networks read sine and
 cosine of an angle; of a floating body, the direction of gravity and its own velocity as seen from
@@ -24,7 +24,7 @@ Scale = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Motion:
-    """What the entries of an observation are, as far as networks need to know."""
+    """Meaning of the entries of an observation, as far as networks need to know."""
 
     observation_size: int
     """O."""
@@ -61,7 +61,7 @@ class Motion:
         return torch.cat([*(others[..., end:start] for (_, end), (start, _) in edges), *own], -1)
 
     def change(self, before: Tensor, after: Tensor) -> Tensor:
-        """What a step changed: (..., O), twice -> (..., D)."""
+        """Change of a step: (..., O), twice -> (..., D)."""
         moved = (after - before)[..., : self.observation_size - self.task_size]
         if self.floating is None:
             return moved

@@ -152,7 +152,7 @@ class PlanningPolicy(Policy):
 
     @property
     def motion(self) -> Motion:
-        """How networks read observations, and how changes are written."""
+        """Reading of observations, and writing of changes."""
         return Motion(self.observation_size, self.task_size, self.angles, self.floating)
 
     @property

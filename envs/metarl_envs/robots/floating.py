@@ -1,4 +1,4 @@
-"""Where an observation shows a floating body."""
+"""Place of a floating body in an observation."""
 
 from __future__ import annotations
 

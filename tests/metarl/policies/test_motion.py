@@ -1,4 +1,4 @@
-"""What networks read of observations, and how changes of these are written and carried out."""
+"""Observations as networks read them, and changes that are written and carried out."""
 
 from __future__ import annotations
 

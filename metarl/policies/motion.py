@@ -48,8 +48,8 @@ class Motion:
     def read(self, observations: Tensor, scale: Scale) -> Tensor:
         """Observations as networks read them: (..., O) -> (..., R)."""
         spans = [(angle, angle + 1) for angle in self.angles]
-        turned_ones = [observations[..., start:end] for start, end in spans]
-        own = [*(a.sin() for a in turned_ones), *(a.cos() for a in turned_ones)]
+        angles = [observations[..., start:end] for start, end in spans]
+        own = [*(a.sin() for a in angles), *(a.cos() for a in angles)]
         if self.floating:
             attitude, velocity = self._attitude(observations), self._velocity(observations)
             speed = self._velocity(scale[1]).square().mean(-1, keepdim=True).sqrt()

@@ -3,7 +3,7 @@
     python -m experiments.model_based                        # hours on two cores
     python -m experiments.model_based half-cheetah-crippled  # one family
 
-Three seeds each of GrBAL, the same model without adaptation ("plain") and robust PPO with as many
+Five seeds each of GrBAL, the same model without adaptation ("plain") and robust PPO with as many
 environment steps, of teacher-student with the many that a simulator gives, and of ReBAL on the
 base. All final policies are measured by the mean action on dead actuators that training never met
 (extrapolation) and on those that it met; "unadapted" is GrBAL's own model, which then takes no
@@ -97,6 +97,8 @@ class Options(StudyOptions):
 
     names: Positional[tuple[str, ...]] = tuple(FAMILIES)
     """Families."""
+    seeds: tuple[int, ...] = field(default=(0, 1, 2, 3, 4), kw_only=True)
+    """One run of each method per seed."""
     tasks: int = field(default=30, kw_only=True)
     """Per split."""
     runs: Path = field(default=Path("runs/model_based"), kw_only=True)
@@ -195,8 +197,8 @@ def page(folder: Path) -> str:
         "",
         "Returns of the first episode by the mean action, on tasks held out and in "
         "extrapolation; crippled robots have finitely many tasks, of which the first are those of "
-        "training and the second are dead actuators that training never met. Three seeds, 95 % t "
-        "intervals over seeds and tasks. *unadapted* is GrBAL's model without its step, *plain* a "
+        "training and the second are dead actuators that training never met. 95 % t intervals "
+        "over seeds and tasks. *unadapted* is GrBAL's model without its step, *plain* a "
         "model that was trained without one; *another's* are the models of GrBAL and ReBAL, "
         "adapted to the last steps of a robot of another task. Errors are mean squared, in "
         "deviations of each observation, in extrapolation. Until back: steps after a change in "
@@ -205,9 +207,10 @@ def page(folder: Path) -> str:
     ]
     for path in sorted(folder.glob("model-based-*.json")):
         found = json.loads(path.read_text())
+        seeds = len(found["rows"]["grbal"]["test"]["runs"])
         lines += [
             "",
-            f"## {found['family']}, {found['tasks']} tasks of each kind",
+            f"## {found['family']}, {seeds} seeds, {found['tasks']} tasks of each kind",
             "",
             "| policy | environment steps | held out | GrBAL gains over it | ReBAL gains over it "
             "| extrapolation | GrBAL gains | ReBAL gains "

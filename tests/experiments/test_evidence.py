@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from support.tiny_runs import in_this_process
 
 pytest.importorskip("stable_baselines3")
 
@@ -30,6 +31,7 @@ def test_small_evidence_is_complete_and_not_made_twice(tmp_path, monkeypatch):
         baseline="--env-steps 200 --worlds 2 --outer.minibatches 2",
     )
     monkeypatch.setitem(EVIDENCE, "tiny", tiny)
+    monkeypatch.setattr(training_runs, "metarl", in_this_process)
     runs, out = tmp_path / "runs", tmp_path / "out"
     options = Options(("tiny",), seeds=(0,), tasks=2, episodes=20, jobs=1, runs=runs, out=out)
     main(options)

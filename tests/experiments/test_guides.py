@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.forked_command import forked_metarl
 
 from metarl.cli.parser import parse
 from metarl.methods.baselines import baseline_recipe
@@ -47,31 +48,38 @@ def blocks(guide: str) -> list[Block]:
     return found
 
 
-def walk_through(guide: str, folder: Path) -> list[str]:
-    """Do what the guide says; what each block that was run printed."""
-    command = folder / "bin" / "metarl"
-    command.parent.mkdir(parents=True)
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m metarl "$@"\n')
-    command.chmod(0o755)
-    environment = os.environ | {
-        "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}",
+@pytest.fixture(scope="module")
+def environment():
+    """Of a shell that knows `metarl` and finds what is to be imported here."""
+    own = os.environ | {
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'envs'}",
         "OMP_NUM_THREADS": "1",
     }
-    place = folder / "empty"
-    place.mkdir()
-    shown = []
-    for block in blocks(guide):
-        if block.file:
-            (place / block.file).write_text(block.text)
-            continue
-        runner = ["bash", "-e"] if block.kind == "sh" else [sys.executable, "-"]
-        done = subprocess.run(
-            runner, input=block.text, cwd=place, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
-        shown.append(done.stdout)
-    return shown
+    with forked_metarl(own) as programs:
+        yield own | {"PATH": f"{programs}{os.pathsep}{own['PATH']}"}
+
+
+@pytest.fixture
+def walk_through(environment, tmp_path):
+    """Do what a guide says in `tmp_path/empty`; what each block that was run printed."""
+
+    def walk(guide: str) -> list[str]:
+        place = tmp_path / "empty"
+        place.mkdir()
+        shown = []
+        for block in blocks(guide):
+            if block.file:
+                (place / block.file).write_text(block.text)
+                continue
+            runner = ["bash", "-e"] if block.kind == "sh" else [sys.executable, "-"]
+            ran = subprocess.run(
+                runner, input=block.text, cwd=place, env=environment, capture_output=True, text=True
+            )
+            assert ran.returncode == 0, f"{block.text}\n{ran.stdout}\n{ran.stderr}"
+            shown.append(ran.stdout)
+        return shown
+
+    return walk
 
 
 needs_metaworld = pytest.mark.skipif(
@@ -84,8 +92,8 @@ needs_sb3 = pytest.mark.skipif(
 
 @pytest.mark.slow
 @needs_sb3
-def test_from_an_empty_folder_to_a_robot_that_adapts(tmp_path):
-    first, _, measured, _ = walk_through("own_robot.md", tmp_path)
+def test_from_an_empty_folder_to_a_robot_that_adapts(walk_through, tmp_path):
+    first, _, measured, _ = walk_through("own_robot.md")
     assert "boat is ready" in first
     folder = tmp_path / "empty"
     evaluation = json.loads((folder / "runs/first/evaluation/evaluation.json").read_text())
@@ -102,8 +110,8 @@ def test_from_an_empty_folder_to_a_robot_that_adapts(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.render
-def test_from_an_empty_folder_to_a_quadruped_with_a_memory(tmp_path):
-    first, used = walk_through("own_quadruped.md", tmp_path)
+def test_from_an_empty_folder_to_a_quadruped_with_a_memory(walk_through, tmp_path):
+    first, used = walk_through("own_quadruped.md")
     assert "dog is ready" in first
     run = tmp_path / "empty/runs/first"
     evaluation = json.loads((run / "evaluation/evaluation.json").read_text())
@@ -121,8 +129,8 @@ def test_from_an_empty_folder_to_a_quadruped_with_a_memory(tmp_path):
 
 
 @pytest.mark.slow
-def test_from_an_empty_folder_to_a_robot_that_plans(tmp_path):
-    told, *_ = walk_through("model_based.md", tmp_path)
+def test_from_an_empty_folder_to_a_robot_that_plans(walk_through, tmp_path):
+    told, *_ = walk_through("model_based.md")
     assert told == "tensor([[1., 1.]])\n"
     run = tmp_path / "empty/runs/base"
     evaluation = json.loads((run / "evaluation/evaluation.json").read_text())
@@ -176,10 +184,8 @@ def test_the_robots_code_is_as_short_as_promised():
 
 @pytest.mark.slow
 @needs_sb3
-def test_two_methods_are_compared(tmp_path):
-    trained, compared, chances, in_python, baseline = walk_through(
-        "compare_two_methods.md", tmp_path
-    )
+def test_two_methods_are_compared(walk_through):
+    trained, compared, chances, in_python, baseline = walk_through("compare_two_methods.md")
     # Equal environment steps, as the guide says.
     steps = re.findall(r"collections = ([\d,]+) steps", trained)
     assert len(steps) == 4 and len(set(steps)) == 1
@@ -189,8 +195,8 @@ def test_two_methods_are_compared(tmp_path):
     assert re.search(r"robust +1 +0 ", baseline)
 
 
-def test_the_first_step_towards_a_gpu(tmp_path):
-    (found,) = walk_through("gpu.md", tmp_path)
+def test_the_first_step_towards_a_gpu(walk_through):
+    (found,) = walk_through("gpu.md")
     assert "engine" in found
 
 
@@ -200,8 +206,8 @@ def commands_of(guide: str) -> list[str]:
 
 
 @needs_metaworld
-def test_the_experiments_of_others_begin_here(tmp_path):
-    (shown,) = walk_through("coming_from.md", tmp_path)
+def test_the_experiments_of_others_begin_here(walk_through):
+    (shown,) = walk_through("coming_from.md")
     assert "successful episodes" in shown
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.tiny_runs import in_this_process
 
 pytest.importorskip("metaworld", reason="needs the extra metaworld")
 
@@ -119,6 +120,7 @@ def test_a_class_is_trained_measured_and_written_once(tmp_path, monkeypatch):
         evaluation="--measured 1",
     )
     monkeypatch.setattr(metaworld, "STUDIES", {"reach": wanted})
+    monkeypatch.setattr("experiments.training_runs.metarl", in_this_process)
     options = Options(("reach",), seeds=(3,), tasks=2, jobs=1, runs=tmp_path / "runs", out=tmp_path)
     main(options)
     found = json.loads((tmp_path / "metaworld-reach.json").read_text())

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.tiny_runs import in_this_process
 from torch import Generator
 
 from experiments import actuator_factors, model_based
 from experiments.model_based import Broken, Options
 from experiments.model_measures import Change, among_others, in_order, lived, of_another, unadapted
 from experiments.perfect_model import FAMILIES as PARTS
-from experiments.training_runs import Finished
-from metarl.cli import main
 from metarl.cli.parser import parse
 from metarl.methods.families import recipe
 from metarl.methods.setup import family_of
@@ -40,12 +39,6 @@ TINY = Broken(
 )
 FAMILY = "half-cheetah-crippled"
 MODEL_FREE = ("robust", "teacher-student")
-
-
-def in_this_process(command, log):
-    """Stand-in for `experiments.training_runs.metarl` that starts no Python for each run."""
-    del log
-    return Finished(None if main(command) == 0 else "failed", 0.0, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +93,7 @@ def test_the_page_has_a_row_for_each(results):
     rows = [line for line in page.splitlines() if line.startswith("| ")]
     assert [line.split(" | ")[0][2:] for line in rows[1:]] == list(model_based.ROWS)
     assert "| 160 |" in page and "nan" not in page
+    assert f"## {FAMILY}, 2 seeds, 4 tasks of each kind\n" in page
 
 
 def test_the_only_task_of_a_split_has_robots_of_other_tasks_beside_it():
@@ -165,7 +159,7 @@ def test_factors_of_every_robot_are_means_over_the_runs(results, capsys):
 def test_the_settings_are_within_the_budget_and_parse(name):
     broken, family = model_based.FAMILIES[name], get_family(name)
     commands = model_based.commands(Options(), name)
-    assert len(commands) == 3 * (len(broken.adaptive) + 2 + (broken.taught is not None))
+    assert len(commands) == 5 * (len(broken.adaptive) + 2 + (broken.taught is not None))
     for command in commands.values():
         parse(command)
     given = dict(re.findall(r"--(iterations|meta-batch-size) (\d+)", broken.planned))

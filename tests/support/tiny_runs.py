@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from experiments.training_runs import Finished
+from metarl.cli import main
 from metarl.methods.config import TrainConfig
 from metarl.outer.state import TrainState
 from metarl.policies.mlp import MlpConfig
@@ -78,3 +81,9 @@ def edit_json(path, **changes):
     data = json.loads(path.read_bytes()) | changes
     data.pop("crc32", None)
     path.write_text(json.dumps(data))
+
+
+def in_this_process(command: Sequence[str], log: Path) -> Finished:
+    """Stand-in for `experiments.training_runs.metarl` that starts no Python for each run."""
+    del log
+    return Finished(None if main(command) == 0 else "failed", 0.0, 0.0)

@@ -1,0 +1,106 @@
+"""The command `metarl` for the shells of tests: a fork of a process that has imported everything.
+
+    python forked_command.py SOCKET SERVE           # the server, until its standard input ends
+    python forked_command.py SOCKET RUN WORD...     # metarl WORD..., in a fork of the server
+
+Each has a process of its own, with the folder, environment and files of the shell, and without the
+seconds in which Python imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def forked_metarl(environment: Mapping[str, str]) -> Iterator[Path]:
+    """A folder with the program `metarl`, which works while the context is open."""
+    with tempfile.TemporaryDirectory() as folder:  # the path of a socket must be short
+        place, command = Path(folder) / "socket", Path(folder) / "metarl"
+        start = f'exec "{sys.executable}" -SE "{__file__}" "{place}" RUN "$@"'
+        command.write_text(f"#!/bin/sh\n{start}\n")
+        command.chmod(0o755)
+        with subprocess.Popen(
+            [sys.executable, __file__, str(place), "SERVE"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+        ) as server:
+            assert server.stdout is not None and server.stdout.readline() == b"ready\n"
+            yield command.parent
+
+
+def run(place: str, words: list[str]) -> int:
+    """The exit code of a command that has run with the files of this process."""
+    asked = {"words": words, "folder": os.getcwd(), "environment": dict(os.environ)}
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(place)
+        socket.send_fds(server, [b"."], [0, 1, 2])
+        server.sendall(json.dumps(asked).encode())
+        server.shutdown(socket.SHUT_WR)
+        return int(server.recv(16) or 1)  # nothing comes of one that was killed
+
+
+def serve(place: str) -> None:
+    """Fork a process for each command that is asked for."""
+    from experiments.faults import children
+
+    children.import_all()
+    sys.path[0] = str(Path(sys.executable).parent)  # as for an installed command
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # leave no zombies
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(place)
+        listener.listen()
+        print("ready", flush=True)
+        while True:
+            ready, _, _ = select.select([listener, sys.stdin], [], [])
+            if sys.stdin in ready:
+                return
+            client, _ = listener.accept()
+            with client:
+                if os.fork() == 0:
+                    listener.close()
+                    _be_the_command(client)
+
+
+def _be_the_command(client: socket.socket) -> None:
+    """Do in this fork what was asked for, and end it."""
+    from metarl.cli import program
+
+    code = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _, files, _, _ = socket.recv_fds(client, 1, 3)
+        for own, file in enumerate(files):
+            os.dup2(file, own)
+            os.close(file)
+        asked = json.loads(b"".join(iter(lambda: client.recv(2**16), b"")))
+        os.chdir(asked["folder"])
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        sys.argv = ["metarl", *asked["words"]]
+        code = int(program.main())
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        client.sendall(str(code).encode())
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    _, place, work, *words = sys.argv
+    if work == "SERVE":
+        serve(place)
+    else:
+        sys.exit(run(place, words))

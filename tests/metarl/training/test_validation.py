@@ -15,11 +15,13 @@ from support.tiny_runs import TINY
 from metarl.adaptation.inner_loop import InnerLoop
 from metarl.cli import main
 from metarl.evaluation.streams import evaluation_generators
+from metarl.methods.config import with_settings
 from metarl.methods.families import recipe
 from metarl.methods.meta import METHODS
 from metarl.methods.setup import family_of, policy_of
 from metarl.outer.state import Generators
 from metarl.policies.params import head
+from metarl.policies.planning import PlanningConfig
 from metarl.rollouts.collect import Collector
 from metarl.runs.checkpoint import create_run, load_checkpoint, load_policy, save_best
 from metarl.runs.metrics_log import read_metrics
@@ -217,6 +219,8 @@ def test_every_method_is_evaluated(tmp_path, method):
         **{"horizon": 5, "iterations": 1, "episodes_per_task": 4, "device": "cpu"},
         **{"evaluate_every": 1, "evaluation_tasks": 2, "sim_threads": 1},
     )
+    if isinstance(config.policy, PlanningConfig):
+        config = with_settings(config, {"outer.steps": 2, "policy.rounds": 1})
     (line,) = lines(trained(tmp_path / "run", config))
     assert math.isfinite(line["eval/gain_over_other"])
     assert load_policy(tmp_path / "run" / "best").metadata["iteration"] == 1

@@ -89,11 +89,11 @@ def train_in(folder, *more: str) -> int:
 @pytest.mark.parametrize("method", ["promp", "teacher-student"])
 def test_a_checkpoint_of_two_processes_resumes_with_any_number(method, tmp_path):
     words = ["--method", method, "--iterations", "2"]
-    ends = {}
+    ends, began = {}, tmp_path / "began"
+    in_ranks(2, partial(train_in, began, *words), tmp_path / "printed")
+    assert load_checkpoint(began)[1].iteration == 2
     for size in SIZES:
-        run = tmp_path / f"of-{size}"
-        in_ranks(2, partial(train_in, run, *words), tmp_path / f"began-{size}")
-        assert load_checkpoint(run)[1].iteration == 2
+        run = shutil.copytree(began, tmp_path / f"of-{size}")
         resume = partial(main, ["resume", str(run), "--iterations", "3", "--quiet"])
         in_ranks(size, resume, tmp_path / f"resumed-{size}")
         ends[size] = load_checkpoint(run)[1]

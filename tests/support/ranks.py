@@ -20,7 +20,9 @@ import torch
 LIMIT_S = 600.0
 """Seconds until a process counts as one that hangs."""
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["metarl.cli", "metarl.api.training", "experiments.many_ranks"])
+SERVER.set_forkserver_preload(
+    ["torch._dynamo", "metarl.cli", "metarl.api.training", "experiments.many_ranks"]
+)
 
 
 class Ranks:

@@ -221,10 +221,11 @@ def test_the_guide_says_of_the_ant_what_was_measured():
     found = json.loads((RESULTS / "model-based-ant-crippled.json").read_text())
     gains = found["gains"]["extrapolation"]["grbal"]
     sure = {row for row, (_, low, _) in gains.items() if low > 0}
-    assert sure == {OTHER, "robust", "teacher-student"}
+    assert sure == {"plain", OTHER, "robust", "teacher-student"}
     met = found["gains"]["test"]["grbal"]
-    assert "gains {:.0f} [{:.0f}, {:.0f}], and".format(*met["unadapted"]) in page
-    assert "and {:.0f} [{:.0f}, {:.0f}] over the model trained".format(*met["plain"]) in page
+    assert "by {:.0f} [{:.0f}, {:.0f}], on the legs that were dead".format(*met["plain"]) in page
+    assert "nothing on leg 3 and {:.0f} [{:.0f}, {:.0f}] on".format(*met["unadapted"]) in page
+    assert met["unadapted"][1] < 0 and gains["unadapted"][0] < 0
     assert f"costs {gains[OTHER][0]:.0f}," in page
     errors = [found["rows"][row]["extrapolation"]["errors"][0] for row in ("grbal", "unadapted")]
     assert "({:.3f} instead of {:.3f})".format(*errors) in page

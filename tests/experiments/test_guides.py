@@ -82,6 +82,22 @@ def walk_through(environment, tmp_path):
     return walk
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "says"),
+    [
+        ("evaluate nowhere", 1, "metarl: error: nowhere: no such folder"),
+        ("evaluate", 2, "metarl: error: RUN is missing"),
+    ],
+)
+def test_a_command_that_fails_ends_its_block(environment, tmp_path, command, code, says):
+    block = f"metarl {command}\ntouch later\n"
+    ran = subprocess.run(
+        ["bash", "-e"], input=block, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == code and says in ran.stderr
+    assert not (tmp_path / "later").exists()
+
+
 needs_metaworld = pytest.mark.skipif(
     importlib.util.find_spec("metaworld") is None, reason="needs the extra metaworld"
 )

@@ -216,6 +216,27 @@ def test_the_guide_gives_the_gains_that_were_measured(family, table):
         assert numbers == [round(n) for n in (*own, *gain)]
 
 
+def test_the_guide_says_of_the_half_cheetah_what_was_measured():
+    page = " ".join(GUIDE.read_text().split())
+    found = json.loads((RESULTS / f"model-based-{FAMILY}.json").read_text())
+    gains, met = (found["gains"][split]["grbal"] for split in ("extrapolation", "test"))
+    assert {row for row, (_, low, _) in gains.items() if low <= 0} == {"teacher-student"}
+    assert max(low for _, low, _ in met.values()) < 0 and met["teacher-student"][2] < 0
+    rows = found["rows"]
+    met_before = [rows[row]["test"]["mean"][0] for row in ("grbal", "robust", "teacher-student")]
+    says = "GrBAL returns {:.0f}, robust PPO {:.0f}, and teacher-student surely more, {:.0f}."
+    assert says.format(*met_before) in page
+    back = [steps is not None for steps in rows["grbal"]["recovery"]]
+    assert (sum(back), len(back)) == (1, 5) and "in one run of five." in page
+    base = json.loads((RESULTS / "model-based-base-reversed.json").read_text())["rows"]
+    for measured, says in (
+        (base, "{:.0f} to {:.0f} actions"),
+        (rows, "{:.0f} to {:.0f} with plans"),
+    ):
+        speeds = [row["hz"] for row in measured.values() if "hz" in row]
+        assert says.format(min(speeds), max(speeds)) in page
+
+
 def test_the_guide_says_of_the_ant_what_was_measured():
     page = " ".join(GUIDE.read_text().split())
     found = json.loads((RESULTS / "model-based-ant-crippled.json").read_text())
@@ -224,8 +245,9 @@ def test_the_guide_says_of_the_ant_what_was_measured():
     assert sure == {"plain", OTHER, "robust", "teacher-student"}
     met = found["gains"]["test"]["grbal"]
     assert "by {:.0f} [{:.0f}, {:.0f}], on the legs that were dead".format(*met["plain"]) in page
-    assert "nothing on leg 3 and {:.0f} [{:.0f}, {:.0f}] on".format(*met["unadapted"]) in page
-    assert met["unadapted"][1] < 0 and gains["unadapted"][0] < 0
+    none = "does not show: {:.0f} [{:.0f}, {:.0f}] on leg 3, {:.0f} [{:.0f}, {:.0f}] on the others"
+    assert none.format(*gains["unadapted"], *met["unadapted"]) in page
+    assert met["unadapted"][1] < 0 and gains["unadapted"][1] < 0
     assert f"costs {gains[OTHER][0]:.0f}," in page
     errors = [found["rows"][row]["extrapolation"]["errors"][0] for row in ("grbal", "unadapted")]
     assert "({:.3f} instead of {:.3f})".format(*errors) in page

@@ -13,13 +13,12 @@ import contextlib
 import json
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 
@@ -49,53 +48,40 @@ def run(place: str, words: list[str]) -> int:
         socket.send_fds(server, [b"."], [0, 1, 2])
         server.sendall(json.dumps(asked).encode())
         server.shutdown(socket.SHUT_WR)
-        return int(server.recv(16) or 1)  # nothing comes of one that was killed
+        return int(server.recv(16))
 
 
 def serve(place: str) -> None:
-    """Fork a process for each command that is asked for."""
+    """Run each command that is asked for in a fork, one after another."""
     from experiments.faults import children
 
     children.import_all()
     sys.path[0] = str(Path(sys.executable).parent)  # as for an installed command
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # leave no zombies
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(place)
         listener.listen()
         print("ready", flush=True)
-        while True:
-            ready, _, _ = select.select([listener, sys.stdin], [], [])
-            if sys.stdin in ready:
-                return
+        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
             client, _ = listener.accept()
             with client:
-                if os.fork() == 0:
-                    listener.close()
-                    _be_the_command(client)
+                _, files, _, _ = socket.recv_fds(client, 1, 3)
+                with client.makefile("rb") as message:
+                    asked = json.load(message)
+                enter = partial(_enter, files, asked["folder"], asked["environment"])
+                ended = children.run(asked["words"], Path(os.devnull), enter)
+                client.sendall(str(ended.code).encode())
+            for file in files:
+                os.close(file)
 
 
-def _be_the_command(client: socket.socket) -> None:
-    """Do in this fork what was asked for, and end it."""
-    from metarl.cli import program
-
-    code = 1
-    try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _, files, _, _ = socket.recv_fds(client, 1, 3)
-        for own, file in enumerate(files):
-            os.dup2(file, own)
-            os.close(file)
-        asked = json.loads(b"".join(iter(lambda: client.recv(2**16), b"")))
-        os.chdir(asked["folder"])
-        os.environ.clear()
-        os.environ.update(asked["environment"])
-        sys.argv = ["metarl", *asked["words"]]
-        code = int(program.main())
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        client.sendall(str(code).encode())
-        os._exit(code)
+def _enter(files: Sequence[int], folder: str, environment: Mapping[str, str]) -> None:
+    """Take the place of the shell's command in this fork."""
+    for own, file in enumerate(files):
+        os.dup2(file, own)
+        os.close(file)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 if __name__ == "__main__":
